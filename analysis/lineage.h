@@ -1,0 +1,40 @@
+// What stands behind each number of a table: a JSON file beside it, written with the table and read
+// by `tandem why`. It holds every run's config, so that it explains the table without the database.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "analysis/table.h"
+
+namespace tandem {
+
+struct LineageCell {
+  std::vector<std::pair<std::string, std::string>> row;  // key, value
+  std::string column;                                    // its head
+  std::string measure;                                   // as the plan says it
+  std::string text;
+  std::optional<double> mean, half;
+  std::size_t n = 0;
+  std::vector<std::string> runs, diverged;
+};
+
+struct Lineage {
+  std::string table;
+  std::string program;  // revision that made the table
+  std::vector<std::string> notes;
+  std::vector<LineageCell> cells;
+  std::map<std::string, TableRun> runs;
+};
+
+Lineage lineage_of(const Table& table);
+std::string write_lineage(const Lineage& lineage);  // JSON; the same table gives the same bytes
+// Throws DataError for text that is no lineage.
+Lineage read_lineage(const std::string& json);
+
+// Writes STEM.md, STEM.csv and STEM.lineage.json, each whole or not at all.
+void save_table(const Table& table, const std::string& stem);
+
+}  // namespace tandem

@@ -1,0 +1,286 @@
+// Budgets are stored as they are; "the trained budget" is the run's own density or blocks, and a
+// read-out's factor is relative to it, within 1%; blocks may have been rounded to whole ones, at
+// least 1.
+#include "analysis/run_data.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kLastStage[] =
+    "SELECT r.id, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,"
+    " e.masked, e.split, sum(e.n_correct) * 1.0 / nullif(sum(e.n_total), 0) AS accuracy,"
+    " CASE WHEN count(e.loss) = count(*) THEN sum(e.loss * e.n_total) / nullif(sum(e.n_total), 0)"
+    " END AS loss, r.data = 'bytes' AS bytes"
+    " FROM eval e JOIN run r ON r.key = e.run"
+    " JOIN (SELECT run, max(stage) AS stage FROM eval GROUP BY run) last"
+    " ON last.run = e.run AND last.stage = e.stage"
+    " WHERE r.state = 'done'"
+    " GROUP BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,"
+    " e.weights_budget, e.masked, e.split, e.step ORDER BY e.run, e.step DESC";
+
+constexpr char kContinual[] =
+    "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
+    " split, acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy FROM v_continual"
+    " WHERE state = 'done'";
+
+constexpr char kLastMetrics[] =
+    "SELECT r.id, n.name, l.name, m.value FROM metric m"
+    " JOIN (SELECT run, name, max(step) AS step FROM metric GROUP BY run, name) last"
+    " ON last.run = m.run AND last.name = m.name AND last.step = m.step"
+    " JOIN run r ON r.key = m.run JOIN metric_name n ON n.key = m.name"
+    " JOIN layer_name l ON l.key = m.layer"
+    " WHERE r.state = 'done' AND m.value IS NOT NULL ORDER BY m.run, m.sequence";
+
+using Index = std::unordered_map<std::string, RunData*>;
+
+std::optional<double> number_at(const QueryResult& q, std::size_t row, std::size_t column) {
+  if (q.null[row][column]) return std::nullopt;
+  const auto value = parse_real(q.rows[row][column]);
+  return value && std::isfinite(*value) ? value : std::nullopt;
+}
+
+ReadoutKey key_at(const QueryResult& q, std::size_t row) {
+  return {q.rows[row][1],       number_at(q, row, 2),  q.rows[row][3],
+          number_at(q, row, 4), q.rows[row][5] == "1", q.rows[row][6]};
+}
+
+bool same_key(const ReadoutKey& a, const ReadoutKey& b) {
+  return a.attention_readout == b.attention_readout && a.attention_budget == b.attention_budget &&
+         a.weights_readout == b.weights_readout && a.weights_budget == b.weights_budget &&
+         a.masked == b.masked && a.split == b.split;
+}
+
+void add_evals(const StoreReader& store, const Index& index) {
+  constexpr double kLn2 = 0.69314718055994530942;
+  const QueryResult q = store.query(kLastStage);
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    if (run == index.end()) continue;
+    ReadoutRow row{key_at(q, i), {}};
+    auto& evals = run->second->evals;
+    const bool known = std::any_of(evals.begin(), evals.end(), [&row](const ReadoutRow& other) {
+      return same_key(row.key, other.key);
+    });
+    if (known) continue;  // a later step of the same stage stands already
+    if (const auto accuracy = number_at(q, i, 7)) row.values["accuracy"] = *accuracy;
+    if (const auto loss = number_at(q, i, 8)) {
+      row.values["loss"] = *loss;
+      if (q.rows[i][9] == "1") row.values["bits_per_byte"] = *loss / kLn2;
+    }
+    evals.push_back(std::move(row));
+  }
+}
+
+void add_continual(const StoreReader& store, const Index& index) {
+  const QueryResult q = store.query(kContinual);
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    if (run == index.end()) continue;
+    ReadoutRow row{key_at(q, i), {}};
+    for (std::size_t j = 7; j < q.columns.size(); ++j)
+      if (const auto value = number_at(q, i, j)) row.values[q.columns[j]] = *value;
+    run->second->continual.push_back(std::move(row));
+  }
+}
+
+void add_metrics(const StoreReader& store, const Index& index) {
+  const QueryResult q = store.query(kLastMetrics);
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    const auto value = number_at(q, i, 3);
+    if (run == index.end() || !value) continue;
+    run->second->metrics[q.rows[i][1]].push_back({q.rows[i][2], *value});
+  }
+}
+
+bool equal_values(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto x = parse_real(a), y = parse_real(b);
+  return x && y && *x == *y;
+}
+
+bool meets(const RunData& run, const std::vector<Condition>& where) {
+  return std::all_of(where.begin(), where.end(), [&run](const Condition& c) {
+    return std::any_of(c.values.begin(), c.values.end(), [&](const std::string& value) {
+      return equal_values(run.column(c.key), value);
+    });
+  });
+}
+
+void expect_columns(const TablePlan& plan, const std::vector<std::string>& names) {
+  const auto expect = [&names](const std::string& what, const std::string& name) {
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      throw ConfigError(did_you_mean(what, name, names,
+                                     "v_run's columns are valid here, and metric:NAME@LAYER for a "
+                                     "logged metric; `tandem query columns` lists them"));
+  };
+  for (const std::string& key : plan.rows) expect("key of rows", key);
+  for (const std::string& key : plan.across) expect("key of across", key);
+  for (const Condition& c : plan.where) expect("key of a condition", c.key);
+  for (const Measure& m : plan.measures)
+    if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name);
+}
+
+// Runs of the grid in its order, or all in the store's.
+std::vector<RunData> read_runs(const StoreReader& store, const TablePlan& plan,
+                               const QueryResult& q) {
+  std::unordered_map<std::string, std::size_t> place;
+  if (!plan.grid.empty())
+    for (const RunRecord& r : store.runs_of_grid(plan.grid)) place.emplace(r.id, place.size());
+  std::vector<RunData> runs;
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    RunData run;
+    for (std::size_t j = 0; j < q.columns.size(); ++j)
+      if (!q.null[i][j]) run.columns[q.columns[j]] = q.rows[i][j];
+    run.id = run.column("run");
+    if ((plan.grid.empty() || place.count(run.id)) && meets(run, plan.where))
+      runs.push_back(std::move(run));
+  }
+  if (!plan.grid.empty())
+    std::sort(runs.begin(), runs.end(), [&place](const RunData& a, const RunData& b) {
+      return place.at(a.id) < place.at(b.id);
+    });
+  return runs;
+}
+
+bool budget_matches(const std::optional<double>& budget, double trained, double factor,
+                    bool whole) {
+  if (!budget) return false;
+  const auto near = [&budget](double wanted) {
+    return std::abs(*budget - wanted) <= 0.01 * wanted;
+  };
+  return near(trained * factor) || (whole && near(std::max(1.0, std::round(trained * factor))));
+}
+
+bool level_matches(const LevelReadout& wanted, const std::string& readout,
+                   const std::optional<double>& budget, const std::string& trained, bool whole) {
+  if (!wanted.sparse) return readout != "sparse";
+  const auto number = parse_real(trained);
+  return readout == "sparse" && number && budget_matches(budget, *number, wanted.factor, whole);
+}
+
+bool row_matches(const RunData& run, const ReadoutKey& k, const LevelReadout& attention,
+                 const LevelReadout& weights) {
+  return level_matches(attention, k.attention_readout, k.attention_budget, run.column("blocks"),
+                       true) &&
+         level_matches(weights, k.weights_readout, k.weights_budget, run.column("density"), false);
+}
+
+// Which pair of levels `sparse` without names means: both where they were read out so, else the one
+// level that was; nothing where both were, but apart.
+std::vector<std::pair<LevelReadout, LevelReadout>> meanings(const Readout& r) {
+  if (r.by_level || !r.weights.sparse) return {{r.attention, r.weights}};
+  const LevelReadout sparse = r.weights, full;
+  return {{sparse, sparse}, {sparse, full}, {full, sparse}};
+}
+
+std::optional<double> readout_value(const RunData& run, const std::vector<ReadoutRow>& rows,
+                                    const Measure& m, const std::string& split) {
+  const bool masked =
+      m.readout.masked ||
+      std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.key.masked; });
+  std::vector<double> found;
+  for (const auto& [attention, weights] : meanings(m.readout)) {
+    for (const ReadoutRow& row : rows) {
+      if (row.key.split != split || row.key.masked != masked ||
+          !row_matches(run, row.key, attention, weights))
+        continue;
+      const auto value = row.values.find(m.name);
+      if (value != row.values.end()) found.push_back(value->second);
+      break;
+    }
+    if (attention.sparse && weights.sparse && !found.empty()) return found.front();
+  }
+  if (found.size() != 1) return std::nullopt;
+  return found.front();
+}
+
+bool is_below(const std::string& layer, const std::string& place) {
+  return layer.size() > place.size() && layer.rfind(place, 0) == 0 &&
+         std::string("./:").find(layer[place.size()]) != std::string::npos;
+}
+
+// The row of `place` itself, else the mean over the layers below it; all layers where it is "".
+std::optional<double> at_place(const std::vector<LastMetric>& rows, const std::string& place) {
+  double sum = 0;
+  int n = 0;
+  for (const LastMetric& row : rows) {
+    if (row.layer == place) return row.value;
+    if (!place.empty() && !is_below(row.layer, place)) continue;
+    sum += row.value;
+    ++n;
+  }
+  if (n == 0) return std::nullopt;
+  return sum / n;
+}
+
+// Layers are named LEVEL/LAYER, or without a level. Without a place the one level is meant that has
+// the metric; where both have it, the measure must name one.
+std::optional<double> metric_value(const RunData& run, const Measure& m) {
+  const auto named = run.metrics.find(m.name);
+  if (named == run.metrics.end()) return std::nullopt;
+  const auto& rows = named->second;
+  if (!m.layer.empty()) return at_place(rows, m.layer);
+  std::vector<std::string> levels;
+  for (const char* level : {"attention", "weights"})
+    if (at_place(rows, level)) levels.push_back(level);
+  const bool whole = std::any_of(rows.begin(), rows.end(),
+                                 [](const LastMetric& row) { return row.layer.empty(); });
+  if (whole || levels.empty()) return at_place(rows, "");
+  return levels.size() == 1 ? at_place(rows, levels.front()) : std::nullopt;
+}
+
+}  // namespace
+
+const std::string& RunData::column(const std::string& name) const {
+  static const std::string kNothing;
+  const auto found = columns.find(name);
+  return found == columns.end() ? kNothing : found->second;
+}
+
+RunSet select_runs(const StoreReader& store, const TablePlan& plan) {
+  const QueryResult q = store.query("SELECT * FROM v_run");
+  expect_columns(plan, q.columns);
+  RunSet set;
+  set.column_names = q.columns;
+  for (RunData& run : read_runs(store, plan, q)) {
+    if (run.column("state") == "done" || run.diverged())
+      set.runs.push_back(std::move(run));
+    else
+      ++set.unfinished;
+  }
+  Index index;
+  for (RunData& run : set.runs) index[run.id] = &run;
+  std::set<Measure::Kind> kinds;
+  for (const Measure& m : plan.measures) kinds.insert(m.kind);
+  if (kinds.count(Measure::Kind::kEval)) add_evals(store, index);
+  if (kinds.count(Measure::Kind::kContinual)) add_continual(store, index);
+  if (kinds.count(Measure::Kind::kMetric)) add_metrics(store, index);
+  return set;
+}
+
+std::optional<double> value_of(const RunData& run, const Measure& m, const std::string& split) {
+  switch (m.kind) {
+    case Measure::Kind::kEval:
+      return readout_value(run, run.evals, m, split);
+    case Measure::Kind::kContinual:
+      return readout_value(run, run.continual, m, split);
+    case Measure::Kind::kMetric:
+      return metric_value(run, m);
+    case Measure::Kind::kRun:
+      break;
+  }
+  return parse_real(run.column(m.name));
+}
+
+}  // namespace tandem

@@ -1,0 +1,59 @@
+// The runs that a table may use and their numbers, read from the store in a few queries.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "analysis/table_plan.h"
+#include "store/store.h"
+
+namespace tandem {
+
+struct ReadoutKey {
+  std::string attention_readout;
+  std::optional<double> attention_budget;
+  std::string weights_readout;
+  std::optional<double> weights_budget;
+  bool masked = false;
+  std::string split;
+};
+
+struct ReadoutRow {
+  ReadoutKey key;
+  std::map<std::string, double> values;  // by measure name; absent where there is none
+};
+
+struct LastMetric {
+  std::string layer;
+  double value = 0;
+};
+
+struct RunData {
+  std::string id;
+  std::map<std::string, std::string> columns;  // of v_run, NULL left out
+  std::vector<ReadoutRow> evals;               // last stage
+  std::vector<ReadoutRow> continual;
+  std::map<std::string, std::vector<LastMetric>> metrics;  // at each one's last step
+
+  // Text of a column; "" where it is NULL.
+  const std::string& column(const std::string& name) const;
+  bool diverged() const { return column("state") == "diverged"; }
+};
+
+struct RunSet {
+  std::vector<std::string> column_names;  // of v_run
+  std::vector<RunData> runs;              // done or diverged, in the order of the grid or the store
+  std::size_t unfinished = 0;             // met the conditions, but neither done nor diverged
+};
+
+// Throws ConfigError for an unknown key, StoreError for an unknown grid.
+RunSet select_runs(const StoreReader& store, const TablePlan& plan);
+
+// The measure's value of one run that is done; nothing where it was not measured. `split` as in
+// ReadoutKey.
+std::optional<double> value_of(const RunData& run, const Measure& measure,
+                               const std::string& split);
+
+}  // namespace tandem

@@ -1,0 +1,30 @@
+// Spread over seeds. The interval is Student's: half = t(0.975, n-1) sd / sqrt(n); below three
+// values there is none, since with two its factor is 12.7 and says nothing.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+namespace tandem {
+
+struct Summary {
+  std::size_t n = 0;
+  double mean = 0;             // meaningless where n = 0
+  std::optional<double> sd;    // of the sample (n - 1); from two values on
+  std::optional<double> half;  // of the 95% interval of the mean; from three values on
+};
+Summary summarize(const std::vector<double>& values);
+
+// Quantile of Student's t distribution.
+double student_t(double probability, double degrees_of_freedom);
+
+struct PairedTest {
+  std::size_t n = 0;
+  double mean_difference = 0;  // of first - second
+  std::optional<double> t, p;  // two-sided; from three pairs on, where the differences vary
+};
+// Paired by position. Throws ConfigError where the lengths differ.
+PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second);
+
+}  // namespace tandem

@@ -1,0 +1,263 @@
+// One pass over the groups of runs makes the cells; the notes tell what was met on the way.
+#include "analysis/table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "analysis/run_data.h"
+#include "analysis/statistics.h"
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+using Keys = std::vector<std::string>;
+using Group = std::vector<const RunData*>;
+
+bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
+
+// Columns of v_run that tell how a run went or where, not what was asked for.
+bool is_outcome(const std::string& name) {
+  static const std::set<std::string> kOutcomes = {
+      "run",           "state",   "attempt",     "steps_done",      "train_seconds",
+      "eval_seconds",  "seconds", "train_flops", "inference_flops", "message",
+      "probe_seconds", "device",  "threads",     "revision",        "machine"};
+  return kOutcomes.count(name) != 0;
+}
+
+Keys keys_of(const RunData& run, const std::vector<std::string>& names) {
+  Keys keys;
+  for (const std::string& name : names) keys.push_back(run.column(name));
+  return keys;
+}
+
+std::vector<Keys> distinct(const std::vector<RunData>& runs,
+                           const std::vector<std::string>& names) {
+  std::vector<Keys> found;
+  std::set<Keys> seen;
+  for (const RunData& run : runs) {
+    const Keys keys = keys_of(run, names);
+    if (seen.insert(keys).second) found.push_back(keys);
+  }
+  return found;
+}
+
+std::string choose_split(const RunSet& set, const TablePlan& plan) {
+  if (plan.split != "auto") return plan.split;
+  const bool all_final = !set.runs.empty() &&
+                         std::all_of(set.runs.begin(), set.runs.end(),
+                                     [](const RunData& r) { return r.column("final") == "true"; });
+  return all_final ? "test" : "validation";
+}
+
+std::string place_of(const RunData& run) {
+  const auto or_unknown = [&run](const char* name) {
+    const std::string& text = run.column(name);
+    return text.empty() ? std::string("unknown") : text;
+  };
+  return fmt::format("device {}, threads {}, revision {}", or_unknown("device"),
+                     or_unknown("threads"), or_unknown("revision").substr(0, 12));
+}
+
+std::string number_text(double value, const Measure& m, const TablePlan& plan) {
+  const double shown = is_share(m) ? 100 * value : value;
+  const int digits = plan.digits.value_or(decimals(m));
+  std::string text =
+      digits < 0 ? fmt::format("{:.3g}", shown) : fmt::format("{:.{}f}", shown, digits);
+  const bool zero = text.find_first_of("123456789") == std::string::npos;
+  return zero && text[0] == '-' ? text.substr(1) : text;
+}
+
+class Builder {
+ public:
+  Builder(const StoreReader& store, const TablePlan& plan)
+      : plan_(plan), set_(select_runs(store, plan)), split_(choose_split(set_, plan)) {
+    table_.name = plan.name;
+    table_.title = plan.title;
+    table_.key_names = plan.rows;
+  }
+
+  Table build() {
+    if (set_.runs.empty())
+      throw ConfigError(fmt::format(
+          "table {}: no run that is done or diverged meets its conditions{}; {} are not done yet",
+          plan_.name, plan_.grid.empty() ? "" : " in grid " + plan_.grid, set_.unfinished));
+    const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
+    add_heads(columns);
+    for (const Keys& keys : distinct(set_.runs, plan_.rows)) add_row(keys, columns);
+    note_spread();
+    note_counts();
+    note_mixing();
+    note_places();
+    table_.notes.insert(table_.notes.end(), footnotes_.begin(), footnotes_.end());
+    return table_;
+  }
+
+ private:
+  void add_heads(const std::vector<Keys>& columns) {
+    for (const Keys& across : columns)
+      for (const Measure& m : plan_.measures) {
+        std::string head;
+        for (std::size_t i = 0; i < across.size(); ++i)
+          head += fmt::format("{}={} ", plan_.across[i], across[i]);
+        table_.columns.push_back(head + m.label);
+        table_.measures.push_back(m);
+      }
+  }
+
+  void add_row(const Keys& keys, const std::vector<Keys>& columns) {
+    TableRow row;
+    row.keys = keys;
+    for (const Keys& across : columns) {
+      Group group;
+      for (const RunData& run : set_.runs)
+        if (keys_of(run, plan_.rows) == keys && keys_of(run, plan_.across) == across)
+          group.push_back(&run);
+      add_cells(row, group);
+    }
+    table_.rows.push_back(std::move(row));
+  }
+
+  void add_cells(TableRow& row, const Group& group) {
+    const std::size_t first = row.cells.size();
+    for (const Measure& m : plan_.measures) row.cells.push_back(cell(group, m));
+    for (const RunData* run : group) remember(*run);
+    find_mixing(group);
+    std::vector<std::string> lost;
+    for (const RunData* run : group)
+      if (run->diverged()) lost.push_back(run->column("seed"));
+    if (lost.empty()) return;
+    const std::string mark = fmt::format("[{}]", footnotes_.size() + 1);
+    bool marked = false;
+    for (std::size_t i = first; i < row.cells.size(); ++i)
+      if (!row.cells[i].text.empty()) {
+        row.cells[i].marks.push_back(mark);
+        marked = true;
+      }
+    if (!marked) row.cells[first].marks.push_back(mark);
+    footnotes_.push_back(fmt::format("{} {} of {} diverged (seed {}).", mark, lost.size(),
+                                     group.size(), join(lost, ", ")));
+  }
+
+  TableCell cell(const Group& group, const Measure& m) const {
+    TableCell c;
+    std::vector<double> values;
+    for (const RunData* run : group) {
+      if (run->diverged()) {
+        c.diverged.push_back(run->id);
+      } else if (const auto value = value_of(*run, m, split_)) {
+        values.push_back(*value);
+        c.runs.push_back(run->id);
+      }
+    }
+    const Summary s = summarize(values);
+    c.n_values = s.n;
+    c.n = s.n + c.diverged.size();
+    if (s.n == 0) return c;
+    c.mean = s.mean;
+    c.half = s.half;
+    c.text = number_text(s.mean, m, plan_);
+    if (s.half) c.text += " ± " + number_text(*s.half, m, plan_);
+    return c;
+  }
+
+  void remember(const RunData& run) {
+    TableRun facts;
+    for (const auto& [name, value] : run.columns)
+      if (!is_outcome(name)) facts.config[name] = value;
+    facts.seed = run.column("seed");
+    facts.state = run.column("state");
+    facts.revision = run.column("revision");
+    facts.device = run.column("device");
+    facts.threads = run.column("threads");
+    facts.machine = run.column("machine");
+    table_.runs[run.id] = std::move(facts);
+  }
+
+  void find_mixing(const Group& group) {
+    for (const std::string& name : set_.column_names) {
+      if (is_seed(name) || is_outcome(name)) continue;
+      for (const RunData* run : group)
+        if (run->column(name) != group.front()->column(name)) mixing_.insert(name);
+    }
+  }
+
+  void note_spread() {
+    const bool final_runs = split_ == "test";
+    std::string note =
+        "Means over seeds; ± is the half width of Student's 95% interval of the mean.";
+    note += fmt::format(" Split: {}{}.", split_, final_runs ? " (final runs)" : "");
+    const auto count = std::count_if(set_.runs.begin(), set_.runs.end(),
+                                     [](const RunData& r) { return r.column("final") == "true"; });
+    if (!final_runs && count > 0)
+      note += fmt::format(" {} of {} runs are final.", count, set_.runs.size());
+    table_.notes.push_back(note);
+  }
+
+  void note_counts() {
+    std::size_t most = 0, least = 0;
+    for (const TableRow& row : table_.rows)
+      for (const TableCell& c : row.cells) {
+        if (c.n_values == 0) continue;
+        most = std::max(most, c.n);
+        least = least == 0 ? c.n : std::min(least, c.n);
+      }
+    bool few = false;
+    for (TableRow& row : table_.rows)
+      for (TableCell& c : row.cells) {
+        if (c.n_values == 0) continue;
+        few |= c.n_values < 3;
+        if (c.n_values < 3 || c.n != most)
+          c.marks.insert(c.marks.begin(), fmt::format("(n={})", c.n_values));
+      }
+    std::string note =
+        least == most ? fmt::format("n = {}.", most) : fmt::format("n = {} to {}.", least, most);
+    if (few) note += " Cells marked (n=1) or (n=2) have fewer than 3 seeds and no interval.";
+    if (set_.unfinished > 0)
+      note += fmt::format(" {} runs are not done and not shown.", set_.unfinished);
+    table_.notes.push_back(note);
+  }
+
+  void note_mixing() {
+    if (mixing_.empty()) return;
+    table_.notes.push_back(fmt::format(
+        "Cells average over runs that differ in {}; name it in rows, across or where to part them.",
+        join({mixing_.begin(), mixing_.end()}, ", ")));
+  }
+
+  void note_places() {
+    std::map<std::string, std::size_t> count;
+    for (const RunData& run : set_.runs) ++count[place_of(run)];
+    if (count.size() < 2) return;
+    const auto usual =
+        std::max_element(count.begin(), count.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    std::set<std::string> others;
+    for (TableRow& row : table_.rows)
+      for (const RunData& run : set_.runs)
+        if (keys_of(run, plan_.rows) == row.keys && place_of(run) != usual->first) {
+          row.dagger = true;
+          others.insert(place_of(run));
+        }
+    table_.notes.push_back(fmt::format("† has runs on {}; the others ran on {}.",
+                                       join({others.begin(), others.end()}, "; "), usual->first));
+  }
+
+  const TablePlan& plan_;
+  RunSet set_;
+  std::string split_;
+  Table table_;
+  std::set<std::string> mixing_;
+  std::vector<std::string> footnotes_;
+};
+
+}  // namespace
+
+Table build_table(const StoreReader& store, const TablePlan& plan) {
+  return Builder(store, plan).build();
+}
+
+}  // namespace tandem

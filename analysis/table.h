@@ -1,0 +1,54 @@
+// A table of means over seeds, straight from the store. Runs that are done give values; runs that
+// diverged count in n and are named in a footnote; others are left out and counted in the note. A
+// cell without a value is empty, never 0 or 1.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "analysis/table_plan.h"
+#include "store/store.h"
+
+namespace tandem {
+
+struct TableCell {
+  std::string text;  // as printed, without marks
+  std::optional<double> mean, half;
+  std::size_t n = 0;              // values and diverged runs
+  std::size_t n_values = 0;       // values
+  std::vector<std::string> runs;  // ids behind the mean
+  std::vector<std::string> diverged;
+  std::vector<std::string> marks;  // of footnotes
+};
+
+struct TableRow {
+  std::vector<std::string> keys;
+  bool dagger = false;  // other device, thread count or revision than most
+  std::vector<TableCell> cells;
+};
+
+// What a cell's runs are, for its lineage.
+struct TableRun {
+  std::map<std::string, std::string> config;  // columns of v_run that aren't below
+  std::string seed, state, revision, device, threads, machine;
+};
+
+struct Table {
+  std::string name, title;
+  std::vector<std::string> key_names;  // head of the first columns
+  std::vector<std::string> columns;    // heads of the measures, with the values of `across`
+  std::vector<Measure> measures;       // one per column
+  std::vector<TableRow> rows;
+  std::vector<std::string> notes;        // lines under the table; footnotes begin with their mark
+  std::map<std::string, TableRun> runs;  // every run of a cell, by id
+};
+
+Table build_table(const StoreReader& store, const TablePlan& plan);
+
+std::string to_markdown(const Table& table);
+std::string to_csv(const Table& table);  // full precision; mean, half, n and diverged per column
+
+}  // namespace tandem

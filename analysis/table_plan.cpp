@@ -1,0 +1,181 @@
+// The small language of a [table] section: measures, read-outs and conditions.
+#include "analysis/table_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+const std::vector<std::string> kEvalNames = {"accuracy", "loss", "bits_per_byte"};
+const std::vector<std::string> kContinualNames = {"acc",    "aia",     "f_chaudhry",
+                                                  "f_incl", "bwt_gem", "learning_accuracy"};
+
+bool has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+[[noreturn]] void refuse(const std::string& measure, const std::string& why) {
+  throw ConfigError(fmt::format("column \"{}\": {}", measure, why));
+}
+
+LevelReadout parse_level(const std::string& text, const std::string& measure) {
+  if (text == "full") return {};
+  LevelReadout level{true, 1};
+  if (text == "sparse") return level;
+  const bool divide = text.rfind("sparse/", 0) == 0;
+  if (divide || text.rfind("sparse*", 0) == 0) {
+    const auto factor = parse_real(text.substr(7));
+    if (factor && *factor > 0) {
+      level.factor = divide ? 1 / *factor : *factor;
+      return level;
+    }
+  }
+  refuse(measure,
+         fmt::format("\"{}\" is no read-out; expected full, sparse, sparse/2 or sparse*2", text));
+}
+
+Readout parse_readout(const std::string& text, const std::string& measure) {
+  Readout readout;
+  bool whole = false;
+  for (const std::string& raw : split(text, ',')) {
+    const std::string part = trim(raw);
+    if (part == "masked") {
+      readout.masked = true;
+    } else if (part.rfind("attention=", 0) == 0) {
+      readout.by_level = true;
+      readout.attention = parse_level(part.substr(10), measure);
+    } else if (part.rfind("weights=", 0) == 0) {
+      readout.by_level = true;
+      readout.weights = parse_level(part.substr(8), measure);
+    } else {
+      whole = true;
+      readout.attention = readout.weights = parse_level(part, measure);
+    }
+  }
+  if (whole && readout.by_level) refuse(measure, "name both levels, or none");
+  return readout;
+}
+
+// A list of measures is split at commas, but for those inside one measure's read-out.
+std::vector<std::string> split_measures(const std::string& text) {
+  std::vector<std::string> measures;
+  for (const std::string& raw : split(text, ',')) {
+    const std::string part = trim(raw);
+    const bool inside = part.rfind("attention=", 0) == 0 || part.rfind("weights=", 0) == 0 ||
+                        part.rfind("masked", 0) == 0;
+    if (inside && !measures.empty())
+      measures.back() += "," + part;
+    else if (!part.empty())
+      measures.push_back(part);
+  }
+  return measures;
+}
+
+std::vector<std::string> split_keys(const std::string& text) {
+  std::vector<std::string> keys;
+  for (const std::string& raw : split(text, ','))
+    if (!trim(raw).empty()) keys.push_back(trim(raw));
+  return keys;
+}
+
+}  // namespace
+
+Measure parse_measure(const std::string& said) {
+  Measure m;
+  const std::size_t as = said.find(" as ");
+  m.text = trim(said.substr(0, as));
+  m.label = as == std::string::npos ? m.text : trim(said.substr(as + 4));
+  const std::size_t at = m.text.find('@');
+  m.name = m.text.substr(0, at);
+  const std::string rest = at == std::string::npos ? "" : m.text.substr(at + 1);
+  if (m.name.empty() || (at != std::string::npos && rest.empty()))
+    refuse(said, "expected NAME or NAME@READOUT");
+  if (m.name.rfind("metric:", 0) == 0) {
+    m.kind = Measure::Kind::kMetric;
+    m.name = m.name.substr(7);
+    m.layer = rest;
+    if (m.name.empty()) refuse(said, "expected metric:NAME");
+    return m;
+  }
+  if (has(kEvalNames, m.name) || has(kContinualNames, m.name)) {
+    m.kind = has(kEvalNames, m.name) ? Measure::Kind::kEval : Measure::Kind::kContinual;
+    if (!rest.empty()) m.readout = parse_readout(rest, said);
+    return m;
+  }
+  m.kind = Measure::Kind::kRun;
+  if (!rest.empty())
+    refuse(said, fmt::format("only {}, {} and metric:NAME have read-outs", join(kEvalNames, ", "),
+                             join(kContinualNames, ", ")));
+  return m;
+}
+
+std::vector<Condition> parse_conditions(const std::string& text) {
+  std::vector<Condition> conditions;
+  for (const std::string& part : split(text, ' ')) {
+    if (part.empty()) continue;
+    const std::size_t equals = part.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      throw ConfigError(fmt::format(
+          "condition \"{}\": expected key=value or key=value|value, several parted by spaces",
+          part));
+    conditions.push_back({part.substr(0, equals), split(part.substr(equals + 1), '|')});
+  }
+  return conditions;
+}
+
+TablePlan plan_table(const TableSpec& spec) {
+  TablePlan plan;
+  plan.name = spec.name;
+  for (const auto& [key, value] : spec.settings) {
+    if (key == "rows") {
+      plan.rows = split_keys(value);
+    } else if (key == "across") {
+      plan.across = split_keys(value);
+    } else if (key == "columns") {
+      for (const std::string& m : split_measures(value)) plan.measures.push_back(parse_measure(m));
+    } else if (key == "where") {
+      plan.where = parse_conditions(value);
+    } else if (key == "grid") {
+      plan.grid = value;
+    } else if (key == "split") {
+      plan.split = value;
+    } else if (key == "digits") {
+      const auto digits = parse_integer(value);
+      if (!digits || *digits < 0 || *digits > 12)
+        throw ConfigError(fmt::format("digits = {}: expected an integer of 0..12", value));
+      plan.digits = static_cast<int>(*digits);
+    } else if (key == "title") {
+      plan.title = value;
+    } else {
+      throw ConfigError(
+          did_you_mean("setting of a table", key,
+                       {"rows", "columns", "across", "where", "grid", "split", "digits", "title"}));
+    }
+  }
+  if (!has({"auto", "train", "validation", "test"}, plan.split))
+    throw ConfigError(did_you_mean("split", plan.split, {"auto", "train", "validation", "test"}));
+  if (plan.rows.empty()) plan.rows = {"weights"};
+  if (plan.measures.empty())
+    throw ConfigError(fmt::format(
+        "table {} has no columns; give columns = accuracy@full, accuracy@sparse or others",
+        plan.name));
+  return plan;
+}
+
+bool is_share(const Measure& m) {
+  return m.kind == Measure::Kind::kContinual ||
+         (m.kind == Measure::Kind::kEval && m.name == "accuracy");
+}
+
+int decimals(const Measure& m) {
+  if (is_share(m)) return 2;
+  if (m.kind == Measure::Kind::kEval || m.kind == Measure::Kind::kMetric) return 3;
+  return -1;
+}
+
+}  // namespace tandem

@@ -1,0 +1,80 @@
+// What a table shows: a [table NAME] section of a grid file, or the options of `tandem table`.
+//
+//   rows    = weights, density     columns of v_run (options, state, ...); their values make rows
+//   columns = accuracy@full, accuracy@sparse/2 as half, metric:kept_mass@weights
+//   across  = density              optional: the columns again for each value of these
+//   where   = density=0.1 weights=ssa|rigl      optional: conditions on v_run; | means any of
+//   grid    = NAME                 optional: only the runs of this grid
+//   split   = auto                 test where all runs are final, else validation; or a split
+//   digits  = 2                    optional: decimals of all columns
+//   title   = ...                  optional
+//
+// A column is a measure, NAME[@READOUT] [as LABEL]:
+//   accuracy, loss, bits_per_byte  of the last stage, pooled over its tasks
+//   acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy    of the whole task sequence
+//   metric:NAME[@LAYER]            last value of a logged metric. LAYER: a level ("weights") or a
+//                                  layer of one ("weights/fc1"); a place without a row of its own
+//                                  is the mean over the layers below it. Without LAYER: the whole
+//                                  net, or the one level that has the metric
+//   train_flops, inference_flops, seconds, or any other number that v_run has
+// A read-out is `full` (the default), `sparse`, `sparse/2`, `sparse*4`, or names its levels:
+// attention=sparse/2,weights=full. Factors are relative to the budget that the run trained at
+// (density; blocks). Without names, `sparse` means both levels where a run was read out so, else
+// the one that was (neither where each was read out alone). `,masked` takes the logits masked to
+// the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/grid.h"
+
+namespace tandem {
+
+struct LevelReadout {
+  bool sparse = false;
+  double factor = 1;  // of the trained budget
+};
+
+struct Readout {
+  bool by_level = false;  // false: both are equal, and `sparse` is settled run by run
+  LevelReadout attention, weights;
+  bool masked = false;
+};
+
+struct Measure {
+  enum class Kind { kEval, kContinual, kMetric, kRun };
+  std::string text;   // as said, without its label
+  std::string label;  // heads the column
+  Kind kind = Kind::kEval;
+  std::string name;   // accuracy, f_chaudhry, kept_mass, train_flops, ...
+  Readout readout;    // kEval, kContinual
+  std::string layer;  // kMetric
+};
+
+struct Condition {
+  std::string key;
+  std::vector<std::string> values;  // any of them
+};
+
+struct TablePlan {
+  std::string name, title, grid;
+  std::vector<std::string> rows, across;
+  std::vector<Measure> measures;
+  std::vector<Condition> where;
+  std::string split = "auto";
+  std::optional<int> digits;
+};
+
+// All three throw ConfigError that names the part, what was expected and the nearest names.
+Measure parse_measure(const std::string& text);
+std::vector<Condition> parse_conditions(const std::string& text);
+TablePlan plan_table(const TableSpec& spec);
+
+// How the measure's numbers are printed.
+bool is_share(const Measure& measure);  // in [-1, 1] and printed in percent
+int decimals(const Measure& measure);   // -1: three significant digits
+
+}  // namespace tandem

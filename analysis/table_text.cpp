@@ -1,0 +1,75 @@
+// Tables as Markdown and as CSV (RFC 4180: quotes only where they are needed).
+#include <fmt/format.h>
+
+#include "analysis/query.h"
+#include "analysis/table.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|') out += '\\';
+    out += c == '\n' ? ' ' : c;
+  }
+  return out;
+}
+
+std::string line(const std::vector<std::string>& cells) {
+  std::vector<std::string> safe;
+  for (const std::string& cell : cells) safe.push_back(escaped(cell));
+  return "| " + join(safe, " | ") + " |\n";
+}
+
+std::string number(const std::optional<double>& value) {
+  return value ? real_to_text(*value) : std::string();
+}
+
+}  // namespace
+
+std::string to_markdown(const Table& table) {
+  std::string text;
+  if (!table.title.empty()) text += table.title + "\n\n";
+  std::vector<std::string> head = table.key_names, rule(table.key_names.size(), "---");
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    head.push_back(table.columns[i] + (is_share(table.measures[i]) ? " (%)" : ""));
+    rule.push_back("---:");
+  }
+  text += line(head) + line(rule);
+  for (const TableRow& row : table.rows) {
+    std::vector<std::string> cells = row.keys;
+    if (row.dagger) cells.front() += " †";
+    for (const TableCell& c : row.cells) {
+      std::string cell = c.text;
+      for (const std::string& mark : c.marks) cell += (cell.empty() ? "" : " ") + mark;
+      cells.push_back(cell);
+    }
+    text += line(cells);
+  }
+  text += "\n";
+  for (const std::string& note : table.notes) text += note + "\n\n";
+  text.pop_back();
+  return text;
+}
+
+std::string to_csv(const Table& table) {
+  std::vector<std::string> head = table.key_names;
+  for (const std::string& column : table.columns)
+    for (const char* part : {"", " ci95_half", " n", " diverged"}) head.push_back(column + part);
+  std::string text = csv_line(head);
+  for (const TableRow& row : table.rows) {
+    std::vector<std::string> cells = row.keys;
+    for (const TableCell& c : row.cells) {
+      cells.push_back(number(c.mean));
+      cells.push_back(number(c.half));
+      cells.push_back(c.n == 0 ? "" : std::to_string(c.n));
+      cells.push_back(c.n == 0 ? "" : std::to_string(c.diverged.size()));
+    }
+    text += csv_line(cells);
+  }
+  return text;
+}
+
+}  // namespace tandem

@@ -1,0 +1,178 @@
+-- The stable contract for pandas, R and DuckDB: one wide view per table, in plain names, and the
+-- continual-learning metrics, each named by its definition. The writer makes them anew whenever this
+-- text or the list of options changes.
+--
+-- R(i, j) = accuracy on task j at the end of stage i, i = 0 before any training, from n_correct and
+-- n_total. Where a stage was evaluated at several steps, its first one counts: that is the moment
+-- right after task i; later ones belong to the training of the next task.
+-- A metric is NULL where an entry that it needs was not evaluated.
+
+CREATE VIEW v_run AS
+SELECT
+  r.id AS run,
+  r.weights, r.attention, r.scenario, r.strategy, r.model, r.data, r.seed,
+  {config columns}
+  r.state, r.attempt,
+  r.step AS steps_done,
+  r.train_seconds, r.eval_seconds, r.probe_seconds,
+  r.train_seconds + r.eval_seconds + r.probe_seconds AS seconds,
+  r.train_flops, r.inference_flops, r.message,
+  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+               '$.revision') AS revision,
+  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+               '$.device') AS device,
+  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+               '$.threads') AS threads,
+  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+               '$.machine') AS machine
+FROM run r;
+
+CREATE VIEW v_eval AS
+SELECT
+  v.*,
+  e.sequence, e.stage, e.step, e.task,
+  e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget, e.masked, e.split,
+  e.n_correct, e.n_total, e.loss,
+  1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
+  CASE WHEN v.data = 'bytes' THEN e.loss / 0.69314718055994530942 END AS bits_per_byte
+FROM eval e
+JOIN run r ON r.key = e.run
+JOIN v_run v ON v.run = r.id;
+
+CREATE VIEW v_metric AS
+SELECT v.*, m.sequence, m.step, l.name AS layer, n.name AS name, m.value
+FROM metric m
+JOIN metric_name n ON n.key = m.name
+JOIN layer_name l ON l.key = m.layer
+JOIN run r ON r.key = m.run
+JOIN v_run v ON v.run = r.id;
+
+CREATE VIEW v_topology AS
+SELECT v.*, t.sequence, t.step, l.name AS layer, t.nnz, t.dropped, t.grown, t.mask_hash
+FROM topology_update t
+JOIN layer_name l ON l.key = t.layer
+JOIN run r ON r.key = t.run
+JOIN v_run v ON v.run = r.id;
+
+-- R(stage, task) of each run and read-out. n_tasks: how many the run has (T).
+CREATE VIEW v_matrix AS
+SELECT
+  run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+  n_tasks, stage, task, step, accuracy
+FROM (
+  SELECT
+    e.run AS run_key,
+    e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget, e.masked, e.split,
+    e.stage, e.task, e.step,
+    1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
+    max(max(e.task, e.stage)) OVER (PARTITION BY e.run) AS n_tasks,
+    row_number() OVER (
+      PARTITION BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,
+                   e.weights_budget, e.masked, e.split, e.stage, e.task
+      ORDER BY e.step, e.sequence DESC) AS place
+  FROM eval e)
+WHERE place = 1;
+
+-- What is known after stage k:
+--   learned     R(k, k)
+--   a_k         mean over j <= k of R(k, j)
+--   f_chaudhry  mean over j < k of max over 1 <= l < k of R(l, j), minus R(k, j)   (Chaudhry 2018)
+--   f_incl      the same with l <= k in the maximum: never negative                (Mammoth, PyCIL)
+--   bwt_gem     mean over j < k of R(k, j) - R(j, j)                  (Lopez-Paz & Ranzato 2017, eq. 3)
+CREATE VIEW v_stage AS
+SELECT
+  run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+  n_tasks, stage AS k,
+  max(CASE WHEN task = stage THEN accuracy END) AS learned,
+  CASE WHEN count(CASE WHEN task <= stage THEN accuracy END) = stage
+       THEN sum(CASE WHEN task <= stage THEN accuracy END) / stage END AS a_k,
+  CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
+       THEN sum(CASE WHEN task < stage THEN best_before - accuracy END) / (stage - 1)
+       END AS f_chaudhry,
+  CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
+       THEN sum(CASE WHEN task < stage THEN max(best_before, accuracy) - accuracy END) / (stage - 1)
+       END AS f_incl,
+  CASE WHEN count(CASE WHEN task < stage THEN accuracy - at_end_of_task END) = stage - 1
+       THEN sum(CASE WHEN task < stage THEN accuracy - at_end_of_task END) / (stage - 1)
+       END AS bwt_gem
+FROM (
+  SELECT
+    m.*,
+    max(accuracy) OVER (
+      PARTITION BY run_key, attention_readout, attention_budget, weights_readout, weights_budget,
+                   masked, split, task
+      ORDER BY stage ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS best_before,
+    max(CASE WHEN stage = task THEN accuracy END) OVER (
+      PARTITION BY run_key, attention_readout, attention_budget, weights_readout, weights_budget,
+                   masked, split, task) AS at_end_of_task
+  FROM v_matrix m
+  WHERE stage >= 1)
+GROUP BY run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+         stage;
+
+-- The metrics of a whole sequence of T tasks; identity: acc = learning_accuracy + bwt_gem (T - 1) / T.
+--   acc                A_T                       learning_accuracy  mean over i of R(i, i)
+--   aia                mean over k of A_k        f_chaudhry, f_incl, bwt_gem  at k = T
+CREATE VIEW v_continual AS
+SELECT
+  v.*,
+  c.attention_readout, c.attention_budget, c.weights_readout, c.weights_budget, c.masked, c.split,
+  c.n_tasks, c.acc, c.aia, c.f_chaudhry, c.f_incl, c.bwt_gem, c.learning_accuracy
+FROM (
+  SELECT
+    run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+    n_tasks,
+    max(CASE WHEN k = n_tasks THEN a_k END) AS acc,
+    CASE WHEN count(a_k) = n_tasks THEN avg(a_k) END AS aia,
+    max(CASE WHEN k = n_tasks THEN f_chaudhry END) AS f_chaudhry,
+    max(CASE WHEN k = n_tasks THEN f_incl END) AS f_incl,
+    max(CASE WHEN k = n_tasks THEN bwt_gem END) AS bwt_gem,
+    CASE WHEN count(learned) = n_tasks THEN avg(learned) END AS learning_accuracy
+  FROM v_stage
+  GROUP BY run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked,
+           split) c
+JOIN run r ON r.key = c.run_key
+JOIN v_run v ON v.run = r.id;
+
+CREATE VIEW v_a_k AS
+SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
+       s.masked, s.split, s.n_tasks, s.k, s.a_k
+FROM v_stage s JOIN run r ON r.key = s.run_key
+WHERE s.a_k IS NOT NULL;
+
+CREATE VIEW v_f_chaudhry AS
+SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
+       s.masked, s.split, s.n_tasks, s.k, s.f_chaudhry
+FROM v_stage s JOIN run r ON r.key = s.run_key
+WHERE s.f_chaudhry IS NOT NULL;
+
+CREATE VIEW v_f_incl AS
+SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
+       s.masked, s.split, s.n_tasks, s.k, s.f_incl
+FROM v_stage s JOIN run r ON r.key = s.run_key
+WHERE s.f_incl IS NOT NULL;
+
+CREATE VIEW v_bwt_gem AS
+SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
+       s.masked, s.split, s.n_tasks, s.k, s.bwt_gem
+FROM v_stage s JOIN run r ON r.key = s.run_key
+WHERE s.bwt_gem IS NOT NULL;
+
+CREATE VIEW v_acc AS
+SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+       n_tasks, acc
+FROM v_continual WHERE acc IS NOT NULL;
+
+CREATE VIEW v_aia AS
+SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+       n_tasks, aia
+FROM v_continual WHERE aia IS NOT NULL;
+
+CREATE VIEW v_learning_accuracy AS
+SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
+       n_tasks, learning_accuracy
+FROM v_continual WHERE learning_accuracy IS NOT NULL;

@@ -1,0 +1,71 @@
+# The layers of the project, lowest first. A layer sees the headers of all, but tests/unit's include
+# check fails on an upward include. Layers from data on include torch headers and share the one
+# precompiled header of tandem_pch; those before it must not. src/cuda/*_plugin.cpp belong to the
+# plug-in (TandemCuda.cmake); the rest of src/cuda loads it and is light.
+set(TANDEM_LIGHT_LAYERS core config store analysis policy methods)
+set(TANDEM_TORCH_LAYERS cuda data topology nn probes continual train app)
+
+add_library(tandem_warnings INTERFACE)
+target_compile_options(tandem_warnings INTERFACE
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;$<$<BOOL:${TANDEM_WERROR}>:-Werror>>"
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>"
+  "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${TANDEM_WERROR}>>:-Werror=all-warnings>")
+
+add_library(tandem_base INTERFACE)
+target_include_directories(tandem_base INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+target_link_libraries(tandem_base INTERFACE tandem_libraries tandem_warnings)
+
+add_library(tandem_kernels OBJECT)
+file(GLOB_RECURSE _sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cpp)
+list(FILTER _sources EXCLUDE REGEX "_(test|bench)\\.cpp$")
+target_sources(tandem_kernels PRIVATE ${_sources} ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
+target_link_libraries(tandem_kernels PRIVATE tandem_base)
+target_compile_options(tandem_kernels PRIVATE -O3 -fno-math-errno -ffp-contract=off)
+
+include(TandemEmbed)       # the .sql files as string constants, the git revision
+
+add_library(tandem_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
+target_link_libraries(tandem_pch PRIVATE tandem_base tandem_torch_headers)
+target_precompile_headers(tandem_pch PRIVATE ${PROJECT_SOURCE_DIR}/src/data/tensor.h)
+
+set(_layer_targets tandem_kernels)
+foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS TANDEM_TORCH_LAYERS)
+  if(_layer STREQUAL "analysis")
+    set(_dir ${PROJECT_SOURCE_DIR}/analysis)
+  else()
+    set(_dir ${PROJECT_SOURCE_DIR}/src/${_layer})
+  endif()
+  file(GLOB _sources CONFIGURE_DEPENDS ${_dir}/*.cpp)
+  list(FILTER _sources EXCLUDE REGEX "/main\\.cpp$|_plugin\\.cpp$")
+  add_library(tandem_${_layer} OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp ${_sources})
+  target_link_libraries(tandem_${_layer} PRIVATE tandem_base)
+  if(_layer IN_LIST TANDEM_TORCH_LAYERS)
+    target_link_libraries(tandem_${_layer} PRIVATE tandem_torch_headers)
+    if(NOT _layer STREQUAL "cuda")
+      target_precompile_headers(tandem_${_layer} REUSE_FROM tandem_pch)
+    endif()
+  endif()
+  list(APPEND _layer_targets tandem_${_layer})
+endforeach()
+
+function(tandem_objects name)
+  add_library(${name} INTERFACE)
+  target_link_libraries(${name} INTERFACE tandem_base)
+  foreach(_target IN LISTS ARGN)
+    target_sources(${name} INTERFACE $<TARGET_OBJECTS:${_target}>)
+  endforeach()
+endfunction()
+set(_light tandem_kernels tandem_embedded)
+foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS)
+  list(APPEND _light tandem_${_layer})
+endforeach()
+tandem_objects(tandem_light ${_light})
+tandem_objects(tandem_everything ${_layer_targets} tandem_embedded)
+target_link_libraries(tandem_everything INTERFACE tandem_torch)
+
+# kernels/*/*_bench.cpp, where Google Benchmark is installed: `./tandem build tandem_kernel_bench`.
+file(GLOB _benchmarks CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*_bench.cpp)
+if(_benchmarks AND benchmark_FOUND)
+  add_executable(tandem_kernel_bench EXCLUDE_FROM_ALL ${_benchmarks})
+  target_link_libraries(tandem_kernel_bench PRIVATE tandem_light benchmark::benchmark_main)
+endif()

@@ -1,0 +1,1 @@
+// Gives an OBJECT library of a still empty folder something to compile.

@@ -1,0 +1,9 @@
+// Marks a function of which the compiler builds an AVX2 and a portable version; the loader picks
+// one. Only for loops without floating-point arithmetic, so that both give the same bits.
+#pragma once
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TANDEM_SIMD_CLONES __attribute__((target_clones("default", "avx2")))
+#else
+#define TANDEM_SIMD_CLONES
+#endif

@@ -1,0 +1,106 @@
+// `tandem export`: the final weights of a finished run as a safetensors file, one tensor per
+// parameter. The sparse read-out is the parameters with zeros outside of the trained masks (bit i %
+// 8 of byte i / 8 is position i).
+#include <ATen/core/Tensor.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <filesystem>
+#include <map>
+
+#include "app/command.h"
+#include "app/execute.h"
+#include "config/command_line.h"
+#include "core/files.h"
+#include "core/safetensors.h"
+#include "store/store.h"
+#include "train/checkpoint.h"
+
+namespace tandem {
+namespace {
+
+const Option kReadOut = {.name = "read_out",
+                         .type = OptionType::kChoice,
+                         .default_value = "full",
+                         .neutral = "full",
+                         .help = "all weights, or those within the trained masks",
+                         .choices = {"full", "sparse"}};
+const Option kOut = {.name = "out",
+                     .type = OptionType::kText,
+                     .default_value = "",
+                     .neutral = "",
+                     .help = "file to write; default RUN-READ_OUT.safetensors"};
+
+// The part of a checkpoint's names that lies below "RUN/KIND/".
+std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
+                                             const std::string& prefix) {
+  std::map<std::string, at::Tensor> found;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (name.rfind(prefix, 0) == 0) found.emplace(name.substr(prefix.size()), tensor);
+  }
+  return found;
+}
+
+void zero_outside(const at::Tensor& tensor, const at::Tensor& mask, const std::string& name) {
+  const auto positions = static_cast<std::size_t>(tensor.numel());
+  if (static_cast<std::size_t>(mask.numel()) != (positions + 7) / 8) {
+    throw StoreError(fmt::format("the mask of {} has {} bytes, {} positions need {}", name,
+                                 mask.numel(), positions, (positions + 7) / 8));
+  }
+  const auto* bits = static_cast<const unsigned char*>(mask.const_data_ptr());
+  auto* values = static_cast<char*>(tensor.mutable_data_ptr());
+  const std::size_t size = tensor.element_size();
+  for (std::size_t i = 0; i < positions; ++i) {
+    if ((bits[i / 8] >> (i % 8) & 1) == 0) std::memset(values + i * size, 0, size);
+  }
+}
+
+Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
+  const std::string folder = checkpoint_root(database) + "/final/" + run.id;
+  auto checkpoint = load_checkpoint(folder);
+  if (checkpoint) return std::move(*checkpoint);
+  throw StoreError(
+      fmt::format("run {} ({}) has no final weights in {}: they are kept beside the database once "
+                  "a run is done",
+                  short_id(run.id), run.state, folder));
+}
+
+ExitCode run(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kOut});
+  if (parsed.positionals.size() != 1) throw ConfigError("tandem export needs one run's id");
+  const std::string database = database_of(parsed.settings);
+  const RunRecord record = StoreReader(database).find_run(parsed.positionals.front());
+  const std::string read_out = extra_value(parsed, kReadOut);
+  const Checkpoint checkpoint = final_checkpoint(database, record);
+  const auto parameters = tensors_of(checkpoint, record.id + "/parameter/");
+  const auto masks = tensors_of(checkpoint, record.id + "/mask/");
+  if (read_out == "sparse" && masks.empty()) {
+    throw ConfigError("run " + short_id(record.id) +
+                      " has no masks, its weights method is dense: export --read-out full");
+  }
+  std::vector<TensorView> views;
+  for (const auto& [name, tensor] : parameters) {
+    const auto mask = masks.find(name);
+    if (read_out == "sparse" && mask != masks.end()) zero_outside(tensor, mask->second, name);
+    views.push_back(view_of(name, tensor));
+  }
+  std::string out = extra_value(parsed, kOut);
+  if (out.empty()) out = short_id(record.id) + "-" + read_out + ".safetensors";
+  const auto folder = std::filesystem::path(out).parent_path();
+  if (!folder.empty()) ensure_folder(folder.string());
+  write_safetensors(out, views,
+                    {{"run", record.id}, {"read_out", read_out}, {"config", record.canonical}});
+  fmt::print("{} written: {} tensors of run {}, {} read-out\n", out, views.size(),
+             short_id(record.id), read_out);
+  return kExitDone;
+}
+
+const bool registered =
+    declare_command({.name = "export",
+                     .summary = "write a finished run's weights as a safetensors file",
+                     .usage = "export RUN [--read-out full|sparse] [--out FILE] [--db PATH]",
+                     .options = {kReadOut, kOut},
+                     .run = run});
+
+}  // namespace
+}  // namespace tandem

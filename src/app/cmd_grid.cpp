@@ -1,0 +1,133 @@
+// `tandem grid plan|run|status FILE`: a grid is a wish; plan says what is missing, run makes it so.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <system_error>
+
+#include "analysis/query.h"
+#include "app/command.h"
+#include "app/execute.h"
+#include "app/run_grid.h"
+#include "app/tune.h"
+#include "config/command_line.h"
+#include "config/grid.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "store/store.h"
+#include "train/progress.h"
+
+namespace tandem {
+namespace {
+
+struct Request {
+  std::string action;
+  Grid grid;
+  std::int64_t stop_after_steps = 0;
+};
+
+Request read_request(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {stop_after_steps_option()});
+  const auto& words = parsed.positionals;
+  const std::vector<std::string> actions = {"plan", "run", "status"};
+  if (words.empty()) throw ConfigError("tandem grid needs an action: plan, run or status");
+  if (std::find(actions.begin(), actions.end(), words[0]) == actions.end()) {
+    throw ConfigError(did_you_mean("grid action", words[0], actions));
+  }
+  if (words.size() != 2) {
+    throw ConfigError(
+        fmt::format("tandem grid {} needs one grid file, {} given: tandem grid {} FILE", words[0],
+                    words.size() - 1, words[0]));
+  }
+  Request request;
+  request.action = words[0];
+  request.grid = read_grid(words[1], parsed.settings);
+  request.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
+  if (request.grid.runs.empty()) {
+    throw ConfigError(words[1] + ": no run is left after its [exclude] sections");
+  }
+  set_log_level(request.grid.runs.front().text("log_level"));
+  return request;
+}
+
+std::string time_text(const std::optional<double>& seconds) {
+  return seconds ? "about " + duration_text(*seconds) : "unknown (no earlier runs of the kind)";
+}
+
+ExitCode plan(const Request& request) {
+  std::vector<Config> runs = request.grid.runs;
+  if (!request.grid.tune.empty()) {
+    runs.clear();
+    for (const TuningTrial& trial : tuning_trials(request.grid)) runs.push_back(trial.run);
+    fmt::print("{} tuning trials come first; {} final runs follow at what they choose\n",
+               runs.size(), request.grid.runs.size());
+  }
+  const GridPlan plan = plan_execution(runs);
+  const auto resumed = std::count_if(plan.groups.begin(), plan.groups.end(),
+                                     [](const GroupPlan& group) { return group.resumed; });
+  fmt::print("grid {}: {} runs, {} finished, {} to do in {} groups ({} resumed); time: {}\n",
+             request.grid.name, runs.size(), plan.finished.size(),
+             runs.size() - plan.finished.size(), plan.groups.size(), resumed,
+             time_text(plan.predicted_seconds));
+  for (const auto& group : plan.groups) {
+    const Config& first = group.runs.front();
+    fmt::print("  {:>3} runs  {:<12} {:<10} {:<14} {:<12} {}{}\n", group.runs.size(),
+               first.text("weights"), first.text("attention"), first.text("data"),
+               first.text("strategy"), time_text(group.predicted_seconds),
+               group.resumed ? ", resumed" : "");
+  }
+  return kExitDone;
+}
+
+// Runs of the file by method and state; a run that the database doesn't have is missing.
+ExitCode status(const Request& request) {
+  const StoreReader store(request.grid.runs.front().text("db"));
+  std::map<std::string, RunRecord> known;
+  for (auto& record : store.runs()) known.emplace(record.id, record);
+  const std::vector<std::string> states = {"done",   "diverged", "running", "stopped",
+                                           "failed", "queued",   "missing"};
+  QueryResult table;
+  table.columns = {"weights", "attention", "strategy", "runs"};
+  table.columns.insert(table.columns.end(), states.begin(), states.end());
+  std::map<std::vector<std::string>, std::map<std::string, int>> counts;
+  for (const auto& config : request.grid.runs) {
+    const auto found = known.find(config.id());
+    auto& of_method =
+        counts[{config.text("weights"), config.text("attention"), config.text("strategy")}];
+    ++of_method[found == known.end() ? "missing" : found->second.state];
+    ++of_method["runs"];
+  }
+  for (auto& [method, of_method] : counts) {
+    std::vector<std::string> row = method;
+    for (std::size_t i = 3; i < table.columns.size(); ++i) {
+      row.push_back(std::to_string(of_method[table.columns[i]]));
+    }
+    table.rows.push_back(std::move(row));
+    table.null.emplace_back(table.columns.size(), false);
+  }
+  fmt::print("{}", render(table, QueryFormat::kAligned));
+  return kExitDone;
+}
+
+ExitCode grid(const Arguments& args) {
+  const Request request = read_request(args);
+  if (request.action == "plan") return plan(request);
+  if (request.action == "run") return run_grid(request.grid, request.stop_after_steps);
+  return status(request);
+}
+
+const bool registered = declare_command(
+    {.name = "grid",
+     .summary = "plan, run or look at the runs of a grid file",
+     .usage = "grid plan FILE [--OPTION VALUE ...]\ngrid run FILE [--jobs N] [--db PATH] [--OPTION "
+              "VALUE ...]\ngrid status FILE [--db PATH]",
+     .text = "An option on the command line replaces the file's, an axis too. Runs that are in the "
+             "database are not trained again;\nstopped ones resume. A run that fails is marked and "
+             "the others go on; the next `grid run` tries it again.",
+     .options = {stop_after_steps_option()},
+     .takes_config = true,
+     .run = grid});
+
+}  // namespace
+}  // namespace tandem

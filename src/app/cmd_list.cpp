@@ -1,0 +1,75 @@
+// `tandem list`: what is registered, from the tables themselves.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "app/command.h"
+#include "config/command_line.h"
+#include "config/part.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+// Topic -> kinds of parts. "methods" are those of both levels.
+const std::vector<std::pair<std::string, std::vector<std::string>>> kTopics = {
+    {"methods", {"weights", "attention"}},
+    {"strategies", {"strategy"}},
+    {"scenarios", {"scenario"}},
+    {"probes", {"probe"}},
+    {"models", {"model"}},
+    {"optimizers", {"optimizer"}},
+    {"data", {"data"}},
+    {"criteria", {"criterion"}}};
+
+std::vector<std::string> topic_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, kinds] : kTopics) names.push_back(name);
+  names.push_back("options");
+  return names;
+}
+
+void print_parts(const std::string& kind, bool with_heading) {
+  const auto parts = parts_of(kind);
+  if (with_heading) fmt::print("{}:\n", kind);
+  std::size_t width = 0;
+  for (const auto& part : parts) width = std::max(width, part.name.size());
+  for (const auto& part : parts) {
+    fmt::print("  {:<{}}  {}", part.name, width, part.summary);
+    if (!part.cite.empty()) fmt::print(" [{}]", part.cite);
+    std::vector<std::string> defaults;
+    for (const auto& [name, value] : part.defaults) defaults.push_back(name + "=" + value);
+    if (!defaults.empty()) fmt::print("\n  {:<{}}  sets {}", "", width, join(defaults, ", "));
+    if (!part.uses.empty()) fmt::print("\n  {:<{}}  reads {}", "", width, join(part.uses, ", "));
+    fmt::print("\n");
+  }
+}
+
+ExitCode list(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args);
+  if (parsed.positionals.size() != 1 || !parsed.settings.empty()) {
+    throw ConfigError("tandem list needs one topic: " + join(topic_names(), ", "));
+  }
+  const std::string& topic = parsed.positionals.front();
+  if (topic == "options") {
+    fmt::print("{}", options_help());
+    return kExitDone;
+  }
+  const auto found = std::find_if(kTopics.begin(), kTopics.end(),
+                                  [&](const auto& each) { return each.first == topic; });
+  if (found == kTopics.end()) throw ConfigError(did_you_mean("topic", topic, topic_names()));
+  for (const auto& kind : found->second) print_parts(kind, found->second.size() > 1);
+  return kExitDone;
+}
+
+const bool registered = declare_command(
+    {.name = "list",
+     .summary = "list methods, strategies, scenarios, probes, models, optimizers, data or options",
+     .usage = "list TOPIC",
+     .text = "TOPIC is one of methods, strategies, scenarios, probes, models, optimizers, data, "
+             "criteria, options.",
+     .run = list});
+
+}  // namespace
+}  // namespace tandem

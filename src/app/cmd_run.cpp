@@ -1,0 +1,69 @@
+// `tandem run`: a grid of one.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "analysis/query.h"
+#include "app/command.h"
+#include "app/execute.h"
+#include "config/command_line.h"
+#include "core/log.h"
+#include "core/text.h"
+#include "store/store.h"
+
+namespace tandem {
+namespace {
+
+constexpr const char* kFinalEvaluations =
+    "SELECT split, task, attention_readout AS attention, attention_budget AS blocks, "
+    "weights_readout AS weights, weights_budget AS density, masked, n_correct, n_total, "
+    "round(accuracy, 4) AS accuracy, round(loss, 4) AS loss FROM v_eval v WHERE run = ?1 AND stage "
+    "= "
+    "(SELECT max(stage) FROM v_eval WHERE run = ?1) AND step = (SELECT max(step) FROM v_eval e "
+    "WHERE "
+    "e.run = ?1 AND e.stage = v.stage) ORDER BY split, task, attention, blocks DESC, weights, "
+    "density "
+    "DESC";
+
+void print_run(const std::string& database, const std::string& id) {
+  const StoreReader store(database);
+  const RunRecord run = store.find_run(id);
+  fmt::print("database  {}\nrun       {}\nstate     {} after {} steps, {:.1f} s\n\n", database, id,
+             run.state, run.step, run.seconds);
+  fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
+}
+
+ExitCode run(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {stop_after_steps_option()});
+  if (!parsed.positionals.empty()) {
+    throw ConfigError(
+        "'" + parsed.positionals.front() +
+        "' is no option: a run is described by --name VALUE alone; a grid file is run "
+        "by `tandem grid run FILE`");
+  }
+  Execution execution;
+  execution.runs = {Config::resolve(parsed.settings)};
+  execution.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
+  const Config& config = execution.runs.front();
+  set_log_level(config.text("log_level"));
+  const ExecutionReport report = execute(execution);
+  if (!report.pool.failures.empty()) {
+    const RunFailure& failure = report.pool.failures.front();
+    throw Error(failure.code, "run " + short_id(failure.run) + ": " + failure.message);
+  }
+  print_run(config.text("db"), config.id());
+  return exit_code(report);
+}
+
+const bool registered = declare_command(
+    {.name = "run",
+     .summary = "train one run and print its evaluations",
+     .usage = "run [--weights METHOD] [--attention METHOD] [--seed N] [--OPTION VALUE ...]",
+     .text = "A run that is in the database already is not trained again; one that was stopped "
+             "resumes from its checkpoint.",
+     .options = {stop_after_steps_option()},
+     .takes_config = true,
+     .run = run});
+
+}  // namespace
+}  // namespace tandem

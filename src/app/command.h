@@ -1,0 +1,36 @@
+// A subcommand: one file of src/app that registers itself.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/option.h"
+#include "core/error.h"
+
+namespace tandem {
+
+using Arguments = std::vector<std::string>;
+
+struct Command {
+  std::string name;
+  std::string summary;               // one line for `tandem --help`
+  std::string usage;                 // lines after "usage: "
+  std::string text = {};             // what --help says beyond the options
+  std::vector<Option> options = {};  // those that only this command has
+  bool takes_config = false;         // --help lists the options of a run as well
+  bool hidden = false;               // not in `tandem --help`
+  std::function<ExitCode(const Arguments&)> run;
+};
+
+// A name that is taken is our own mistake: std::logic_error.
+bool declare_command(Command command);
+std::vector<const Command*> all_commands();  // sorted by name
+// Throws ConfigError with the nearest names.
+const Command& find_command(const std::string& name);
+
+std::string program_help();
+std::string command_help(const Command& command);
+std::string version_text();
+
+}  // namespace tandem

@@ -1,0 +1,66 @@
+// A resolved configuration of one run: every option has a value in canonical text.
+//
+// Resolution: option defaults, then the defaults of the selected parts (data, model, optimizer,
+// scenario, strategy, attention, weights; later ones win), then what the user said. An of_part
+// option that no selected part uses takes its neutral value, so that it can't split equal runs.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tandem {
+
+using Settings = std::map<std::string, std::string>;  // what a user said: option name -> text
+
+class OptionTable;
+class PartTable;
+
+// The engine's revision: raised when the step itself changes results.
+constexpr int kEngineRevision = 1;
+
+// What a config is resolved against: the program's tables, or a test's own.
+struct ConfigTables {
+  const OptionTable* options;
+  const PartTable* parts;
+  int engine_revision = kEngineRevision;
+};
+ConfigTables program_tables();
+
+class Config {
+ public:
+  // Throws ConfigError for an unknown name, a bad value, or (with strict) a setting that no
+  // selected part uses; without strict such a setting is dropped. resolve(config.values()) is the
+  // same config again: the neutral value may be said where nothing uses the option.
+  static Config resolve(const Settings& said, bool strict = true,
+                        const ConfigTables& tables = program_tables());
+  // The inverse of canonical(), revisions included. kProgram options take their defaults.
+  static Config from_canonical(const std::string& canonical,
+                               const ConfigTables& tables = program_tables());
+
+  // Values by name; std::logic_error for a name that no option has or a value of another type.
+  const std::string& text(const std::string& name) const;
+  std::int64_t integer(const std::string& name) const;
+  double real(const std::string& name) const;
+  bool flag(const std::string& name) const;
+  std::vector<std::int64_t> integers(const std::string& name) const;
+  std::vector<double> reals(const std::string& name) const;
+
+  const Settings& values() const { return values_; }
+  bool was_said(const std::string& name) const { return said_.count(name) != 0; }
+  const Settings& said() const { return said_; }
+
+  // "tandem-config v1\n", then sorted "key=value\n" of the kRun options that differ from neutral,
+  // then "revision.engine=N\n" and "revision.KIND.NAME=N\n" of the selected parts that are not 1.
+  const std::string& canonical() const { return canonical_; }
+  std::string id() const;  // SHA-256 of canonical(), 64 hex digits
+
+ private:
+  Settings values_, said_;
+  std::string canonical_;
+};
+
+inline std::string short_id(const std::string& id) { return id.substr(0, 12); }
+
+}  // namespace tandem

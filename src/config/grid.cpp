@@ -1,0 +1,202 @@
+// Expansion of grid files: read lines into sections, lay overrides over them, multiply the axes,
+// apply each [when] to the cells that match, leave out what [exclude] matches, drop equal ids.
+#include "config/grid.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "config/grid_file.h"
+#include "config/option.h"
+#include "config/part.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::size_t kMostCells = 1'000'000;
+
+void multiply(std::vector<Settings>& cells, const GridEntry& axis, const GridFile& file) {
+  if (cells.size() * axis.values.size() > kMostCells) {
+    file.fail(axis.line, fmt::format("'{}' brings the grid beyond {} cells; make it smaller",
+                                     axis.name, kMostCells));
+  }
+  std::vector<Settings> product;
+  product.reserve(cells.size() * axis.values.size());
+  for (const auto& cell : cells) {
+    for (const auto& value : axis.values) {
+      product.push_back(cell);
+      product.back()[axis.name] = value;
+    }
+  }
+  cells = std::move(product);
+}
+
+bool matches(const Config& config, const std::vector<GridEntry>& conditions) {
+  return std::all_of(conditions.begin(), conditions.end(), [&](const GridEntry& condition) {
+    const auto& any_of = condition.values;
+    return std::find(any_of.begin(), any_of.end(), config.text(condition.name)) != any_of.end();
+  });
+}
+
+Config resolve_cell(const Settings& cell, const GridFile& file, const ConfigTables& tables) {
+  try {
+    return Config::resolve(cell, false, tables);
+  } catch (const ConfigError& error) {
+    throw ConfigError(fmt::format("{}: {}", file.path, error.what()));
+  }
+}
+
+void apply_when(std::vector<Settings>& cells, const GridSection& section, const GridFile& file,
+                const ConfigTables& tables) {
+  std::vector<Settings> result;
+  for (auto& cell : cells) {
+    std::vector<Settings> branch = {cell};
+    if (matches(resolve_cell(cell, file, tables), section.conditions)) {
+      for (const auto& entry : section.entries) multiply(branch, entry, file);
+    }
+    std::move(branch.begin(), branch.end(), std::back_inserter(result));
+  }
+  cells = std::move(result);
+}
+
+std::vector<GridEntry> overriding_entries(const Settings& overrides, const ConfigTables& tables) {
+  std::vector<GridEntry> entries;
+  for (const auto& [name, text] : overrides) {
+    entries.push_back({name, grid_values(tables.options->at(name), text, tables), 0});
+  }
+  return entries;
+}
+
+// The file's own mention of an overridden option goes, in [when] and [tune] too; conditions stay.
+void remove_overridden(GridFile& file, const Settings& overrides) {
+  for (auto& section : file.sections) {
+    const bool sets = section.kind == GridSection::Kind::kBase ||
+                      section.kind == GridSection::Kind::kWhen ||
+                      section.kind == GridSection::Kind::kTune;
+    if (!sets) continue;
+    std::erase_if(section.entries,
+                  [&](const GridEntry& entry) { return overrides.count(entry.name) != 0; });
+  }
+}
+
+std::vector<Settings> expand(const GridFile& file, const std::vector<GridEntry>& overrides,
+                             const ConfigTables& tables) {
+  std::vector<Settings> cells = {Settings()};
+  for (const auto& entry : file.sections.front().entries) multiply(cells, entry, file);
+  for (const auto& entry : overrides) multiply(cells, entry, file);
+  for (const auto& section : file.sections) {
+    if (section.kind == GridSection::Kind::kWhen) apply_when(cells, section, file, tables);
+  }
+  return cells;
+}
+
+bool excluded(const Config& config, const GridFile& file) {
+  return std::any_of(file.sections.begin(), file.sections.end(), [&](const GridSection& section) {
+    return section.kind == GridSection::Kind::kExclude && matches(config, section.entries);
+  });
+}
+
+void keep_runs(Grid& grid, const std::vector<Settings>& cells, const GridFile& file,
+               const ConfigTables& tables) {
+  std::set<std::string> ids;
+  for (const auto& cell : cells) {
+    Config config = resolve_cell(cell, file, tables);
+    if (excluded(config, file) || !ids.insert(config.id()).second) continue;
+    grid.cells.push_back(config.said());
+    grid.runs.push_back(std::move(config));
+  }
+  if (grid.runs.empty()) {
+    throw ConfigError(
+        fmt::format("{}: no run is left; an [exclude] section matches all of them", file.path));
+  }
+}
+
+void add_tuning(Grid& grid, const GridSection& section, const GridFile& file) {
+  for (const auto& entry : section.entries) {
+    if (entry.name == "seeds") {
+      grid.tune_seeds = entry.values;
+      continue;
+    }
+    for (const auto& other : file.sections) {
+      const bool sets =
+          other.kind == GridSection::Kind::kBase || other.kind == GridSection::Kind::kWhen;
+      for (const auto& set : other.entries) {
+        if (sets && set.name == entry.name) {
+          file.fail(entry.line, fmt::format("'{}' is tuned here and set in line {}; keep one",
+                                            entry.name, set.line));
+        }
+      }
+    }
+    grid.tune.emplace_back(entry.name, entry.values);
+  }
+}
+
+bool is_used(const std::string& name, const std::vector<Config>& runs, const ConfigTables& tables) {
+  if (!tables.options->at(name).of_part) return true;
+  return std::any_of(runs.begin(), runs.end(), [&](const Config& run) {
+    for (const auto& kind : part_kinds()) {
+      if (tables.options->find(kind) == nullptr) continue;
+      const auto& uses = tables.parts->at(kind, run.text(kind)).uses;
+      if (std::find(uses.begin(), uses.end(), name) != uses.end()) return true;
+    }
+    return false;
+  });
+}
+
+// A cell drops what its parts don't read; what no run at all reads is a mistake.
+void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEntry>& overrides,
+               const ConfigTables& tables) {
+  const auto check = [&](const GridEntry& entry) {
+    if (entry.name == "seeds" || is_used(entry.name, grid.runs, tables)) return;
+    const std::string why = fmt::format(
+        "option '{}' is read by no part that a run of this grid selects; leave it out", entry.name);
+    if (entry.line == 0) throw ConfigError(why);
+    file.fail(entry.line, why);
+  };
+  for (const auto& section : file.sections) {
+    if (section.kind == GridSection::Kind::kExclude || section.kind == GridSection::Kind::kTable) {
+      continue;
+    }
+    for (const auto& entry : section.entries) check(entry);
+  }
+  for (const auto& entry : overrides) check(entry);
+}
+
+}  // namespace
+
+Grid parse_grid(const std::string& text, const std::string& path, const Settings& overrides,
+                const ConfigTables& tables) {
+  GridFile file = read_sections(text, path, tables);
+  remove_overridden(file, overrides);
+  const auto replacing = overriding_entries(overrides, tables);
+  Grid grid;
+  grid.name = file.name.empty() ? std::filesystem::path(path).stem().string() : file.name;
+  grid.file = path;
+  grid.text = text;
+  keep_runs(grid, expand(file, replacing, tables), file, tables);
+  for (const auto& section : file.sections) {
+    if (section.kind == GridSection::Kind::kTune) add_tuning(grid, section, file);
+    if (section.kind == GridSection::Kind::kTable) {
+      grid.tables.push_back({section.name, section.settings});
+    }
+  }
+  check_use(grid, file, replacing, tables);
+  return grid;
+}
+
+Grid read_grid(const std::string& path, const Settings& overrides, const ConfigTables& tables) {
+  std::string text;
+  try {
+    text = read_file(path);
+  } catch (const DataError& error) {
+    throw ConfigError(std::string(error.what()) + "; give the path of a grid file");
+  }
+  return parse_grid(text, path, overrides, tables);
+}
+
+}  // namespace tandem

@@ -1,0 +1,59 @@
+// Grid files: INI text that expands to runs.
+//
+//   name = tandem               ; optional, defaults to the file's name
+//   weights = dense, rigl, ssa  ; a list is an axis
+//   seed = 1..5                 ; a range of integers is an axis (1..9:2 steps by 2)
+//   density = 0.1
+//   [when weights=rigl, density=0.1]
+//   lr = 0.05                   ; settings (also axes) for some runs only
+//   [exclude]
+//   weights = dense             ; a conjunction: runs that match all lines of it are left out
+//   density = 0.05              ; a list here means "any of"; several [exclude] may stand
+//   [tune]                      ; axes chosen per method on the validation split (see train/tune)
+//   lr = 0.01, 0.03, 0.1
+//   seeds = 1..2                ; seeds of the trials
+//   [table accuracy]            ; how `tandem table` prints this grid: rows, columns, metric, ...
+//   rows = weights
+//
+// '#' and ';' start comments. In a condition '|' gives alternatives: [when weights=rigl|set].
+// Sections apply in file order and see what earlier ones set. A setting that a run's parts don't
+// read is dropped from that run; one that no run reads is an error.
+// A comma list inside an option of list type is one value: write widths = 400,400 and an axis of
+// lists as widths = {400,400}, {100,100}. Braces make one value of a text with commas too.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/config.h"
+
+namespace tandem {
+
+struct TableSpec {
+  std::string name;
+  Settings settings;
+};
+
+struct Grid {
+  std::string name;
+  std::string file;
+  std::string text;  // as read
+  // What was said for each run, in file order, without those whose id came before; and the same
+  // resolved.
+  std::vector<Settings> cells;
+  std::vector<Config> runs;
+  // Axis and values; empty: no tuning.
+  std::vector<std::pair<std::string, std::vector<std::string>>> tune;
+  std::vector<std::string> tune_seeds;
+  std::vector<TableSpec> tables;
+};
+
+// Throws ConfigError naming file, line and the nearest valid name. `overrides` are command-line
+// settings that replace the file's (an axis too).
+Grid read_grid(const std::string& path, const Settings& overrides = {},
+               const ConfigTables& tables = program_tables());
+Grid parse_grid(const std::string& text, const std::string& file, const Settings& overrides = {},
+                const ConfigTables& tables = program_tables());
+
+}  // namespace tandem

@@ -1,0 +1,82 @@
+// One definition of each option. It serves the command line, grid files, --help, the canonical form
+// and the database row. An option is declared once, in options.cpp or in the file of the part
+// (method, strategy, ...) that brings it.
+//
+// default and neutral differ: *default* is what a run gets when nobody says anything and may change
+// (which makes new ids); *neutral* is permanent, and a key is left out of the canonical form
+// exactly where its value equals it, so that a new option leaves old ids as they are.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tandem {
+
+enum class OptionType { kInt, kReal, kText, kChoice, kFlag, kIntList, kRealList };
+
+enum class OptionScope {
+  kRun,      // part of a run's identity
+  kProgram,  // how the program executes (paths, device, jobs): never part of it
+};
+
+struct Option {
+  std::string name;  // snake_case; the command line also takes --snake-case
+  OptionType type = OptionType::kText;
+  std::string default_value;
+  std::string neutral;
+  std::string help;
+  std::string unit = "";
+  std::optional<double> minimum = {}, maximum = {};
+  std::vector<std::string> choices = {};  // for kChoice that no part registry fills
+  OptionScope scope = OptionScope::kRun;
+  bool of_part = false;      // read only by the parts that list it in Part::uses
+  bool per_replica = false;  // may differ inside a group of replicas
+  std::string group = "";    // heading in the help text
+};
+
+class PartTable;
+
+// A table of options. The program has one; tests make their own.
+class OptionTable {
+ public:
+  OptionTable() = default;
+  explicit OptionTable(std::vector<Option> options);
+  // Brings default and neutral into canonical form. A name that is taken or malformed, or a default
+  // that the option itself refuses, is our own mistake: std::logic_error, which aborts with its
+  // text where the declaration is a static one.
+  void declare(Option option);
+
+  const std::vector<Option>& all() const { return options_; }
+  const Option* find(const std::string& name) const;
+  const Option& at(const std::string& name) const;  // throws ConfigError as option() does
+
+ private:
+  std::vector<Option> options_;
+  std::map<std::string, std::size_t> index_;
+};
+OptionTable& option_table();  // starts with engine_options()
+
+// The table of all options. Declaring a name twice aborts and names it.
+const std::vector<Option>& all_options();
+const Option* find_option(const std::string& name);
+// Throws ConfigError that lists the nearest names and says how to list all.
+const Option& option(const std::string& name);
+bool declare_option(Option option);  // for static registration in a part's file
+
+// Text in canonical form: integers decimal, reals by shortest round trip with -0 as 0, flags true
+// or false, lists joined by ','. Throws ConfigError naming the option, the text and what was
+// expected.
+std::string canonical_value(const Option& option, const std::string& text);
+// The same with the names of an explicit table of parts for the options that select one.
+std::string canonical_value(const Option& option, const std::string& text, const PartTable& parts);
+// The form alone: neither range nor choices are asked.
+std::string canonical_form(const Option& option, const std::string& text);
+
+bool is_list(OptionType type);
+// For --help and error messages: "int >= 1", "one of a | b", "real 0..1", "list of ints", ...
+std::string describe_domain(const Option& option, const PartTable& parts);
+
+}  // namespace tandem

@@ -1,0 +1,224 @@
+// The engine-wide options. `neutral` is a promise: it never changes once released, whatever happens
+// to the default. Where a default may be argued about, neutral is a value that no run can have (-1,
+// "none"), so that the canonical form of a run that reads the option always holds it.
+#include "config/options.h"
+
+#include <cstdlib>
+
+namespace tandem {
+namespace {
+
+using enum OptionType;
+constexpr auto kProgram = OptionScope::kProgram;
+
+void append(std::vector<Option>& to, const std::string& group, std::vector<Option> options) {
+  for (auto& each : options) {
+    each.group = group;
+    to.push_back(std::move(each));
+  }
+}
+
+std::vector<Option> selection_options() {
+  const auto select = [](const char* name, const char* value, const char* help) {
+    return Option{name, kChoice, value, "none", help};
+  };
+  return {
+      select("data", "fashion_mnist", "data set"),
+      select("model", "mlp", "network"),
+      select("optimizer", "sgd", "optimizer"),
+      select("scenario", "single", "sequence of tasks"),
+      select("strategy", "finetune", "what fights forgetting"),
+      select("weights", "dense", "method at the weights level"),
+      select("attention", "full", "method at the attention level"),
+  };
+}
+
+std::vector<Option> seed_options() {
+  std::vector<Option> options = {{.name = "seed",
+                                  .type = kInt,
+                                  .default_value = "1",
+                                  .neutral = "-1",
+                                  .help = "seed of every stream that has none of its own",
+                                  .minimum = 0,
+                                  .per_replica = true}};
+  const std::pair<const char*, const char*> streams[] = {
+      {"seed_data", "order of examples; -1: from seed"},
+      {"seed_classes", "order of classes over tasks; -1: from seed"},
+      {"seed_init", "initial weights; -1: from seed"},
+      {"seed_topology", "random masks and random growth; -1: from seed"},
+      {"seed_streams", "draws of the running stream; -1: from seed"}};
+  for (const auto& [name, help] : streams) {
+    options.push_back({.name = name,
+                       .type = kInt,
+                       .default_value = "-1",
+                       .neutral = "-1",
+                       .help = help,
+                       .minimum = -1,
+                       .per_replica = true});
+  }
+  return options;
+}
+
+std::vector<Option> data_options() {
+  const char* folder = std::getenv("TANDEM_DATA");
+  return {
+      {.name = "data_dir",
+       .type = kText,
+       .default_value = folder == nullptr ? "" : folder,
+       .neutral = "",
+       .help = "folder of data files; default $TANDEM_DATA",
+       .scope = kProgram},
+      {.name = "corpus",
+       .type = kText,
+       .default_value = "",
+       .neutral = "",
+       .help = "files or folders of a byte corpus, joined by ','; empty: the default corpus"},
+      {.name = "normalize",
+       .type = kChoice,
+       .default_value = "raw",
+       .neutral = "raw",
+       .help = "pixels in [0,1], or with mean 0 and deviation 1 over the training set",
+       .choices = {"raw", "standardized"}},
+      {.name = "validation",
+       .type = kReal,
+       .default_value = "0.1",
+       .neutral = "0",
+       .help = "share of the training set kept for validation",
+       .minimum = 0,
+       .maximum = 0.9},
+      {.name = "train_examples",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "train on so many examples only; 0: all",
+       .unit = "examples",
+       .minimum = 0},
+      {.name = "final",
+       .type = kFlag,
+       .default_value = "false",
+       .neutral = "false",
+       .help = "write test rows; for the last runs, after every choice is made"},
+  };
+}
+
+std::vector<Option> continual_options() {
+  return {
+      {.name = "tasks",
+       .type = kInt,
+       .default_value = "5",
+       .neutral = "0",
+       .help = "number of tasks",
+       .minimum = 1,
+       .of_part = true},
+      {.name = "class_order",
+       .type = kChoice,
+       .default_value = "natural",
+       .neutral = "none",
+       .help = "order of classes over tasks; random: by seed_classes",
+       .choices = {"natural", "random"},
+       .of_part = true},
+      {.name = "online",
+       .type = kFlag,
+       .default_value = "false",
+       .neutral = "false",
+       .help = "each example of a task is seen once, whatever steps and epochs say",
+       .of_part = true},
+      {.name = "buffer",
+       .type = kInt,
+       .default_value = "500",
+       .neutral = "0",
+       .help = "examples kept for replay",
+       .unit = "examples",
+       .minimum = 1,
+       .of_part = true},
+      {.name = "replay_batch",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "-1",
+       .help = "replayed examples per step; 0: as many as batch",
+       .unit = "examples",
+       .minimum = 0,
+       .of_part = true},
+  };
+}
+
+std::vector<Option> evaluation_options() {
+  return {
+      {.name = "eval_every",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "evaluate so often on validation; 0: after each task only",
+       .unit = "epochs",
+       .minimum = 0},
+      {.name = "probe_every",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "measure probes so often; 0: never",
+       .unit = "steps",
+       .minimum = 0},
+      {.name = "curve",
+       .type = kFlag,
+       .default_value = "true",
+       .neutral = "true",
+       .help = "evaluate the end of training at several budgets"},
+  };
+}
+
+std::vector<Option> program_options() {
+  return {
+      {.name = "db",
+       .type = kText,
+       .default_value = "results/tandem.sqlite",
+       .neutral = "results/tandem.sqlite",
+       .help = "results database",
+       .scope = kProgram},
+      {.name = "device",
+       .type = kChoice,
+       .default_value = "auto",
+       .neutral = "auto",
+       .help = "where tensors live; auto: a GPU where one works",
+       .choices = {"auto", "cpu", "cuda"},
+       .scope = kProgram},
+      {.name = "jobs",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "worker processes; 0: one per core",
+       .minimum = 0,
+       .scope = kProgram},
+      {.name = "checkpoint_every_s",
+       .type = kReal,
+       .default_value = "60",
+       .neutral = "60",
+       .help = "time between checkpoints",
+       .unit = "s",
+       .minimum = 0,
+       .scope = kProgram},
+      {.name = "log_level",
+       .type = kChoice,
+       .default_value = "info",
+       .neutral = "info",
+       .help = "what is logged to standard error",
+       .choices = {"debug", "info", "warn", "off"},
+       .scope = kProgram},
+  };
+}
+
+}  // namespace
+
+std::vector<Option> engine_options() {
+  std::vector<Option> options;
+  append(options, "selection", selection_options());
+  append(options, "seeds", seed_options());
+  for (auto& each : training_options()) options.push_back(std::move(each));
+  for (auto& each : level_options()) options.push_back(std::move(each));
+  append(options, "data", data_options());
+  append(options, "continual learning", continual_options());
+  append(options, "evaluation", evaluation_options());
+  append(options, "program", program_options());
+  return options;
+}
+
+}  // namespace tandem

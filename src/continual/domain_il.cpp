@@ -1,0 +1,23 @@
+// Domain-incremental learning (van de Ven and Tolias, arXiv 1904.07734): tasks share one head with
+// as many outputs as a task has classes; the target is a class's position within its task.
+#include "continual/split.h"
+
+namespace tandem {
+namespace {
+
+TaskSequence domain_il(const Config& config, const Dataset& data) {
+  TaskSequence sequence = split_by_class(config, data);
+  const std::int64_t tasks = static_cast<std::int64_t>(sequence.tasks.size());
+  sequence.outputs = data.classes / tasks;
+  for (auto& target : sequence.target) target %= sequence.outputs;
+  for (auto& range : sequence.task_outputs) range = {0, sequence.outputs};
+  return sequence;
+}
+
+[[maybe_unused]] const bool kDomainIl = scenarios().add(
+    split_facts("domain_il", "classes split into tasks that share one head, position in the task",
+                __FILE__),
+    domain_il);
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,71 @@
+// Files that are either whole or absent, and a lock that says who holds it.
+// atomic_write: a temporary name in the same folder, write, fsync, rename, fsync of the folder.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace tandem {
+
+// What a callback of atomic_write writes to. Throws StoreError.
+class FileSink {
+ public:
+  FileSink(int descriptor, std::string path) : descriptor_(descriptor), path_(std::move(path)) {}
+  void write(const void* data, std::size_t size_bytes);
+  void write(std::string_view bytes) { write(bytes.data(), bytes.size()); }
+
+ private:
+  int descriptor_;
+  std::string path_;
+};
+
+// Throw StoreError naming the path, the cause and what to do; the old file, if any, is then
+// untouched and no temporary is left. What the callback itself throws goes through.
+void atomic_write(const std::string& path, std::string_view bytes);
+void atomic_write(const std::string& path, const std::function<void(FileSink&)>& fill);
+
+std::string read_file(const std::string& path);    // throws DataError
+std::uint64_t file_size(const std::string& path);  // bytes; throws DataError
+void ensure_folder(const std::string& path);       // with its parents; throws StoreError
+std::string make_temporary_folder(const std::string& prefix = "tandem");  // in $TMPDIR or /tmp
+
+// A folder that goes away with its object.
+class TemporaryFolder {
+ public:
+  explicit TemporaryFolder(const std::string& prefix = "tandem")
+      : path_(make_temporary_folder(prefix)) {}
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+// An exclusive flock on PATH, which is made where missing, holds the owner's process id, and stays
+// when the lock is released. Doesn't wait: throws StoreError that names the holder.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path);
+  ~FileLock();
+  FileLock(FileLock&& other) noexcept
+      : path_(std::move(other.path_)), descriptor_(other.descriptor_) {
+    other.descriptor_ = -1;
+  }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// Log lines through spdlog.
+#include "core/log.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <utility>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto made = std::make_shared<spdlog::logger>(
+        "tandem", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made->set_pattern("%H:%M:%S %^%l%$ %v");
+    made->flush_on(spdlog::level::debug);
+    return made;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void set_log_level(const std::string& level) {
+  static constexpr std::array<std::pair<const char*, spdlog::level::level_enum>, 4> kLevels = {
+      {{"debug", spdlog::level::debug},
+       {"info", spdlog::level::info},
+       {"warn", spdlog::level::warn},
+       {"off", spdlog::level::off}}};
+  for (const auto& [name, value] : kLevels) {
+    if (level == name) {
+      logger().set_level(value);
+      return;
+    }
+  }
+  throw ConfigError(did_you_mean("log level", level, {"debug", "info", "warn", "off"}));
+}
+
+void log_debug(const std::string& message) { logger().debug("{}", message); }
+void log_info(const std::string& message) { logger().info("{}", message); }
+void log_warn(const std::string& message) { logger().warn("{}", message); }
+
+}  // namespace tandem

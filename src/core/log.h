@@ -1,0 +1,13 @@
+// Log lines on standard error. Only src/app and src/train log; other code throws or returns.
+#pragma once
+
+#include <string>
+
+namespace tandem {
+
+void set_log_level(const std::string& level);  // debug, info, warn, off; throws ConfigError
+void log_debug(const std::string& message);
+void log_info(const std::string& message);
+void log_warn(const std::string& message);
+
+}  // namespace tandem

@@ -1,0 +1,66 @@
+// See plugin.h. The library is never closed: LibTorch keeps pointers into it until the process
+// ends.
+#include "cuda/plugin.h"
+
+#include <dlfcn.h>
+
+#include <filesystem>
+#include <system_error>
+
+namespace tandem {
+namespace {
+
+constexpr const char* kLibrary = "libtandem_cuda.so";
+constexpr const char* kDescribe = "tandem_cuda_describe";
+
+std::string last_dl_error() {
+  const char* error = dlerror();
+  return error != nullptr ? error : "no reason given by the loader";
+}
+
+std::filesystem::path find_library(const std::filesystem::path& folder) {
+  for (const std::filesystem::path& place : {folder, folder.parent_path()}) {
+    std::error_code error;
+    if (std::filesystem::exists(place / kLibrary, error)) return place / kLibrary;
+  }
+  return {};
+}
+
+}  // namespace
+
+PluginStatus load_cuda_plugin_from(const std::string& folder) {
+  const std::filesystem::path library = find_library(folder);
+  if (library.empty()) {
+    return {false, std::string("no ") + kLibrary + " in " + folder +
+                       ": it is built where CMake finds nvcc (CUDA Toolkit 13) and a LibTorch with "
+                       "CUDA; install them and run ./tandem build"};
+  }
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (handle == nullptr) {
+    return {false, library.string() + " did not load: " + last_dl_error() +
+                       "; a CUDA library that LibTorch needs is missing: run ./tandem build on the "
+                       "machine with the GPU, or add its folder to LD_LIBRARY_PATH"};
+  }
+  const auto describe = reinterpret_cast<const char* (*)()>(dlsym(handle, kDescribe));
+  if (describe == nullptr) {
+    return {false, library.string() + " is not Tandem's plug-in: " + last_dl_error() +
+                       "; delete it and run ./tandem build"};
+  }
+  return {true, describe()};
+}
+
+const PluginStatus& load_cuda_plugin() {
+  static const PluginStatus status = [] {
+    std::error_code error;
+    const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+    if (error) {
+      return PluginStatus{false, "the program's own folder, where " + std::string(kLibrary) +
+                                     " is looked for, is unknown: /proc/self/exe: " +
+                                     error.message() + "; mount /proc"};
+    }
+    return load_cuda_plugin_from(program.parent_path().string());
+  }();
+  return status;
+}
+
+}  // namespace tandem

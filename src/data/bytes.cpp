@@ -1,0 +1,189 @@
+// A byte corpus from any files: concatenated in order, cut by position into 90% training, 5%
+// validation and 5% test. Without `corpus` it is the Python standard library's sources as Debian
+// ships them below /usr/lib/python3.N, 3.11 where it exists; test suites, installed packages and
+// symbolic links are left out, so that one Python package gives one corpus. Validation and test
+// windows are context + 1 bytes long, the last byte being a target only.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "config/option.h"
+#include "config/part.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/hash.h"
+#include "core/text.h"
+#include "data/reader.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPythonParent = "/usr/lib";
+constexpr const char* kPreferredPython = "/usr/lib/python3.11";
+constexpr std::size_t kTextProbeBytes = 8192;
+constexpr const char* kRemedy =
+    "Name text files or folders with --corpus, separated by ',' or ':', or leave it empty and "
+    "install the Debian package python3 for the standard library's sources.";
+
+struct Corpus {
+  std::string bytes, description;
+};
+
+[[noreturn]] void refuse(const std::string& path, const std::string& expected,
+                         const std::string& found) {
+  throw DataError(fmt::format("{}: expected {}, found {}. {}", path, expected, found, kRemedy));
+}
+
+bool is_text(const std::string& bytes) {
+  return std::memchr(bytes.data(), 0, std::min(bytes.size(), kTextProbeBytes)) == nullptr;
+}
+
+// Regular files below a folder by path; symbolic links are not followed.
+template <class Enter, class Take>
+std::vector<std::string> files_below(const std::string& folder, Enter enter, Take take) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  fs::recursive_directory_iterator at(folder, error), end;
+  for (; !error && at != end; at.increment(error)) {
+    const fs::file_status status = at->symlink_status();
+    if (fs::is_directory(status) && !enter(at->path())) at.disable_recursion_pending();
+    if (fs::is_regular_file(status) && take(at->path())) paths.push_back(at->path().string());
+  }
+  if (error) refuse(folder, "a readable folder", error.message());
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+std::string python_folder() {
+  if (fs::is_directory(kPreferredPython)) return kPreferredPython;
+  std::int64_t newest = -1;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(kPythonParent, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("python3.", 0) != 0 || !entry.is_directory()) continue;
+    newest = std::max(newest, parse_integer(name.substr(8)).value_or(-1));
+  }
+  if (newest < 0) refuse(std::string(kPythonParent) + "/python3.N", "a folder", "none");
+  return fmt::format("{}/python3.{}", kPythonParent, newest);
+}
+
+Corpus python_corpus() {
+  static const std::set<std::string> left_out = {"site-packages", "dist-packages", "__pycache__",
+                                                 "test", "tests"};
+  const std::string folder = python_folder();
+  const auto paths = files_below(
+      folder, [](const fs::path& path) { return left_out.count(path.filename()) == 0; },
+      [](const fs::path& path) { return path.extension() == ".py"; });
+  Corpus corpus;
+  for (const auto& path : paths) corpus.bytes += read_file(path);
+  corpus.description = fmt::format("{} ({} Python sources)", folder, paths.size());
+  return corpus;
+}
+
+void append_folder(Corpus& corpus, const std::string& folder) {
+  const auto visible = [](const fs::path& path) { return path.filename().string()[0] != '.'; };
+  for (const auto& path : files_below(folder, visible, visible)) {
+    const std::string bytes = read_file(path);
+    if (is_text(bytes)) corpus.bytes += bytes;
+  }
+}
+
+Corpus named_corpus(const std::string& list) {
+  Corpus corpus;
+  corpus.description = list;
+  std::string commas = list;
+  std::replace(commas.begin(), commas.end(), ':', ',');
+  for (const auto& item : split(commas, ',')) {
+    const std::string path = trim(item);
+    if (path.empty()) continue;
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+      append_folder(corpus, path);
+    } else if (fs::is_regular_file(path, error)) {
+      corpus.bytes += read_file(path);
+    } else {
+      refuse(path, "a file or folder of the corpus", "nothing there");
+    }
+  }
+  return corpus;
+}
+
+// Starts of windows that don't overlap; `limit` > 0 takes that many, evenly spaced.
+std::vector<std::int64_t> window_starts(std::int64_t begin, std::int64_t end, std::int64_t window,
+                                        std::int64_t limit) {
+  const std::int64_t whole = (end - begin) / window;
+  const std::int64_t taken = limit > 0 ? std::min(limit, whole) : whole;
+  std::vector<std::int64_t> starts;
+  for (std::int64_t i = 0; i < taken; ++i) starts.push_back(begin + window * (i * whole / taken));
+  return starts;
+}
+
+Dataset read_bytes(const Config& config) {
+  if (config.integer("train_examples") > 0) {
+    throw ConfigError(
+        fmt::format("train_examples = {}: a byte corpus has no examples to count; "
+                    "leave it out, or name a smaller --corpus",
+                    config.integer("train_examples")));
+  }
+  const std::string said = config.text("corpus");
+  const Corpus corpus = said.empty() ? python_corpus() : named_corpus(said);
+  const std::int64_t size = static_cast<std::int64_t>(corpus.bytes.size());
+  const std::int64_t window = config.integer("context") + 1;
+  const std::int64_t limit = config.integer("evaluation_windows");
+  const std::int64_t train_end = size / 10 * 9 + size % 10 * 9 / 10;
+  const std::int64_t validation_end = train_end + (size - train_end) / 2;
+  if (validation_end - train_end < window) {
+    refuse(corpus.description,
+           fmt::format("at least {} bytes, so that 5% of them hold a window of context + 1 = {}",
+                       20 * window, window),
+           std::to_string(size));
+  }
+  Dataset dataset;
+  dataset.kind = Dataset::Kind::kBytes;
+  dataset.name = config.text("data");
+  dataset.inputs = at::empty({size}, at::kByte);
+  std::copy(corpus.bytes.begin(), corpus.bytes.end(), dataset.inputs.data_ptr<std::uint8_t>());
+  dataset.classes = 256;
+  dataset.train = {0, train_end};
+  dataset.validation = window_starts(train_end, validation_end, window, limit);
+  dataset.test = window_starts(validation_end, size, window, limit);
+  dataset.files = {{corpus.description, sha256(corpus.bytes), size}};
+  return dataset;
+}
+
+Option evaluation_windows() {
+  Option option;
+  option.name = "evaluation_windows";
+  option.type = OptionType::kInt;
+  option.default_value = option.neutral = "0";
+  option.help =
+      "Windows of a byte corpus that validation and test each read, evenly spaced; 0 is all.";
+  option.unit = "windows";
+  option.minimum = 0;
+  option.scope = OptionScope::kRun;
+  option.of_part = true;
+  option.group = "data";
+  return option;
+}
+
+Part facts() {
+  Part part;
+  part.kind = "data";
+  part.name = "bytes";
+  part.summary = "bytes of any text files; by default the Python standard library's sources";
+  part.uses = {"corpus", "context", "evaluation_windows"};
+  part.file = __FILE__;
+  return part;
+}
+
+[[maybe_unused]] const bool kOption = declare_option(evaluation_windows());
+[[maybe_unused]] const bool kPart = dataset_readers().add(facts(), read_bytes);
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,41 @@
+// A whole data set, resident on the device as uint8. Examples are addressed by index; a byte corpus
+// by the offset where a window starts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+
+namespace tandem {
+
+struct FileFact {
+  std::string path, sha256;
+  std::int64_t bytes = 0;
+};
+
+struct Dataset {
+  enum class Kind { kImages, kBytes };
+  Kind kind = Kind::kImages;
+  std::string name;
+  at::Tensor inputs;  // kImages: uint8 [N,F], training examples then test; kBytes: uint8 [L]
+  at::Tensor labels;  // int64 [N]; undefined for kBytes
+  std::int64_t features = 0;  // F; 0 for kBytes
+  std::int64_t classes = 0;   // 256 for kBytes
+  // kImages: example indices. kBytes: window starts of non-overlapping windows for validation and
+  // test (every start valid for `context` + 1 bytes), and {begin, end} of the training range.
+  std::vector<std::int64_t> train, validation, test;
+  double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
+  std::vector<FileFact> files;
+};
+
+// Loads (and keeps, per process) the data set that a config names, on the CPU. The validation split
+// is a function of the data set and the `validation` share only, never of a run's seed.
+// Throws DataError naming the file, what was expected, what was found and how to get it.
+std::shared_ptr<const Dataset> load_dataset(const Config& config);
+
+}  // namespace tandem

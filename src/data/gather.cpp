@@ -1,0 +1,54 @@
+// Index-selects from the device-resident data set.
+#include "data/gather.h"
+
+#include <ATen/ATen.h>
+
+namespace tandem {
+namespace {
+
+void expect_indices(const DeviceDataset& dataset, const at::Tensor& indices, Dataset::Kind kind) {
+  TORCH_CHECK(dataset.kind == kind, "gather: the data set is of the other kind");
+  TORCH_CHECK(indices.dim() == 2 && indices.scalar_type() == at::kLong,
+              "gather: indices must be int64 [R,B], not ", indices.scalar_type(), " ",
+              indices.sizes());
+}
+
+}  // namespace
+
+DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarType dtype) {
+  DeviceDataset moved;
+  moved.kind = dataset.kind;
+  moved.inputs = dataset.inputs.to(device);
+  moved.dtype = dtype;
+  if (dataset.kind == Dataset::Kind::kImages) {
+    moved.labels = dataset.labels.to(device);
+    moved.scale = 1 / (255 * dataset.deviation);
+    moved.shift = -dataset.mean / dataset.deviation;
+  }
+  return moved;
+}
+
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices) {
+  expect_indices(dataset, indices, Dataset::Kind::kImages);
+  at::Tensor x = dataset.inputs.index_select(0, indices.reshape({-1})).to(dataset.dtype);
+  x.mul_(dataset.scale);
+  if (dataset.shift != 0) x.add_(dataset.shift);
+  return x.view({indices.size(0), indices.size(1), dataset.inputs.size(1)});  // [R,B,F]
+}
+
+at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices) {
+  expect_indices(dataset, indices, Dataset::Kind::kImages);
+  return dataset.labels.index_select(0, indices.reshape({-1})).view(indices.sizes());
+}
+
+std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
+                                                 const at::Tensor& starts, std::int64_t context) {
+  expect_indices(dataset, starts, Dataset::Kind::kBytes);
+  const at::Tensor span = at::arange(context + 1, starts.options());
+  const at::Tensor positions = starts.unsqueeze(-1) + span;  // [R,B,T+1]
+  const at::Tensor bytes =
+      dataset.inputs.index_select(0, positions.view({-1})).to(at::kLong).view(positions.sizes());
+  return {bytes.narrow(-1, 0, context).contiguous(), bytes.narrow(-1, 1, context).contiguous()};
+}
+
+}  // namespace tandem

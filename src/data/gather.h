@@ -1,0 +1,32 @@
+// Batches by index from a data set that lies on the device as uint8. No host branch on a tensor and
+// no copy from the host, so that a step that gathers can be captured as a CUDA graph.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <utility>
+
+#include "data/dataset.h"
+
+namespace tandem {
+
+struct DeviceDataset {
+  Dataset::Kind kind = Dataset::Kind::kImages;
+  at::Tensor inputs;                  // uint8 [N,F] or [L]
+  at::Tensor labels;                  // int64 [N]; undefined for bytes
+  at::ScalarType dtype = at::kFloat;  // of gathered images
+  double scale = 1, shift = 0;        // x = u8 * scale + shift
+};
+
+// Moves the tensors to the device, once.
+DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarType dtype);
+
+// indices: int64 [R,B] on the device.
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices);  // [R,B,F]
+at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices);  // int64 [R,B]
+// starts: int64 [R,B]. Inputs and targets, each int64 [R,B,context]; targets are one byte later.
+std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
+                                                 const at::Tensor& starts, std::int64_t context);
+
+}  // namespace tandem

@@ -1,0 +1,85 @@
+// Orders of examples from Philox streams.
+#include "data/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <stdexcept>
+#include <utility>
+
+#include "core/error.h"
+#include "core/philox.h"
+
+namespace tandem {
+namespace {
+
+std::uint64_t task_key(std::uint64_t key, std::int64_t task) {
+  return sub_key(key, static_cast<std::uint64_t>(task));
+}
+
+void expect_positive(std::int64_t value, const char* what) {
+  if (value < 1) {
+    throw std::invalid_argument(fmt::format("sampler: {} = {}, at least 1 expected", what, value));
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n) {
+  const RandomStream stream{key};
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  for (std::int64_t i = n - 1; i > 0; --i) {
+    const auto draw = static_cast<std::uint64_t>(i);
+    std::swap(order[draw], order[stream.below(draw, draw + 1)]);
+  }
+  return order;
+}
+
+EpochSampler::EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch)
+    : key_(task_key(key, task)), n_(n), batch_(batch) {
+  expect_positive(n, "examples");
+  expect_positive(batch, "batch");
+}
+
+std::vector<std::int64_t> EpochSampler::batch(std::int64_t step) {
+  const std::int64_t epoch = step / steps_per_epoch();
+  if (epoch != epoch_) {
+    order_ = permutation(sub_key(key_, static_cast<std::uint64_t>(epoch)), n_);
+    epoch_ = epoch;
+  }
+  const std::int64_t first = step % steps_per_epoch() * batch_;
+  return {order_.begin() + first, order_.begin() + std::min(first + batch_, n_)};
+}
+
+ByteSampler::ByteSampler(std::uint64_t key, std::int64_t task, std::int64_t begin, std::int64_t end,
+                         std::int64_t context, std::int64_t batch)
+    : key_(task_key(key, task)), begin_(begin), end_(end), context_(context), batch_(batch) {
+  expect_positive(context, "context");
+  expect_positive(batch, "batch");
+  if (end - begin < context + 1) {
+    throw ConfigError(
+        fmt::format("context = {} needs {} bytes of training text, the corpus has {}; "
+                    "choose a shorter context or a longer corpus",
+                    context, context + 1, end - begin));
+  }
+}
+
+std::int64_t ByteSampler::steps_per_epoch() const {
+  const std::int64_t targets = context_ * batch_;
+  return (end_ - begin_ - 1 + targets - 1) / targets;
+}
+
+std::vector<std::int64_t> ByteSampler::batch(std::int64_t step) const {
+  const RandomStream stream{key_};
+  const auto valid = static_cast<std::uint64_t>(end_ - begin_ - context_);
+  std::vector<std::int64_t> starts;
+  for (std::int64_t i = 0; i < batch_; ++i) {
+    const auto draw = static_cast<std::uint64_t>(step * batch_ + i);
+    starts.push_back(begin_ + static_cast<std::int64_t>(stream.below(draw, valid)));
+  }
+  return starts;
+}
+
+}  // namespace tandem

@@ -1,0 +1,25 @@
+// Alternation without alignment: each step draws full or block-sparse attention for all layers. The
+// control that tells the effect of aligning from that of mixing the streams.
+#include "methods/attention_fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = selector_options();
+  names.push_back("attention_p");
+  return names;
+}
+
+const bool registered = attention_methods().add(
+    {.kind = "attention",
+     .name = "alternate",
+     .summary = "full or sparse attention at random each step, no alignment",
+     .cite = "",
+     .uses = options(),
+     .file = __FILE__},
+    alternating_attention);
+
+}  // namespace
+}  // namespace tandem

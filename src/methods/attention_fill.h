@@ -1,0 +1,19 @@
+// Reads the options that several attention methods share into policies.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "policy/policy.h"
+
+namespace tandem {
+
+// How blocks are chosen, from attention_selector, attention_selector_score, attention_forced_first.
+Policies::Selector selector_of(const Config& config);
+std::vector<std::string> selector_options();
+
+// One draw per step for all layers: full with probability attention_p, else sparse.
+Policies alternating_attention(const Config& config);
+
+}  // namespace tandem

@@ -1,0 +1,27 @@
+// Block-sparse attention at every step (MoBA, arXiv 2502.13189). The default choice of blocks is
+// that of SSA's released code, whose "MoBA" shares it: softmax over pooled keys, summed over the
+// heads of a group. The paper's own: attention_selector = head, attention_selector_score = dot.
+#include "methods/attention_fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+Policies moba(const Config& config) {
+  Policies policies;
+  policies.schedule.kind = Schedule::Kind::kSparse;
+  policies.selector = selector_of(config);
+  return policies;
+}
+
+const bool registered =
+    attention_methods().add({.kind = "attention",
+                             .name = "moba",
+                             .summary = "sparse stream only: blocks chosen by pooled keys",
+                             .cite = "arXiv:2502.13189",
+                             .uses = selector_options(),
+                             .file = __FILE__},
+                            moba);
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,41 @@
+// SET, sparse evolutionary training (Mocanu et al. 2018, arXiv 1707.04780), as in the authors'
+// SciPy code: after each epoch the fraction zeta of the negative weights nearest zero and of the
+// positive ones nearest zero is dropped, and as many positions grow at random with values from N(0,
+// 0.1^2). Other ports drop by magnitude over both signs (drop_rule = magnitude) and grow at zero
+// (grow_init = zero).
+#include "methods/fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+Policies set(const Config& config) {
+  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
+  policies.topology = drop_and_grow(config, config.text("drop_rule"), "random");
+  return policies;
+}
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = drop_and_grow_options();
+  names.push_back("drop_rule");
+  return names;
+}
+
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "set",
+                           .summary = "drop nearest zero by sign, grow at random, once an epoch",
+                           .cite = "arXiv:1707.04780",
+                           .defaults = {{"drop_rule", "set_signed"},
+                                        {"drop_fraction", "0.3"},
+                                        {"drop_schedule", "constant"},
+                                        {"update_interval_epochs", "1"},
+                                        {"update_end", "1"},
+                                        {"grow_init", "normal"},
+                                        {"update_order", "step_then_update"}},
+                           .uses = options(),
+                           .file = __FILE__},
+                          set);
+
+}  // namespace
+}  // namespace tandem

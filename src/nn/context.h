@@ -1,0 +1,103 @@
+// What one forward pass of a model is told, and where the two streams of a block meet.
+//
+// A block computes the outputs that its level's view asks for and hands them to meet(), which adds
+// the alignment term and returns what goes on. Nothing outside meet() and the products knows the
+// level; nothing here knows a method.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+
+namespace tandem {
+
+enum class View {
+  kFull,      // the full stream's product only
+  kSparse,    // the sparse stream's product only
+  kSelected,  // one product per replica: the running stream's (no counterpart is needed)
+  kBoth,      // both products from the same input; the running one goes on
+};
+
+struct LevelPlan {
+  View view = View::kFull;
+  at::Tensor full_runs;              // bool [R], where view is kSelected or kBoth
+  std::vector<char> full_runs_host;  // the same on the host
+  bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
+  // Alignment of this level; coefficients are alpha x lambda / number of sites, [R]. Undefined:
+  // none.
+  at::Tensor pull_full, pull_sparse;
+  Alignment::Distance distance = Alignment::Distance::kSmoothL1;
+  Alignment::Site site = Alignment::Site::kPre;
+  std::optional<double> blocks;  // attention read-out at another budget than the config's
+};
+
+struct Site {
+  Level level;
+  std::string layer;
+};
+
+using Post = std::function<at::Tensor(const at::Tensor&)>;
+
+// Sees both streams' outputs of each site (probes: gap, feature norms).
+using SiteObserver =
+    std::function<void(const Site&, const at::Tensor& full, const at::Tensor& sparse)>;
+// Sees a named tensor that a layer offers for inspection (attention weights, activations).
+using TensorObserver =
+    std::function<void(const std::string& layer, const std::string& what, const at::Tensor& value)>;
+
+class Context {
+ public:
+  LevelPlan attention, weights;
+  SiteObserver observe_site;
+  TensorObserver observe_tensor;
+
+  const LevelPlan& plan(Level level) const {
+    return level == Level::kAttention ? attention : weights;
+  }
+
+  // full and sparse are [R,...]; either may be undefined where the view does not compute it, and
+  // then the other goes on. `post` (activation, norm, gate) is applied to both where the site lies
+  // after it, and to what goes on in any case.
+  at::Tensor meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
+                  const Post& post = {});
+
+  // Output of the network, for alignment at the logits and for a propagated counterpart.
+  void meet_logits(const at::Tensor& logits);
+
+  // Pairs the sites of this pass with those that `other` keeps (a propagated counterpart): `other`
+  // ran the full stream, this one runs the sparse stream at `level`.
+  void keep_sites() { keeps_ = true; }
+  void pair_with(Context* other, Level level) {
+    other_ = other;
+    paired_level_ = level;
+  }
+
+  // Sum of the alignment terms so far, [R]; undefined where there are none.
+  at::Tensor alignment() const { return alignment_; }
+
+ private:
+  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
+  at::Tensor alignment_;
+  bool keeps_ = false;
+  Context* other_ = nullptr;
+  Level paired_level_ = Level::kWeights;
+  std::map<std::string, at::Tensor> kept_;
+};
+
+// Distance of two streams' outputs per replica [R], mean over everything else, with gradient
+// pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse).
+at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
+                           const at::Tensor& pull_full, const at::Tensor& pull_sparse,
+                           Alignment::Distance distance);
+
+// where(full_runs, full, sparse) over the replica axis.
+at::Tensor select_stream(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
+
+}  // namespace tandem

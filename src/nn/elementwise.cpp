@@ -1,0 +1,33 @@
+#include "nn/elementwise.h"
+
+#include "data/tensor.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::int64_t kStride = 32;  // 2 W at AVX-512 in float
+
+template <class Function>
+at::Tensor padded(const at::Tensor& x, Function f) {
+  const std::int64_t replicas = x.size(0), share = x.numel() / replicas;
+  if (x.is_cuda() || share % kStride == 0) return f(x.contiguous());
+  const at::Tensor flat = x.reshape({replicas, share});
+  const at::Tensor wide = torch::constant_pad_nd(flat, {0, kStride - share % kStride}, 0);
+  return f(wide).narrow(1, 0, share).reshape(x.sizes());
+}
+
+}  // namespace
+
+at::Tensor sigmoid_alike(const at::Tensor& x) {
+  return padded(x, [](const at::Tensor& y) { return torch::sigmoid(y); });
+}
+
+at::Tensor silu_alike(const at::Tensor& x) {
+  return padded(x, [](const at::Tensor& y) { return torch::silu(y); });
+}
+
+at::Tensor gelu_alike(const at::Tensor& x) {
+  return padded(x, [](const at::Tensor& y) { return torch::gelu(y); });
+}
+
+}  // namespace tandem

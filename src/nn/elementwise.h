@@ -1,0 +1,17 @@
+// Elementwise functions that give a replica the same bits alone and in company.
+//
+// ATen runs the last numel mod 2 W elements of a flat tensor (W lanes of a vector register, 16 at
+// most) by scalar code, and its exp differs there in the last bit: measured for sigmoid and silu in
+// float. So each replica's share is padded to a multiple of 2 W where it is not one already. Sums,
+// products, comparisons, sqrt and softmax over the last axis need none of this.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace tandem {
+
+at::Tensor sigmoid_alike(const at::Tensor& x);  // x [R,...]
+at::Tensor silu_alike(const at::Tensor& x);
+at::Tensor gelu_alike(const at::Tensor& x);
+
+}  // namespace tandem

@@ -1,0 +1,37 @@
+// A linear layer over the replica axis: y = x W + b, x [R,N,in], W [R,in,out], b [R,out].
+// With connections it computes the streams that the context's weights level asks for.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+
+#include "nn/context.h"
+#include "topology/connections.h"
+#include "topology/parameter.h"
+
+namespace tandem {
+
+class Linear {
+ public:
+  Linear(std::string name, std::int64_t inputs, std::int64_t outputs, bool has_bias);
+
+  // `post` is the block's activation, norm or gate, so that the site can lie after it.
+  at::Tensor forward(const at::Tensor& x, Context& context, const Post& post = {}) const;
+
+  const std::string& name() const { return name_; }
+  std::int64_t inputs() const { return inputs_; }
+  std::int64_t outputs() const { return outputs_; }
+  bool has_bias() const { return has_bias_; }
+
+  Parameter weight, bias;                    // filled by the model's allocation
+  std::unique_ptr<Connections> connections;  // null: dense in both streams
+
+ private:
+  std::string name_;
+  std::int64_t inputs_, outputs_;
+  bool has_bias_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,103 @@
+// A multi-layer perceptron of any widths over the replica axis:
+//   h_l = phi(norm(h_{l-1} W_l + b_l)), logits = h_L W + b,
+// phi ReLU or GELU, norm an optional LayerNorm. The streams of a layer meet before or after
+// phi(norm(.)), which is the block's post.
+#include "core/error.h"
+#include "data/tensor.h"
+#include "nn/elementwise.h"
+#include "nn/model.h"
+
+namespace tandem {
+namespace {
+
+class Mlp : public Model {
+ public:
+  Mlp(const std::vector<Config>& configs, const ModelShape& shape) {
+    const Config& config = configs.front();
+    gelu_ = config.text("activation") == "gelu";
+    std::vector<std::int64_t> widths = {shape.features};
+    for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
+    widths.push_back(shape.outputs);
+    for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+      if (widths[l + 1] < 2) {
+        throw ConfigError("layer " + std::to_string(l) + " has width " +
+                          std::to_string(widths[l + 1]) +
+                          "; widths must be 2 or more, since products of width 1 round differently "
+                          "in company (see --widths)");
+      }
+      layers_.push_back(
+          std::make_unique<Linear>("layer" + std::to_string(l), widths[l], widths[l + 1], true));
+      initialize_linear(*layers_.back(), configs, shape.dtype);
+      if (config.flag("layer_norm") && l + 2 < widths.size()) {
+        const std::string name = "norm" + std::to_string(l);
+        gains_.push_back(
+            constant_parameter(name + ".gain", shape.replicas, {widths[l + 1]}, 1.0, shape.dtype));
+        shifts_.push_back(
+            constant_parameter(name + ".shift", shape.replicas, {widths[l + 1]}, 0.0, shape.dtype));
+      }
+    }
+  }
+
+  at::Tensor forward(const at::Tensor& x, Context& context) override {
+    at::Tensor h = x;  // [R,B,F]
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
+      h = layers_[l]->forward(h, context, [this, l](const at::Tensor& z) { return post(l, z); });
+      if (context.observe_tensor) context.observe_tensor(layers_[l]->name(), "activation", h);
+    }
+    return layers_.back()->forward(h, context);
+  }
+
+  std::vector<Linear*> linears() override {
+    std::vector<Linear*> all;
+    for (auto& layer : layers_) all.push_back(layer.get());
+    return all;
+  }
+
+  std::vector<Parameter*> parameters() override {
+    std::vector<Parameter*> all;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      all.push_back(&layers_[l]->weight);
+      all.push_back(&layers_[l]->bias);
+      if (l < gains_.size()) {
+        all.push_back(&gains_[l]);
+        all.push_back(&shifts_[l]);
+      }
+    }
+    return all;
+  }
+
+  std::int64_t sites(Level level) const override {
+    if (level == Level::kAttention) return 0;
+    std::int64_t sparsifiable = 0;
+    for (const auto& layer : layers_) sparsifiable += layer->connections != nullptr;
+    return sparsifiable;
+  }
+
+ private:
+  at::Tensor post(std::size_t layer, const at::Tensor& z) const {
+    at::Tensor y = z;
+    if (!gains_.empty()) {
+      y = torch::layer_norm(y, {y.size(-1)}) * gains_[layer].value.unsqueeze(1) +
+          shifts_[layer].value.unsqueeze(1);
+    }
+    return gelu_ ? gelu_alike(y) : torch::relu(y);
+  }
+
+  bool gelu_ = false;
+  std::vector<std::unique_ptr<Linear>> layers_;
+  std::vector<Parameter> gains_, shifts_;
+};
+
+const bool registered = models().add(
+    {.kind = "model",
+     .name = "mlp",
+     .summary = "multi-layer perceptron of any widths",
+     .cite = "",
+     .uses = {"widths", "activation", "layer_norm"},
+     .file = __FILE__},
+    [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
+      return std::make_unique<Mlp>(configs, shape);
+    });
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,86 @@
+// Distances of two streams' outputs with one coefficient per direction. Per replica r and with d
+// the mean over all other axes,
+//   value     pull_full[r] d(full, sg sparse) + pull_sparse[r] d(sg full, sparse)
+//   gradient  what those stop-gradients leave: pull_full psi to full, -pull_sparse psi to sparse,
+// psi = d' (smooth-L1: clip(full - sparse, -1, 1) / n). relative_mse divides by the mean square of
+// the target; logit_kl is KL(softmax target, softmax mover), mean over rows.
+#include "data/tensor.h"
+#include "nn/context.h"
+
+namespace tandem {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+at::Tensor per_replica(const at::Tensor& x, const at::Tensor& like) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
+  shape[0] = x.size(0);
+  return x.view(shape);
+}
+
+at::Tensor replica_sum(const at::Tensor& x) { return x.reshape({x.size(0), -1}).sum(1); }
+
+// Smooth-L1 (beta 1) and mean squares share their form: an elementwise potential of full - sparse.
+struct ElementwiseDistance : torch::autograd::Function<ElementwiseDistance> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& full, const at::Tensor& sparse,
+                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
+                            bool smooth_l1) {
+    at::NoGradGuard no_grad;
+    const at::Tensor difference = full - sparse;
+    const double scale = 1.0 / static_cast<double>(full.numel() / full.size(0));
+    const at::Tensor slope = smooth_l1 ? difference.clamp(-1.0, 1.0) : at::Tensor(difference * 2.0);
+    // |d| <= 1: d^2/2 = c (d - c/2) with c = d; beyond: |d| - 1/2 = c (d - c/2) with c = sign d.
+    const at::Tensor value = smooth_l1 ? at::Tensor(slope * (difference - slope * 0.5))
+                                       : at::Tensor(difference * difference);
+    ctx->save_for_backward({slope, pull_full, pull_sparse});
+    ctx->saved_data["scale"] = scale;
+    return replica_sum(value) * scale * (pull_full + pull_sparse);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
+    const auto saved = ctx->get_saved_variables();
+    const double scale = ctx->saved_data["scale"].toDouble();
+    const at::Tensor factor = outer[0] * scale;
+    const at::Tensor& slope = saved[0];
+    return {slope * per_replica(factor * saved[1], slope),
+            slope * per_replica(-factor * saved[2], slope),
+            {},
+            {},
+            {}};
+  }
+};
+
+at::Tensor relative_mse(const at::Tensor& mover, const at::Tensor& target) {
+  const at::Tensor fixed = target.detach();
+  return replica_sum((mover - fixed).square()) / (replica_sum(fixed.square()) + 1e-12);
+}
+
+at::Tensor divergence(const at::Tensor& mover, const at::Tensor& target) {
+  const at::Tensor fixed = torch::log_softmax(target.detach(), -1);
+  const at::Tensor moving = torch::log_softmax(mover, -1);
+  const double rows = static_cast<double>(mover.numel() / mover.size(0) / mover.size(-1));
+  return replica_sum(fixed.exp() * (fixed - moving)) / rows;
+}
+
+}  // namespace
+
+at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
+                           const at::Tensor& pull_full, const at::Tensor& pull_sparse,
+                           Alignment::Distance distance) {
+  TORCH_CHECK_VALUE(full.sizes() == sparse.sizes(), "streams of shapes ", full.sizes(), " and ",
+                    sparse.sizes(), " can't be aligned");
+  switch (distance) {
+    case Alignment::Distance::kSmoothL1:
+    case Alignment::Distance::kMse:
+      return ElementwiseDistance::apply(full, sparse, pull_full, pull_sparse,
+                                        distance == Alignment::Distance::kSmoothL1);
+    case Alignment::Distance::kRelativeMse:
+      return pull_full * relative_mse(full, sparse) + pull_sparse * relative_mse(sparse, full);
+    case Alignment::Distance::kLogitKl:
+      return pull_full * divergence(full, sparse) + pull_sparse * divergence(sparse, full);
+  }
+  return {};
+}
+
+}  // namespace tandem

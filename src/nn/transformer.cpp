@@ -1,0 +1,280 @@
+// A decoder-only language model over the replica axis:
+//   x_0 = E[tokens]
+//   x  <- x + o(gate * attention(rotate(q(n)), rotate(k(n)), v(n))),  n = rms_norm(x)
+//   x  <- x + down(silu(gate(m)) * up(m)),                            m = rms_norm(x)
+//   logits = rms_norm(x) E^T
+// E is shared by input and output. No biases. gate = sigmoid(n W_g) is one number per token and
+// query head (arXiv 2511.20102, appendix C); it is the post of the attention site. W_g, E and the
+// norms' gains are never sparsified.
+#include <map>
+#include <tuple>
+
+#include "core/error.h"
+#include "core/shape.h"
+#include "data/tensor.h"
+#include "kernels/attention/attention.h"
+#include "methods/method.h"
+#include "nn/attention.h"
+#include "nn/elementwise.h"
+#include "nn/model.h"
+#include "nn/transformer_ops.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::int64_t kBytes = 256;
+constexpr double kDeviation = 0.02;  // of the initial embedding and gate weights
+
+struct Sizes {
+  std::int64_t context, layers, width, heads, kv_heads, ff_width, vocabulary;
+  double rope_theta;
+  bool head_gate;
+  std::int64_t head_dim() const { return width / heads; }
+};
+
+[[noreturn]] void refuse(const std::string& what, const std::string& instead) {
+  throw ConfigError(what + "; " + instead);
+}
+
+std::string said(const char* option, std::int64_t value) {
+  return std::string(option) + " = " + std::to_string(value);
+}
+
+void check(const Sizes& s, const AttentionSetting& setting) {
+  if (s.heads < 1 || s.width % s.heads != 0) {
+    refuse(said("width", s.width) + " can't be shared by " + said("heads", s.heads),
+           "width must be a multiple of heads");
+  }
+  if (s.kv_heads < 1 || s.heads % s.kv_heads != 0) {
+    refuse(said("heads", s.heads) + " can't be grouped over " + said("kv_heads", s.kv_heads),
+           "heads must be a multiple of kv_heads");
+  }
+  if (s.head_dim() % 2 != 0) {
+    refuse("width / heads = " + std::to_string(s.head_dim()) + " is odd",
+           "rotary positions turn pairs of components, so it must be even");
+  }
+  if (setting.block_size < 1 || setting.blocks < 1) {
+    refuse(said("block_size", setting.block_size) + ", " + said("blocks", setting.blocks),
+           "both must be 1 or more");
+  }
+  if (s.context < setting.block_size) {
+    refuse(
+        said("context", s.context) + " is shorter than " + said("block_size", setting.block_size),
+        "give a longer context or smaller blocks");
+  }
+}
+
+Sizes sizes_of(const Config& config, const ModelShape& shape) {
+  Sizes s{.context = config.integer("context"),
+          .layers = config.integer("layers"),
+          .width = config.integer("width"),
+          .heads = config.integer("heads"),
+          .kv_heads = config.integer("kv_heads"),
+          .ff_width = config.integer("ff_width"),
+          .vocabulary = shape.outputs > 0 ? shape.outputs : kBytes,
+          .rope_theta = config.real("rope_theta"),
+          .head_gate = config.flag("head_gate")};
+  if (s.ff_width == 0) s.ff_width = ((8 * s.width + 2) / 3 + 7) / 8 * 8;
+  return s;
+}
+
+struct Layer {
+  std::string name;  // "layer0"
+  Parameter attention_norm, ff_norm, head_gate;
+  std::unique_ptr<Linear> q, k, v, o, ff_gate, ff_up, ff_down;
+
+  std::vector<Linear*> linears() const {
+    return {q.get(), k.get(), v.get(), o.get(), ff_gate.get(), ff_up.get(), ff_down.get()};
+  }
+};
+
+class Transformer : public Model {
+ public:
+  Transformer(const std::vector<Config>& configs, const ModelShape& shape)
+      : sizes_(sizes_of(configs.front(), shape)) {
+    const Config& config = configs.front();
+    setting_ = {.block_size = config.integer("block_size"),
+                .blocks = config.integer("blocks"),
+                .selector = policies_of(config, Level::kAttention).selector};
+    check(sizes_, setting_);
+    embedding_ = normal_parameter("embedding", configs, {sizes_.vocabulary, sizes_.width},
+                                  kDeviation, shape.dtype);
+    for (std::int64_t l = 0; l < sizes_.layers; ++l) layers_.push_back(layer(l, configs, shape));
+    final_norm_ = gain("final_norm", shape);
+  }
+
+  at::Tensor forward(const at::Tensor& x, Context& context) override {
+    expect_shape(x, {embedding_.replicas(), -1, -1}, "x");
+    const std::int64_t replicas = x.size(0), batch = x.size(1), tokens = x.size(2);
+    const Tables& tables = tables_for(tokens);
+    at::Tensor h = embed(embedding_.value, x.reshape({replicas, batch * tokens}));  // [R,B T,W]
+    for (const Layer& layer : layers_) {
+      h = h + attend(layer, rms_norm(h, layer.attention_norm.value), batch, tables, context);
+      h = h + feed_forward(layer, rms_norm(h, layer.ff_norm.value), context);
+    }
+    h = rms_norm(h, final_norm_.value);
+    const at::Tensor logits = torch::bmm(h, embedding_.value.transpose(1, 2))
+                                  .view({replicas, batch, tokens, sizes_.vocabulary});
+    return logits;
+  }
+
+  std::vector<Linear*> linears() override {
+    std::vector<Linear*> all;
+    for (const Layer& layer : layers_) {
+      for (Linear* linear : layer.linears()) all.push_back(linear);
+    }
+    return all;
+  }
+
+  std::vector<Parameter*> parameters() override {
+    std::vector<Parameter*> all = {&embedding_};
+    for (Layer& layer : layers_) {
+      all.push_back(&layer.attention_norm);
+      if (sizes_.head_gate) all.push_back(&layer.head_gate);
+      all.push_back(&layer.ff_norm);
+      for (Linear* linear : layer.linears()) all.push_back(&linear->weight);
+    }
+    all.push_back(&final_norm_);
+    return all;
+  }
+
+  std::int64_t sites(Level level) const override {
+    if (level == Level::kAttention) return sizes_.layers;
+    std::int64_t sparsifiable = 0;
+    for (const Layer& layer : layers_) {
+      for (const Linear* linear : layer.linears()) sparsifiable += linear->connections != nullptr;
+    }
+    return sparsifiable;
+  }
+
+  // Two operations per multiply-add of scores and values over the pairs that are read; with blocks,
+  // also the means of the keys and the pooled scores. An example is one sequence of `context`
+  // tokens.
+  double attention_flops(bool full, double blocks) const override {
+    const std::int64_t slots =
+        full ? sizes_.context : std::max<std::int64_t>(1, std::llround(blocks));
+    const std::int64_t pairs = kernels::attended_pairs(sizes_.context, setting_.block_size, slots);
+    double flops = 4.0 * static_cast<double>(pairs * sizes_.width);
+    if (!full) {
+      const std::int64_t scored = kernels::scored_block_pairs(sizes_.context, setting_.block_size);
+      flops += 2.0 * static_cast<double>(scored * sizes_.width);
+      flops += static_cast<double>(sizes_.context * sizes_.kv_heads * sizes_.head_dim());
+    }
+    return flops * static_cast<double>(sizes_.layers);
+  }
+
+ private:
+  struct Tables {
+    AttentionTables attention;
+    RotaryTables rotary;
+  };
+
+  Parameter gain(const std::string& name, const ModelShape& shape) const {
+    return constant_parameter(name, shape.replicas, {sizes_.width}, 1.0, shape.dtype);
+  }
+
+  Layer layer(std::int64_t index, const std::vector<Config>& configs,
+              const ModelShape& shape) const {
+    Layer made;
+    made.name = "layer" + std::to_string(index);
+    made.attention_norm = gain(made.name + ".attention_norm", shape);
+    made.ff_norm = gain(made.name + ".ff_norm", shape);
+    if (sizes_.head_gate) {
+      made.head_gate = normal_parameter(made.name + ".head_gate", configs,
+                                        {sizes_.width, sizes_.heads}, kDeviation, shape.dtype);
+    }
+    const auto linear = [&](const char* what, std::int64_t inputs, std::int64_t outputs) {
+      auto built = std::make_unique<Linear>(made.name + "." + what, inputs, outputs, false);
+      initialize_linear(*built, configs, shape.dtype);
+      return built;
+    };
+    const std::int64_t width = sizes_.width, kv_width = sizes_.kv_heads * sizes_.head_dim();
+    made.q = linear("q", width, width);
+    made.k = linear("k", width, kv_width);
+    made.v = linear("v", width, kv_width);
+    made.o = linear("o", width, width);
+    made.ff_gate = linear("ff_gate", width, sizes_.ff_width);
+    made.ff_up = linear("ff_up", width, sizes_.ff_width);
+    made.ff_down = linear("ff_down", sizes_.ff_width, width);
+    return made;
+  }
+
+  // n [R,B T,W] -> [R,B T,W]
+  at::Tensor attend(const Layer& layer, const at::Tensor& n, std::int64_t batch,
+                    const Tables& tables, Context& context) const {
+    const std::int64_t replicas = n.size(0), tokens = n.size(1) / batch;
+    const auto heads = [&](const Linear& linear, std::int64_t count) {
+      return linear.forward(n, context).reshape({replicas, batch, tokens, count, -1});
+    };
+    const at::Tensor q = rotate(heads(*layer.q, sizes_.heads), tables.rotary);
+    const at::Tensor k = rotate(heads(*layer.k, sizes_.kv_heads), tables.rotary);
+    const at::Tensor v = heads(*layer.v, sizes_.kv_heads);
+    const std::string site = layer.name + ".attention";
+    Post post;
+    if (sizes_.head_gate) {
+      const at::Tensor gate =
+          sigmoid_alike(gate_scores(layer, n)).view({replicas, batch, tokens, sizes_.heads});
+      if (context.observe_tensor) context.observe_tensor(site, kObserveGate, gate.detach());
+      post = [gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
+    }
+    const at::Tensor out = attention(site, q, k, v, setting_, tables.attention, context, post);
+    return layer.o->forward(out.reshape({replicas, batch * tokens, sizes_.width}), context);
+  }
+
+  // A product of width 1 would round differently in company, so one head is a weighted sum.
+  at::Tensor gate_scores(const Layer& layer, const at::Tensor& n) const {
+    const at::Tensor& weight = layer.head_gate.value;  // [R,W,H]
+    if (sizes_.heads > 1) return torch::bmm(n, weight);
+    return (n * weight.transpose(1, 2)).sum(-1, /*keepdim=*/true);
+  }
+
+  at::Tensor feed_forward(const Layer& layer, const at::Tensor& m, Context& context) const {
+    const Post silu = [](const at::Tensor& z) { return silu_alike(z); };
+    const at::Tensor u =
+        layer.ff_gate->forward(m, context, silu) * layer.ff_up->forward(m, context);
+    if (context.observe_tensor) context.observe_tensor(layer.name + ".ff", "activation", u);
+    return layer.ff_down->forward(u, context);
+  }
+
+  const Tables& tables_for(std::int64_t tokens) {
+    const at::Tensor& like = embedding_.value;
+    const auto key = std::make_tuple(tokens, static_cast<int>(like.device().type()),
+                                     static_cast<int>(like.device().index()),
+                                     static_cast<int>(like.scalar_type()));
+    auto& made = tables_[key];
+    if (made == nullptr) {
+      made = std::make_unique<Tables>(
+          Tables{AttentionTables(tokens, setting_.block_size, like),
+                 RotaryTables(tokens, sizes_.head_dim(), sizes_.rope_theta, like)});
+    }
+    return *made;
+  }
+
+  Sizes sizes_;
+  AttentionSetting setting_;
+  Parameter embedding_, final_norm_;
+  std::vector<Layer> layers_;
+  std::map<std::tuple<std::int64_t, int, int, int>, std::unique_ptr<Tables>> tables_;
+};
+
+const bool registered = models().add(
+    {.kind = "model",
+     .name = "transformer",
+     .summary = "decoder-only language model with grouped-query attention, head gate and SwiGLU",
+     .cite = "",
+     .defaults = {{"optimizer", "adamw"},
+                  {"lr", "1e-3"},
+                  {"beta2", "0.95"},
+                  {"weight_decay", "0.1"},
+                  {"decay_mode", "decoupled"},
+                  {"clip", "1"},
+                  {"lr_schedule", "cosine"}},
+     .uses = {"context", "layers", "width", "heads", "kv_heads", "ff_width", "rope_theta",
+              "head_gate", "block_size", "blocks"},
+     .file = __FILE__},
+    [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
+      return std::make_unique<Transformer>(configs, shape);
+    });
+
+}  // namespace
+}  // namespace tandem

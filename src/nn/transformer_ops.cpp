@@ -1,0 +1,115 @@
+#include "nn/transformer_ops.h"
+
+#include "core/shape.h"
+#include "data/tensor.h"
+
+namespace tandem {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& gain,
+                            double epsilon) {
+    const at::Tensor inverse = x.square().mean(-1, /*keepdim=*/true).add_(epsilon).rsqrt_();
+    const at::Tensor unit = x * inverse;
+    ctx->save_for_backward({unit, inverse, gain});
+    return unit * gain.unsqueeze(1);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &unit = saved[0], &inverse = saved[1], &gain = saved[2];
+    const at::Tensor along_unit = outer[0] * unit;
+    at::Tensor pull = outer[0] * gain.unsqueeze(1);
+    const at::Tensor projection = (along_unit * gain.unsqueeze(1)).mean(-1, /*keepdim=*/true);
+    pull.addcmul_(unit, projection, -1).mul_(inverse);
+    return {pull, along_unit.sum(1), {}};
+  }
+};
+
+// Turns by the tables' angles, or back where direction is -1.
+at::Tensor turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
+                double direction) {
+  const std::int64_t half = x.size(-1) / 2;
+  at::Tensor y = torch::empty(x.sizes(), x.options());
+  const at::Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
+  at::Tensor ya = y.narrow(-1, 0, half), yb = y.narrow(-1, half, half);
+  at::mul_out(ya, a, cosine).addcmul_(b, sine, -direction);
+  at::mul_out(yb, b, cosine).addcmul_(a, sine, direction);
+  return y;
+}
+
+struct Rotate : torch::autograd::Function<Rotate> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cosine,
+                            const at::Tensor& sine) {
+    ctx->save_for_backward({cosine, sine});
+    return turn(x, cosine, sine, 1);
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
+    const auto saved = ctx->get_saved_variables();
+    return {turn(outer[0], saved[0], saved[1], -1), {}, {}};
+  }
+};
+
+struct Embed : torch::autograd::Function<Embed> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& table,
+                            const at::Tensor& tokens) {
+    const std::int64_t replicas = table.size(0), rows = table.size(1), width = table.size(2);
+    const at::Tensor first = torch::arange(replicas, tokens.options()).unsqueeze(1) * rows;
+    const at::Tensor row = (tokens + first).flatten();
+    ctx->save_for_backward({tokens, row});
+    ctx->saved_data["rows"] = rows;
+    return table.reshape({replicas * rows, width})
+        .index_select(0, row)
+        .view({replicas, tokens.size(1), width});
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
+    const auto saved = ctx->get_saved_variables();
+    const std::int64_t rows = ctx->saved_data["rows"].toInt();
+    const at::Tensor gradient = outer[0].contiguous();  // [R,N,W]
+    const std::int64_t replicas = gradient.size(0), width = gradient.size(2);
+    if (gradient.is_cuda()) {
+      const at::Tensor one_hot =
+          torch::arange(rows, saved[0].options()).unsqueeze(1).eq(saved[0].unsqueeze(1));
+      return {torch::bmm(one_hot.to(gradient.scalar_type()), gradient), {}};  // [R,V,N][R,N,W]
+    }
+    return {torch::zeros({replicas * rows, width}, gradient.options())
+                .index_add_(0, saved[1], gradient.view({-1, width}))
+                .view({replicas, rows, width}),
+            {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon) {
+  expect_shape(x, {gain.size(0), -1, gain.size(1)}, "x");
+  return RmsNorm::apply(x, gain, epsilon);
+}
+
+RotaryTables::RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta,
+                           const at::Tensor& like) {
+  const auto real = torch::dtype(torch::kFloat64);
+  const at::Tensor pair = torch::arange(head_dim / 2, real);
+  const at::Tensor frequency = torch::pow(theta, pair * (-2.0 / static_cast<double>(head_dim)));
+  const at::Tensor angle =
+      (torch::arange(tokens, real).unsqueeze(1) * frequency).unsqueeze(1);  // [T,1,D/2]
+  cosine = angle.cos().to(like.options().requires_grad(false));
+  sine = angle.sin().to(like.options().requires_grad(false));
+}
+
+at::Tensor rotate(const at::Tensor& x, const RotaryTables& tables) {
+  expect_shape(x, {-1, -1, tables.cosine.size(0), -1, 2 * tables.cosine.size(2)}, "x");
+  return Rotate::apply(x, tables.cosine, tables.sine);
+}
+
+at::Tensor embed(const at::Tensor& table, const at::Tensor& tokens) {
+  expect_shape(tokens, {table.size(0), -1}, "tokens");
+  return Embed::apply(table, tokens);
+}
+
+}  // namespace tandem

@@ -1,0 +1,27 @@
+// Operations of a transformer that plain composition would spread over many small kernels; each is
+// one node of the autograd graph.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace tandem {
+
+// y = x / sqrt(mean x^2 + eps) * gain per replica (Zhang & Sennrich 2019); x [R,N,W], gain [R,W].
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon = 1e-5);
+
+// Rotary positions (Su et al. 2021) in the halves convention: component i pairs with i + D/2, and
+// the pair of position t turns by t theta^(-2i/D).
+struct RotaryTables {
+  at::Tensor cosine, sine;  // [T,1,D/2]
+  RotaryTables() = default;
+  RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta, const at::Tensor& like);
+};
+at::Tensor rotate(const at::Tensor& x, const RotaryTables& tables);  // [R,B,T,H,D]
+
+// Rows of each replica's own table: table [R,V,W], tokens int64 [R,N] -> [R,N,W]. On a GPU the
+// gradient is a product with the one-hot tokens, since adding rows with atomics is not repeatable.
+at::Tensor embed(const at::Tensor& table, const at::Tensor& tokens);
+
+}  // namespace tandem

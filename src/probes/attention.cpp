@@ -1,0 +1,83 @@
+// How concentrated attention is (arXiv 2511.20102, Def 1), under full attention, averaged over
+// heads and over the queries t >= block_size x blocks, since before that the blocks can cover
+// everything.
+//   kept_mass      share of a query's attention that falls on the blocks its selector chooses
+//   oracle_mass    the same under the best choice of as many blocks: concentration without the
+//                  selector's error
+//   entropy        in bits
+//   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
+//   gate           mean head gate: and where gates close
+#include "nn/attention.h"
+
+#include "data/tensor.h"
+#include "nn/attention_metrics.h"
+#include "probes/readout.h"
+#include "probes/recorder.h"
+
+namespace tandem {
+namespace {
+
+const std::string kLevel = "attention";
+
+class AttentionProbe : public Probe {
+ public:
+  Measurements measure(const ProbeInput& input) override {
+    at::NoGradGuard no_grad;
+    Recorder rows(static_cast<std::int64_t>(input.runs.size()));
+    if (input.model.sites(Level::kAttention) == 0) return rows.finish();
+    const ProbeRun& run = input.runs.front();
+    block_size_ = run.config.integer("block_size");
+    blocks_ = run.config.integer("blocks");
+    per_head_ = run.attention.selector.per_head;
+    Context context = trained_context(input.runs);
+    context.attention.view = View::kFull;
+    context.observe_tensor = [&](const std::string& layer, const std::string& what,
+                                 const at::Tensor& value) {
+      if (what == kObserveWeights) weights_ = value;
+      if (what == kObserveSelected) selected_ = value;
+      if (what == kObserveValues) record_layer(rows, layer, value);
+      if (what == kObserveGate) record(rows, layer, "gate", value.transpose(2, 3));
+    };
+    input.model.forward(input.x, context);
+    return rows.finish();
+  }
+
+ private:
+  // value: [R,B,H,T]
+  void record(Recorder& rows, const std::string& layer, const std::string& name,
+              const at::Tensor& value) const {
+    const std::int64_t first = block_size_ * blocks_;
+    if (value.size(3) <= first) return;
+    for (std::int64_t r = 0; r < value.size(0); ++r) {
+      const at::Tensor own = value[r].slice(2, first).to(torch::kDouble);
+      rows.layer(r, kLevel, layer, name, own.mean().item<double>());
+    }
+  }
+
+  void record_layer(Recorder& rows, const std::string& layer, const at::Tensor& values) {
+    const std::int64_t sharing = per_head_ ? 1 : weights_.size(2) / values.size(3);
+    record(rows, layer, "kept_mass", 1 - dropped_mass(weights_, selected_));
+    record(rows, layer, "oracle_mass", oracle_mass(weights_, block_size_, blocks_, sharing));
+    record(rows, layer, "entropy", entropy_bits(weights_));
+    record(rows, layer, "drop_distance", stream_gap(weights_, selected_, values).drop_distance);
+    weights_.reset();
+    selected_.reset();
+  }
+
+  std::int64_t block_size_ = 1, blocks_ = 1;
+  bool per_head_ = false;
+  at::Tensor weights_, selected_;  // of the layer that is being observed
+};
+
+const bool registered = probes().add(
+    {.kind = "probe",
+     .name = "attention",
+     .summary = "per attention layer: kept_mass, oracle_mass, entropy, drop_distance, gate",
+     .cite = "arXiv:2511.20102",
+     .file = __FILE__},
+    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+      return std::make_unique<AttentionProbe>();
+    });
+
+}  // namespace
+}  // namespace tandem

@@ -1,0 +1,105 @@
+// How far the two streams are apart, at both levels.
+//   gap           |full - sparse|^2 / |full|^2 of a layer's output before its activation or gate,
+//   both
+//                 from the same input, which the full stream brought there
+//   feature_norm  root mean square of the full output: a gap can also fall because features shrink
+// At the network's end, where each stream ran from the input on:
+//   logit_gap     the same ratio of the logits
+//   logit_kl_full_sparse, logit_kl_sparse_full   KL(full || sparse), KL(sparse || full), nats
+//   top1_agreement   share of positions with the same largest logit
+// The sparse stream of the weights is the run's read-out at its density; its gap exists only where
+// dormant weights carry values. That of attention is its own budget of blocks.
+#include <cmath>
+
+#include "data/tensor.h"
+#include "probes/readout.h"
+#include "probes/recorder.h"
+
+namespace tandem {
+namespace {
+
+double squares(const at::Tensor& x) { return x.square().sum().item<double>(); }
+
+void run_both(LevelPlan& plan, const at::Tensor& like, std::int64_t replicas) {
+  plan.view = View::kBoth;
+  plan.full_runs = torch::ones({replicas}, torch::TensorOptions(like.device()).dtype(torch::kBool));
+  plan.full_runs_host.assign(static_cast<std::size_t>(replicas), 1);
+}
+
+void record_site(Recorder& rows, const Site& site, const at::Tensor& full, const at::Tensor& sparse,
+                 bool with_gap) {
+  const std::string level = level_name(site.level);
+  for (std::int64_t r = 0; r < full.size(0); ++r) {
+    const at::Tensor own = full[r].to(torch::kDouble);
+    const double norm = squares(own);
+    rows.layer(r, level, site.layer, "feature_norm",
+               std::sqrt(norm / static_cast<double>(own.numel())));
+    if (with_gap) rows.layer(r, level, site.layer, "gap", squares(own - sparse[r]) / norm);
+  }
+}
+
+double divergence(const at::Tensor& log_p, const at::Tensor& log_q) {  // mean of KL(p || q)
+  return (log_p.exp() * (log_p - log_q)).sum(-1).mean().item<double>();
+}
+
+void record_ends(Recorder& rows, Level of, const at::Tensor& full, const at::Tensor& sparse) {
+  const std::string level = level_name(of);
+  for (std::int64_t r = 0; r < full.size(0); ++r) {
+    const at::Tensor a = full[r].to(torch::kDouble), b = sparse[r].to(torch::kDouble);
+    const at::Tensor log_a = torch::log_softmax(a, -1), log_b = torch::log_softmax(b, -1);
+    rows.whole(r, level, "logit_gap", squares(a - b) / squares(a));
+    rows.whole(r, level, "logit_kl_full_sparse", divergence(log_a, log_b));
+    rows.whole(r, level, "logit_kl_sparse_full", divergence(log_b, log_a));
+    rows.whole(r, level, "top1_agreement",
+               a.argmax(-1).eq(b.argmax(-1)).to(torch::kDouble).mean().item<double>());
+  }
+}
+
+class GapProbe : public Probe {
+ public:
+  Measurements measure(const ProbeInput& input) override {
+    at::NoGradGuard no_grad;
+    Model& model = input.model;
+    const auto replicas = static_cast<std::int64_t>(input.runs.size());
+    const bool carry = dormant_carry_values(input.runs);
+    const LayerMasks masks =
+        carry ? trained_masks(model, input.runs) : LayerMasks(model.linears().size());
+    Recorder rows(replicas);
+    Context both;
+    run_both(both.attention, input.x, replicas);
+    run_both(both.weights, input.x, replicas);
+    both.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
+      record_site(rows, site, full, sparse, carry || site.level == Level::kAttention);
+    };
+    at::Tensor logits;
+    {
+      const BorrowedMasks borrowed(model, masks);
+      logits = model.forward(input.x, both);
+    }
+    if (carry && model.sites(Level::kWeights) > 0) {
+      const MaskedWeights sparse(model, masks);
+      Context full;
+      record_ends(rows, Level::kWeights, logits, model.forward(input.x, full));
+    }
+    if (model.sites(Level::kAttention) > 0) {
+      Context sparse;
+      sparse.attention.view = View::kSparse;
+      record_ends(rows, Level::kAttention, logits, model.forward(input.x, sparse));
+    }
+    return rows.finish();
+  }
+};
+
+const bool registered = probes().add(
+    {.kind = "probe",
+     .name = "gap",
+     .summary = "full against sparse stream: gap and feature_norm per layer; logit_gap, "
+                "logit_kl_full_sparse, logit_kl_sparse_full, top1_agreement at the end",
+     .cite = "arXiv:2511.20102",
+     .file = __FILE__},
+    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+      return std::make_unique<GapProbe>();
+    });
+
+}  // namespace
+}  // namespace tandem

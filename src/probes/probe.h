@@ -1,0 +1,90 @@
+// A probe is something measured on a schedule, outside of the training step: it looks at a model
+// over a fixed batch and draws from no run's random streams. One file per family; a file that
+// registers itself adds a family.
+//
+// Kept mass and gap exist only where dormant weights carry values; elsewhere no row is written.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "config/part.h"
+#include "nn/model.h"
+#include "policy/policy.h"
+#include "topology/budgets.h"
+
+namespace tandem {
+
+struct ProbeRun {  // of one replica
+  Config config;
+  Policies attention, weights;
+};
+
+struct ProbeInput {
+  Model& model;
+  const std::vector<ProbeRun>& runs;  // [R]
+  at::Tensor x;                       // fixed validation batch, as Model::forward takes it
+  // Tasks's mean loss [R] of a context's forward pass on that batch and its targets.
+  std::function<at::Tensor(const at::Tensor& logits)> loss;
+  std::function<at::Tensor(const at::Tensor& logits)> accuracy;  // [R]
+};
+
+struct Measurement {
+  std::string layer;  // "" = the whole net
+  std::string name;   // as in MetricRow
+  double value = 0;
+};
+
+// Per replica. A probe that a run has no use for (attention of an MLP) returns empty lists.
+using Measurements = std::vector<std::vector<Measurement>>;
+
+class Probe {
+ public:
+  virtual ~Probe() = default;
+  virtual Measurements measure(const ProbeInput& input) = 0;
+  // Called after every topology update with the masks of a layer before it and after it (uint8 [n]
+  // host flags), for probes with a memory (coverage, churn, survival). Default: nothing.
+  virtual void after_update(std::int64_t /*replica*/, const std::string& /*layer*/,
+                            const std::vector<std::uint8_t>& /*before*/,
+                            const std::vector<std::uint8_t>& /*after*/) {}
+  virtual bool watches_updates() const { return false; }
+  // A memory that a checkpoint keeps, per replica, as named integer lists.
+  virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
+      std::int64_t /*replica*/) const {
+    return {};
+  }
+  virtual void load(std::int64_t /*replica*/, const std::string& /*name*/,
+                    const std::vector<std::int64_t>& /*values*/) {}
+};
+
+using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ProbeRun>& runs);
+Registry<ProbeFactory>& probes();  // kind "probe"
+
+// Mask of the `active` largest magnitudes of each replica's weights, ties to the smaller index; the
+// currently active positions come first where `active_first`. uint8 [R,n].
+at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
+                        bool active_first);
+
+// While it lives, the linear layers of a model hold their weights masked for a sparse read-out at
+// the given density per replica (spread over layers by the runs' own budget), and compute one
+// product.
+class SparseReadout {
+ public:
+  SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
+                const std::vector<double>& density);
+  ~SparseReadout();
+  SparseReadout(const SparseReadout&) = delete;
+  SparseReadout& operator=(const SparseReadout&) = delete;
+
+ private:
+  Model& model_;
+  std::vector<at::Tensor> kept_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,211 @@
+// How a topology moves, per layer with connections and in total over them.
+//   coverage        share of positions that were ever active (R_s of Liu et al. 2021)
+//   churn           |A xor B| / (|A| + |B|), A and B the masks around the last update
+//   grown, dropped  positions that the last update brought in and took out
+//   survival        share of what an update grew that is still active after the next update, over
+//                   all updates so far
+// A position that one update drops and grows again has not moved. Random growth of g_u positions
+// at update u covers 1 - unseen / n, unseen_0 = n - k, unseen *= 1 - g_u / (n - k + g_u).
+#include <bit>
+#include <map>
+
+#include "core/error.h"
+#include "data/tensor.h"
+#include "probes/readout.h"
+#include "probes/recorder.h"
+
+namespace tandem {
+namespace {
+
+const std::string kLevel = "weights";
+
+using Bits = std::vector<std::uint64_t>;
+
+std::int64_t count_bits(const Bits& bits) {
+  std::int64_t count = 0;
+  for (const std::uint64_t word : bits) count += std::popcount(word);
+  return count;
+}
+
+Bits pack(const std::vector<std::uint8_t>& flags) {
+  Bits bits((flags.size() + 63) / 64, 0);
+  for (std::size_t i = 0; i < flags.size(); ++i) {
+    bits[i / 64] |= static_cast<std::uint64_t>(flags[i] != 0) << (i % 64);
+  }
+  return bits;
+}
+
+std::vector<std::int64_t> to_integers(const Bits& bits) { return {bits.begin(), bits.end()}; }
+Bits to_bits(const std::vector<std::int64_t>& integers) {
+  return {integers.begin(), integers.end()};
+}
+
+[[noreturn]] void refuse(const std::string& list, const std::string& expected) {
+  throw StoreError("list '" + list + "' of the topology probe in a checkpoint: expected " +
+                   expected + "; use the program that wrote it, or train anew");
+}
+
+struct Counts {
+  std::int64_t ever = 0, positions = 0;
+  std::int64_t moved = 0, sizes = 0, grown = 0, dropped = 0;  // of the last update
+  std::int64_t born = 0, survived = 0;                        // of all updates that have a next one
+  bool updated = false;
+
+  void add(const Counts& other) {
+    ever += other.ever;
+    positions += other.positions;
+    moved += other.moved;
+    sizes += other.sizes;
+    grown += other.grown;
+    dropped += other.dropped;
+    born += other.born;
+    survived += other.survived;
+    updated = updated || other.updated;
+  }
+};
+
+class LayerMemory {
+ public:
+  void update(const Bits& before, const Bits& after) {
+    if (ever_.empty()) {
+      ever_.assign(before.size(), 0);
+      newborn_.assign(before.size(), 0);
+    }
+    counts_.born += count_bits(newborn_);
+    counts_.grown = counts_.dropped = 0;
+    for (std::size_t i = 0; i < ever_.size(); ++i) {
+      counts_.survived += std::popcount(newborn_[i] & after[i]);
+      ever_[i] |= before[i] | after[i];
+      newborn_[i] = after[i] & ~before[i];
+      counts_.grown += std::popcount(newborn_[i]);
+      counts_.dropped += std::popcount(before[i] & ~after[i]);
+    }
+    counts_.moved = counts_.grown + counts_.dropped;
+    counts_.sizes = count_bits(before) + count_bits(after);
+    counts_.updated = true;
+  }
+
+  Counts counts(std::int64_t positions) const {
+    Counts all = counts_;
+    all.ever = count_bits(ever_);
+    all.positions = positions;
+    return all;
+  }
+
+  void save(const std::string& layer,
+            std::vector<std::pair<std::string, std::vector<std::int64_t>>>& lists) const {
+    lists.emplace_back(layer + "/ever", to_integers(ever_));
+    lists.emplace_back(layer + "/newborn", to_integers(newborn_));
+    lists.emplace_back(layer + "/counts",
+                       std::vector<std::int64_t>{counts_.moved, counts_.sizes, counts_.grown,
+                                                 counts_.dropped, counts_.born, counts_.survived});
+  }
+
+  void load(const std::string& what, const std::vector<std::int64_t>& values) {
+    if (what == "ever") ever_ = to_bits(values);
+    if (what == "newborn") newborn_ = to_bits(values);
+    if (what != "counts") return;
+    if (values.size() != 6) refuse(what, "6 numbers");
+    counts_ = {.moved = values[0],
+               .sizes = values[1],
+               .grown = values[2],
+               .dropped = values[3],
+               .born = values[4],
+               .survived = values[5],
+               .updated = true};
+  }
+
+ private:
+  Bits ever_, newborn_;  // newborn: what the last update grew
+  Counts counts_;
+};
+
+double ratio(std::int64_t part, std::int64_t all) {
+  return static_cast<double>(part) / static_cast<double>(all);
+}
+
+class TopologyProbe : public Probe {
+ public:
+  explicit TopologyProbe(std::size_t replicas) : memory_(replicas) {}
+
+  bool watches_updates() const override { return true; }
+
+  void after_update(std::int64_t replica, const std::string& layer,
+                    const std::vector<std::uint8_t>& before,
+                    const std::vector<std::uint8_t>& after) override {
+    TORCH_INTERNAL_ASSERT(before.size() == after.size(), layer, " changed its size");
+    memory_[static_cast<std::size_t>(replica)][layer].update(pack(before), pack(after));
+  }
+
+  Measurements measure(const ProbeInput& input) override {
+    const auto replicas = static_cast<std::int64_t>(input.runs.size());
+    Recorder rows(replicas);
+    for (std::int64_t r = 0; r < replicas; ++r) {
+      Counts total;
+      for (const Linear* layer : input.model.linears()) {
+        if (layer->connections == nullptr) continue;
+        const Counts own = counts_of(r, *layer);
+        record(own, [&](const char* name, double value) {
+          rows.layer(r, kLevel, layer->name(), name, value, Whole::kNone);
+        });
+        total.add(own);
+      }
+      record(total, [&](const char* name, double value) { rows.whole(r, kLevel, name, value); });
+    }
+    return rows.finish();
+  }
+
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
+      std::int64_t replica) const override {
+    std::vector<std::pair<std::string, std::vector<std::int64_t>>> lists;
+    for (const auto& [layer, memory] : memory_[static_cast<std::size_t>(replica)]) {
+      memory.save(layer, lists);
+    }
+    return lists;
+  }
+
+  void load(std::int64_t replica, const std::string& name,
+            const std::vector<std::int64_t>& values) override {
+    const std::size_t slash = name.rfind('/');
+    if (slash == std::string::npos) refuse(name, "a name LAYER/WHAT");
+    memory_[static_cast<std::size_t>(replica)][name.substr(0, slash)].load(name.substr(slash + 1),
+                                                                           values);
+  }
+
+ private:
+  Counts counts_of(std::int64_t replica, const Linear& layer) const {
+    const auto& layers = memory_[static_cast<std::size_t>(replica)];
+    const auto found = layers.find(layer.name());
+    const std::int64_t n = layer.connections->positions();
+    if (found != layers.end()) return found->second.counts(n);
+    Counts initial;
+    initial.ever = layer.connections->active(replica);
+    initial.positions = n;
+    return initial;
+  }
+
+  template <class Row>
+  static void record(const Counts& counts, const Row& row) {
+    row("coverage", ratio(counts.ever, counts.positions));
+    if (!counts.updated) return;
+    row("churn", ratio(counts.moved, counts.sizes));
+    row("grown", static_cast<double>(counts.grown));
+    row("dropped", static_cast<double>(counts.dropped));
+    row("survival", ratio(counts.survived, counts.born));
+  }
+
+  std::vector<std::map<std::string, LayerMemory>> memory_;  // [R]
+};
+
+const bool registered = probes().add(
+    {.kind = "probe",
+     .name = "topology",
+     .summary = "per layer: coverage, and around updates churn, grown, dropped, survival",
+     .cite = "arXiv:2102.02887",
+     .file = __FILE__},
+    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+      return std::make_unique<TopologyProbe>(runs.size());
+    });
+
+}  // namespace
+}  // namespace tandem

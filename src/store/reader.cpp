@@ -1,0 +1,172 @@
+// Read-only access, safe while the writer writes: each query is one short read transaction.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "store/schema.h"
+#include "store/sqlite_error.h"
+#include "store/store.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kSelectRun[] =
+    "SELECT r.id, r.canonical, coalesce((SELECT min(g.grid) FROM grid_run g WHERE g.run_id = r.id),"
+    " ''), r.state, r.attempt, r.last_sequence, coalesce(r.train_seconds, 0) +"
+    " coalesce(r.eval_seconds, 0) + coalesce(r.probe_seconds, 0), r.step, r.key FROM run r ";
+
+SQLite::Database open_for_reading(const std::string& path) {
+  if (!std::filesystem::exists(path))
+    throw StoreError(fmt::format(
+        "{}: there is no such results database. `tandem run` and `tandem grid run` make one; "
+        "--db names another",
+        path));
+  return guarded(path, "opening the database", [&path] {
+    SQLite::Database db = open_read_only(path);
+    const int version = checked_version(db, path, kStoreVersion);
+    if (version == 0)
+      throw StoreError(fmt::format(
+          "{} is empty. `tandem run` and `tandem grid run` fill it; --db names another", path));
+    if (version < kStoreVersion)
+      throw StoreError(fmt::format(
+          "{} has schema version {}, this program reads version {}. Any command that writes to it "
+          "(tandem run, tandem grid run) brings it forward",
+          path, version, kStoreVersion));
+    return db;
+  });
+}
+
+std::string hex_of(const SQLite::Column& column) {
+  const auto* bytes = static_cast<const unsigned char*>(column.getBlob());
+  std::string hex;
+  for (int i = 0; i < column.getBytes(); ++i) hex += fmt::format("{:02x}", bytes[i]);
+  return hex;
+}
+
+std::string text_of(const SQLite::Column& column) {
+  if (column.isNull()) return "";
+  if (column.isFloat()) return fmt::format("{}", column.getDouble());
+  if (column.isBlob()) return hex_of(column);
+  return column.getString();
+}
+
+void expect_one_statement(SQLite::Database& db, const std::string& sql) {
+  sqlite3_stmt* first = nullptr;
+  const char* tail = nullptr;
+  const int code = sqlite3_prepare_v2(db.getHandle(), sql.c_str(), -1, &first, &tail);
+  sqlite3_finalize(first);
+  if (code != SQLITE_OK) throw SQLite::Exception(db.getHandle(), code);
+  sqlite3_stmt* second = nullptr;
+  const int more = sqlite3_prepare_v2(db.getHandle(), tail, -1, &second, nullptr);
+  const bool extra = more != SQLITE_OK || second != nullptr;
+  sqlite3_finalize(second);
+  if (first == nullptr) throw StoreError("the SQL text is empty; give one SELECT");
+  if (extra) throw StoreError(fmt::format("one SQL statement is expected; cut here: {}", tail));
+}
+
+}  // namespace
+
+struct StoreReader::Impl {
+  explicit Impl(const std::string& file) : path(file), db(open_for_reading(file)) {}
+
+  std::vector<RunRecord> select(const std::string& rest, const std::string& parameter = "") {
+    return guarded(path, "reading runs", [&] {
+      SQLite::Transaction snapshot(db);
+      SQLite::Statement s(db, kSelectRun + rest);
+      SQLite::Statement v(db, "SELECT key, value FROM config_value WHERE run = ? ORDER BY key");
+      if (!parameter.empty()) s.bind(1, parameter);
+      std::vector<RunRecord> found;
+      while (s.executeStep()) {
+        RunRecord r;
+        r.id = s.getColumn(0).getString();
+        r.canonical = s.getColumn(1).getString();
+        r.grid = s.getColumn(2).getString();
+        r.state = s.getColumn(3).getString();
+        r.attempt = s.getColumn(4).getInt64();
+        r.last_sequence = s.getColumn(5).getInt64();
+        r.seconds = s.getColumn(6).getDouble();
+        r.step = s.getColumn(7).getInt64();
+        v.reset();
+        v.bind(1, s.getColumn(8).getInt64());
+        while (v.executeStep())
+          r.values.emplace_back(v.getColumn(0).getString(), v.getColumn(1).getString());
+        found.push_back(std::move(r));
+      }
+      return found;
+    });
+  }
+
+  std::string path;
+  mutable SQLite::Database db;
+};
+
+StoreReader::StoreReader(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
+StoreReader::~StoreReader() = default;
+
+std::vector<RunRecord> StoreReader::runs() const { return impl_->select("ORDER BY r.key"); }
+
+std::vector<RunRecord> StoreReader::runs_of_grid(const std::string& name) const {
+  const QueryResult grids = query("SELECT name FROM grid ORDER BY name");
+  std::vector<std::string> names;
+  for (const auto& row : grids.rows) names.push_back(row[0]);
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw StoreError(fmt::format("{}: {}", impl_->path, did_you_mean("grid", name, names)));
+  std::vector<RunRecord> found = impl_->select(
+      "JOIN grid_run m ON m.run_id = r.id WHERE m.grid = ?1 ORDER BY m.position", name);
+  for (RunRecord& r : found) r.grid = name;
+  return found;
+}
+
+RunRecord StoreReader::find_run(const std::string& prefix) const {
+  if (prefix.empty() || prefix.find_first_not_of("0123456789abcdef") != std::string::npos)
+    throw StoreError(fmt::format(
+        "\"{}\" is no run id: expected the first digits of one (0-9, a-f). List them: tandem query "
+        "runs",
+        prefix));
+  const std::vector<RunRecord> found =
+      impl_->select("WHERE substr(r.id, 1, length(?1)) = ?1 ORDER BY r.id LIMIT 6", prefix);
+  if (found.size() == 1) return found.front();
+  if (found.empty())
+    throw StoreError(fmt::format("{}: no run's id begins with {}. List them: tandem query runs",
+                                 impl_->path, prefix));
+  std::vector<std::string> ids;
+  for (const RunRecord& r : found) ids.push_back(r.id.substr(0, 12));
+  throw StoreError(fmt::format("{}: several runs' ids begin with {}: {}{}. Give more digits",
+                               impl_->path, prefix, join(ids, ", "),
+                               found.size() == 6 ? ", ..." : ""));
+}
+
+QueryResult StoreReader::query(const std::string& sql,
+                               const std::vector<std::string>& parameters) const {
+  return guarded(impl_->path, "running a query", [&] {
+    expect_one_statement(impl_->db, sql);
+    SQLite::Statement s(impl_->db, sql);
+    const auto expected = static_cast<std::size_t>(s.getBindParameterCount());
+    if (parameters.size() > expected)
+      throw StoreError(
+          fmt::format("the query takes {} parameters, {} were given", expected, parameters.size()));
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      s.bind(static_cast<int>(i) + 1, parameters[i]);
+    QueryResult result;
+    for (int i = 0; i < s.getColumnCount(); ++i) result.columns.push_back(s.getColumnName(i));
+    while (s.executeStep()) {
+      std::vector<std::string> row;
+      std::vector<bool> null;
+      for (int i = 0; i < s.getColumnCount(); ++i) {
+        const SQLite::Column column = s.getColumn(i);
+        row.push_back(text_of(column));
+        null.push_back(column.isNull());
+      }
+      result.rows.push_back(std::move(row));
+      result.null.push_back(std::move(null));
+    }
+    return result;
+  });
+}
+
+}  // namespace tandem

@@ -1,0 +1,70 @@
+// What a worker tells the writer. A row carries (run, sequence number); the store takes each such
+// pair once, so that sending again after a kill is harmless. Rows travel as JSON lines.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace tandem {
+
+// One evaluation of one run on one task, in one read-out. Counts first: metrics are views over
+// them.
+struct EvalRow {
+  std::int64_t stage =
+      0;  // tasks finished; 0 = before any training. A single-task run ends in stage 1
+  std::int64_t step = 0;
+  std::int64_t task = 0;                   // which task's examples, from 1
+  std::string attention_readout = "none";  // "none" (no attention), "full", "sparse"
+  std::optional<double> attention_budget;  // blocks per query, for "sparse"
+  std::string weights_readout = "full";    // "full", "sparse"
+  std::optional<double> weights_budget;    // density, for "sparse"
+  bool masked = false;                     // logits masked to the task's classes
+  std::string split = "validation";        // "train", "validation", "test"
+  std::int64_t n_correct = 0, n_total = 0;
+  double loss = 0;                // mean over n_total, nats
+  std::string example_bits = {};  // one bit per example, final evaluations only; hex-free raw bytes
+};
+
+struct MetricRow {
+  std::int64_t step = 0;
+  std::string layer;  // "" = the whole net
+  std::string name;   // e.g. "kept_mass", "entropy", "gap", "train_loss"
+  double value = 0;
+};
+
+struct TopologyRow {
+  std::int64_t step = 0;
+  std::string layer;
+  std::int64_t nnz = 0, dropped = 0, grown = 0;
+  std::string mask_hash;  // first 16 hex digits of SHA-256 over the packed mask
+};
+
+// State of the run: "running", "done", "diverged", "failed", "stopped".
+struct StateRow {
+  std::string state;
+  std::int64_t step = 0;
+  double train_seconds = 0, eval_seconds = 0, probe_seconds = 0;  // this run's share of its group's
+  double train_flops = 0;                                         // measured from the sets in use
+  double inference_flops = 0;                                     // per example, sparse read-out
+  std::string message = {};
+};
+
+struct ProvenanceRow {
+  std::string json;  // one object: revision, machine, libraries, data files, threads, argv, device
+};
+
+using RowBody = std::variant<EvalRow, MetricRow, TopologyRow, StateRow, ProvenanceRow>;
+
+struct Row {
+  std::string run;  // run id, 64 hex digits
+  std::int64_t sequence = 0;
+  RowBody body;
+};
+
+std::string encode_row(const Row& row);   // one line, no newline inside
+Row decode_row(const std::string& line);  // throws StoreError on a malformed line
+
+}  // namespace tandem

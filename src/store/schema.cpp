@@ -1,0 +1,184 @@
+// Versions are counted by user_version, the program is named by application_id. Both are set inside
+// the migrating transaction, so that a file is either empty or whole.
+#include "store/schema.h"
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "config/option.h"
+#include "core/error.h"
+#include "core/hash.h"
+#include "store/store.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kFolder[] = "src/store/";
+
+bool is_migration(const std::string& path) {
+  const std::size_t at = sizeof(kFolder) - 1;
+  return path.rfind(kFolder, 0) == 0 && path.size() > at + 5 &&
+         path.find_first_not_of("0123456789", at) == at + 4 && path[at + 4] == '_';
+}
+
+int number_of(const std::string& path) { return std::stoi(path.substr(sizeof(kFolder) - 1, 4)); }
+
+int pragma(SQLite::Database& db, const char* name) {
+  return db.execAndGet(fmt::format("PRAGMA {}", name)).getInt();
+}
+
+const char* sql_type(OptionType type) {
+  switch (type) {
+    case OptionType::kInt:
+      return "INTEGER";
+    case OptionType::kReal:
+      return "REAL";
+    default:
+      return "TEXT";
+  }
+}
+
+std::string config_columns() {
+  static const std::set<std::string> kOfTable = {"weights", "attention", "scenario", "strategy",
+                                                 "model",   "data",      "seed"};
+  std::vector<const Option*> options;
+  for (const Option& o : all_options())
+    if (o.scope == OptionScope::kRun && kOfTable.count(o.name) == 0) options.push_back(&o);
+  std::sort(options.begin(), options.end(),
+            [](const Option* a, const Option* b) { return a->name < b->name; });
+  std::string sql;
+  for (const Option* o : options)
+    sql += fmt::format(
+        "  CAST((SELECT NULLIF(c.value, '') FROM config_value c"
+        " WHERE c.run = r.key AND c.key = '{0}') AS {1}) AS \"{0}\",\n",
+        o->name, sql_type(o->type));
+  return sql;
+}
+
+}  // namespace
+
+std::vector<EmbeddedFile> migration_files(const std::vector<EmbeddedFile>& all) {
+  std::vector<EmbeddedFile> files;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(files),
+               [](const EmbeddedFile& f) { return is_migration(f.path); });
+  std::sort(files.begin(), files.end(),
+            [](const EmbeddedFile& a, const EmbeddedFile& b) { return a.path < b.path; });
+  for (std::size_t i = 0; i < files.size(); ++i)
+    if (number_of(files[i].path) != static_cast<int>(i) + 1)
+      throw StoreError(
+          fmt::format("migration {:04} is missing or doubled near {}", i + 1, files[i].path));
+  return files;
+}
+
+int checked_version(SQLite::Database& db, const std::string& path, int newest) {
+  const int application = pragma(db, "application_id");
+  const int version = pragma(db, "user_version");
+  if (application != kApplicationId) {
+    const int objects = db.execAndGet("SELECT count(*) FROM sqlite_schema").getInt();
+    if (application == 0 && version == 0 && objects == 0) return 0;
+    throw StoreError(fmt::format(
+        "{} is an SQLite file of another program (application_id {:#x}, expected {:#x}); it was "
+        "left as it is. Choose another file with --db",
+        path, static_cast<unsigned>(application), static_cast<unsigned>(kApplicationId)));
+  }
+  if (version > newest)
+    throw StoreError(fmt::format(
+        "{} has schema version {}, this program knows versions up to {}; the file was left as it "
+        "is. Use the newer Tandem that wrote it, or choose another file with --db",
+        path, version, newest));
+  return version;
+}
+
+SQLite::Database open_read_only(const std::string& path) {
+  constexpr char kTouch[] = "SELECT count(*) FROM sqlite_schema";
+  SQLite::Database db(path, SQLite::OPEN_READONLY, kBusyTimeout_ms);
+  try {
+    db.execAndGet(kTouch);
+  } catch (const SQLite::Exception& error) {
+    if (error.getExtendedErrorCode() != SQLITE_READONLY_ROLLBACK) throw;
+    SQLite::Database(path, SQLite::OPEN_READWRITE, kBusyTimeout_ms).execAndGet(kTouch);
+  }
+  return db;
+}
+
+void migrate(SQLite::Database& db, const std::string& path,
+             const std::vector<EmbeddedFile>& files) {
+  const int newest = static_cast<int>(files.size());
+  if (checked_version(db, path, newest) == newest) return;
+  SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
+  const int from = checked_version(db, path, newest);
+  for (int version = from; version < newest; ++version) db.exec(files[version].text);
+  db.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
+  db.exec(fmt::format("PRAGMA user_version = {}", newest));
+  transaction.commit();
+}
+
+std::string views_sql() {
+  constexpr char kMarker[] = "  {config columns}\n";
+  for (const EmbeddedFile& file : embedded_sql()) {
+    if (file.path != "analysis/views.sql") continue;
+    std::string sql = file.text;
+    const std::size_t at = sql.find(kMarker);
+    if (at != std::string::npos) sql.replace(at, sizeof(kMarker) - 1, config_columns());
+    return sql;
+  }
+  return "";
+}
+
+void refresh_views(SQLite::Database& db, const std::string& sql) {
+  const std::string hash = sha256(sql);
+  SQLite::Statement known(db, "SELECT value FROM meta WHERE key = 'views'");
+  if (known.executeStep() && known.getColumn(0).getString() == hash) return;
+  known.reset();
+  SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
+  std::vector<std::string> old;
+  SQLite::Statement names(db,
+                          "SELECT name FROM sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
+  while (names.executeStep()) old.push_back(names.getColumn(0).getString());
+  names.reset();
+  for (const std::string& name : old) db.exec(fmt::format("DROP VIEW IF EXISTS \"{}\"", name));
+  db.exec(sql);
+  SQLite::Statement remember(
+      db,
+      "INSERT INTO meta (key, value) VALUES ('views', ?) ON CONFLICT (key) DO UPDATE SET value"
+      " = excluded.value");
+  remember.bind(1, hash);
+  remember.exec();
+  transaction.commit();
+}
+
+std::string journal_mode_for(const std::string& folder) {
+  // NFS, SMB, CIFS, SMB2, Lustre, GPFS, AFS, Ceph, BeeGFS, 9P, FUSE: statfs(2)'s magic numbers.
+  constexpr std::array<unsigned long, 11> kRemote = {0x6969,     0x517B,     0xFF534D42, 0xFE534D42,
+                                                     0x0BD00BD0, 0x47504653, 0x5346414F, 0x00C36400,
+                                                     0x19830326, 0x01021997, 0x65735546};
+  struct statfs facts {};
+  if (::statfs(folder.c_str(), &facts) != 0) return "truncate";
+  const auto type = static_cast<unsigned long>(facts.f_type) & 0xFFFFFFFFul;
+  return std::find(kRemote.begin(), kRemote.end(), type) == kRemote.end() ? "wal" : "truncate";
+}
+
+StoreFacts store_facts() {
+  const int v = sqlite3_libversion_number();
+  const bool defect = v >= 3007000 && v <= 3051002;
+  StoreFacts facts;
+  facts.sqlite_version = sqlite3_libversion();
+  facts.journal_mode = "wal (local disks), truncate (network file systems)";
+  facts.note =
+      defect ? fmt::format(
+                   "SQLite {} has the WAL-reset defect (3.7.0 to 3.51.2), which several "
+                   "writing connections can trigger; a database has one writer, held by a "
+                   "file lock, so it cannot happen here",
+                   facts.sqlite_version)
+             : fmt::format("SQLite {} is newer than the WAL-reset defect", facts.sqlite_version);
+  facts.note +=
+      ". Commits are synchronous (FULL). A database that was closed in order is one plain file.";
+  return facts;
+}
+
+}  // namespace tandem

@@ -1,0 +1,41 @@
+// Identity, migrations and views of the file. Private to the store, and to its tests.
+#pragma once
+
+#include <SQLiteCpp/SQLiteCpp.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/embedded.h"
+
+namespace tandem {
+
+constexpr std::int32_t kApplicationId = 0x54616E64;  // "Tand"
+constexpr int kBusyTimeout_ms = 30000;
+
+// The NNNN_*.sql files of src/store, in order; StoreError where a number is missing.
+std::vector<EmbeddedFile> migration_files(const std::vector<EmbeddedFile>& all);
+
+// user_version of a Tandem database, 0 of an empty one. StoreError for a file of another program
+// and for one newer than `newest`.
+int checked_version(SQLite::Database& db, const std::string& path, int newest);
+
+// Opens read-only. Where a killed writer left a half-done change in a rollback journal, which a
+// read-only connection can't undo, it is undone first.
+SQLite::Database open_read_only(const std::string& path);
+
+// Brings an empty or older file forward in one BEGIN IMMEDIATE transaction.
+void migrate(SQLite::Database& db, const std::string& path, const std::vector<EmbeddedFile>& files);
+
+// analysis/views.sql with its marker {config columns} replaced by one column of v_run for each
+// option of a run that the table run doesn't hold already.
+std::string views_sql();
+// Drops and makes the views anew where `sql` differs from what the file has.
+void refresh_views(SQLite::Database& db, const std::string& sql);
+
+// "wal" on a local disk, "truncate" where `folder` is remote: WAL needs memory shared by all
+// processes that have the file open.
+std::string journal_mode_for(const std::string& folder);
+
+}  // namespace tandem

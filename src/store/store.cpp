@@ -1,0 +1,459 @@
+// The writer. A transaction that fails leaves nothing behind, neither in the file nor in the
+// caches, so that a caller may send the same rows again.
+//
+// The state row in force is the one with the highest sequence number of the attempt:
+// begin_attempt() sets the mark back, since a resumed run counts on from its checkpoint.
+#include "store/store.h"
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/hash.h"
+#include "store/schema.h"
+#include "store/sqlite_error.h"
+
+namespace tandem {
+namespace {
+
+constexpr char kNoConflict[] = " ON CONFLICT DO NOTHING";
+
+std::string folder_of(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  return folder.empty() ? "." : folder.string();
+}
+
+void expect_writable_folder(const std::string& path) {
+  const std::string folder = folder_of(path);
+  if (!std::filesystem::is_directory(folder))
+    throw StoreError(
+        fmt::format("{}: the folder {} does not exist. Make it, or choose another place with --db",
+                    path, folder));
+  if (::access(folder.c_str(), W_OK) != 0)
+    throw StoreError(fmt::format(
+        "{}: the folder {} cannot be written, and a database needs files beside it. Change its "
+        "permissions, or choose another place with --db",
+        path, folder));
+}
+
+void expect_state(const std::string& state) {
+  constexpr const char* kStates[] = {"queued", "running", "done", "diverged", "failed", "stopped"};
+  if (std::find(std::begin(kStates), std::end(kStates), state) == std::end(kStates))
+    throw StoreError(fmt::format(
+        "\"{}\" is no state of a run: queued, running, done, diverged, failed or stopped", state));
+}
+
+std::string canonical_json(const std::string& text) {
+  const nlohmann::json j = nlohmann::json::parse(text, nullptr, false);
+  if (!j.is_object())
+    throw StoreError(
+        fmt::format("provenance is no JSON object; it begins with: {}", text.substr(0, 120)));
+  return j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+const std::string* find_value(const RunRecord& run, const std::string& key) {
+  for (const auto& [name, value] : run.values)
+    if (name == key) return &value;
+  return nullptr;
+}
+
+}  // namespace
+
+struct StoreWriter::Impl {
+  explicit Impl(const std::string& file)
+      : path(file), lock(make_lock(file)), db(make_database(file)) {}
+  ~Impl();
+
+  static FileLock make_lock(const std::string& path);
+  static SQLite::Database make_database(const std::string& path);
+
+  SQLite::Statement& statement(const std::string& sql);
+  template <class F>
+  void transaction(const std::string& doing, F&& action);
+
+  std::int64_t run_key(const std::string& id);
+  std::int64_t name_key(const char* table, std::unordered_map<std::string, std::int64_t>& cache,
+                        const std::string& name);
+  void add_run(const RunRecord& run);
+  void add_event(std::int64_t run, const std::string& kind, const std::string& message);
+
+  void put(std::int64_t run, std::int64_t sequence, const EvalRow& r);
+  void put(std::int64_t run, std::int64_t sequence, const MetricRow& r);
+  void put(std::int64_t run, std::int64_t sequence, const TopologyRow& r);
+  void put(std::int64_t run, std::int64_t sequence, const StateRow& r);
+  void put(std::int64_t run, std::int64_t sequence, const ProvenanceRow& r);
+
+  std::string path;
+  FileLock lock;
+  SQLite::Database db;
+  std::unordered_map<std::string, std::unique_ptr<SQLite::Statement>> statements;
+  std::unordered_map<std::string, std::int64_t> runs, metrics, layers;
+};
+
+FileLock StoreWriter::Impl::make_lock(const std::string& path) {
+  expect_writable_folder(path);
+  return FileLock(path + ".lock");
+}
+
+SQLite::Database StoreWriter::Impl::make_database(const std::string& path) {
+  return guarded(path, "opening the database", [&path] {
+    const std::vector<EmbeddedFile> files = migration_files(embedded_sql());
+    if (std::filesystem::exists(path)) {  // looked at read-only: a refused file stays untouched
+      SQLite::Database look = open_read_only(path);
+      checked_version(look, path, static_cast<int>(files.size()));
+    }
+    SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyTimeout_ms);
+    db.exec("PRAGMA synchronous = FULL");
+    migrate(db, path, files);
+    db.execAndGet(fmt::format("PRAGMA journal_mode = {}", journal_mode_for(folder_of(path))));
+    db.exec("PRAGMA foreign_keys = ON");
+    refresh_views(db, views_sql());
+    return db;
+  });
+}
+
+// Leaves one plain file where no reader is in the way; a reader just keeps the log beside it.
+StoreWriter::Impl::~Impl() {
+  statements.clear();
+  try {
+    db.setBusyTimeout(0);
+    db.execAndGet("PRAGMA journal_mode = DELETE");
+  } catch (const SQLite::Exception&) {
+  }
+}
+
+SQLite::Statement& StoreWriter::Impl::statement(const std::string& sql) {
+  std::unique_ptr<SQLite::Statement>& s = statements[sql];
+  if (!s) s = std::make_unique<SQLite::Statement>(db, sql);
+  s->tryReset();
+  s->clearBindings();
+  return *s;
+}
+
+template <class F>
+void StoreWriter::Impl::transaction(const std::string& doing, F&& action) {
+  try {
+    guarded(path, doing, [&] {
+      SQLite::Transaction t(db, SQLite::TransactionBehavior::IMMEDIATE);
+      action();
+      t.commit();
+    });
+  } catch (...) {
+    statements.clear();
+    runs.clear();
+    metrics.clear();
+    layers.clear();
+    throw;
+  }
+}
+
+std::int64_t StoreWriter::Impl::run_key(const std::string& id) {
+  const auto known = runs.find(id);
+  if (known != runs.end()) return known->second;
+  SQLite::Statement& s = statement("SELECT key FROM run WHERE id = ?");
+  s.bind(1, id);
+  if (!s.executeStep())
+    throw StoreError(fmt::format("{}: run \"{}\" is not there; add it before its rows", path, id));
+  const std::int64_t key = s.getColumn(0).getInt64();
+  s.tryReset();
+  return runs[id] = key;
+}
+
+std::int64_t StoreWriter::Impl::name_key(const char* table,
+                                         std::unordered_map<std::string, std::int64_t>& cache,
+                                         const std::string& name) {
+  const auto known = cache.find(name);
+  if (known != cache.end()) return known->second;
+  SQLite::Statement& add =
+      statement(fmt::format("INSERT INTO {} (name) VALUES (?){}", table, kNoConflict));
+  add.bind(1, name);
+  add.exec();
+  SQLite::Statement& s = statement(fmt::format("SELECT key FROM {} WHERE name = ?", table));
+  s.bind(1, name);
+  s.executeStep();
+  const std::int64_t key = s.getColumn(0).getInt64();
+  s.tryReset();
+  return cache[name] = key;
+}
+
+void StoreWriter::Impl::add_run(const RunRecord& run) {
+  SQLite::Statement& s = statement(
+      "INSERT INTO run (id, canonical, weights, attention, scenario, strategy, model, data, seed)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS INTEGER)) ON CONFLICT (id) DO NOTHING");
+  s.bind(1, run.id);
+  s.bind(2, run.canonical);
+  int index = 3;
+  for (const char* key :
+       {"weights", "attention", "scenario", "strategy", "model", "data", "seed"}) {
+    if (const std::string* value = find_value(run, key)) s.bind(index, *value);
+    ++index;
+  }
+  if (s.exec() > 0) {
+    const std::int64_t key = run_key(run.id);
+    for (const auto& [name, value] : run.values) {
+      SQLite::Statement& v =
+          statement("INSERT INTO config_value (run, key, value) VALUES (?, ?, ?)");
+      v.bind(1, key);
+      v.bind(2, name);
+      v.bind(3, value);
+      v.exec();
+    }
+  }
+  if (run.grid.empty()) return;
+  SQLite::Statement& g = statement(
+      fmt::format("INSERT INTO grid (name, file, text) VALUES (?, '', ''){}", kNoConflict));
+  g.bind(1, run.grid);
+  g.exec();
+  SQLite::Statement& m = statement(fmt::format(
+      "INSERT INTO grid_run (grid, position, run_id) VALUES (?1, (SELECT coalesce(max(position),"
+      " -1) + 1 FROM grid_run WHERE grid = ?1), ?2){}",
+      kNoConflict));
+  m.bind(1, run.grid);
+  m.bind(2, run.id);
+  m.exec();
+}
+
+void StoreWriter::Impl::add_event(std::int64_t run, const std::string& kind,
+                                  const std::string& message) {
+  SQLite::Statement& s = statement(
+      "INSERT INTO event (run, attempt, kind, message)"
+      " VALUES (?1, (SELECT attempt FROM run WHERE key = ?1), ?2, ?3)");
+  s.bind(1, run);
+  s.bind(2, kind);
+  s.bind(3, message);
+  s.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const EvalRow& r) {
+  SQLite::Statement& s = statement(
+      "INSERT INTO eval (run, sequence, stage, step, task, attention_readout, attention_budget,"
+      " weights_readout, weights_budget, masked, split, n_correct, n_total, loss, example_bits)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+      " ON CONFLICT (run, sequence) DO NOTHING");
+  s.bind(1, run);
+  s.bind(2, sequence);
+  s.bind(3, r.stage);
+  s.bind(4, r.step);
+  s.bind(5, r.task);
+  s.bind(6, r.attention_readout);
+  if (r.attention_budget) s.bind(7, *r.attention_budget);
+  s.bind(8, r.weights_readout);
+  if (r.weights_budget) s.bind(9, *r.weights_budget);
+  s.bind(10, r.masked ? 1 : 0);
+  s.bind(11, r.split);
+  s.bind(12, r.n_correct);
+  s.bind(13, r.n_total);
+  s.bind(14, r.loss);
+  if (!r.example_bits.empty())
+    s.bind(15, r.example_bits.data(), static_cast<int>(r.example_bits.size()));
+  s.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const MetricRow& r) {
+  const std::int64_t layer = name_key("layer_name", layers, r.layer);
+  const std::int64_t name = name_key("metric_name", metrics, r.name);
+  SQLite::Statement& s = statement(
+      "INSERT INTO metric (run, sequence, step, layer, name, value) VALUES (?, ?, ?, ?, ?, ?)"
+      " ON CONFLICT (run, sequence) DO NOTHING");
+  s.bind(1, run);
+  s.bind(2, sequence);
+  s.bind(3, r.step);
+  s.bind(4, layer);
+  s.bind(5, name);
+  s.bind(6, r.value);
+  s.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const TopologyRow& r) {
+  const std::int64_t layer = name_key("layer_name", layers, r.layer);
+  SQLite::Statement& s = statement(
+      "INSERT INTO topology_update (run, sequence, step, layer, nnz, dropped, grown, mask_hash)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, sequence) DO NOTHING");
+  s.bind(1, run);
+  s.bind(2, sequence);
+  s.bind(3, r.step);
+  s.bind(4, layer);
+  s.bind(5, r.nnz);
+  s.bind(6, r.dropped);
+  s.bind(7, r.grown);
+  s.bind(8, r.mask_hash);
+  s.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const StateRow& r) {
+  expect_state(r.state);
+  SQLite::Statement& s = statement(
+      "UPDATE run SET state = ?, step = ?, train_seconds = ?, eval_seconds = ?, probe_seconds = ?,"
+      " train_flops = ?, inference_flops = ?, message = ?, state_sequence = ?9"
+      " WHERE key = ?10 AND state_sequence < ?9");
+  s.bind(1, r.state);
+  s.bind(2, r.step);
+  s.bind(3, r.train_seconds);
+  s.bind(4, r.eval_seconds);
+  s.bind(5, r.probe_seconds);
+  s.bind(6, r.train_flops);
+  s.bind(7, r.inference_flops);
+  s.bind(8, r.message);
+  s.bind(9, sequence);
+  s.bind(10, run);
+  s.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const ProvenanceRow& r) {
+  const std::string json = canonical_json(r.json);
+  const std::string id = sha256(json);
+  SQLite::Statement& s =
+      statement(fmt::format("INSERT INTO provenance (id, json) VALUES (?, ?){}", kNoConflict));
+  s.bind(1, id);
+  s.bind(2, json);
+  s.exec();
+  SQLite::Statement& link = statement(
+      "INSERT INTO run_provenance (run, sequence, provenance, attempt)"
+      " VALUES (?1, ?2, ?3, (SELECT attempt FROM run WHERE key = ?1))"
+      " ON CONFLICT (run, sequence, provenance) DO NOTHING");
+  link.bind(1, run);
+  link.bind(2, sequence);
+  link.bind(3, id);
+  link.exec();
+}
+
+StoreWriter::StoreWriter(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
+StoreWriter::~StoreWriter() = default;
+
+void StoreWriter::add_grid(const std::string& name, const std::string& file,
+                           const std::string& text, const std::vector<std::string>& run_ids) {
+  Impl& m = *impl_;
+  m.transaction("adding a grid", [&] {
+    SQLite::Statement& s = m.statement(
+        "INSERT INTO grid (name, file, text) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+        " SET file = excluded.file, text = excluded.text");
+    s.bind(1, name);
+    s.bind(2, file);
+    s.bind(3, text);
+    s.exec();
+    SQLite::Statement& clear = m.statement("DELETE FROM grid_run WHERE grid = ?");
+    clear.bind(1, name);
+    clear.exec();
+    for (std::size_t i = 0; i < run_ids.size(); ++i) {
+      SQLite::Statement& member = m.statement(fmt::format(
+          "INSERT INTO grid_run (grid, position, run_id) VALUES (?, ?, ?){}", kNoConflict));
+      member.bind(1, name);
+      member.bind(2, static_cast<std::int64_t>(i));
+      member.bind(3, run_ids[i]);
+      member.exec();
+    }
+  });
+}
+
+void StoreWriter::add_runs(const std::vector<RunRecord>& runs) {
+  impl_->transaction("adding runs", [&] {
+    for (const RunRecord& run : runs) impl_->add_run(run);
+  });
+}
+
+void StoreWriter::set_state(const std::string& run, const std::string& state,
+                            const std::string& message) {
+  expect_state(state);
+  Impl& m = *impl_;
+  m.transaction("setting a run's state", [&] {
+    const std::int64_t key = m.run_key(run);
+    SQLite::Statement& s = m.statement("UPDATE run SET state = ?, message = ? WHERE key = ?");
+    s.bind(1, state);
+    s.bind(2, message);
+    s.bind(3, key);
+    s.exec();
+    m.add_event(key, state, message);
+  });
+}
+
+std::int64_t StoreWriter::begin_attempt(const std::string& run) {
+  Impl& m = *impl_;
+  std::int64_t attempt = 0;
+  m.transaction("beginning an attempt", [&] {
+    const std::int64_t key = m.run_key(run);
+    SQLite::Statement& s = m.statement(
+        "UPDATE run SET state = 'running', message = '', state_sequence = -1, attempt = attempt + 1"
+        " WHERE key = ? RETURNING attempt");
+    s.bind(1, key);
+    s.executeStep();
+    attempt = s.getColumn(0).getInt64();
+    s.tryReset();
+    m.add_event(key, "attempt", "");
+  });
+  return attempt;
+}
+
+void StoreWriter::insert(const std::vector<Row>& rows) {
+  Impl& m = *impl_;
+  m.transaction("inserting rows", [&] {
+    std::map<std::int64_t, std::int64_t> last;
+    for (const Row& row : rows) {
+      const std::int64_t key = m.run_key(row.run);
+      std::visit([&](const auto& body) { m.put(key, row.sequence, body); }, row.body);
+      const auto at = last.emplace(key, row.sequence).first;
+      at->second = std::max(at->second, row.sequence);
+    }
+    for (const auto& [key, sequence] : last) {
+      SQLite::Statement& s =
+          m.statement("UPDATE run SET last_sequence = max(last_sequence, ?) WHERE key = ?");
+      s.bind(1, sequence);
+      s.bind(2, key);
+      s.exec();
+    }
+  });
+}
+
+void StoreWriter::add_tuning(const std::vector<TuningRecord>& trials) {
+  Impl& m = *impl_;
+  m.transaction("adding tuning trials", [&] {
+    for (const TuningRecord& t : trials) {
+      SQLite::Statement& s = m.statement(
+          "INSERT INTO tuning (grid, method, trial, seed, run_id, score, chosen)"
+          " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (grid, method, trial, seed) DO UPDATE SET"
+          " run_id = excluded.run_id, score = excluded.score, chosen = excluded.chosen");
+      s.bind(1, t.grid);
+      s.bind(2, t.method);
+      s.bind(3, t.trial);
+      s.bind(4, t.seed);
+      s.bind(5, t.run);
+      s.bind(6, t.score);
+      s.bind(7, t.chosen ? 1 : 0);
+      s.exec();
+    }
+  });
+}
+
+void StoreWriter::add_references(const std::vector<ReferenceRecord>& numbers) {
+  Impl& m = *impl_;
+  m.transaction("adding published numbers", [&] {
+    for (const ReferenceRecord& r : numbers) {
+      SQLite::Statement& s = m.statement(
+          "INSERT INTO reference (source, method, setting, metric, value, spread, spread_kind, n,"
+          " note) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, method, setting, metric)"
+          " DO UPDATE SET value = excluded.value, spread = excluded.spread, spread_kind ="
+          " excluded.spread_kind, n = excluded.n, note = excluded.note");
+      s.bind(1, r.source);
+      s.bind(2, r.method);
+      s.bind(3, r.setting);
+      s.bind(4, r.metric);
+      s.bind(5, r.value);
+      if (!r.spread_kind.empty()) {
+        s.bind(6, r.spread);
+        s.bind(7, r.spread_kind);
+      }
+      if (r.n > 0) s.bind(8, r.n);
+      s.bind(9, r.note);
+      s.exec();
+    }
+  });
+}
+
+}  // namespace tandem

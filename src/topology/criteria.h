@@ -1,0 +1,37 @@
+// Scores by name, for drop, grow and rank. A criterion is elementwise, so that any storage can
+// compute it block by block; a criterion with a slot of its own declares it here.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "config/part.h"
+
+namespace tandem {
+
+struct ScoreInputs {  // blocks of equal shape
+  at::Tensor weight;
+  at::Tensor gradient;  // dense G; undefined unless needs_gradient
+  std::map<std::string, at::Tensor> slots;
+};
+
+struct Criterion {
+  std::string name;
+  bool random = false;             // k of n at random: no scores are computed
+  bool per_sign = false;           // the amount applies to positives and negatives separately (SET)
+  bool needs_gradient = false;     // the dense gradient G of this step
+  std::vector<std::string> slots;  // slots it reads; a missing one is made with newborn 0
+  at::Tensor (*score)(const ScoreInputs&) = nullptr;
+  // Called after each backward pass for criteria that keep a slot up to date; may be null.
+  void (*accumulate)(const at::Tensor& gradient,
+                     std::map<std::string, at::Tensor>& slots) = nullptr;
+};
+
+Registry<Criterion>& criteria();
+const Criterion& criterion(const std::string& name);  // ConfigError with the nearest names
+
+}  // namespace tandem

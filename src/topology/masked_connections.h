@@ -1,0 +1,83 @@
+// Dense storage and a mask: W [R,in,out], M uint8 [R,in*out]. Serves every method and device.
+// A topology update is drop / grow / rank calls, then finish(); until then values of what was
+// dropped stay, so that what is regrown can keep them. On a CPU rows of due replicas only are
+// touched.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "topology/connections.h"
+
+namespace tandem {
+
+enum class Draw : std::uint64_t;  // random_ranks.h
+
+class MaskedConnections final : public Connections {
+ public:
+  // `parameter` must outlive this, lie on its device already and hold a leaf [R,in,out]; its
+  // `connections` is set. mask: uint8 of R*in*out elements; undefined: all active (and no memory
+  // until the first change).
+  MaskedConnections(Parameter& parameter, const at::Tensor& mask);
+
+  // W is zero outside M from now on (values there are cleared), so that the sparse product needs no
+  // mask. Whoever changes W must keep it so.
+  void set_zero_dormant(bool zero_dormant);
+  bool zero_dormant() const { return zero_dormant_; }
+
+  std::int64_t replicas() const override { return parameter_->value.size(0); }
+  std::int64_t positions() const override { return positions_; }
+  std::int64_t active(std::int64_t replica) const override { return active_.at(replica); }
+  Parameter& parameter() override { return *parameter_; }
+  TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
+                     const ProductPlan& plan) const override;
+  at::Tensor active_flags() const override;
+  std::vector<std::uint8_t> packed_mask(std::int64_t replica) const override;
+  void set_packed_mask(std::int64_t replica, const std::vector<std::uint8_t>& bits) override;
+  void visit_scores(std::int64_t replica, const Criterion& criterion,
+                    const std::function<void(std::int64_t, const at::Tensor& scores,
+                                             const at::Tensor& active)>& visit) const override;
+  void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
+  void drop(const Change& change, const Criterion& criterion) override;
+  void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
+  void finish(const Change& change, bool zero_dormant) override;
+
+ private:
+  struct Rows {  // consecutive replicas that are due
+    std::int64_t first, length;
+    at::Tensor of(const at::Tensor& per_replica) const {
+      return per_replica.narrow(0, first, length);
+    }
+    template <class T>
+    std::vector<T> of(const std::vector<T>& per_replica) const {
+      return {per_replica.begin() + first, per_replica.begin() + first + length};
+    }
+  };
+
+  bool all_active() const;
+  std::vector<Rows> due_rows(const std::vector<char>& due) const;
+  at::Tensor values() const;  // [R,n]
+  void allocate_mask();
+  void open(const Rows& rows);
+  ScoreInputs score_inputs(const Criterion& criterion, const Rows& rows) const;
+  at::Tensor select(const Change& change, const Criterion& criterion, const Rows& rows,
+                    const at::Tensor& eligible, const std::vector<std::uint64_t>& keys, Draw draw,
+                    bool largest) const;
+  at::Tensor select_per_sign(const Change& change, const Criterion& criterion, const Rows& rows,
+                             const at::Tensor& eligible) const;
+  void give_birth(const Rows& rows, const at::Tensor& born, const Newborn& newborn);
+  void clear_left(const Rows& rows);
+
+  Parameter* parameter_;
+  std::int64_t positions_;
+  at::Tensor mask_;     // uint8 [R,n]; undefined: all active
+  at::Tensor history_;  // uint8 [R,n], all 0 between updates: 1 was active before, 2 entered since
+  std::vector<char> open_;            // [R] an update has begun
+  std::vector<std::int64_t> active_;  // [R]
+  bool zero_dormant_ = false;
+};
+
+}  // namespace tandem

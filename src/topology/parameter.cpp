@@ -1,0 +1,32 @@
+// A parameter's flat view and its slots.
+#include "topology/parameter.h"
+
+#include "data/tensor.h"
+#include "topology/connections.h"
+
+namespace tandem {
+
+std::int64_t Parameter::replicas() const {
+  return connections != nullptr ? connections->replicas() : value.size(0);
+}
+
+at::Tensor Parameter::flat() const { return value.detach().view(-1); }
+
+std::vector<std::int64_t> Parameter::segments() const {
+  if (connections != nullptr) return connections->segments();
+  const std::int64_t each = value.numel() / value.size(0);
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t r = 0; r <= value.size(0); ++r) offsets.push_back(r * each);
+  return offsets;
+}
+
+at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
+  const auto found = slots.find(slot_name);
+  if (found != slots.end()) return found->second.values;
+  const at::Tensor values =
+      torch::full({value.numel()}, newborn, value.options().requires_grad(false));
+  slots.emplace(slot_name, Slot{values, newborn});
+  return values;
+}
+
+}  // namespace tandem

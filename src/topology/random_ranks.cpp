@@ -1,0 +1,86 @@
+// Floyd's sampling over a bit set or a hash set; both give the same ranks.
+#include "topology/random_ranks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <unordered_set>
+
+namespace tandem {
+namespace {
+
+// Floyd: for j = n-k .. n-1 take a draw below j+1, or j itself where the draw is taken already.
+template <class Taken>
+void floyd(RandomStream stream, std::int64_t n, std::int64_t k, Taken&& take) {
+  for (std::int64_t j = n - k; j < n; ++j) {
+    const auto draw = static_cast<std::int64_t>(
+        stream.below(static_cast<std::uint64_t>(j - (n - k)), static_cast<std::uint64_t>(j) + 1));
+    if (!take(draw)) take(j);
+  }
+}
+
+}  // namespace
+
+std::vector<std::int64_t> random_ranks(RandomStream stream, std::int64_t n, std::int64_t k) {
+  std::vector<std::int64_t> ranks;
+  ranks.reserve(static_cast<std::size_t>(k));
+  if (n / 64 <= k) {  // a bit per rank is no longer than the result, and comes out in order
+    std::vector<bool> taken(static_cast<std::size_t>(n));
+    floyd(stream, n, k, [&](std::int64_t rank) {
+      if (taken[rank]) return false;
+      taken[rank] = true;
+      return true;
+    });
+    for (std::int64_t rank = 0; rank < n; ++rank) {
+      if (taken[rank]) ranks.push_back(rank);
+    }
+    return ranks;
+  }
+  std::unordered_set<std::int64_t> taken;
+  floyd(stream, n, k, [&](std::int64_t rank) { return taken.insert(rank).second; });
+  ranks.assign(taken.begin(), taken.end());
+  std::sort(ranks.begin(), ranks.end());
+  return ranks;
+}
+
+void mark_ranks(const std::vector<std::int64_t>& ranks, const std::uint8_t* eligible,
+                std::int64_t n, std::uint8_t* chosen) {
+  std::fill(chosen, chosen + n, std::uint8_t{0});
+  if (eligible == nullptr) {
+    for (const std::int64_t rank : ranks) chosen[rank] = 1;
+    return;
+  }
+  std::int64_t rank = 0;
+  auto next = ranks.begin();
+  for (std::int64_t i = 0; i < n && next != ranks.end(); ++i) {
+    if (eligible[i] == 0) continue;
+    if (rank++ == *next) {
+      chosen[i] = 1;
+      ++next;
+    }
+  }
+}
+
+std::vector<std::int64_t> ranks_outside(const std::vector<std::int64_t>& ranks,
+                                        const std::vector<std::int64_t>& occupied) {
+  std::vector<std::int64_t> positions;
+  positions.reserve(ranks.size());
+  auto next = occupied.begin();
+  std::int64_t before = 0;  // occupied positions below the current one
+  for (const std::int64_t rank : ranks) {
+    while (next != occupied.end() && *next <= rank + before) {
+      ++next;
+      ++before;
+    }
+    positions.push_back(rank + before);
+  }
+  return positions;
+}
+
+double normal_at(RandomStream stream, std::int64_t position) {
+  const auto i = static_cast<std::uint64_t>(position) * 2;
+  const double radius = std::sqrt(-2 * std::log(1 - stream.uniform(i)));
+  return radius * std::cos(2 * std::numbers::pi * stream.uniform(i + 1));
+}
+
+}  // namespace tandem

@@ -1,0 +1,239 @@
+// The operations of an update in their order; see topology_spread.cpp for rankings over all layers.
+#include "topology/topology_update.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "data/tensor.h"
+#include "topology/random_ranks.h"
+
+namespace tandem {
+namespace {
+
+using Kind = TopologyOperation::Kind;
+
+bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
+
+// Active weights below zero in a replica's segment.
+std::int64_t active_negatives(Connections& connections, std::size_t replica) {
+  const Parameter& parameter = connections.parameter();
+  const auto segments = parameter.segments();
+  const std::int64_t first = segments[replica], length = segments[replica + 1] - first;
+  at::Tensor negative = parameter.flat().narrow(0, first, length).lt(0);
+  const at::Tensor active = connections.active_flags();
+  if (active.defined()) negative = negative & active.narrow(0, first, length).ne(0);
+  return negative.sum().item<std::int64_t>();
+}
+
+// Bits of `a` that are not in `b`.
+std::int64_t count_only_in(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) {
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    count += std::popcount(static_cast<unsigned>(a[i] & ~b[i] & 0xFF));
+  }
+  return count;
+}
+
+}  // namespace
+
+std::string mask_hash(const std::vector<std::uint8_t>& packed_mask) {
+  const std::string_view bytes(reinterpret_cast<const char*>(packed_mask.data()),
+                               packed_mask.size());
+  return sha256(bytes).substr(0, 16);
+}
+
+TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<LayerShape> shapes,
+                                 std::vector<TopologyRule> rules, std::vector<Start> starts,
+                                 std::vector<std::uint64_t> run_keys)
+    : layers_(std::move(layers)),
+      shapes_(std::move(shapes)),
+      rules_(std::move(rules)),
+      starts_(std::move(starts)),
+      run_keys_(std::move(run_keys)) {
+  TORCH_INTERNAL_ASSERT(layers_.size() == shapes_.size(), "connections and shapes per layer");
+  TORCH_INTERNAL_ASSERT(
+      !rules_.empty() && rules_.size() == starts_.size() && rules_.size() == run_keys_.size(),
+      "rules, starts and keys per replica");
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (!changes(l)) continue;
+    TORCH_INTERNAL_ASSERT(layers_[l]->replicas() == static_cast<std::int64_t>(replicas()) &&
+                              layers_[l]->positions() == shapes_[l].positions(),
+                          "layer ", shapes_[l].name, " has another shape than its connections");
+  }
+  check_operations();
+}
+
+void TopologyUpdater::check_operations() const {
+  bool grown = false;
+  for (const Operation& operation : rules_[0].operations) {
+    const Criterion& chosen = criterion(operation.criterion);
+    const bool share = operation.kind == Kind::kDrop && !operation.whole_net && !grown;
+    if (chosen.per_sign && !share) {
+      throw ConfigError(fmt::format(
+          "criterion '{}' takes a share of each sign: it can be that of a drop within layers that "
+          "comes before any growth, and nothing else",
+          operation.criterion));
+    }
+    grown = grown || operation.kind == Kind::kGrow;
+  }
+}
+
+bool TopologyUpdater::needs_gradient() const {
+  return std::any_of(
+      rules_[0].operations.begin(), rules_[0].operations.end(),
+      [](const Operation& operation) { return criterion(operation.criterion).needs_gradient; });
+}
+
+std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bool zero_dormant) {
+  TORCH_INTERNAL_ASSERT(moment.due.size() == replicas() && moment.progress.size() == replicas() &&
+                            moment.number.size() == replicas(),
+                        "an update's moment needs an entry per replica");
+  begin(moment);
+  for (const Operation& operation : rules_[0].operations) apply(operation, moment, zero_dormant);
+  std::vector<UpdateCounts> reports;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (!changes(l)) continue;
+    layers_[l]->finish({moment.due, std::vector<std::int64_t>(replicas(), 0)}, zero_dormant);
+    reports.push_back(report(l, moment));
+  }
+  before_.clear();
+  return reports;
+}
+
+void TopologyUpdater::begin(const UpdateMoment& moment) {
+  opened_.reset();
+  moved_.assign(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
+  targets_ = moved_;
+  before_.assign(layers_.size(), std::vector<std::vector<std::uint8_t>>(replicas()));
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    if (!moment.due[r]) continue;
+    const double density = density_at(rules_[r], starts_[r].density, moment.progress[r]);
+    const auto budgets = spread_budget(shapes_, density, starts_[r].budget);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      targets_[l][r] = budgets[l].active;
+      if (changes(l)) before_[l][r] = layers_[l]->packed_mask(static_cast<std::int64_t>(r));
+    }
+  }
+}
+
+TopologyUpdater::Size TopologyUpdater::size(std::size_t layer, std::size_t replica) const {
+  return {layers_[layer]->positions(), layers_[layer]->active(static_cast<std::int64_t>(replica)),
+          targets_[layer][replica], moved_[layer][replica]};
+}
+
+std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& size,
+                                     double fraction) const {
+  const std::int64_t share = floor_count(fraction, size.active);
+  switch (operation.kind) {
+    case Kind::kDrop:
+      return opened_ == Kind::kGrow ? size.moved : share;
+    case Kind::kGrow:
+      return std::min(opened_ == Kind::kDrop ? size.moved : share, size.positions - size.active);
+    case Kind::kPruneTo:
+      return std::max<std::int64_t>(0, size.active - size.target);
+    case Kind::kRank:
+      return size.target;
+  }
+  return 0;
+}
+
+TopologyUpdater::Counts TopologyUpdater::layer_counts(const Operation& operation,
+                                                      const UpdateMoment& moment) const {
+  Counts counts(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    if (!moment.due[r]) continue;
+    const double fraction = drop_fraction_at(rules_[r], moment.progress[r]);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      if (changes(l)) counts[l][r] = amount(operation, size(l, r), fraction);
+    }
+  }
+  return counts;
+}
+
+Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
+                                  const Counts& counts, const UpdateMoment& moment) const {
+  Change change{moment.due, counts[layer]};
+  const bool per_sign = criterion(operation.criterion).per_sign;
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    change.keys.push_back(
+        topology_key(run_keys_[r], static_cast<std::int64_t>(layer), moment.number[r]));
+    if (!per_sign) continue;
+    change.negatives.push_back(0);
+    if (!moment.due[r]) continue;
+    const double fraction = drop_fraction_at(rules_[r], moment.progress[r]);
+    const std::int64_t negatives = active_negatives(*layers_[layer], r);
+    const std::int64_t others = layers_[layer]->active(static_cast<std::int64_t>(r)) - negatives;
+    change.negatives[r] = floor_count(fraction, negatives);
+    change.count[r] = change.negatives[r] + floor_count(fraction, others);
+  }
+  return change;
+}
+
+void TopologyUpdater::apply(const Operation& operation, const UpdateMoment& moment,
+                            bool zero_dormant) {
+  const Criterion& chosen = criterion(operation.criterion);
+  const Counts counts =
+      operation.whole_net ? whole_net_counts(operation, moment) : layer_counts(operation, moment);
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (!changes(l)) continue;
+    const Change change = change_of(operation, l, counts, moment);
+    if (operation.kind == Kind::kRank) {
+      layers_[l]->rank(change, chosen, zero_dormant);
+    } else if (operation.kind == Kind::kGrow) {
+      layers_[l]->grow(
+          change, chosen,
+          {rules_[0].newborn_sd, rules_[0].regrown == TopologyRule::Regrown::kKeep, change.keys});
+    } else {
+      layers_[l]->drop(change, chosen);
+    }
+    if (moves_share(operation.kind)) moved_[l] = change.count;
+  }
+  if (!moves_share(operation.kind)) return;
+  const bool closes = opened_.has_value() && *opened_ != operation.kind;
+  opened_ = closes ? std::nullopt : std::optional(operation.kind);
+}
+
+UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& moment) const {
+  UpdateCounts counts;
+  counts.layer = layer;
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    counts.nnz.push_back(layers_[layer]->active(replica));
+    const auto now =
+        moment.due[r] ? layers_[layer]->packed_mask(replica) : std::vector<std::uint8_t>();
+    counts.dropped.push_back(moment.due[r] ? count_only_in(before_[layer][r], now) : 0);
+    counts.grown.push_back(moment.due[r] ? count_only_in(now, before_[layer][r]) : 0);
+    counts.mask_hash.push_back(moment.due[r] ? mask_hash(now) : "");
+  }
+  return counts;
+}
+
+void TopologyUpdater::accumulate(const std::vector<char>& apply) {
+  for (const Operation& operation : rules_.front().operations) {
+    const Criterion& rule = criterion(operation.criterion);
+    if (rule.accumulate == nullptr) continue;
+    at::NoGradGuard no_grad;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      if (!changes(l)) continue;
+      Parameter& parameter = layers_[l]->parameter();
+      const at::Tensor gradient = parameter.value.grad().reshape({-1});
+      const auto segments = parameter.segments();
+      for (std::size_t r = 0; r < apply.size(); ++r) {
+        if (!apply[r]) continue;
+        const std::int64_t length = segments[r + 1] - segments[r];
+        std::map<std::string, at::Tensor> slots;
+        for (const std::string& name : rule.slots) {
+          slots[name] = parameter.slot(name).narrow(0, segments[r], length);
+        }
+        rule.accumulate(gradient.narrow(0, segments[r], length), slots);
+      }
+    }
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,90 @@
+// Interprets a TopologyRule over all layers of a group, whatever their storage.
+// kDrop opens a pair with int(fraction x active) positions and kGrow closes it with as many; grow
+// first (MEST) likewise the other way round. Whole-net operations rank all layers together: the
+// global selection gives each layer its count, and the layer's own selection of that count is the
+// same set, since ties go to the smaller (layer, position).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "policy/policy.h"
+#include "topology/budgets.h"
+#include "topology/connections.h"
+
+namespace tandem {
+
+// What an update did to one layer; replicas that were not due have dropped = grown = 0 and no hash.
+struct UpdateCounts {
+  std::size_t layer = 0;
+  std::vector<std::int64_t> nnz;             // [R] active now
+  std::vector<std::int64_t> dropped, grown;  // [R] active before and not now; now and not before
+  std::vector<std::string> mask_hash;        // [R] first 16 hex digits of SHA-256, packed mask
+};
+
+std::string mask_hash(const std::vector<std::uint8_t>& packed_mask);
+
+// When an update happens, per replica. Entries of replicas that are not due are ignored.
+struct UpdateMoment {
+  std::vector<char> due;             // [R]
+  std::vector<double> progress;      // [R] in [0,1] of the rule's span [begin, end]
+  std::vector<std::int64_t> number;  // [R] of this update in its run, from 1: keys the random draws
+};
+
+class TopologyUpdater {
+ public:
+  // One entry per layer (null connections: exempt, never changed) and per replica. Rules and starts
+  // agree in kind. Throws ConfigError for an unknown criterion or an impossible combination.
+  TopologyUpdater(std::vector<Connections*> layers, std::vector<LayerShape> shapes,
+                  std::vector<TopologyRule> rules, std::vector<Start> starts,
+                  std::vector<std::uint64_t> run_keys);
+
+  // Some criterion reads the dense gradient of the step.
+  bool needs_gradient() const;
+  // After a backward pass: criteria that keep a slot up to date see the dense gradient of the
+  // replicas that take part (apply[r]).
+  void accumulate(const std::vector<char>& apply);
+  // One entry per layer that is not exempt.
+  std::vector<UpdateCounts> update(const UpdateMoment& moment, bool zero_dormant);
+
+ private:
+  using Operation = TopologyOperation;
+  using Counts = std::vector<std::vector<std::int64_t>>;  // [L][R]
+
+  // Sizes of one layer, or sums over all, for one replica.
+  struct Size {
+    std::int64_t positions = 0, active = 0, target = 0, moved = 0;
+  };
+
+  std::size_t replicas() const { return rules_.size(); }
+  bool changes(std::size_t layer) const {
+    return layers_[layer] != nullptr && !shapes_[layer].exempt;
+  }
+  void check_operations() const;
+  void begin(const UpdateMoment& moment);
+  Size size(std::size_t layer, std::size_t replica) const;
+  std::int64_t amount(const Operation& operation, const Size& size, double fraction) const;
+  Counts layer_counts(const Operation& operation, const UpdateMoment& moment) const;
+  Counts whole_net_counts(const Operation& operation, const UpdateMoment& moment) const;
+  std::vector<std::int64_t> spread(const Operation& operation, std::size_t replica,
+                                   std::int64_t count, std::int64_t number) const;
+  Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
+                   const UpdateMoment& moment) const;
+  void apply(const Operation& operation, const UpdateMoment& moment, bool zero_dormant);
+  UpdateCounts report(std::size_t layer, const UpdateMoment& moment) const;
+
+  std::vector<Connections*> layers_;
+  std::vector<LayerShape> shapes_;
+  std::vector<TopologyRule> rules_;
+  std::vector<Start> starts_;
+  std::vector<std::uint64_t> run_keys_;
+
+  // Of the update under way.
+  std::optional<Operation::Kind> opened_;  // the operation that waits for its counterpart
+  Counts moved_, targets_;                 // what it moved; scheduled active counts
+  std::vector<std::vector<std::vector<std::uint8_t>>> before_;  // [L][R] packed masks
+};
+
+}  // namespace tandem

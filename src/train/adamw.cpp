@@ -1,0 +1,64 @@
+// AdamW (Loshchilov & Hutter 2019); with decay_mode = coupled it is Adam with L2. Slots: first,
+// second and, where the topology grows weights, count: bias correction by each weight's own age.
+#include "data/tensor.h"
+#include "topology/connections.h"
+#include "train/optimizer.h"
+
+namespace tandem {
+namespace {
+
+class AdamW : public Optimizer {
+ public:
+  explicit AdamW(const std::vector<Config>& configs) : Optimizer(configs) {
+    const Config& config = configs.front();
+    rule_.beta1 = config.real("beta1");
+    rule_.beta2 = config.real("beta2");
+    rule_.epsilon = config.real("adam_epsilon");
+    rule_.decoupled_decay = config.text("decay_mode") == "decoupled";
+  }
+
+  void prepare(Parameter& parameter) override {
+    parameter.slot("first");
+    parameter.slot("second");
+    if (counts(parameter)) parameter.slot("count");
+  }
+
+ protected:
+  void update(Parameter& parameter, const kernels::UpdateMasks& masks,
+              const std::vector<kernels::ReplicaUpdate>& replicas) override {
+    const at::Tensor weight = parameter.flat(), gradient = parameter.value.grad();
+    const at::Tensor first = parameter.slot("first"), second = parameter.slot("second");
+    const at::Tensor ages = counts(parameter) ? parameter.slot("count") : at::Tensor();
+    const auto count = static_cast<std::int64_t>(replicas.size());
+    const std::int64_t n = weight.numel() / count;
+    const auto run = [&](auto zero) {
+      using T = decltype(zero);
+      kernels::adam_update<T>(weight.data_ptr<T>(), gradient.data_ptr<T>(), first.data_ptr<T>(),
+                              second.data_ptr<T>(), ages.defined() ? ages.data_ptr<T>() : nullptr,
+                              masks, n, replicas.data(), count, rule_);
+    };
+    weight.scalar_type() == torch::kFloat32 ? run(0.0f) : run(0.0);
+  }
+
+ private:
+  bool counts(const Parameter& parameter) const {
+    return count_per_weight_ && parameter.connections != nullptr;
+  }
+
+  kernels::AdamRule rule_;
+};
+
+const bool registered = optimizers().add(
+    {.kind = "optimizer",
+     .name = "adamw",
+     .summary = "Adam with decoupled weight decay; bias correction by each weight's own age",
+     .cite = "arXiv:1711.05101",
+     .defaults = {{"decay_mode", "decoupled"}, {"lr", "0.001"}},
+     .uses = {"beta1", "beta2", "adam_epsilon"},
+     .file = __FILE__},
+    [](const std::vector<Config>& configs) -> std::unique_ptr<Optimizer> {
+      return std::make_unique<AdamW>(configs);
+    });
+
+}  // namespace
+}  // namespace tandem

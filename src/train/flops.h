@@ -1,0 +1,40 @@
+// A ledger of training floating-point operations (2 per multiply-add), per replica and step, from
+// the sets in use: each product that a method needs is charged with the connections that take part
+// in it, whatever the storage computes. Closed forms: f_D forward of the dense net; dense training
+// 3 f_D; static and SET 3 f_S; RigL (3 f_S dT + 2 f_S + f_D)/(dT + 1) with updates in place of
+// steps (Evci et al. 2020, appendix H).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "nn/model.h"
+#include "policy/policy.h"
+#include "train/plan.h"
+
+namespace tandem {
+
+class FlopsLedger {
+ public:
+  // `rows` is the number of rows that a linear layer sees per example (1, or tokens).
+  FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, double rows);
+
+  // Charges one step of `examples` examples per replica.
+  void charge(const std::vector<ReplicaPlan>& plans, double examples);
+  double training(std::int64_t r) const { return training_[static_cast<std::size_t>(r)]; }
+  void set_training(std::int64_t r, double value) {
+    training_[static_cast<std::size_t>(r)] = value;
+  }
+  // Forward operations of one example in the streams given.
+  double forward(std::int64_t r, bool attention_full, bool weights_full) const;
+
+ private:
+  double products(std::int64_t r, bool weights_full) const;  // forward, linear layers, per example
+
+  Model& model_;
+  std::vector<RunSchedule> runs_;
+  double rows_;
+  std::vector<double> training_;
+};
+
+}  // namespace tandem

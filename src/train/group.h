@@ -1,0 +1,48 @@
+// Runs one group of replicas from its beginning, or from its checkpoint, to its end. Everything
+// that a worker process does with tensors happens here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "store/rows.h"
+
+namespace tandem {
+
+// Where a group's rows go. The worker's implementation sends them to the writer and learns what has
+// been committed; rows not yet acknowledged are part of a checkpoint.
+class RowSink {
+ public:
+  virtual ~RowSink() = default;
+  virtual void emit(Row row) = 0;
+  // Rows emitted and not yet known to be committed.
+  virtual std::vector<Row> unacknowledged() = 0;
+  // Throws StoreError once nobody listens any more.
+  virtual void flush() = 0;
+};
+
+struct GroupSpec {
+  std::vector<Config> runs;  // equal group_key()
+  std::string device = "cpu";
+  std::string checkpoint_folder;  // "" = no checkpoints
+  double checkpoint_every_s = 60;
+  std::int64_t stop_after_steps = 0;  // > 0: stop with a checkpoint after so many steps (tests)
+  std::vector<std::string> frozen =
+      {};  // ids of runs that nobody wants any more: they need not train
+  std::function<bool()> should_stop = {};  // asked at each step: true = checkpoint, end as kStopped
+};
+
+enum class GroupEnd { kDone, kStopped };
+
+GroupEnd run_group(const GroupSpec& spec, RowSink& sink);
+
+// What two runs must share to train in one group: everything but the per_replica options.
+std::string group_key(const Config& config);
+// How many replicas a group should have on a device: by working set on a CPU, by memory on a GPU.
+std::int64_t group_size(const Config& config, const std::string& device);
+
+}  // namespace tandem

@@ -1,0 +1,22 @@
+// Task losses over the replica axis.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace tandem {
+
+// Mean cross-entropy per replica [R], nats: sum_b w_b ce_b / sum_b w_b.
+// logits [R,N,C], target int64 [R,N], weight [R,N] or undefined (1); outputs_allowed bool [R,N,C]
+// or undefined: where false, the output takes no part in the softmax.
+at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
+                         const at::Tensor& weight, const at::Tensor& outputs_allowed);
+
+// Without gradient, for read-outs. Per example [R,N]: loss and whether the largest logit is the
+// target (the first of equals).
+struct ExampleScores {
+  at::Tensor loss, correct;
+};
+ExampleScores score_examples(const at::Tensor& logits, const at::Tensor& target,
+                             const at::Tensor& outputs_allowed);
+
+}  // namespace tandem

@@ -1,0 +1,85 @@
+#include "train/optimizer.h"
+
+#include <cmath>
+
+#include "data/tensor.h"
+#include "topology/connections.h"
+
+namespace tandem {
+
+Registry<OptimizerFactory>& optimizers() {
+  static Registry<OptimizerFactory> registry;
+  return registry;
+}
+
+Optimizer::Optimizer(const std::vector<Config>& configs) : configs_(configs) {
+  for (const Config& each : configs) needs_norm_ = needs_norm_ || each.real("clip") > 0;
+}
+
+namespace {
+
+const std::uint8_t* flags_of(const at::Tensor& active) {
+  return active.defined() ? active.data_ptr<std::uint8_t>() : nullptr;
+}
+
+double squares_of(const Parameter& parameter, const std::uint8_t* set, std::int64_t r,
+                  std::int64_t n) {
+  const at::Tensor gradient = parameter.value.grad();
+  const std::int64_t offset = r * n;
+  const std::uint8_t* own = set ? set + offset : nullptr;
+  if (gradient.scalar_type() == torch::kFloat32) {
+    return kernels::sum_squares(gradient.data_ptr<float>() + offset, own, n);
+  }
+  return kernels::sum_squares(gradient.data_ptr<double>() + offset, own, n);
+}
+
+}  // namespace
+
+std::vector<double> Optimizer::step(const std::vector<Parameter*>& parameters,
+                                    const std::vector<ReplicaStep>& replicas) {
+  std::vector<at::Tensor> active(parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (parameters[i]->connections) active[i] = parameters[i]->connections->active_flags();
+    at::Tensor& gradient = parameters[i]->value.mutable_grad();
+    if (gradient.defined() && !gradient.is_contiguous()) gradient = gradient.contiguous();
+  }
+  std::vector<double> norms(replicas.size(), 0);
+  if (needs_norm_) {
+    for (std::size_t r = 0; r < replicas.size(); ++r) {
+      if (!replicas[r].apply) continue;
+      double sum = 0;
+      for (std::size_t i = 0; i < parameters.size(); ++i) {
+        if (!parameters[i]->value.grad().defined()) continue;
+        const std::int64_t n = parameters[i]->value.numel() / parameters[i]->replicas();
+        sum += squares_of(*parameters[i], replicas[r].mask_gradient ? flags_of(active[i]) : nullptr,
+                          static_cast<std::int64_t>(r), n);
+      }
+      norms[r] = std::sqrt(sum);
+    }
+  }
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    Parameter& parameter = *parameters[i];
+    if (!parameter.value.grad().defined()) continue;
+    std::vector<kernels::ReplicaUpdate> updates(replicas.size());
+    for (std::size_t r = 0; r < replicas.size(); ++r) {
+      const Config& each = configs_[r];
+      const double clip = each.real("clip");
+      kernels::ReplicaUpdate& update = updates[r];
+      update.apply = replicas[r].apply && std::isfinite(norms[r]);
+      update.lr = replicas[r].lr;
+      update.momentum = each.real("momentum");
+      update.weight_decay = parameter.decays ? each.real("weight_decay") : 0;
+      update.scale = clip > 0 && norms[r] > clip ? clip / norms[r] : 1;
+      update.step = replicas[r].count + 1;
+      if (parameter.connections == nullptr) continue;
+      update.keep_dormant = replicas[r].keep_dormant;
+      update.mask_gradient = replicas[r].mask_gradient;
+      update.mask_update = replicas[r].mask_update;
+    }
+    const std::uint8_t* flags = flags_of(active[i]);
+    this->update(parameter, {flags, flags, flags}, updates);
+  }
+  return norms;
+}
+
+}  // namespace tandem

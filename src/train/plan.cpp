@@ -1,0 +1,133 @@
+#include "train/plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <numeric>
+
+#include "config/seeds.h"
+#include "core/error.h"
+#include "core/philox.h"
+
+namespace tandem {
+
+std::int64_t Timeline::total() const {
+  return std::accumulate(task_steps.begin(), task_steps.end(), std::int64_t{0});
+}
+
+std::int64_t Timeline::before(std::int64_t stage) const {
+  return std::accumulate(task_steps.begin(), task_steps.begin() + stage, std::int64_t{0});
+}
+
+Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples) {
+  Timeline timeline;
+  const std::int64_t batch = config.integer("batch");
+  const bool online = config.flag("online");  // one pass, whatever steps and epochs say
+  const std::int64_t steps = online ? 0 : config.integer("steps");
+  const double epochs = online ? 1.0 : config.real("epochs");
+  for (const std::int64_t n : examples) {
+    const std::int64_t per_epoch = std::max<std::int64_t>(1, (n + batch - 1) / batch);
+    timeline.steps_per_epoch.push_back(per_epoch);
+    timeline.task_steps.push_back(
+        steps > 0
+            ? steps
+            : std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(per_epoch))));
+  }
+  return timeline;
+}
+
+double learning_rate_at(const Config& config, std::int64_t step, std::int64_t steps) {
+  const double lr = config.real("lr");
+  const std::int64_t warmup = config.integer("warmup_steps");
+  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  const std::string& schedule = config.text("lr_schedule");
+  const double progress =
+      static_cast<double>(step) / static_cast<double>(std::max<std::int64_t>(1, steps));
+  if (schedule == "step") {
+    double now = lr;
+    for (const double at : config.reals("lr_step_at")) {
+      if (progress >= at) now *= config.real("lr_step_factor");
+    }
+    return now;
+  }
+  if (schedule == "cosine") {
+    const double span = static_cast<double>(std::max<std::int64_t>(1, steps - warmup));
+    const double t = static_cast<double>(step - warmup) / span;
+    const double final_lr = config.real("lr_final");
+    return final_lr + (lr - final_lr) / 2 * (1 + std::cos(std::numbers::pi * t));
+  }
+  return lr;
+}
+
+namespace {
+
+bool full_runs(const Schedule& schedule, const Config& config, const char* level,
+               std::int64_t step) {
+  switch (schedule.kind) {
+    case Schedule::Kind::kFull:
+    case Schedule::Kind::kBoth:
+      return true;
+    case Schedule::Kind::kSparse:
+      return false;
+    case Schedule::Kind::kTurns:
+      return step % 2 == 0;
+    case Schedule::Kind::kBernoulli: {
+      const RandomStream stream{
+          stream_key(run_seed(config, "streams"), std::string("streams/") + level)};
+      return stream.uniform(static_cast<std::uint64_t>(step)) < schedule.p;
+    }
+  }
+  return true;
+}
+
+double alpha_at(const Alignment& alignment, std::int64_t step) {
+  if (alignment.alpha <= 0 || step % alignment.every_steps != 0) return 0;
+  if (step >= alignment.alpha_warmup_steps) return alignment.alpha;
+  return alignment.alpha * static_cast<double>(step + 1) /
+         static_cast<double>(alignment.alpha_warmup_steps);
+}
+
+// Completed steps after which an update is due, and how far its schedule has come.
+void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) {
+  const TopologyRule& rule = run.weights.topology;
+  if (rule.operations.empty()) return;
+  const auto total = static_cast<double>(run.timeline.total());
+  const double begin = rule.begin * total, end = rule.end * total;
+  std::int64_t interval = rule.interval_steps;
+  if (rule.interval_epochs > 0) {
+    const auto per_epoch =
+        static_cast<double>(run.timeline.steps_per_epoch[static_cast<std::size_t>(stage)]);
+    interval = std::max<std::int64_t>(1, std::llround(rule.interval_epochs * per_epoch));
+  }
+  if (interval < 1) return;
+  const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
+  const std::int64_t completed = instead ? plan.step : plan.step + 1;
+  const auto at = static_cast<double>(completed);
+  const bool due =
+      completed > 0 && completed % interval == 0 && at >= begin && at <= end && at < total;
+  // A cubic budget must be reached even where the interval does not divide its end.
+  const bool last_prune = rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic &&
+                          completed == std::llround(std::ceil(end));
+  if (!due && !last_prune) return;
+  (instead ? plan.update_instead : plan.update_after) = true;
+  plan.topology_progress = end > begin ? (at - begin) / (end - begin) : 1.0;
+}
+
+}  // namespace
+
+ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_t in_stage) {
+  ReplicaPlan plan;
+  const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage)];
+  plan.runs = in_stage < own;
+  plan.step = run.timeline.before(stage) + std::min(in_stage, own);
+  if (!plan.runs) return plan;
+  plan.lr = learning_rate_at(run.config, in_stage, own);
+  plan.attention_full = full_runs(run.attention.schedule, run.config, "attention", plan.step);
+  plan.weights_full = full_runs(run.weights.schedule, run.config, "weights", plan.step);
+  plan.attention_alpha = alpha_at(run.attention.alignment, plan.step);
+  plan.weights_alpha = alpha_at(run.weights.alignment, plan.step);
+  plan_update(run, stage, plan);
+  return plan;
+}
+
+}  // namespace tandem

@@ -1,0 +1,48 @@
+// The plan of a step: everything about it that does not come from tensors, a pure function of
+// (configs, tasks, step). Replicas may be at different steps of their own runs: a task lasts as
+// long as the longest of them, the others idle.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "config/config.h"
+#include "policy/policy.h"
+
+namespace tandem {
+
+// Lengths of a run's tasks in steps, and how its steps map to epochs.
+struct Timeline {
+  std::vector<std::int64_t> task_steps;       // own steps of each trained stage
+  std::vector<std::int64_t> steps_per_epoch;  // of each stage
+  std::int64_t total() const;
+  std::int64_t before(std::int64_t stage) const;  // own steps of earlier stages
+};
+// From the number of training examples of each stage; `steps` > 0 overrides epochs.
+Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples);
+
+// What the schedules say of one replica at one step.
+struct ReplicaPlan {
+  bool runs = true;       // false: idle or diverged, nothing of it changes
+  std::int64_t step = 0;  // of its run, from 0
+  double lr = 0;
+  bool attention_full = true;  // the stream that runs at each level
+  bool weights_full = true;
+  double attention_alpha = 0, weights_alpha = 0;
+  bool update_instead = false;   // a topology update takes the place of this step
+  bool update_after = false;     // a topology update follows this step
+  double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
+};
+
+struct RunSchedule {
+  Config config;
+  Policies attention, weights;
+  Timeline timeline;
+};
+
+// Plan of replica `run` at step `in_stage` (from 0) of trained stage `stage` (from 0).
+ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_t in_stage);
+
+double learning_rate_at(const Config& config, std::int64_t step, std::int64_t steps);
+
+}  // namespace tandem

@@ -1,0 +1,56 @@
+#include "train/provenance.h"
+
+#include <sys/utsname.h>
+#include <torch/version.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/embedded.h"
+#include "data/tensor.h"
+
+namespace tandem {
+namespace {
+
+std::string processor_name() {
+  std::ifstream lines("/proc/cpuinfo");
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+}  // namespace
+
+std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
+  utsname system{};
+  uname(&system);
+  const BuildInfo build = build_info();
+  nlohmann::json files = nlohmann::json::array();
+  for (const FileFact& file : data.files) {
+    files.push_back({{"path", file.path}, {"sha256", file.sha256}, {"bytes", file.bytes}});
+  }
+  return nlohmann::json{{"revision", build.revision},
+                        {"dirty", build.dirty},
+                        {"compiler", build.compiler},
+                        {"torch", TORCH_VERSION},
+                        {"kernel", system.release},
+                        {"machine", processor_name()},
+                        {"cores", std::thread::hardware_concurrency()},
+                        {"threads", at::get_num_threads()},
+                        {"mkl_cbwr", variable("MKL_CBWR")},
+                        {"device", spec.device},
+                        {"group_size", spec.runs.size()},
+                        {"data", data.name},
+                        {"data_files", files}}
+      .dump();
+}
+
+}  // namespace tandem

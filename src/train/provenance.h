@@ -1,0 +1,14 @@
+// Where a run's numbers came from: revision, machine, libraries, threads and data files, as one
+// JSON object that the store keeps by its hash.
+#pragma once
+
+#include <string>
+
+#include "data/dataset.h"
+#include "train/group.h"
+
+namespace tandem {
+
+std::string provenance_json(const GroupSpec& spec, const Dataset& data);
+
+}  // namespace tandem

@@ -1,0 +1,408 @@
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "data/tensor.h"
+#include "probes/probe.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/group.h"
+#include "train/loss.h"
+#include "train/provenance.h"
+#include "train/trainer.h"
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
+
+// What the rows of one run need beside its trainer's state.
+struct RunLog {
+  std::string id;
+  std::int64_t sequence = 0;
+  double loss_sum = 0, alignment_sum = 0;  // since the last train_loss row
+  std::int64_t loss_count = 0;
+  bool ended = false;  // its closing state row is out
+};
+
+class GroupRun {
+ public:
+  GroupRun(const GroupSpec& spec, RowSink& sink);
+  GroupEnd run();
+
+ private:
+  void emit(std::int64_t r, RowBody body);
+  void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
+  void take_step();
+  void log_losses(std::int64_t r);
+  void boundaries(bool stage_ends);
+  void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
+                    const std::vector<char>& wanted);
+  void probe_now(const std::vector<char>& wanted);
+  void finish();
+  void save_final(std::int64_t r);
+  void save();
+  bool resume();
+  std::vector<char> living() const;
+
+  const GroupSpec& spec_;
+  RowSink& sink_;
+  Trainer trainer_;
+  std::vector<ProbeRun> probe_runs_;
+  std::vector<std::pair<std::string, std::unique_ptr<Probe>>> probes_;
+  std::optional<Batch> probe_batch_;
+  std::vector<RunLog> logs_;
+  std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
+  bool stage_begun_ = false;
+  double train_s_ = 0, eval_s_ = 0, probe_s_ = 0;
+  Clock::time_point saved_at_ = Clock::now();
+};
+
+TrainerOptions trainer_options(const GroupSpec& spec) {
+  TrainerOptions options;
+  options.device = at::Device(spec.device);
+  options.dtype = spec.runs.front().text("dtype") == "float64" ? torch::kFloat64 : torch::kFloat32;
+  return options;
+}
+
+GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
+    : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)) {
+  for (const Config& config : spec.runs) logs_.push_back({config.id()});
+  probe_runs_ = probe_runs(trainer_);
+  bool watches = false;
+  for (const auto& [name, factory] : probes().all()) {
+    probes_.emplace_back(name, factory(probe_runs_));
+    watches = watches || probes_.back().second->watches_updates();
+  }
+  if (watches) {
+    trainer_.watch_updates([this](std::int64_t r, const std::string& layer,
+                                  const std::vector<std::uint8_t>& before,
+                                  const std::vector<std::uint8_t>& after) {
+      for (auto& [name, probe] : probes_) probe->after_update(r, layer, before, after);
+    });
+  }
+}
+
+void GroupRun::emit(std::int64_t r, RowBody body) {
+  RunLog& log = logs_[static_cast<std::size_t>(r)];
+  sink_.emit({log.id, log.sequence++, std::move(body)});
+}
+
+void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::string& message) {
+  StateRow row;
+  row.state = state;
+  row.step = trainer_.updates_of(r);
+  const auto share = static_cast<double>(trainer_.replicas());
+  row.train_seconds = train_s_ / share;
+  row.eval_seconds = eval_s_ / share;
+  row.probe_seconds = probe_s_ / share;
+  row.train_flops = trainer_.flops().training(r);
+  const RunSchedule& run = trainer_.run(r);
+  row.inference_flops =
+      trainer_.flops().forward(r, run.attention.schedule.kind != Schedule::Kind::kSparse, false);
+  row.message = message;
+  emit(r, row);
+  logs_[static_cast<std::size_t>(r)].ended = state == "done" || state == "diverged";
+}
+
+std::vector<char> GroupRun::living() const {
+  std::vector<char> alive;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    alive.push_back(!trainer_.diverged(r) && !logs_[static_cast<std::size_t>(r)].ended);
+  }
+  return alive;
+}
+
+void GroupRun::take_step() {
+  const auto begin = Clock::now();
+  const StepReport report = trainer_.step(stage_, in_stage_);
+  train_s_ += seconds_since(begin);
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    RunLog& log = logs_[i];
+    if (log.ended) continue;
+    if (report.newly_diverged[i]) {
+      emit(r, MetricRow{trainer_.updates_of(r), "", "first_non_finite_step",
+                        static_cast<double>(trainer_.updates_of(r))});
+      emit_state(r, "diverged",
+                 "the loss or its gradient was not finite after " +
+                     std::to_string(trainer_.updates_of(r)) + " steps");
+      continue;
+    }
+    if (in_stage_ < trainer_.run(r).timeline.task_steps[static_cast<std::size_t>(stage_)]) {
+      log.loss_sum += report.loss[i];
+      log.alignment_sum += report.alignment[i];
+      ++log.loss_count;
+    }
+    if (!report.updated[i]) continue;
+    for (const UpdateCounts& update : report.updates) {
+      if (update.mask_hash[i].empty()) continue;
+      emit(r, TopologyRow{trainer_.updates_of(r), trainer_.layer_name(update.layer), update.nnz[i],
+                          update.dropped[i], update.grown[i], update.mask_hash[i]});
+    }
+  }
+}
+
+void GroupRun::log_losses(std::int64_t r) {
+  RunLog& log = logs_[static_cast<std::size_t>(r)];
+  if (log.loss_count == 0) return;
+  const auto count = static_cast<double>(log.loss_count);
+  emit(r, MetricRow{trainer_.updates_of(r), "", "train_loss", log.loss_sum / count});
+  if (log.alignment_sum != 0) {
+    emit(r, MetricRow{trainer_.updates_of(r), "", "alignment_loss", log.alignment_sum / count});
+  }
+  log.loss_sum = log.alignment_sum = 0;
+  log.loss_count = 0;
+}
+
+// Evaluations, probes and loss rows that are due after the step just taken, per replica's own
+// clock.
+void GroupRun::boundaries(bool stage_ends) {
+  std::vector<char> evaluates = living(), probes_due = living();
+  bool any_evaluation = false, any_probe = false;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    const RunSchedule& run = trainer_.run(r);
+    const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
+    const auto per_epoch =
+        static_cast<double>(run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)]);
+    const std::int64_t done = in_stage_ + 1;
+    const double eval_every = run.config.real("eval_every");
+    const std::int64_t probe_every = run.config.integer("probe_every");
+    const std::int64_t interval = std::max<std::int64_t>(1, std::llround(eval_every * per_epoch));
+    const bool inside = done < own;
+    evaluates[i] = evaluates[i] && inside && eval_every > 0 && done % interval == 0;
+    probes_due[i] = probes_due[i] && inside && probe_every > 0 && done % probe_every == 0;
+    const bool epoch_ends = done <= own && (done % std::llround(per_epoch) == 0 || done == own);
+    if (living()[i] && epoch_ends) log_losses(r);
+    any_evaluation = any_evaluation || evaluates[i];
+    any_probe = any_probe || probes_due[i];
+  }
+  if (stage_ends) return;
+  if (any_evaluation) evaluate_now(stage_, "validation", false, evaluates);
+  if (any_probe) probe_now(probes_due);
+}
+
+void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool curve,
+                            const std::vector<char>& wanted) {
+  const auto begin = Clock::now();
+  Evaluation evaluation{stage, split, curve, wanted};
+  const auto rows = evaluate(trainer_, evaluation);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (const EvalRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
+  }
+  eval_s_ += seconds_since(begin);
+}
+
+void GroupRun::probe_now(const std::vector<char>& wanted) {
+  if (trainer_.data().validation.empty()) return;
+  at::NoGradGuard no_grad;
+  const auto begin = Clock::now();
+  if (!probe_batch_) {
+    const std::int64_t most =
+        trainer_.data().kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
+    std::vector<std::vector<std::int64_t>> examples;
+    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      const auto& all = trainer_.data().validation;
+      const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
+      examples.emplace_back(all.begin(), all.begin() + count);
+    }
+    probe_batch_ = trainer_.make_batch(examples, static_cast<std::int64_t>(examples.front().size()),
+                                       trainer_.tasks(0).mask_evaluation);
+  }
+  const Batch& batch = *probe_batch_;
+  const auto flat = [](const at::Tensor& logits) {
+    return logits.reshape({logits.size(0), -1, logits.size(-1)});
+  };
+  ProbeInput input{trainer_.model(), probe_runs_, batch.x,
+                   [&](const at::Tensor& logits) {
+                     return score_examples(flat(logits), batch.target, batch.allowed).loss.mean(1);
+                   },
+                   [&](const at::Tensor& logits) {
+                     return score_examples(flat(logits), batch.target, batch.allowed)
+                         .correct.to(torch::kFloat64)
+                         .mean(1);
+                   }};
+  for (auto& [name, probe] : probes_) {
+    const auto own_begin = Clock::now();
+    const Measurements measured = probe->measure(input);
+    for (std::size_t r = 0; r < measured.size(); ++r) {
+      if (!wanted[r]) continue;
+      const std::int64_t step = trainer_.updates_of(static_cast<std::int64_t>(r));
+      for (const Measurement& m : measured[r]) {
+        if (std::isfinite(m.value)) {
+          emit(static_cast<std::int64_t>(r), MetricRow{step, m.layer, m.name, m.value});
+        }
+      }
+    }
+    log_debug("probe " + name + ": " + std::to_string(seconds_since(own_begin)) + " s");
+  }
+  probe_s_ += seconds_since(begin);
+}
+
+void GroupRun::finish() {
+  const auto alive = living();
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (!alive[static_cast<std::size_t>(r)]) continue;
+    // Shares of the run's time are measured, so they differ between repetitions.
+    const double all = train_s_ + eval_s_ + probe_s_;
+    emit(r,
+         MetricRow{trainer_.updates_of(r), "", "probe_time_share", all > 0 ? probe_s_ / all : 0});
+    if (!spec_.checkpoint_folder.empty()) save_final(r);
+    emit_state(r, "done");
+  }
+  sink_.flush();
+}
+
+// A run's weights and masks, kept for `tandem export`, apart from its group.
+void GroupRun::save_final(std::int64_t r) {
+  const std::string& id = logs_[static_cast<std::size_t>(r)].id;
+  Checkpoint checkpoint;
+  checkpoint.state = json{{"run", id}, {"step", trainer_.updates_of(r)}}.dump();
+  for (auto& [name, tensor] : trainer_.save(r)) {
+    if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
+      checkpoint.tensors.emplace_back(id + "/" + name, tensor);
+    }
+  }
+  const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final" / id;
+  save_checkpoint(folder.string(), checkpoint);
+}
+
+void GroupRun::save() {
+  if (spec_.checkpoint_folder.empty()) return;
+  sink_.flush();
+  Checkpoint checkpoint;
+  json state = {{"stage", stage_},        {"in_stage", in_stage_}, {"begun", stage_begun_},
+                {"train_s", train_s_},    {"eval_s", eval_s_},     {"probe_s", probe_s_},
+                {"runs", json::object()}, {"rows", json::array()}};
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const RunLog& log = logs_[static_cast<std::size_t>(r)];
+    json probes = json::object();
+    for (const auto& [name, probe] : probes_) {
+      for (const auto& [key, values] : probe->save(r)) probes[name][key] = values;
+    }
+    state["runs"][log.id] = {{"sequence", log.sequence},
+                             {"loss_sum", log.loss_sum},
+                             {"alignment_sum", log.alignment_sum},
+                             {"loss_count", log.loss_count},
+                             {"ended", log.ended},
+                             {"flops", trainer_.flops().training(r)},
+                             {"probes", probes}};
+    for (auto& [name, tensor] : trainer_.save(r)) {
+      checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
+    }
+  }
+  for (const Row& row : sink_.unacknowledged()) state["rows"].push_back(encode_row(row));
+  checkpoint.state = state.dump();
+  save_checkpoint(spec_.checkpoint_folder, checkpoint);
+  saved_at_ = Clock::now();
+}
+
+bool GroupRun::resume() {
+  if (spec_.checkpoint_folder.empty()) return false;
+  const auto checkpoint = load_checkpoint(spec_.checkpoint_folder);
+  if (!checkpoint) return false;
+  const json state = json::parse(checkpoint->state);
+  for (const RunLog& log : logs_) {
+    if (!state["runs"].contains(log.id)) return false;  // of another membership
+  }
+  if (state["runs"].size() != logs_.size()) return false;
+  stage_ = state["stage"];
+  in_stage_ = state["in_stage"];
+  stage_begun_ = state["begun"];
+  train_s_ = state["train_s"];
+  eval_s_ = state["eval_s"];
+  probe_s_ = state["probe_s"];
+  if (stage_begun_) trainer_.begin_stage(stage_);
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    RunLog& log = logs_[static_cast<std::size_t>(r)];
+    const json& own = state["runs"][log.id];
+    log.sequence = own["sequence"];
+    log.loss_sum = own["loss_sum"];
+    log.alignment_sum = own["alignment_sum"];
+    log.loss_count = own["loss_count"];
+    log.ended = own["ended"];
+    trainer_.flops().set_training(r, own["flops"]);
+    for (auto& [name, probe] : probes_) {
+      if (!own["probes"].contains(name)) continue;
+      for (const auto& [key, values] : own["probes"][name].items()) {
+        probe->load(r, key, values.get<std::vector<std::int64_t>>());
+      }
+    }
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    const std::string prefix = log.id + "/";
+    for (const auto& [name, tensor] : checkpoint->tensors) {
+      if (name.rfind(prefix, 0) == 0) tensors.emplace_back(name.substr(prefix.size()), tensor);
+    }
+    trainer_.load(r, tensors);
+  }
+  for (const json& line : state["rows"]) sink_.emit(decode_row(line.get<std::string>()));
+  log_info("resumed at stage " + std::to_string(stage_) + ", step " + std::to_string(in_stage_));
+  return true;
+}
+
+GroupEnd GroupRun::run() {
+  if (!resume()) {
+    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
+      emit_state(r, "running");
+    }
+    if (trainer_.stages() > 1 || trainer_.tasks(0).tasks.size() > 1) {
+      evaluate_now(0, "validation", false, living());
+      if (spec_.runs.front().flag("final")) evaluate_now(0, "test", false, living());
+    }
+    sink_.flush();
+  }
+  const bool final_runs = spec_.runs.front().flag("final");
+  for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, stage_begun_ = false) {
+    if (!stage_begun_) trainer_.begin_stage(stage_);
+    stage_begun_ = true;
+    const std::int64_t steps = trainer_.stage_steps(stage_);
+    while (in_stage_ < steps) {
+      take_step();
+      boundaries(in_stage_ + 1 == steps);
+      ++in_stage_;
+      ++steps_done_;
+      const bool stop = (spec_.should_stop && spec_.should_stop()) ||
+                        (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
+      if (stop) {
+        save();
+        return GroupEnd::kStopped;
+      }
+      if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
+    }
+    trainer_.end_stage(stage_);
+    // Joint training ends all tasks at once.
+    const bool last = stage_ + 1 == trainer_.stages();
+    const auto finished =
+        last ? static_cast<std::int64_t>(trainer_.tasks(0).tasks.size()) : stage_ + 1;
+    const bool curve = last && spec_.runs.front().flag("curve");
+    evaluate_now(finished, "validation", curve, living());
+    if (final_runs) evaluate_now(finished, "test", curve, living());
+    if (last) probe_now(living());
+    sink_.flush();
+  }
+  finish();
+  if (!spec_.checkpoint_folder.empty()) remove_checkpoints(spec_.checkpoint_folder);
+  return GroupEnd::kDone;
+}
+
+}  // namespace
+
+GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
+  if (spec.runs.empty()) throw ConfigError("a group needs at least one run");
+  return GroupRun(spec, sink).run();
+}
+
+}  // namespace tandem

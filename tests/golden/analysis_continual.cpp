@@ -1,0 +1,151 @@
+// The views of continual learning on a worked example with T = 3, from integers of 100. Each metric
+// is checked against its published definition, computed by hand.
+#include <array>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <optional>
+
+#include "store/store.h"
+#include "unit/store_fixture.h"
+
+namespace tandem {
+namespace {
+
+using Matrix = std::array<std::array<int, 3>, 4>;  // row 0: before training; percent
+constexpr Matrix kExample = {{{10, 15, 20}, {90, 20, 30}, {92, 85, 25}, {60, 90, 95}}};
+
+struct Readout {
+  std::string weights = "full";
+  std::optional<double> budget;
+  bool masked = false;
+  std::string split = "validation";
+};
+
+std::int64_t fill(StoreWriter& writer, const std::string& run, std::int64_t sequence,
+                  const Matrix& r, const Readout& readout, int stages = 3, bool seen_only = false) {
+  std::vector<Row> rows;
+  for (int i = 0; i <= stages; ++i)
+    for (int j = 1; j <= 3; ++j) {
+      if (seen_only && j > i) continue;
+      Row row = test::eval(run, sequence++, i, j, r[i][j - 1], 100);
+      auto& e = std::get<EvalRow>(row.body);
+      e.weights_readout = readout.weights;
+      e.weights_budget = readout.budget;
+      e.masked = readout.masked;
+      e.split = readout.split;
+      rows.push_back(row);
+    }
+  writer.insert(rows);
+  return sequence;
+}
+
+struct Fixture {
+  Fixture() : path(folder / "r.sqlite"), writer(path), run(test::make_run({{"tasks", "3"}})) {
+    writer.add_runs({run});
+  }
+  // NAN where there is no row or no value.
+  double value(const std::string& column, const std::string& from) const {
+    const QueryResult r = StoreReader(path).query("SELECT " + column + " FROM " + from);
+    REQUIRE(r.rows.size() <= 1);
+    return r.rows.empty() || r.null[0][0] ? std::nan("") : std::stod(r.rows[0][0]);
+  }
+  TemporaryFolder folder;
+  std::string path;
+  StoreWriter writer;
+  RunRecord run;
+};
+
+TEST_CASE("the worked example, through the views", "[golden]") {
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {});
+  CHECK(f.value("acc", "v_acc") == Approx(2.45 / 3).epsilon(1e-12));
+  CHECK(f.value("a_k", "v_a_k WHERE k = 1") == Approx(0.90).epsilon(1e-12));
+  CHECK(f.value("a_k", "v_a_k WHERE k = 2") == Approx(0.885).epsilon(1e-12));
+  CHECK(f.value("a_k", "v_a_k WHERE k = 3") == Approx(2.45 / 3).epsilon(1e-12));
+  CHECK(f.value("aia", "v_aia") == Approx((0.90 + 0.885 + 2.45 / 3) / 3).epsilon(1e-12));
+  CHECK(f.value("aia", "v_aia") == Approx(0.867222).epsilon(1e-6));
+  CHECK(f.value("f_chaudhry", "v_f_chaudhry WHERE k = 2") == Approx(-0.02).epsilon(1e-12));
+  CHECK(f.value("f_chaudhry", "v_f_chaudhry WHERE k = 3") == Approx(0.135).epsilon(1e-12));
+  CHECK(f.value("f_incl", "v_f_incl WHERE k = 3") == Approx(0.16).epsilon(1e-12));
+  CHECK(f.value("bwt_gem", "v_bwt_gem WHERE k = 3") == Approx(-0.125).epsilon(1e-12));
+  CHECK(f.value("learning_accuracy", "v_learning_accuracy") == Approx(0.90).epsilon(1e-12));
+  const char* wide = "v_continual";
+  CHECK(f.value("acc", wide) == Approx(2.45 / 3).epsilon(1e-12));
+  CHECK(f.value("f_chaudhry", wide) == Approx(0.135).epsilon(1e-12));
+  CHECK(f.value("f_incl", wide) == Approx(0.16).epsilon(1e-12));
+  CHECK(f.value("learning_accuracy + bwt_gem * (n_tasks - 1.0) / n_tasks - acc", wide) ==
+        Approx(0).margin(1e-15));
+}
+
+TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",
+          "[golden]") {
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {}, 3, true);
+  CHECK(f.value("acc", "v_continual") == Approx(2.45 / 3).epsilon(1e-12));
+  CHECK(f.value("aia", "v_continual") == Approx(0.867222).epsilon(1e-6));
+  CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+  CHECK(f.value("bwt_gem", "v_continual") == Approx(-0.125).epsilon(1e-12));
+}
+
+TEST_CASE("forgetting counts a zero-shot entry from stage 1 on, and never stage 0", "[golden]") {
+  Fixture f;
+  Matrix r = kExample;
+  r[0][1] = 99;  // before training: not among l = 1..k-1
+  fill(f.writer, f.run.id, 0, r, {});
+  CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+  Fixture g;
+  r[1][1] = 97;  // after task 1, task 2 not yet trained: f_2 = .97 - .90
+  fill(g.writer, g.run.id, 0, r, {});
+  CHECK(g.value("f_chaudhry", "v_continual") == Approx((0.32 + 0.07) / 2).epsilon(1e-12));
+}
+
+TEST_CASE("read-outs, masks and splits are kept apart", "[golden]") {
+  Fixture f;
+  Matrix half = kExample;
+  for (auto& row : half)
+    for (int& x : row) x /= 2;
+  std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  next = fill(f.writer, f.run.id, next, half, {"sparse", 0.1});
+  next = fill(f.writer, f.run.id, next, half, {"sparse", 0.05});
+  next = fill(f.writer, f.run.id, next, half, {"full", std::nullopt, true});
+  fill(f.writer, f.run.id, next, half, {"full", std::nullopt, false, "test"});
+  CHECK(f.value("count(*)", "v_continual") == 5);
+  CHECK(f.value("acc",
+                "v_continual WHERE weights_readout = 'full' AND NOT masked AND split ="
+                " 'validation'") == Approx(2.45 / 3).epsilon(1e-12));
+  CHECK(f.value("acc", "v_continual WHERE weights_budget = 0.05") ==
+        Approx((0.30 + 0.45 + 0.47) / 3).epsilon(1e-12));
+}
+
+TEST_CASE("what was not evaluated has no metric", "[golden]") {
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {}, 2);  // stopped after two of three tasks
+  CHECK(std::isnan(f.value("acc", "v_continual")));
+  CHECK(std::isnan(f.value("aia", "v_continual")));
+  CHECK(std::isnan(f.value("f_chaudhry", "v_continual")));
+  CHECK(std::isnan(f.value("bwt_gem", "v_continual")));
+  CHECK(std::isnan(f.value("learning_accuracy", "v_continual")));
+  CHECK(f.value("a_k", "v_a_k WHERE k = 2") == Approx(0.885).epsilon(1e-12));
+}
+
+TEST_CASE("R(i, j) is the first evaluation of stage i, not one during the next task", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  Row later = test::eval(f.run.id, next, 2, 1, 5, 100);
+  std::get<EvalRow>(later.body).step = 250;
+  f.writer.insert({later});
+  CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+  CHECK(f.value("a_k", "v_a_k WHERE k = 2") == Approx(0.885).epsilon(1e-12));
+}
+
+TEST_CASE("a run of one task has an accuracy and nothing to forget", "[golden]") {
+  Fixture f;
+  f.writer.insert({test::eval(f.run.id, 0, 0, 1, 10, 100), test::eval(f.run.id, 1, 1, 1, 90, 100)});
+  CHECK(f.value("acc", "v_continual") == Approx(0.9));
+  CHECK(f.value("learning_accuracy", "v_continual") == Approx(0.9));
+  CHECK(std::isnan(f.value("f_chaudhry", "v_continual")));
+  CHECK(std::isnan(f.value("bwt_gem", "v_continual")));
+}
+
+}  // namespace
+}  // namespace tandem

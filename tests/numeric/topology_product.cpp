@@ -1,0 +1,171 @@
+// Products and gradients of the masked storage, in double, against autograd of M*W written
+// literally.
+#include <catch2/catch.hpp>
+
+#include "data/tensor.h"
+#include "topology/masked_connections.h"
+
+namespace tandem {
+namespace {
+
+struct Case {
+  std::int64_t replicas = 3, batch = 5, inputs = 7, outputs = 4;
+  torch::Tensor x, w, bias, mask, full_runs, pull_full, pull_sparse;
+
+  explicit Case(std::int64_t r) : replicas(r) {
+    torch::manual_seed(7);
+    const auto real = torch::TensorOptions().dtype(torch::kDouble);
+    x = torch::randn({replicas, batch, inputs}, real);
+    w = torch::randn({replicas, inputs, outputs}, real);
+    bias = torch::randn({replicas, outputs}, real);
+    mask = torch::rand({replicas, inputs, outputs}).lt(0.4).to(torch::kByte);
+    full_runs = torch::arange(replicas).remainder(2).eq(1);
+    pull_full = torch::randn({replicas, batch, outputs}, real);
+    pull_sparse = torch::randn({replicas, batch, outputs}, real);
+  }
+};
+
+struct Result {
+  TwoStreams y;
+  torch::Tensor x_gradient, w_gradient, bias_gradient;
+};
+
+// Loss <pull_full, full> + <pull_sparse, sparse>, squared so that the gradient is not constant.
+Result differentiate(const Case& c, const TwoStreams& y, const torch::Tensor& x,
+                     const torch::Tensor& w, const torch::Tensor& bias) {
+  torch::Tensor loss = torch::zeros({}, torch::kDouble);
+  if (y.full.defined()) loss = loss + (y.full * c.pull_full).pow(2).sum();
+  if (y.sparse.defined()) loss = loss + (y.sparse * c.pull_sparse).pow(2).sum();
+  loss.backward();
+  return {y, x.grad(), w.grad(), bias.defined() ? bias.grad() : torch::Tensor()};
+}
+
+Result by_connections(const Case& c, const ProductPlan& plan, bool with_bias, bool all_active,
+                      bool zero_dormant = false) {
+  Parameter parameter;
+  parameter.name = "w";
+  parameter.value = c.w.clone().requires_grad_(true);
+  MaskedConnections connections(parameter, all_active ? torch::Tensor() : c.mask);
+  if (zero_dormant) connections.set_zero_dormant(true);
+  const auto x = c.x.clone().requires_grad_(true);
+  const auto bias = with_bias ? c.bias.clone().requires_grad_(true) : torch::Tensor();
+  return differentiate(c, connections.product(x, bias, plan), x, parameter.value, bias);
+}
+
+// Literal: W_eff = M*W in autograd; "dense G" by differentiating with respect to W_eff.
+Result literally(const Case& c, const ProductPlan& plan, bool with_bias, const torch::Tensor& m,
+                 const torch::Tensor& w0) {
+  const auto x = c.x.clone().requires_grad_(true);
+  const auto bias = with_bias ? c.bias.clone().requires_grad_(true) : torch::Tensor();
+  const auto w = w0.clone().requires_grad_(true);
+  // sg(M*W - W) + W has the value M*W and passes the gradient through unchanged.
+  const auto effective = [&](const torch::Tensor& keep, bool masked) {
+    return masked ? keep * w : (keep * w - w).detach() + w;
+  };
+  const auto affine = [&](const torch::Tensor& weight) {
+    const auto y = torch::einsum("rni,rio->rno", {x, weight});
+    return with_bias ? y + bias.unsqueeze(1) : y;
+  };
+  TwoStreams y;
+  if (plan.selected) {
+    const auto keep = torch::where(plan.full_runs.view({-1, 1, 1}), torch::ones_like(m), m);
+    y.full = affine(effective(keep, false));
+  } else {
+    if (plan.full) y.full = affine(w);
+    if (plan.sparse) y.sparse = affine(effective(m, plan.mask_gradient));
+  }
+  return differentiate(c, y, x, w, bias);
+}
+
+void check_same(const torch::Tensor& a, const torch::Tensor& b) {
+  REQUIRE(a.defined() == b.defined());
+  if (a.defined()) CHECK(torch::allclose(a, b, 1e-12, 1e-12));
+}
+
+void check_same(const Result& a, const Result& b) {
+  check_same(a.y.full, b.y.full);
+  check_same(a.y.sparse, b.y.sparse);
+  check_same(a.x_gradient, b.x_gradient);
+  check_same(a.w_gradient, b.w_gradient);
+  check_same(a.bias_gradient, b.bias_gradient);
+}
+
+std::vector<ProductPlan> all_plans(const Case& c) {
+  std::vector<ProductPlan> plans;
+  for (const bool mask_gradient : {false, true}) {
+    plans.push_back({true, false, false, {}, mask_gradient});
+    plans.push_back({false, true, false, {}, mask_gradient});
+    plans.push_back({true, true, false, {}, mask_gradient});
+  }
+  plans.push_back({false, false, true, c.full_runs, false});
+  return plans;
+}
+
+}  // namespace
+
+TEST_CASE("masked products and gradients equal the literal M*W", "[numeric]") {
+  for (const std::int64_t replicas : {1, 3}) {
+    const Case c(replicas);
+    const auto m = c.mask.to(torch::kDouble);
+    for (const auto& plan : all_plans(c)) {
+      for (const bool with_bias : {true, false}) {
+        CAPTURE(replicas, plan.full, plan.sparse, plan.selected, plan.mask_gradient, with_bias);
+        check_same(by_connections(c, plan, with_bias, false),
+                   literally(c, plan, with_bias, m, c.w));
+        check_same(by_connections(c, plan, with_bias, true),
+                   literally(c, plan, with_bias, torch::ones_like(m), c.w));
+        check_same(by_connections(c, plan, with_bias, false, true),
+                   literally(c, plan, with_bias, m, m * c.w));
+      }
+    }
+  }
+}
+
+TEST_CASE("the gradient of a sparse product reaches dormant weights unless masked", "[numeric]") {
+  const Case c(2);
+  const auto dormant = c.mask.eq(0);
+  const ProductPlan dense{false, true, false, {}, false}, masked{false, true, false, {}, true};
+  CHECK(by_connections(c, dense, true, false)
+            .w_gradient.masked_select(dormant)
+            .abs()
+            .min()
+            .item<double>() > 0);
+  CHECK(by_connections(c, masked, true, false)
+            .w_gradient.masked_select(dormant)
+            .abs()
+            .max()
+            .item<double>() == 0);
+}
+
+TEST_CASE("one product serves both streams where they are equal", "[numeric]") {
+  const Case c(2);
+  const ProductPlan both{true, true, false, {}, false};
+  const auto equal = by_connections(c, both, true, true);
+  CHECK(equal.y.full.is_same(equal.y.sparse));
+  const auto zero = by_connections(c, both, true, false, true);
+  CHECK(zero.y.full.is_same(zero.y.sparse));
+  const auto different = by_connections(c, both, true, false);
+  CHECK_FALSE(torch::allclose(different.y.full, different.y.sparse));
+}
+
+TEST_CASE("a dormant infinity does not leak into the sparse product", "[numeric]") {
+  Case c(2);
+  c.w.masked_fill_(c.mask.eq(0), std::numeric_limits<double>::infinity());
+  const ProductPlan sparse{false, true, false, {}, false};
+  const ProductPlan selected{false, false, true, torch::zeros({2}, torch::kBool), false};
+  CHECK(by_connections(c, sparse, true, false).y.sparse.isfinite().all().item<bool>());
+  CHECK(by_connections(c, selected, true, false).y.full.isfinite().all().item<bool>());
+}
+
+TEST_CASE("float16 goes without the kernel and gives the same selection", "[numeric]") {
+  const Case c(2);
+  Parameter parameter;
+  parameter.value = c.w.to(torch::kBFloat16);
+  MaskedConnections connections(parameter, c.mask);
+  const auto x = c.x.to(torch::kBFloat16);
+  const auto expected = torch::bmm(x, parameter.value * c.mask.to(torch::kBFloat16));
+  const auto y = connections.product(x, {}, {false, true, false, {}, false}).sparse;
+  CHECK(torch::equal(y, expected));
+}
+
+}  // namespace tandem

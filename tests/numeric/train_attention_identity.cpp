@@ -1,0 +1,85 @@
+// The identity and the bound of sparse attention on trained models (arXiv 2511.20102, Theorem 1), in
+// double, for each attention method:
+//   h_full - h_sparse = delta (h_drop - h_sparse), |h_full - h_sparse| <= delta (max |v| + |h_sparse|)
+#include <catch2/catch.hpp>
+
+#include "data/tensor.h"
+#include "methods/method.h"
+#include "nn/attention.h"
+#include "nn/attention_metrics.h"
+#include "train/trainer.h"
+
+using namespace tandem;
+
+namespace {
+
+Config tiny_lm(const std::string& attention) {
+  return Config::resolve({{"data", "bytes"},
+                          {"model", "transformer"},
+                          {"optimizer", "adamw"},
+                          {"attention", attention},
+                          {"context", "48"},
+                          {"layers", "2"},
+                          {"width", "16"},
+                          {"heads", "4"},
+                          {"kv_heads", "2"},
+                          {"block_size", "4"},
+                          {"blocks", "2"},
+                          {"batch", "4"},
+                          {"steps", "40"},
+                          {"lr", "0.01"},
+                          {"dtype", "float64"},
+                          {"evaluation_windows", "4"}});
+}
+
+struct Seen {
+  at::Tensor weights, selected, values;
+};
+
+// What the attention of each layer offers on one batch of the trained model, and both streams there.
+void check_trained(const std::string& attention) {
+  TrainerOptions options;
+  options.dtype = torch::kFloat64;
+  Trainer trainer({tiny_lm(attention)}, options);
+  trainer.begin_stage(0);
+  for (std::int64_t s = 0; s < 40; ++s) trainer.step(0, s);
+
+  at::NoGradGuard no_grad;
+  std::map<std::string, Seen> seen;
+  std::map<std::string, at::Tensor> difference;
+  Context context;
+  context.attention.view = View::kBoth;
+  context.attention.full_runs = torch::ones({1}, torch::kBool);
+  context.attention.full_runs_host = {1};
+  context.observe_tensor = [&](const std::string& layer, const std::string& what,
+                               const at::Tensor& value) {
+    if (what == kObserveWeights) seen[layer].weights = value;
+    if (what == kObserveSelected) seen[layer].selected = value;
+    if (what == kObserveValues) seen[layer].values = value;
+  };
+  context.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
+    if (site.level == Level::kAttention) difference[site.layer] = full - sparse;
+  };
+  const auto& windows = trainer.data().validation;
+  const Batch batch = trainer.make_batch({{windows[0], windows[1]}}, 2, false);
+  trainer.model().forward(batch.x, context);
+
+  REQUIRE(seen.size() == 2);
+  for (const auto& [layer, tensors] : seen) {
+    CAPTURE(attention, layer);
+    const StreamGap gap = stream_gap(tensors.weights, tensors.selected, tensors.values);
+    const at::Tensor dropped = dropped_mass(tensors.weights, tensors.selected);
+    REQUIRE(dropped.max().item<double>() > 1e-3);  // the budget does drop something
+    REQUIRE((gap.error <= gap.bound + 1e-10).all().item<bool>());
+    REQUIRE(torch::allclose(gap.error, dropped * gap.drop_distance, 1e-8, 1e-10));
+    // The streams that training sees are those of the identity: [R,B,T,H,D] -> [R,B,H,T].
+    const at::Tensor norm = difference.at(layer).norm(2, {-1}).transpose(2, 3);
+    REQUIRE(torch::allclose(norm, gap.error, 1e-8, 1e-10));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the dropped mass explains the gap of trained models", "[numeric]") {
+  for (const auto& [name, factory] : attention_methods().all()) check_trained(name);
+}

@@ -1,0 +1,84 @@
+// A run's result does not depend on the company it keeps: the same rows, to the bit, alone and in a
+// group whose other members differ in all that may differ.
+#include <catch2/catch.hpp>
+
+#include "methods/method.h"
+#include "support/train_support.h"
+#include "train/trainer.h"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+void require_same_results(const std::vector<Config>& group) {
+  GroupSpec together;
+  together.runs = group;
+  MemorySink company;
+  run_group(together, company);
+  for (const Config& config : group) {
+    GroupSpec single;
+    single.runs = {config};
+    MemorySink alone;
+    run_group(single, alone);
+    std::size_t compared = 0;
+    const auto in_company = company.results();
+    for (const auto& [key, line] : alone.results()) {
+      CAPTURE(key.second);
+      REQUIRE(in_company.at(key) == line);
+      ++compared;
+    }
+    REQUIRE(compared > 5);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every weights method gives the same bits alone and in company", "[parity]") {
+  for (const auto& [name, factory] : weights_methods().all()) {
+    CAPTURE(name);
+    const Settings base = {{"weights", name}, {"epochs", "2"}};
+    Settings second = base, third = base;
+    second["seed"] = "2";
+    second["lr"] = "0.02";
+    third["seed"] = "3";
+    third["density"] = "0.4";
+    third["weight_decay"] = "0.001";
+    require_same_results({small_run(base), small_run(second), small_run(third)});
+  }
+}
+
+TEST_CASE("a batch of one and a class order of its own change nothing either", "[parity]") {
+  require_same_results({small_run({{"batch", "1"}, {"steps", "20"}}),
+                        small_run({{"batch", "1"}, {"steps", "20"}, {"seed", "5"}})});
+  const Settings split = {
+      {"scenario", "class_il"}, {"class_order", "random"}, {"strategy", "er"}, {"buffer", "20"},
+      {"replay_batch", "8"},    {"epochs", "1"},           {"batch", "8"}};
+  Settings other = split;
+  other["seed"] = "9";
+  require_same_results({small_run(split), small_run(other)});
+}
+
+TEST_CASE("a transformer's run is the same alone and in company", "[parity]") {
+  const Settings base = {{"data", "bytes"},
+                         {"model", "transformer"},
+                         {"optimizer", "adamw"},
+                         {"context", "32"},
+                         {"layers", "2"},
+                         {"width", "16"},
+                         {"heads", "4"},
+                         {"kv_heads", "2"},
+                         {"block_size", "4"},
+                         {"blocks", "2"},
+                         {"steps", "8"},
+                         {"batch", "3"},
+                         {"attention", "ssa"},
+                         {"weights", "rigl"},
+                         {"update_interval", "3"},
+                         {"density", "0.3"},
+                         {"evaluation_windows", "6"},
+                         {"curve", "false"}};
+  Settings other = base;
+  other["seed"] = "2";
+  require_same_results({Config::resolve(base), Config::resolve(other)});
+}

@@ -1,0 +1,120 @@
+// Orders of examples: permutations, pure in (key, task, step), spread evenly.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "data/sampler.h"
+
+namespace tandem {
+namespace {
+
+std::vector<std::int64_t> epoch_of(EpochSampler& sampler, std::int64_t epoch) {
+  std::vector<std::int64_t> seen;
+  for (std::int64_t i = 0; i < sampler.steps_per_epoch(); ++i) {
+    for (const auto each : sampler.batch(epoch * sampler.steps_per_epoch() + i)) {
+      seen.push_back(each);
+    }
+  }
+  return seen;
+}
+
+// 40 (n, batch) pairs from a seed that the test prints when it fails.
+std::vector<std::pair<std::int64_t, std::int64_t>> shapes(std::uint64_t seed) {
+  const RandomStream draws{stream_key(seed, "shapes")};
+  std::vector<std::pair<std::int64_t, std::int64_t>> list = {{1, 1}, {1, 7}, {5, 5}, {6, 5}};
+  for (std::uint64_t i = 0; i < 36; ++i) {
+    list.emplace_back(1 + draws.below(2 * i, 300), 1 + draws.below(2 * i + 1, 64));
+  }
+  return list;
+}
+
+}  // namespace
+
+TEST_CASE("every epoch of a sampler is a permutation in whole batches but the last", "[property]") {
+  const std::uint64_t seed = 20240607;
+  INFO("seed " << seed);
+  for (const auto& [n, batch] : shapes(seed)) {
+    INFO("n " << n << ", batch " << batch);
+    EpochSampler sampler(stream_key(seed, "data"), 1, n, batch);
+    for (const std::int64_t epoch : {0, 1, 5}) {
+      auto seen = epoch_of(sampler, epoch);
+      std::sort(seen.begin(), seen.end());
+      std::vector<std::int64_t> all(n);
+      std::iota(all.begin(), all.end(), 0);
+      CHECK(seen == all);
+    }
+    for (std::int64_t step = 0; step + 1 < sampler.steps_per_epoch(); ++step) {
+      CHECK(static_cast<std::int64_t>(sampler.batch(step).size()) == batch);
+    }
+    const auto last = sampler.batch(sampler.steps_per_epoch() - 1).size();
+    CHECK(static_cast<std::int64_t>(last) == (n - 1) % batch + 1);
+  }
+}
+
+TEST_CASE("a batch doesn't depend on the order in which steps are asked for", "[property]") {
+  const std::uint64_t key = stream_key(3, "data");
+  EpochSampler forward(key, 2, 103, 10), backward(key, 2, 103, 10);
+  std::vector<std::vector<std::int64_t>> batches;
+  for (std::int64_t step = 0; step < 50; ++step) batches.push_back(forward.batch(step));
+  for (std::int64_t step = 49; step >= 0; --step) CHECK(backward.batch(step) == batches[step]);
+  CHECK(EpochSampler(key, 2, 103, 10).batch(37) == batches[37]);
+  const ByteSampler bytes(key, 1, 0, 1000, 8, 4);
+  const auto late = bytes.batch(7);
+  bytes.batch(3);
+  CHECK(bytes.batch(7) == late);
+}
+
+TEST_CASE("seeds, tasks and epochs have orders of their own", "[property]") {
+  const auto order = [](std::uint64_t seed, std::int64_t task, std::int64_t epoch) {
+    EpochSampler sampler(stream_key(seed, "data"), task, 200, 16);
+    return epoch_of(sampler, epoch);
+  };
+  CHECK(order(1, 1, 0) == order(1, 1, 0));
+  CHECK(order(1, 1, 0) != order(2, 1, 0));
+  CHECK(order(1, 1, 0) != order(1, 2, 0));
+  CHECK(order(1, 1, 0) != order(1, 1, 1));
+  const std::uint64_t one = stream_key(1, "data"), two = stream_key(2, "data");
+  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(two, 1, 0, 999, 8, 16).batch(0));
+  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(one, 2, 0, 999, 8, 16).batch(0));
+  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(one, 1, 0, 999, 8, 16).batch(1));
+}
+
+TEST_CASE("every place of a permutation is as likely for every item", "[property]") {
+  constexpr int kItems = 6, kTrials = 6000;
+  double counts[kItems][kItems] = {};
+  for (std::uint64_t trial = 0; trial < kTrials; ++trial) {
+    const auto order = permutation(stream_key(trial, "uniform"), kItems);
+    for (int place = 0; place < kItems; ++place) ++counts[place][order[place]];
+  }
+  double chi_square = 0;
+  const double expected = 1.0 * kTrials / kItems;
+  for (const auto& row : counts) {
+    for (const double count : row) chi_square += (count - expected) * (count - expected) / expected;
+  }
+  CHECK(chi_square < 60);  // 25 degrees of freedom: 99.99% lie below 59
+  CHECK(chi_square > 5);
+}
+
+TEST_CASE("window starts fill their range and stay within it", "[property]") {
+  const std::int64_t begin = 100, end = 131, context = 10, batch = 8;
+  const ByteSampler sampler(stream_key(5, "data"), 1, begin, end, context, batch);
+  std::vector<int> hits(end - begin, 0);
+  for (std::int64_t step = 0; step < 200; ++step) {
+    const auto starts = sampler.batch(step);
+    REQUIRE(static_cast<std::int64_t>(starts.size()) == batch);
+    for (const auto start : starts) {
+      REQUIRE(start >= begin);
+      REQUIRE(start + context + 1 <= end);
+      ++hits[start - begin];
+    }
+  }
+  for (std::int64_t i = 0; i < end - begin - context; ++i) CHECK(hits[i] > 30);
+  CHECK(sampler.steps_per_epoch() == 1);
+  CHECK(ByteSampler(1, 1, 0, 1001, 10, 10).steps_per_epoch() == 10);
+  CHECK(ByteSampler(1, 1, 0, 11, 10, 1).batch(0) == std::vector<std::int64_t>{0});
+  CHECK_THROWS_AS(ByteSampler(1, 1, 0, 10, 10, 1), ConfigError);
+}
+
+}  // namespace tandem

@@ -1,0 +1,72 @@
+// A small finished grid for the analysis tests: two methods by five seeds at density 0.1, on the
+// validation split, one of the runs diverged.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "unit/store_fixture.h"
+
+namespace tandem::test {
+
+inline Row readout(const std::string& run, std::int64_t sequence, std::int64_t n_correct,
+                   const std::string& weights, std::optional<double> budget,
+                   const std::string& split = "validation") {
+  Row row = eval(run, sequence, 1, 1, n_correct, 1000);
+  auto& e = std::get<EvalRow>(row.body);
+  e.weights_readout = weights;
+  e.weights_budget = budget;
+  e.split = split;
+  e.loss = 1.0 - static_cast<double>(n_correct) / 1000;
+  return row;
+}
+
+struct SmallGrid {
+  explicit SmallGrid(const std::string& path, const std::string& final_flag = "false") {
+    StoreWriter writer(path);
+    std::vector<std::string> ids;
+    for (const char* method : {"static", "ssa"})
+      for (int seed = 1; seed <= 5; ++seed) {
+        const RunRecord run =
+            make_run({{"weights", method}, {"seed", std::to_string(seed)}, {"final", final_flag}});
+        runs.push_back(run);
+        ids.push_back(run.id);
+      }
+    writer.add_grid("small", "small.ini", "", ids);
+    writer.add_runs(runs);
+    for (std::size_t i = 0; i < runs.size(); ++i) fill(writer, runs[i].id, static_cast<int>(i));
+  }
+
+  static void fill(StoreWriter& writer, const std::string& id, int i) {
+    const int seed = i % 5 + 1;
+    const bool ssa = i >= 5;
+    writer.begin_attempt(id);
+    std::vector<Row> rows = {
+        {id, 0,
+         ProvenanceRow{seed == 5 && ssa
+                           ? R"({"revision":"abc","device":"cuda","threads":1,"machine":"b"})"
+                           : R"({"revision":"abc","device":"cpu","threads":1,"machine":"a"})"}}};
+    if (!ssa && seed == 2) {
+      rows.push_back(state(id, 9, "diverged", 50));
+      writer.insert(rows);
+      return;
+    }
+    const std::int64_t base = ssa ? 900 : 880;
+    rows.push_back(readout(id, 1, base + seed, "full", {}));
+    rows.push_back(readout(id, 2, base - 10 + 2 * seed, "sparse", 0.1));
+    rows.push_back(readout(id, 3, base - 100 + seed, "sparse", 0.05));
+    rows.push_back(readout(id, 4, base - 30 + seed, "full", {}, "test"));
+    if (ssa) {
+      rows.push_back(metric(id, 5, 50, "fc1", "kept_mass", 0.1));
+      rows.push_back(metric(id, 6, 100, "fc1", "kept_mass", 0.4));
+      rows.push_back(metric(id, 7, 100, "fc2", "kept_mass", 0.6));
+    }
+    rows.push_back(state(id, 9, "done", 100));
+    writer.insert(rows);
+  }
+
+  std::vector<RunRecord> runs;
+};
+
+}  // namespace tandem::test

@@ -1,0 +1,54 @@
+// Factors of Student's t from its printed tables; tests from a reference implementation's output.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <utility>
+
+#include "analysis/statistics.h"
+#include "core/error.h"
+
+namespace tandem {
+namespace {
+
+TEST_CASE("Student's factors are those of the tables", "[unit]") {
+  const std::pair<int, double> factors[] = {{2, 12.706}, {3, 4.303},  {4, 3.182}, {5, 2.776},
+                                            {6, 2.571},  {10, 2.262}, {20, 2.093}};
+  for (const auto& [n, t] : factors) {
+    INFO("n = " << n);
+    CHECK(std::abs(student_t(0.975, n - 1) - t) < 5e-4);
+  }
+}
+
+TEST_CASE("mean, sample deviation and half width", "[unit]") {
+  const Summary s = summarize({91.2, 90.8, 91.5, 91.0, 91.3});
+  CHECK(s.n == 5);
+  CHECK(s.mean == Approx(91.16).epsilon(1e-12));
+  REQUIRE(s.sd);
+  CHECK(*s.sd == Approx(0.27018512172213).epsilon(1e-12));
+  REQUIRE(s.half);
+  CHECK(*s.half == Approx(2.7764451051978 * 0.27018512172213 / std::sqrt(5.0)).epsilon(1e-10));
+}
+
+TEST_CASE("fewer than three values have no interval", "[unit]") {
+  CHECK(summarize({}).n == 0);
+  CHECK_FALSE(summarize({}).sd);
+  CHECK_FALSE(summarize({1}).sd);
+  CHECK(summarize({1}).mean == 1);
+  CHECK_FALSE(summarize({1, 2}).half);
+  CHECK(*summarize({1, 2}).sd == Approx(std::sqrt(0.5)));
+  CHECK(summarize({1, 2, 3}).half);
+  CHECK(*summarize({2, 2, 2}).half == 0);
+}
+
+TEST_CASE("the paired test", "[unit]") {
+  const PairedTest t = paired_t({91.2, 90.8, 91.5, 91.0, 91.3}, {90.1, 90.9, 90.4, 90.2, 90.7});
+  REQUIRE(t.t);
+  CHECK(*t.t == Approx(3.16227766016834).epsilon(1e-10));
+  CHECK(*t.p == Approx(0.03410942316741092).epsilon(1e-10));
+  CHECK(t.mean_difference == Approx(0.7).epsilon(1e-10));
+  CHECK_FALSE(paired_t({1, 2}, {2, 4}).t);
+  CHECK_FALSE(paired_t({1, 2, 3}, {2, 3, 4}).t);  // no spread: no test
+  CHECK_THROWS_AS(paired_t({1}, {1, 2}), ConfigError);
+}
+
+}  // namespace
+}  // namespace tandem

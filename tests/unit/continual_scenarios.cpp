@@ -1,0 +1,161 @@
+// Scenarios: who is in which task, which output a class has, what is masked.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <numeric>
+#include <set>
+
+#include "continual/scenario.h"
+#include "core/error.h"
+
+namespace tandem {
+namespace {
+
+using Catch::Matchers::Contains;
+
+// 60 training examples, 20 for validation, 20 for test; label i is i % 10.
+Dataset images() {
+  Dataset data;
+  data.name = "toy";
+  data.inputs = at::zeros({100, 4}, at::kByte);
+  data.labels = at::arange(100, at::kLong).remainder(10);
+  data.features = 4;
+  data.classes = 10;
+  for (std::int64_t i = 0; i < 100; ++i) {
+    (i < 60 ? data.train : i < 80 ? data.validation : data.test).push_back(i);
+  }
+  return data;
+}
+
+TaskSequence tasks_of(const std::string& scenario, Settings more = {}) {
+  more["scenario"] = scenario;
+  return make_tasks(Config::resolve(more), images());
+}
+
+std::vector<std::int64_t> order_of(const TaskSequence& sequence) {
+  std::vector<std::int64_t> order;
+  for (const auto& task : sequence.tasks) {
+    order.insert(order.end(), task.classes.begin(), task.classes.end());
+  }
+  return order;
+}
+
+void check_partition(const TaskSequence& sequence, const Dataset& data) {
+  std::vector<std::int64_t> train, validation, test;
+  for (const auto& task : sequence.tasks) {
+    const std::set<std::int64_t> classes(task.classes.begin(), task.classes.end());
+    for (const auto* list : {&task.train, &task.validation, &task.test}) {
+      for (const auto example : *list) CHECK(classes.count(example % 10) == 1);
+    }
+    for (const auto each : task.classes) CHECK(sequence.task_of_class[each] == task.number);
+    train.insert(train.end(), task.train.begin(), task.train.end());
+    validation.insert(validation.end(), task.validation.begin(), task.validation.end());
+    test.insert(test.end(), task.test.begin(), task.test.end());
+  }
+  for (auto* list : {&train, &validation, &test}) std::sort(list->begin(), list->end());
+  CHECK(train == data.train);
+  CHECK(validation == data.validation);
+  CHECK(test == data.test);
+}
+
+}  // namespace
+
+TEST_CASE("single holds everything in one task", "[unit]") {
+  const TaskSequence sequence = tasks_of("single");
+  REQUIRE(sequence.tasks.size() == 1);
+  CHECK(sequence.tasks[0].number == 1);
+  CHECK(sequence.tasks[0].classes.size() == 10);
+  CHECK(sequence.tasks[0].train == images().train);
+  CHECK(sequence.tasks[0].test == images().test);
+  CHECK(sequence.outputs == 10);
+  CHECK(sequence.target.empty());
+  CHECK_FALSE(sequence.mask_training);
+  CHECK_FALSE(sequence.mask_evaluation);
+  CHECK_FALSE(sequence.masked_readout);
+}
+
+TEST_CASE("single takes a byte corpus, a split refuses it", "[unit]") {
+  Dataset data;
+  data.kind = Dataset::Kind::kBytes;
+  data.name = "bytes";
+  data.inputs = at::zeros({1000}, at::kByte);
+  data.classes = 256;
+  data.train = {0, 900};
+  data.validation = {900};
+  data.test = {950};
+  const TaskSequence sequence = make_tasks(Config::resolve({{"scenario", "single"}}), data);
+  CHECK(sequence.tasks[0].classes.empty());
+  CHECK(sequence.tasks[0].train == data.train);
+  CHECK(sequence.outputs == 256);
+  CHECK_THROWS_AS(make_tasks(Config::resolve({{"scenario", "class_il"}}), data), ConfigError);
+}
+
+TEST_CASE("a split puts each example into the task of its class", "[unit]") {
+  for (const char* scenario : {"task_il", "domain_il", "class_il"}) {
+    for (const char* tasks : {"1", "2", "5", "10"}) {
+      for (const char* order : {"natural", "random"}) {
+        INFO(scenario << " " << tasks << " " << order);
+        const auto sequence = tasks_of(scenario, {{"tasks", tasks}, {"class_order", order}});
+        CHECK(sequence.tasks.size() == static_cast<std::size_t>(std::stoi(tasks)));
+        CHECK(sequence.task_outputs.size() == sequence.tasks.size());
+        check_partition(sequence, images());
+        for (const auto& task : sequence.tasks) {
+          const auto [first, last] = sequence.task_outputs[task.number - 1];
+          REQUIRE(last - first == static_cast<std::int64_t>(task.classes.size()));
+          for (std::size_t i = 0; i < task.classes.size(); ++i) {
+            CHECK(sequence.target[task.classes[i]] == first + static_cast<std::int64_t>(i));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
+  const auto task = tasks_of("task_il"), domain = tasks_of("domain_il"), cls = tasks_of("class_il");
+  CHECK(task.outputs == 10);
+  CHECK(task.mask_training);
+  CHECK(task.mask_evaluation);
+  CHECK_FALSE(task.masked_readout);
+  CHECK(task.task_outputs[2] == std::pair<std::int64_t, std::int64_t>(4, 6));
+  CHECK(domain.outputs == 2);
+  CHECK(domain.target == std::vector<std::int64_t>{0, 1, 0, 1, 0, 1, 0, 1, 0, 1});
+  CHECK(domain.task_outputs[4] == std::pair<std::int64_t, std::int64_t>(0, 2));
+  CHECK_FALSE(domain.mask_training);
+  CHECK_FALSE(domain.mask_evaluation);
+  CHECK(cls.outputs == 10);
+  CHECK_FALSE(cls.mask_training);
+  CHECK_FALSE(cls.mask_evaluation);
+  CHECK(cls.masked_readout);
+  CHECK(cls.task_outputs[4] == std::pair<std::int64_t, std::int64_t>(8, 10));
+}
+
+TEST_CASE("the natural class order is natural, the random one follows the seed", "[unit]") {
+  const auto order = [](Settings more) { return order_of(tasks_of("class_il", std::move(more))); };
+  std::vector<std::int64_t> natural(10);
+  std::iota(natural.begin(), natural.end(), 0);
+  CHECK(order({{"seed", "4"}}) == natural);
+  const auto four = order({{"class_order", "random"}, {"seed", "4"}});
+  CHECK(four != natural);
+  CHECK(four == order({{"class_order", "random"}, {"seed", "4"}}));
+  CHECK(four != order({{"class_order", "random"}, {"seed", "5"}}));
+  CHECK(four == order({{"class_order", "random"}, {"seed", "9"}, {"seed_classes", "4"}}));
+  CHECK(four == order({{"class_order", "random"}, {"seed", "4"}, {"seed_data", "7"}}));
+}
+
+TEST_CASE("tasks must divide the classes", "[unit]") {
+  CHECK_THROWS_AS(tasks_of("class_il", {{"tasks", "3"}}), ConfigError);
+  CHECK_THROWS_WITH(tasks_of("task_il", {{"tasks", "3"}}),
+                    Contains("tasks = 3") && Contains("10 classes") && Contains("1, 2, 5, 10"));
+  CHECK_THROWS_AS(tasks_of("domain_il", {{"tasks", "20"}}), ConfigError);
+}
+
+TEST_CASE("a task without training examples is refused", "[unit]") {
+  Dataset data = images();
+  data.train = {0, 1, 2, 3, 4, 5, 6, 7};
+  CHECK_THROWS_WITH(make_tasks(Config::resolve({{"scenario", "class_il"}}), data),
+                    Contains("task 5") && Contains("train_examples"));
+}
+
+}  // namespace tandem

@@ -1,0 +1,115 @@
+// Byte corpora: what goes in, the three ranges, the evaluation windows.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <iostream>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/hash.h"
+#include "data/dataset.h"
+#include "unit/data_files.h"
+
+namespace tandem {
+namespace {
+
+using Catch::Matchers::Contains;
+
+std::shared_ptr<const Dataset> load(const std::string& corpus, Settings more = {}) {
+  more["data"] = "bytes";
+  more["corpus"] = corpus;
+  return load_dataset(Config::resolve(more));
+}
+
+std::string content(const Dataset& data) {
+  return {reinterpret_cast<const char*>(data.inputs.data_ptr<std::uint8_t>()),
+          static_cast<std::size_t>(data.inputs.numel())};
+}
+
+std::string text(std::size_t size, std::uint32_t seed) {
+  std::string bytes = test::noise(size, seed);
+  for (char& each : bytes) each = static_cast<char>('a' + static_cast<unsigned char>(each) % 26);
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("a corpus is its files in order, folders sorted by path", "[unit]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "texts/b");
+  const std::string one = text(500, 1), two = text(400, 2), three = text(300, 3);
+  atomic_write(folder / "texts/c.txt", three);
+  atomic_write(folder / "texts/b/x.txt", two);
+  atomic_write(folder / "texts/a.txt", one);
+  atomic_write(folder / "texts/.hidden", text(50, 4));
+  atomic_write(folder / "texts/image", std::string("a\0b", 3));
+  atomic_write(folder / "alone", "the last");
+  std::filesystem::create_symlink(folder / "alone", folder / "texts/link");
+  for (const char separator : {',', ':'}) {
+    const std::string corpus = folder / "texts" + separator + folder.path() + "/alone";
+    const auto data = load(corpus, {{"context", "10"}});
+    CHECK(content(*data) == one + two + three + "the last");
+    REQUIRE(data->files.size() == 1);
+    CHECK(data->files[0].path == corpus);
+    CHECK(data->files[0].sha256 == sha256(one + two + three + "the last"));
+    CHECK(data->files[0].bytes == 1208);
+  }
+}
+
+TEST_CASE("a corpus is cut 90/5/5 and read in windows that don't overlap", "[unit]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "corpus", text(2000, 5));
+  const auto data = load(folder / "corpus", {{"context", "9"}});
+  CHECK(data->kind == Dataset::Kind::kBytes);
+  CHECK(data->classes == 256);
+  CHECK(data->train == std::vector<std::int64_t>{0, 1800});
+  CHECK(data->validation ==
+        std::vector<std::int64_t>{1800, 1810, 1820, 1830, 1840, 1850, 1860, 1870, 1880, 1890});
+  CHECK(data->test.front() == 1900);
+  CHECK(data->test.back() == 1990);
+  const auto few = load(folder / "corpus", {{"context", "9"}, {"evaluation_windows", "4"}});
+  CHECK(few->validation == std::vector<std::int64_t>{1800, 1820, 1850, 1870});
+  CHECK(few->test.size() == 4);
+  const auto many = load(folder / "corpus", {{"context", "9"}, {"evaluation_windows", "99"}});
+  CHECK(many->validation == data->validation);
+}
+
+TEST_CASE("sizes that don't divide still give valid windows", "[unit]") {
+  const TemporaryFolder folder;
+  for (const std::size_t size : {401u, 409u, 417u, 433u}) {
+    const std::string path = folder / ("corpus" + std::to_string(size));
+    atomic_write(path, text(size, 6));
+    const auto data = load(path, {{"context", "19"}});
+    REQUIRE(!data->test.empty());
+    CHECK(data->train[1] == static_cast<std::int64_t>(size * 9 / 10));
+    CHECK(data->validation.front() == data->train[1]);
+    CHECK(data->validation.back() + 20 <= data->test.front());
+    CHECK(data->test.back() + 20 <= static_cast<std::int64_t>(size));
+  }
+}
+
+TEST_CASE("a corpus that can't serve is refused", "[unit]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "corpus", text(390, 7));
+  CHECK_THROWS_AS(load(folder / "corpus", {{"context", "19"}}), DataError);
+  CHECK_THROWS_WITH(load(folder / "corpus", {{"context", "19"}}),
+                    Contains("at least 400 bytes") && Contains("found 390"));
+  CHECK_THROWS_WITH(load(folder / "absent"), Contains(folder / "absent") && Contains("--corpus"));
+  CHECK_THROWS_AS(load(folder / "corpus", {{"context", "9"}, {"train_examples", "3"}}),
+                  ConfigError);
+}
+
+TEST_CASE("the default corpus is the Python standard library's sources", "[unit]") {
+  if (!std::filesystem::is_directory("/usr/lib/python3.11")) {
+    std::cout << "SKIPPED: no /usr/lib/python3.11\n";
+    return;
+  }
+  const auto data = load("", {{"evaluation_windows", "100"}});
+  CHECK(data->inputs.numel() > 5'000'000);
+  CHECK_THAT(data->files[0].path, Contains("/usr/lib/python3.11"));
+  CHECK(data->validation.size() == 100);
+  CHECK(content(*data).find("class OrderedDict") != std::string::npos);
+}
+
+}  // namespace tandem

@@ -1,0 +1,52 @@
+// Pruning within the trained net, by hand.
+#include "probes_fixture.h"
+
+using namespace tandem;
+
+namespace {
+
+// Active: 4 3 2 1 into unit 0, -4 2 into unit 1. The two others hold `dormant`.
+std::unique_ptr<ChainNet> net_with(double dormant) {
+  return std::make_unique<ChainNet>(
+      std::vector<at::Tensor>{doubles({4, -4, 3, dormant, 2, dormant, 1, 2}, {1, 4, 2})},
+      std::vector<at::Tensor>{torch::tensor({1, 1, 1, 0, 1, 0, 1, 1}).view({1, 8})});
+}
+
+}  // namespace
+
+TEST_CASE("a net is pruned within itself, asked of every kind of method alike", "[unit]") {
+  const at::Tensor x = torch::ones({1, 1, 4}, torch::kDouble);
+  const bool zero = GENERATE(true, false);
+  const auto net = net_with(zero ? 0.0 : 0.5);
+  const ProbeRun run = zero ? zero_dormant_run(0.75) : carrying_run(0.75);
+  const auto rows = measure("concentration", *net, {run}, x);
+  // logits: (10,-2) with all 6, (7,-4) with 3, (4,0) with 1: the tie goes to the smaller index.
+  CHECK(value(rows, 0, "weights", "output_error_half") ==
+        Approx(std::sqrt(9.0 + 4) / std::sqrt(104.0)));
+  CHECK(value(rows, 0, "weights", "output_error_quarter") ==
+        Approx(std::sqrt(36.0 + 4) / std::sqrt(104.0)));
+  CHECK(value(rows, 0, "weights", "loss_active") == Approx(std::log1p(std::exp(-12.0))));
+  CHECK(value(rows, 0, "weights", "loss_half") == Approx(std::log1p(std::exp(-11.0))));
+  CHECK(value(rows, 0, "weights", "loss_quarter") == Approx(std::log1p(std::exp(-4.0))));
+  CHECK(value(rows, 0, "weights", "accuracy_half") == 1);
+  CHECK(value(rows, 0, "weights/layer0", "top_half_mass") == Approx((0.7 + 4.0 / 6) / 2));
+  CHECK(value(rows, 0, "weights", "top_half_mass") == Approx((0.7 + 4.0 / 6) / 2));
+  CHECK(net->layer(0).weight.value.requires_grad());
+}
+
+TEST_CASE("the top half is rounded down, and units with one weight have none", "[unit]") {
+  const at::Tensor mask = torch::tensor({1, 1, 1, 0, 1, 0}).view({1, 3, 2});
+  ChainNet net({doubles({5, 7, 3, 0, 2, 0}, {1, 3, 2})}, {mask});
+  const auto rows = measure("concentration", net, {zero_dormant_run(0.5)},
+                            torch::ones({1, 1, 3}, torch::kDouble));
+  CHECK(value(rows, 0, "weights/layer0", "top_half_mass") == Approx(0.5));
+}
+
+TEST_CASE("accuracy counts what the pruned net still gets right", "[unit]") {
+  // Without the weight 1 the second example is lost.
+  ChainNet net({doubles({2, 0, 1, 0}, {1, 2, 2})}, {torch::tensor({1, 0, 1, 0}).view({1, 4})});
+  const at::Tensor x = doubles({1, 0, -1, 3}, {1, 2, 2});
+  const auto rows = measure("concentration", net, {zero_dormant_run(0.5)}, x);
+  CHECK(value(rows, 0, "weights", "accuracy_active") == 1);
+  CHECK(value(rows, 0, "weights", "accuracy_half") == 0.5);
+}

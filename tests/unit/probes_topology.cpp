@@ -1,0 +1,117 @@
+// Coverage, churn and survival over updates that are written down.
+#include "core/error.h"
+#include "probes_fixture.h"
+
+using namespace tandem;
+
+namespace {
+
+using Flags = std::vector<std::uint8_t>;
+
+std::unique_ptr<Probe> topology_probe(std::size_t replicas) {
+  return probes().at("probe", "topology")(std::vector<ProbeRun>(replicas, zero_dormant_run(0.5)));
+}
+
+at::Tensor as_mask(const std::vector<Flags>& replicas) {
+  std::vector<at::Tensor> rows;
+  for (const Flags& flags : replicas) rows.push_back(torch::tensor(flags, torch::kByte));
+  return torch::stack(rows);
+}
+
+ChainNet net_of(const std::vector<Flags>& replicas) {
+  const at::Tensor mask = as_mask(replicas);
+  return ChainNet({mask.to(torch::kDouble).view({mask.size(0), 2, -1})}, {mask});
+}
+
+const at::Tensor kNoInput = torch::zeros({1, 1, 1}, torch::kDouble);
+
+}  // namespace
+
+TEST_CASE("before any update, coverage is density", "[unit]") {
+  ChainNet net = net_of({{1, 0, 0, 0}});
+  const auto rows = measure("topology", net, {zero_dormant_run(0.25)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer0", "coverage") == 0.25);
+  CHECK(value(rows, 0, "weights", "coverage") == 0.25);
+  for (const char* name : {"churn", "grown", "dropped", "survival"}) {
+    CHECK_FALSE(has(rows, 0, "weights/layer0", name));
+  }
+}
+
+TEST_CASE("coverage of {1,1,0,0} and {1,0,1,0} is .75, and half of the mask has turned", "[unit]") {
+  ChainNet net = net_of({{1, 0, 1, 0}});
+  const auto probe = topology_probe(1);
+  CHECK(probe->watches_updates());
+  probe->after_update(0, "layer0", {1, 1, 0, 0}, {1, 0, 1, 0});
+  const auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer0", "coverage") == 0.75);
+  CHECK(value(rows, 0, "weights/layer0", "churn") == 0.5);
+  CHECK(value(rows, 0, "weights/layer0", "grown") == 1);
+  CHECK(value(rows, 0, "weights/layer0", "dropped") == 1);
+  CHECK_FALSE(has(rows, 0, "weights/layer0", "survival"));
+}
+
+TEST_CASE("survival asks each newborn once, at the next update", "[unit]") {
+  ChainNet net = net_of({{0, 0, 0, 1, 1, 1}});
+  const auto probe = topology_probe(1);
+  probe->after_update(0, "layer0", {1, 1, 1, 0, 0, 0}, {1, 0, 0, 1, 1, 0});  // 3 and 4 born
+  probe->after_update(0, "layer0", {1, 0, 0, 1, 1, 0}, {0, 1, 0, 1, 0, 1});  // 3 lives, 4 doesn't
+  auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer0", "survival") == 0.5);
+  CHECK(value(rows, 0, "weights/layer0", "churn") == Approx(4.0 / 6));
+  probe->after_update(0, "layer0", {0, 1, 0, 1, 0, 1}, {0, 0, 0, 1, 1, 1});  // of 1, 5: 5 lives
+  rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer0", "survival") == Approx(2.0 / 4));
+  CHECK(value(rows, 0, "weights/layer0", "coverage") == 1);
+  CHECK(value(rows, 0, "weights/layer0", "grown") == 1);
+}
+
+TEST_CASE("replicas and layers have memories of their own; totals are over layers", "[unit]") {
+  const at::Tensor m0 = as_mask({{1, 0, 1, 0}, {1, 1, 0, 0}});
+  const at::Tensor m1 = as_mask({{1, 1, 1, 1, 0, 0, 0, 0}, {1, 1, 1, 1, 0, 0, 0, 0}});
+  ChainNet net({m0.to(torch::kDouble).view({2, 2, 2}), m1.to(torch::kDouble).view({2, 2, 4})},
+               {m0, m1});
+  const auto probe = topology_probe(2);
+  probe->after_update(0, "layer0", {1, 1, 0, 0}, {1, 0, 1, 0});
+  const auto rows = measure(*probe, net, {zero_dormant_run(0.5), zero_dormant_run(0.5)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer1", "coverage") == 0.5);
+  CHECK(value(rows, 0, "weights", "coverage") == Approx(7.0 / 12));
+  CHECK(value(rows, 0, "weights", "grown") == 1);
+  CHECK(value(rows, 1, "weights", "coverage") == 0.5);
+  CHECK_FALSE(has(rows, 1, "weights", "churn"));
+}
+
+TEST_CASE("pruning without growth: churn is relative to both masks", "[unit]") {
+  ChainNet net = net_of({{1, 0, 0, 0}});
+  const auto probe = topology_probe(1);
+  probe->after_update(0, "layer0", {1, 1, 1, 0}, {1, 0, 0, 0});
+  const auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
+  CHECK(value(rows, 0, "weights/layer0", "churn") == 0.5);
+  CHECK(value(rows, 0, "weights/layer0", "dropped") == 2);
+  CHECK(value(rows, 0, "weights/layer0", "grown") == 0);
+}
+
+TEST_CASE("a memory that was saved and loaded goes on as if nothing had happened", "[unit]") {
+  // 130 positions: the lists hold more than two words, the last one partly used.
+  Flags a(130, 0), b(130, 0), c(130, 0);
+  for (std::size_t i = 0; i < 130; i += 2) a[i] = 1;
+  for (std::size_t i = 0; i < 130; i += 3) b[i] = 1;
+  for (std::size_t i = 63; i < 130; ++i) c[i] = 1;
+  ChainNet net = net_of({c});
+  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  const auto straight = topology_probe(1);
+  straight->after_update(0, "layer0", a, b);
+  const auto resumed = topology_probe(1);
+  for (const auto& [name, values] : straight->save(0)) resumed->load(0, name, values);
+  straight->after_update(0, "layer0", b, c);
+  resumed->after_update(0, "layer0", b, c);
+  const auto expected = measure(*straight, net, runs, kNoInput);
+  const auto rows = measure(*resumed, net, runs, kNoInput);
+  REQUIRE(rows[0].size() == expected[0].size());
+  for (std::size_t i = 0; i < rows[0].size(); ++i) {
+    CHECK(rows[0][i].name == expected[0][i].name);
+    CHECK(rows[0][i].value == expected[0][i].value);
+  }
+  CHECK(has(rows, 0, "weights/layer0", "survival"));
+  CHECK_THROWS_AS(resumed->load(0, "nonsense", {}), StoreError);
+  CHECK_THROWS_AS(resumed->load(0, "layer0/counts", {1, 2}), StoreError);
+}
