@@ -95,12 +95,29 @@ void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::
   }
 }
 
-// One read-out over one task, in chunks; `masked` restricts the outputs to each example's task.
-std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split,
-                               const BudgetReadout& readout, bool masked) {
+// Which kinds of logits a sequence is read out with: as they are, masked to the example's task.
+std::vector<bool> logit_kinds(const TaskSequence& sequence) {
+  if (sequence.mask_evaluation) return {true};
+  return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
+}
+
+Context context_of(const Trainer& trainer, const BudgetReadout& readout) {
+  Context context;
+  context.attention.view = readout.attention_sparse ? View::kSparse : View::kFull;
+  if (readout.attention_sparse) {
+    const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
+    context.attention.blocks = blocks * readout.attention_factor;
+  }
+  return context;
+}
+
+// One read-out over one task, in chunks: tallies per kind of logits and replica.
+std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
+                                            const BudgetReadout& readout,
+                                            const std::vector<bool>& masked) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
   const std::int64_t chunk = bytes ? kWindowChunk : kImageChunk;
-  std::vector<Tally> tallies(split.examples.size());
+  std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
   for (std::size_t begin = 0; begin < split.longest; begin += static_cast<std::size_t>(chunk)) {
     std::vector<std::vector<std::int64_t>> part(split.examples.size());
     std::size_t width = 0;
@@ -113,17 +130,15 @@ std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split,
       }
       width = std::max(width, part[r].size());
     }
-    const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), masked);
-    Context context;
-    context.attention.view = readout.attention_sparse ? View::kSparse : View::kFull;
-    if (readout.attention_sparse) {
-      const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
-      context.attention.blocks = blocks * readout.attention_factor;
+    const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
+    Context context = context_of(trainer, readout);
+    at::Tensor logits = trainer.model().forward(batch.x, context);
+    logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
+    for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+      const ExampleScores scores =
+          score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor());
+      add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies[kind]);
     }
-    const at::Tensor logits = trainer.model().forward(batch.x, context);
-    const ExampleScores scores = score_examples(
-        logits.reshape({trainer.replicas(), -1, logits.size(-1)}), batch.target, batch.allowed);
-    add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies);
   }
   return tallies;
 }
@@ -189,18 +204,13 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
     }
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
-      for (const bool masked : {false, true}) {
-        const TaskSequence& sequence = trainer.tasks(0);
-        if (masked ? !(sequence.masked_readout || sequence.mask_evaluation)
-                   : sequence.mask_evaluation) {
-          continue;
-        }
-        const auto tallies = run_readout(trainer, split, readout, masked);
-        for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
-          if (!evaluation.wanted[static_cast<std::size_t>(r)]) continue;
-          rows[static_cast<std::size_t>(r)].push_back(row_of(trainer, r, evaluation, split, readout,
-                                                             masked,
-                                                             tallies[static_cast<std::size_t>(r)]));
+      const std::vector<bool> masked = logit_kinds(trainer.tasks(0));
+      const auto tallies = run_readout(trainer, split, readout, masked);
+      for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+        for (std::size_t r = 0; r < rows.size(); ++r) {
+          if (!evaluation.wanted[r]) continue;
+          rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
+                                   readout, masked[kind], tallies[kind][r]));
         }
       }
     }

@@ -12,8 +12,11 @@ Registry<OptimizerFactory>& optimizers() {
   return registry;
 }
 
-Optimizer::Optimizer(const std::vector<Config>& configs) : configs_(configs) {
-  for (const Config& each : configs) needs_norm_ = needs_norm_ || each.real("clip") > 0;
+Optimizer::Optimizer(const std::vector<Config>& configs) {
+  for (const Config& each : configs) {
+    numbers_.push_back({each.real("clip"), each.real("momentum"), each.real("weight_decay")});
+    needs_norm_ = needs_norm_ || numbers_.back().clip > 0;
+  }
 }
 
 namespace {
@@ -35,6 +38,18 @@ double squares_of(const Parameter& parameter, const std::uint8_t* set, std::int6
 
 }  // namespace
 
+double Optimizer::norm_of(const std::vector<Parameter*>& parameters,
+                          const std::vector<at::Tensor>& active, const ReplicaStep& replica,
+                          std::int64_t r) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (!parameters[i]->value.grad().defined()) continue;
+    const std::int64_t n = parameters[i]->value.numel() / parameters[i]->replicas();
+    sum += squares_of(*parameters[i], replica.mask_gradient ? flags_of(active[i]) : nullptr, r, n);
+  }
+  return std::sqrt(sum);
+}
+
 std::vector<double> Optimizer::step(const std::vector<Parameter*>& parameters,
                                     const std::vector<ReplicaStep>& replicas) {
   std::vector<at::Tensor> active(parameters.size());
@@ -44,37 +59,28 @@ std::vector<double> Optimizer::step(const std::vector<Parameter*>& parameters,
     if (gradient.defined() && !gradient.is_contiguous()) gradient = gradient.contiguous();
   }
   std::vector<double> norms(replicas.size(), 0);
-  if (needs_norm_) {
-    for (std::size_t r = 0; r < replicas.size(); ++r) {
-      if (!replicas[r].apply) continue;
-      double sum = 0;
-      for (std::size_t i = 0; i < parameters.size(); ++i) {
-        if (!parameters[i]->value.grad().defined()) continue;
-        const std::int64_t n = parameters[i]->value.numel() / parameters[i]->replicas();
-        sum += squares_of(*parameters[i], replicas[r].mask_gradient ? flags_of(active[i]) : nullptr,
-                          static_cast<std::int64_t>(r), n);
-      }
-      norms[r] = std::sqrt(sum);
+  for (std::size_t r = 0; needs_norm_ && r < replicas.size(); ++r) {
+    if (replicas[r].apply) {
+      norms[r] = norm_of(parameters, active, replicas[r], static_cast<std::int64_t>(r));
     }
   }
+  std::vector<kernels::ReplicaUpdate> updates(replicas.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     Parameter& parameter = *parameters[i];
     if (!parameter.value.grad().defined()) continue;
-    std::vector<kernels::ReplicaUpdate> updates(replicas.size());
+    const bool connected = parameter.connections != nullptr;
     for (std::size_t r = 0; r < replicas.size(); ++r) {
-      const Config& each = configs_[r];
-      const double clip = each.real("clip");
+      const Numbers& numbers = numbers_[r];
       kernels::ReplicaUpdate& update = updates[r];
       update.apply = replicas[r].apply && std::isfinite(norms[r]);
       update.lr = replicas[r].lr;
-      update.momentum = each.real("momentum");
-      update.weight_decay = parameter.decays ? each.real("weight_decay") : 0;
-      update.scale = clip > 0 && norms[r] > clip ? clip / norms[r] : 1;
+      update.momentum = numbers.momentum;
+      update.weight_decay = parameter.decays ? numbers.weight_decay : 0;
+      update.scale = numbers.clip > 0 && norms[r] > numbers.clip ? numbers.clip / norms[r] : 1;
       update.step = replicas[r].count + 1;
-      if (parameter.connections == nullptr) continue;
-      update.keep_dormant = replicas[r].keep_dormant;
-      update.mask_gradient = replicas[r].mask_gradient;
-      update.mask_update = replicas[r].mask_update;
+      update.keep_dormant = connected ? replicas[r].keep_dormant : 1;
+      update.mask_gradient = connected && replicas[r].mask_gradient;
+      update.mask_update = connected && replicas[r].mask_update;
     }
     const std::uint8_t* flags = flags_of(active[i]);
     this->update(parameter, {flags, flags, flags}, updates);

@@ -41,11 +41,16 @@ class Optimizer {
  protected:
   virtual void update(Parameter& parameter, const kernels::UpdateMasks& masks,
                       const std::vector<kernels::ReplicaUpdate>& replicas) = 0;
-  const Config& config(std::size_t r) const { return configs_[r]; }
   bool count_per_weight_ = false;
 
  private:
-  std::vector<Config> configs_;
+  struct Numbers {  // of a replica
+    double clip, momentum, weight_decay;
+  };
+  double norm_of(const std::vector<Parameter*>& parameters, const std::vector<at::Tensor>& active,
+                 const ReplicaStep& replica, std::int64_t r) const;
+
+  std::vector<Numbers> numbers_;  // [R]
   bool needs_norm_ = false;
 };
 

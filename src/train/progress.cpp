@@ -81,13 +81,14 @@ void Progress::tick() {
   if (since < (terminal_ ? 0.5 : seconds_between_)) return;
   printed_ = Clock::now();
   const std::string text = line();
-  std::fprintf(out_, terminal_ ? "\r\033[K%s" : "%s\n", text.c_str());
+  // The cursor goes back to the line's begin, so that a log line takes its place.
+  std::fprintf(out_, terminal_ ? "\033[K%s\r" : "%s\n", text.c_str());
   std::fflush(out_);
 }
 
 void Progress::clear() {
   if (!terminal_) return;
-  std::fputs("\r\033[K", out_);
+  std::fputs("\033[K", out_);
   std::fflush(out_);
 }
 

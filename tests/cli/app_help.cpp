@@ -2,6 +2,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include <catch2/catch.hpp>
+#include <cstdio>
 #include <filesystem>
 
 #include "app/command.h"
@@ -93,6 +94,20 @@ TEST_CASE("missing data is a data error that says how to get it", "[cli]") {
   INFO(result.errors);
   CHECK(result.exit_code == 3);
   CHECK(result.errors.find("kmnist") != std::string::npos);
+}
+
+TEST_CASE("a GPU that isn't there is a device error, before anything is written", "[cli]") {
+  if (std::filesystem::exists("/dev/nvidiactl")) {
+    std::puts("SKIPPED: this machine has a GPU");
+    return;
+  }
+  const TemporaryFolder folder;
+  const ProgramResult result =
+      run_program({"run", "--device", "cuda", "--db", folder / "r/t.sqlite"});
+  INFO(result.errors);
+  CHECK(result.exit_code == 5);
+  CHECK(result.errors.find("--device cpu") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / "r"));
 }
 
 TEST_CASE("files that are no database of this program are refused untouched", "[cli]") {

@@ -82,7 +82,7 @@ state() { sed "s/RUNID/$id/; s/123456789/$2/; s/STATENAME/$1/" state; }
 TEST_CASE("rows are committed and acknowledged, and the groups' folders go", "[unit]") {
   // Each worker ends only when its last row is acknowledged.
   Fixture f(R"(for id in $ids; do rows 0 49; state done 50; done
-for id in $ids; do while ! grep -q "$id\":50" acks$$ 2>/dev/null; do read -r ack; echo "$ack" >> acks$$; done; done)",
+for id in $ids; do while ! grep -q "$id\":50" acks$$ 2>/dev/null; do read -r ack || exit 1; echo "$ack" >> acks$$; done; done)",
             3);
   const PoolResult result = f.run();
   CHECK(result.done == 6);
