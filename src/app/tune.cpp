@@ -10,6 +10,7 @@
 
 #include "config/option.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "methods/method.h"
 
 namespace tandem {
@@ -90,6 +91,39 @@ double score_of(const Config& run, const StoreReader& store) {
   return sum / count;
 }
 
+// What a method's key has that not all keys share: "density=0.1 weights=ssa".
+std::string difference_of(const std::string& key, const std::map<std::string, Settings>& all) {
+  std::string text;
+  for (const std::string& part : split(key, ' ')) {
+    const bool shared = std::all_of(all.begin(), all.end(), [&](const auto& other) {
+      return (" " + other.first + " ").find(" " + part + " ") != std::string::npos;
+    });
+    if (!shared) text += (text.empty() ? "" : " ") + part;
+  }
+  return text.empty() ? key : text;
+}
+
+// One line per axis. An axis of two values has no inside and is not spoken of.
+std::vector<std::string> edge_warnings(const Grid& grid,
+                                       const std::map<std::string, Settings>& best) {
+  std::vector<std::string> warnings;
+  for (const auto& [axis, values] : grid.tune) {
+    if (values.size() < 3) continue;
+    std::vector<std::string> at_edge;
+    for (const auto& [method, point] : best) {
+      const std::string& value = point.at(axis);
+      if (value == values.front() || value == values.back()) {
+        at_edge.push_back(difference_of(method, best) + " (" + value + ")");
+      }
+    }
+    if (!at_edge.empty()) {
+      warnings.push_back(fmt::format("the best {} lies at the edge of its axis for {} of {}: {}",
+                                     axis, at_edge.size(), best.size(), join(at_edge, "; ")));
+    }
+  }
+  return warnings;
+}
+
 }  // namespace
 
 std::vector<TuningTrial> tuning_trials(const Grid& grid) {
@@ -149,14 +183,8 @@ TunedGrid choose(const Grid& grid, const std::vector<TuningTrial>& trials,
       throw ConfigError("every tuning trial of '" + method +
                         "' diverged; give smaller learning rates in [tune] of " + grid.file);
     }
-    for (const auto& [axis, values] : grid.tune) {
-      const std::string& value = best[method].at(axis);
-      if (values.size() > 1 && (value == values.front() || value == values.back())) {
-        tuned.warnings.push_back(
-            fmt::format("{}: the best {} = {} is at the edge of its axis", method, axis, value));
-      }
-    }
   }
+  tuned.warnings = edge_warnings(grid, best);
   for (TuningRecord& record : tuned.records) {
     record.chosen = record.trial == text_of(best.at(record.method));
   }
