@@ -176,10 +176,21 @@ bool row_matches(const RunData& run, const ReadoutKey& k, const LevelReadout& at
          level_matches(weights, k.weights_readout, k.weights_budget, run.column("density"), false);
 }
 
+// A level's read-out of its own: full where there is one, else sparse.
+std::vector<LevelReadout> choices(const LevelReadout& level) {
+  if (!level.own) return {level};
+  return {LevelReadout{}, LevelReadout{.sparse = true}};
+}
+
 // Which pair of levels `sparse` without names means: both where they were read out so, else the one
 // level that was; nothing where both were, but apart.
 std::vector<std::pair<LevelReadout, LevelReadout>> meanings(const Readout& r) {
-  if (r.by_level || !r.weights.sparse) return {{r.attention, r.weights}};
+  if (r.by_level || !r.weights.sparse) {
+    std::vector<std::pair<LevelReadout, LevelReadout>> pairs;
+    for (const LevelReadout& attention : choices(r.attention))
+      for (const LevelReadout& weights : choices(r.weights)) pairs.emplace_back(attention, weights);
+    return pairs;
+  }
   const LevelReadout sparse = r.weights, full;
   return {{sparse, sparse}, {sparse, full}, {full, sparse}};
 }
@@ -199,7 +210,9 @@ std::optional<double> readout_value(const RunData& run, const std::vector<Readou
       if (value != row.values.end()) found.push_back(value->second);
       break;
     }
-    if (attention.sparse && weights.sparse && !found.empty()) return found.front();
+    const bool first_counts =
+        m.readout.attention.own || m.readout.weights.own || (attention.sparse && weights.sparse);
+    if (first_counts && !found.empty()) return found.front();
   }
   if (found.size() != 1) return std::nullopt;
   return found.front();

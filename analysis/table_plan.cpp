@@ -25,6 +25,7 @@ bool has(const std::vector<std::string>& names, const std::string& name) {
 
 LevelReadout parse_level(const std::string& text, const std::string& measure) {
   if (text == "full") return {};
+  if (text == "own") return {.own = true};
   LevelReadout level{true, 1};
   if (text == "sparse") return level;
   const bool divide = text.rfind("sparse/", 0) == 0;
@@ -35,8 +36,9 @@ LevelReadout parse_level(const std::string& text, const std::string& measure) {
       return level;
     }
   }
-  refuse(measure,
-         fmt::format("\"{}\" is no read-out; expected full, sparse, sparse/2 or sparse*2", text));
+  refuse(
+      measure,
+      fmt::format("\"{}\" is no read-out; expected full, own, sparse, sparse/2 or sparse*2", text));
 }
 
 Readout parse_readout(const std::string& text, const std::string& measure) {

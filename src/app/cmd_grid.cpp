@@ -56,12 +56,10 @@ std::string time_text(const std::optional<double>& seconds) {
 }
 
 ExitCode plan(const Request& request) {
-  std::vector<Config> runs = request.grid.runs;
+  const std::vector<Config> runs = wanted_now(request.grid, request.grid.runs.front().text("db"));
   if (!request.grid.tune.empty()) {
-    runs.clear();
-    for (const TuningTrial& trial : tuning_trials(request.grid)) runs.push_back(trial.run);
-    fmt::print("{} tuning trials come first; {} final runs follow at what they choose\n",
-               runs.size(), request.grid.runs.size());
+    fmt::print("tuning trials come first; {} final runs follow at what they choose\n",
+               request.grid.runs.size());
   }
   const GridPlan plan = plan_execution(runs);
   const auto resumed = std::count_if(plan.groups.begin(), plan.groups.end(),
@@ -91,7 +89,7 @@ ExitCode status(const Request& request) {
   table.columns = {"weights", "attention", "strategy", "runs"};
   table.columns.insert(table.columns.end(), states.begin(), states.end());
   std::map<std::vector<std::string>, std::map<std::string, int>> counts;
-  for (const auto& config : request.grid.runs) {
+  for (const auto& config : wanted_now(request.grid, request.grid.runs.front().text("db"))) {
     const auto found = known.find(config.id());
     auto& of_method =
         counts[{config.text("weights"), config.text("attention"), config.text("strategy")}];

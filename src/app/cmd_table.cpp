@@ -22,7 +22,10 @@ Option text_option(const char* name, const char* help) {
 }
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
-const Option kOut = text_option("out", "file to write; its lineage goes to FILE.lineage.json");
+const Option kOut = text_option("out",
+                                "file to write, its lineage goes to FILE.lineage.json; a name "
+                                "without ending writes .md, .csv and "
+                                "the lineage");
 const Option kFormat = {.name = "format",
                         .type = OptionType::kChoice,
                         .default_value = "markdown",
@@ -112,6 +115,11 @@ ExitCode run(const Arguments& args) {
     }
     const auto folder = std::filesystem::path(out).parent_path();
     if (!folder.empty()) ensure_folder(folder.string());
+    if (!std::filesystem::path(out).has_extension()) {
+      save_table(table, out);
+      fmt::print("{}.md, .csv and .lineage.json written\n", out);
+      continue;
+    }
     atomic_write(out, text);
     atomic_write(out + ".lineage.json", write_lineage(lineage_of(table)));
     fmt::print("{} and {}.lineage.json written\n", out, out);

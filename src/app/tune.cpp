@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <set>
@@ -12,6 +13,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "methods/method.h"
+#include "train/planner.h"
 
 namespace tandem {
 namespace {
@@ -195,6 +197,25 @@ TunedGrid choose(const Grid& grid, const std::vector<TuningTrial>& trials,
     tuned.runs.push_back(Config::resolve(said, false));
   }
   return tuned;
+}
+
+std::vector<Config> wanted_now(const Grid& grid, const std::string& database) {
+  if (grid.tune.empty()) return grid.runs;
+  const std::vector<TuningTrial> trials = tuning_trials(grid);
+  std::vector<Config> wanted;
+  for (const TuningTrial& trial : trials) wanted.push_back(trial.run);
+  std::error_code error;
+  if (!std::filesystem::exists(database, error)) return wanted;
+  const StoreReader store(database);
+  std::set<std::string> ended;
+  for (const RunRecord& run : store.runs()) {
+    if (is_finished(run.state)) ended.insert(run.id);
+  }
+  for (const Config& trial : wanted) {
+    if (!ended.count(trial.id())) return wanted;
+  }
+  for (const Config& run : choose(grid, trials, store).runs) wanted.push_back(run);
+  return wanted;
 }
 
 }  // namespace tandem

@@ -30,6 +30,10 @@ struct TunedGrid {
   std::vector<std::string> warnings;  // an optimum at the edge of its axis, a method that diverged
 };
 
+// What a grid's file stands for now: without [tune] its runs; with it the trials and, once all of
+// them have ended, the final runs at what they chose. `database` need not exist.
+std::vector<Config> wanted_now(const Grid& grid, const std::string& database);
+
 // Needs the trials' evaluations in the store. Throws StoreError where a trial has none.
 TunedGrid choose(const Grid& grid, const std::vector<TuningTrial>& trials,
                  const StoreReader& store);

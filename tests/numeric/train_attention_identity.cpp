@@ -1,6 +1,7 @@
-// The identity and the bound of sparse attention on trained models (arXiv 2511.20102, Theorem 1), in
-// double, for each attention method:
-//   h_full - h_sparse = delta (h_drop - h_sparse), |h_full - h_sparse| <= delta (max |v| + |h_sparse|)
+// The identity and the bound of sparse attention on trained models (arXiv 2511.20102, Theorem 1),
+// in double, for each attention method:
+//   h_full - h_sparse = delta (h_drop - h_sparse), |h_full - h_sparse| <= delta (max |v| +
+//   |h_sparse|)
 #include <catch2/catch.hpp>
 
 #include "data/tensor.h"
@@ -36,7 +37,8 @@ struct Seen {
   at::Tensor weights, selected, values;
 };
 
-// What the attention of each layer offers on one batch of the trained model, and both streams there.
+// What the attention of each layer offers on one batch of the trained model, and both streams
+// there.
 void check_trained(const std::string& attention) {
   TrainerOptions options;
   options.dtype = torch::kFloat64;

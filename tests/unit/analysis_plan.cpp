@@ -62,6 +62,15 @@ TEST_CASE("a section becomes a plan", "[unit]") {
   CHECK(plan.split == "auto");
 }
 
+TEST_CASE("own is a read-out of its own", "[unit]") {
+  const Measure m = parse_measure("accuracy@attention=sparse/2,weights=own as half");
+  CHECK(m.readout.by_level);
+  CHECK(m.readout.attention.sparse);
+  CHECK(m.readout.attention.factor == 0.5);
+  CHECK(m.readout.weights.own);
+  CHECK_FALSE(m.readout.attention.own);
+}
+
 TEST_CASE("a section's mistakes name what is valid", "[unit]") {
   const auto with = [](const char* key, const char* value) {
     return TableSpec{"t", {{"columns", "accuracy"}, {key, value}}};

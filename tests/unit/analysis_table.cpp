@@ -205,8 +205,10 @@ TEST_CASE("two levels: named, or sparse where both were", "[unit]") {
       StoreReader(path),
       plan_of({{"columns",
                 "loss@full, loss@attention=sparse,weights=full, loss@attention=sparse/2,"
-                " loss@weights=sparse, loss@sparse, loss@sparse/2, bits_per_byte"}}));
+                " loss@weights=sparse, loss@sparse, loss@sparse/2, bits_per_byte,"
+                " loss@attention=sparse,weights=own"}}));
   const auto& cells = t.rows[0].cells;
+  CHECK(cells[7].mean.value() == 2.0);  // the full read-out, where there is one
   CHECK(cells[0].mean.value() == 1.0);
   CHECK(cells[1].mean.value() == 2.0);
   CHECK(cells[2].mean.value() == 3.0);
@@ -214,6 +216,20 @@ TEST_CASE("two levels: named, or sparse where both were", "[unit]") {
   CHECK(cells[4].mean.value() == 5.0);
   CHECK(cells[5].mean.value() == 3.0);  // only attention was read out at half
   CHECK(cells[6].mean.value() == Approx(1 / std::log(2.0)));
+}
+
+TEST_CASE("own is sparse where dormant weights carry no values", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = test::make_run({{"density", "0.1"}, {"weights", "rigl"}});
+  StoreWriter writer(path);
+  writer.add_runs({run});
+  writer.insert({test::readout(run.id, 0, 500, "sparse", 0.05),
+                 test::readout(run.id, 1, 700, "sparse", 0.1), test::state(run.id, 2, "done")});
+  const Table t =
+      build_table(StoreReader(path), plan_of({{"columns", "accuracy@weights=own, accuracy@full"}}));
+  CHECK(t.rows[0].cells[0].mean.value() == Approx(0.7));
+  CHECK_FALSE(t.rows[0].cells[1].mean.has_value());
 }
 
 TEST_CASE("a continual grid", "[unit]") {
