@@ -59,6 +59,7 @@ ExitCode demo(const Arguments& args) {
       fmt::print("\n{}", to_markdown(build_table(store, plan_table(spec))));
     }
   }
+  const std::string some_run = StoreReader(database).runs().front().id;
   fmt::print(
       "\nThe results are in {}. What to try next:\n"
       "  ./tandem query runs --db {}\n"
@@ -67,7 +68,7 @@ ExitCode demo(const Arguments& args) {
       "  ./tandem list methods\n"
       "  ./tandem run --weights ssa --density 0.05 --seed 7\n"
       "  ./tandem grid plan experiments/tandem.ini\n",
-      database, database, database, "RUN", database);
+      database, database, database, short_id(some_run), database);
   return kExitDone;
 }
 
