@@ -1,5 +1,6 @@
 // Marks a function of which the compiler builds an AVX2 and a portable version; the loader picks
-// one. Only for loops without floating-point arithmetic, so that both give the same bits.
+// one. Both give the same bits: the build turns contraction off, and a reduction must keep its
+// order by itself (see sum_squares in update/update.cpp).
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

@@ -1,11 +1,11 @@
-// The CPU version of update.h. target_clones gives AVX-512, AVX2 and baseline code in one binary;
-// contraction is off (see the build), so that all of them round alike.
+// The CPU version of update.h.
 #include "kernels/update/update.h"
 
 #include <cmath>
 #include <vector>
 
-#define TANDEM_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#include "kernels/simd_clones.h"
+
 #define TANDEM_INLINE inline __attribute__((always_inline))
 
 namespace tandem::kernels {
@@ -142,19 +142,22 @@ std::vector<T> bias_corrections(double beta, std::int64_t steps) {
   return table;
 }
 
-TANDEM_CLONES void sgd_one(const Segment<float>& s, float* m, const ReplicaUpdate& r, SgdRule k) {
+TANDEM_SIMD_CLONES void sgd_one(const Segment<float>& s, float* m, const ReplicaUpdate& r,
+                                SgdRule k) {
   sgd_segment(s, m, r, k);
 }
-TANDEM_CLONES void sgd_one(const Segment<double>& s, double* m, const ReplicaUpdate& r, SgdRule k) {
+TANDEM_SIMD_CLONES void sgd_one(const Segment<double>& s, double* m, const ReplicaUpdate& r,
+                                SgdRule k) {
   sgd_segment(s, m, r, k);
 }
-TANDEM_CLONES void adam_one(const Segment<float>& s, const AdamSlots<float>& a,
-                            const ReplicaUpdate& r, AdamRule k, const float* c1, const float* c2) {
+TANDEM_SIMD_CLONES void adam_one(const Segment<float>& s, const AdamSlots<float>& a,
+                                 const ReplicaUpdate& r, AdamRule k, const float* c1,
+                                 const float* c2) {
   adam_segment(s, a, r, k, c1, c2);
 }
-TANDEM_CLONES void adam_one(const Segment<double>& s, const AdamSlots<double>& a,
-                            const ReplicaUpdate& r, AdamRule k, const double* c1,
-                            const double* c2) {
+TANDEM_SIMD_CLONES void adam_one(const Segment<double>& s, const AdamSlots<double>& a,
+                                 const ReplicaUpdate& r, AdamRule k, const double* c1,
+                                 const double* c2) {
   adam_segment(s, a, r, k, c1, c2);
 }
 
@@ -182,10 +185,10 @@ TANDEM_INLINE double sum_squares_lanes(const T* g, const std::uint8_t* set, std:
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
-TANDEM_CLONES double squares(const float* g, const std::uint8_t* set, std::int64_t n) {
+TANDEM_SIMD_CLONES double squares(const float* g, const std::uint8_t* set, std::int64_t n) {
   return sum_squares_lanes(g, set, n);
 }
-TANDEM_CLONES double squares(const double* g, const std::uint8_t* set, std::int64_t n) {
+TANDEM_SIMD_CLONES double squares(const double* g, const std::uint8_t* set, std::int64_t n) {
   return sum_squares_lanes(g, set, n);
 }
 

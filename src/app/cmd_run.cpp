@@ -28,8 +28,17 @@ constexpr const char* kFinalEvaluations =
 void print_run(const std::string& database, const std::string& id) {
   const StoreReader store(database);
   const RunRecord run = store.find_run(id);
+  const auto message = store.query("SELECT message FROM v_run WHERE run = ?1", {id});
+  const bool told = !message.rows.empty() && !message.null[0][0] && !message.rows[0][0].empty();
   fmt::print("database  {}\nrun       {}\nstate     {} after {} steps, {:.1f} s\n\n", database, id,
              run.state, run.step, run.seconds);
+  if (told) {
+    fmt::print(
+        "why       {}\n{}\n", message.rows[0][0],
+        run.state == "diverged"
+            ? "          a smaller --lr or --clip 1 often helps; it counts as diverged in tables\n"
+            : "");
+  }
   fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
 }
 

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "analysis/table_plan.h"
 #include "app/execute.h"
 #include "app/tune.h"
 #include "core/log.h"
@@ -38,6 +39,7 @@ ExitCode run_round(const Grid& grid, const std::string& name, const std::vector<
 }  // namespace
 
 ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
+  for (const TableSpec& table : grid.tables) plan_table(table);  // its errors come before the work
   if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
   const std::vector<TuningTrial> trials = tuning_trials(grid);
   std::vector<Config> runs;

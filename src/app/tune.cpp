@@ -28,7 +28,7 @@ bool is_tuned(const Grid& grid, const std::string& name) {
 std::string method_key(const Grid& grid, const Settings& cell) {
   std::string key;
   for (const auto& [name, value] : cell) {
-    if (is_seed(name) || name == "final" || is_tuned(grid, name)) continue;
+    if (is_seed(name) || name == "final" || name == "curve" || is_tuned(grid, name)) continue;
     if (option(name).scope == OptionScope::kProgram) continue;
     key += (key.empty() ? "" : " ") + name + "=" + value;
   }
@@ -78,8 +78,9 @@ double score_of(const Config& run, const StoreReader& store) {
           "FROM v_eval WHERE run = ? AND split = 'validation' AND weights_readout = ? "
           "AND attention_readout = ? AND (weights_budget IS NULL OR weights_budget = density) "
           "AND (attention_budget IS NULL OR attention_budget = blocks) "
-          "AND stage = (SELECT max(stage) FROM v_eval WHERE run = ?)",
-          {id, weights, attention, id});
+          "AND stage = (SELECT max(stage) FROM v_eval WHERE run = ?) "
+          "AND masked = (SELECT min(masked) FROM v_eval WHERE run = ?)",
+          {id, weights, attention, id, id});
       if (found.rows.empty() || found.null[0][0]) continue;
       sum += bytes ? -std::stod(found.rows[0][1]) : std::stod(found.rows[0][0]);
       ++count;

@@ -103,6 +103,11 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
                                           {"post", Alignment::Site::kPost},
                                           {"logits", Alignment::Site::kLogits}});
   alignment.propagated = config.text("weights_counterpart") == "propagated";
+  if (alignment.site == Alignment::Site::kLogits && !alignment.propagated) {
+    throw ConfigError(
+        "--weights-site logits aligns the outputs of two networks and needs "
+        "--weights-counterpart propagated");
+  }
   if (alignment.distance == Distance::kLogitKl && alignment.site != Alignment::Site::kLogits) {
     throw ConfigError(
         "--weights-distance logit_kl compares distributions over classes and needs "

@@ -30,6 +30,7 @@ const bool registered = weights_methods().add(
      .name = "sandwich",
      .summary = "both streams every step; the sparse one distils from the full one",
      .cite = "arXiv:1903.05134",
+     .revision = 2,
      .defaults = {{"weights_alpha", "1"}},
      .uses = {"weights_alpha", "weights_alpha_warmup", "refresh_interval"},
      .file = __FILE__},

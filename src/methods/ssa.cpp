@@ -20,6 +20,7 @@ const bool registered = weights_methods().add(
      .name = "ssa",
      .summary = "full or sparse stream at random each step, outputs aligned both ways",
      .cite = "arXiv:2511.20102",
+     .revision = 2,
      .defaults = {{"weights_alpha", "10"}},
      .uses = {"weights_p", "refresh_interval", "dormant_decay", "dormant_decay_when",
               "dormant_decay_lr_scaled", "weights_alpha", "weights_alpha_warmup",

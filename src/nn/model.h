@@ -33,6 +33,9 @@ class Model {
   virtual std::vector<Parameter*> parameters() = 0;
   // Sites of a level that meet() is called with, for the mean over layers.
   virtual std::int64_t sites(Level level) const = 0;
+  // Weights that every row of a forward pass multiplies besides the linear layers' (a tied output,
+  // a gate); no method sparsifies them.
+  virtual double dense_products() const { return 0; }
   // Floating-point operations of one example's forward pass outside of the linear layers' products,
   // at this level's full and sparse budget (attention scores, values and selection); 0 for an MLP.
   virtual double attention_flops(bool /*full*/, double /*blocks*/) const { return 0; }

@@ -147,6 +147,11 @@ class Transformer : public Model {
     return sparsifiable;
   }
 
+  double dense_products() const override {
+    const std::int64_t gates = sizes_.head_gate ? sizes_.layers * sizes_.heads : 0;
+    return static_cast<double>(sizes_.width * (sizes_.vocabulary + gates));
+  }
+
   // Two operations per multiply-add of scores and values over the pairs that are read; with blocks,
   // also the means of the keys and the pooled scores. An example is one sequence of `context`
   // tokens.

@@ -18,7 +18,7 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
     : model_(model), runs_(runs), rows_(rows), training_(runs.size(), 0) {}
 
 double FlopsLedger::products(std::int64_t r, bool weights_full) const {
-  double sum = 0;
+  double sum = model_.dense_products();
   for (const Linear* layer : model_.linears()) {
     const double dense = static_cast<double>(layer->inputs() * layer->outputs());
     const bool masked = !weights_full && layer->connections != nullptr;
@@ -33,7 +33,8 @@ double FlopsLedger::forward(std::int64_t r, bool attention_full, bool weights_fu
   return products(r, weights_full) + model_.attention_flops(attention_full, blocks);
 }
 
-void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans, double examples) {
+void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
+                         const std::vector<double>& examples) {
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
@@ -67,7 +68,7 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans, double examples)
             (both_attention        ? full_attention + sparse_attention
              : plan.attention_full ? full_attention
                                    : sparse_attention);
-    training_[i] += step * examples;
+    training_[i] += step * examples[i];
   }
 }
 

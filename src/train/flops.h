@@ -19,8 +19,8 @@ class FlopsLedger {
   // `rows` is the number of rows that a linear layer sees per example (1, or tokens).
   FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, double rows);
 
-  // Charges one step of `examples` examples per replica.
-  void charge(const std::vector<ReplicaPlan>& plans, double examples);
+  // Charges one step; examples[r] in replica r's batch.
+  void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples);
   double training(std::int64_t r) const { return training_[static_cast<std::size_t>(r)]; }
   void set_training(std::int64_t r, double value) {
     training_[static_cast<std::size_t>(r)] = value;

@@ -60,7 +60,7 @@ std::vector<double> Optimizer::step(const std::vector<Parameter*>& parameters,
   }
   std::vector<double> norms(replicas.size(), 0);
   for (std::size_t r = 0; needs_norm_ && r < replicas.size(); ++r) {
-    if (replicas[r].apply) {
+    if (replicas[r].apply && numbers_[r].clip > 0) {
       norms[r] = norm_of(parameters, active, replicas[r], static_cast<std::int64_t>(r));
     }
   }

@@ -19,11 +19,12 @@ std::int64_t Timeline::before(std::int64_t stage) const {
   return std::accumulate(task_steps.begin(), task_steps.begin() + stage, std::int64_t{0});
 }
 
-Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples) {
+Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples,
+                       std::int64_t tasks_in_stage) {
   Timeline timeline;
   const std::int64_t batch = config.integer("batch");
   const bool online = config.flag("online");  // one pass, whatever steps and epochs say
-  const std::int64_t steps = online ? 0 : config.integer("steps");
+  const std::int64_t steps = online ? 0 : config.integer("steps") * tasks_in_stage;
   const double epochs = online ? 1.0 : config.real("epochs");
   for (const std::int64_t n : examples) {
     const std::int64_t per_epoch = std::max<std::int64_t>(1, (n + batch - 1) / batch);
@@ -103,8 +104,10 @@ void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) 
   const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
   const std::int64_t completed = instead ? plan.step : plan.step + 1;
   const auto at = static_cast<double>(completed);
-  const bool due =
-      completed > 0 && completed % interval == 0 && at >= begin && at <= end && at < total;
+  // An interval in epochs counts the stage's own steps, so that it ends with its epochs.
+  const std::int64_t counted =
+      rule.interval_epochs > 0 ? completed - run.timeline.before(stage) : completed;
+  const bool due = counted > 0 && counted % interval == 0 && at >= begin && at <= end && at < total;
   // A cubic budget must be reached even where the interval does not divide its end.
   const bool last_prune = rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic &&
                           completed == std::llround(std::ceil(end));

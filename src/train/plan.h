@@ -19,7 +19,8 @@ struct Timeline {
   std::int64_t before(std::int64_t stage) const;  // own steps of earlier stages
 };
 // From the number of training examples of each stage; `steps` > 0 overrides epochs.
-Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples);
+Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples,
+                       std::int64_t tasks_in_stage = 1);
 
 // What the schedules say of one replica at one step.
 struct ReplicaPlan {

@@ -133,6 +133,7 @@ void GroupRun::take_step() {
     RunLog& log = logs_[i];
     if (log.ended) continue;
     if (report.newly_diverged[i]) {
+      log_losses(r);
       emit(r, MetricRow{trainer_.updates_of(r), "", "first_non_finite_step",
                         static_cast<double>(trainer_.updates_of(r))});
       emit_state(r, "diverged",
@@ -383,6 +384,15 @@ GroupEnd GroupRun::run() {
       if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
     }
     trainer_.end_stage(stage_);
+    // The last step's loss was finite; what it did to the weights shows here.
+    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
+      trainer_.mark_diverged(r);
+      log_losses(r);
+      emit_state(r, "diverged",
+                 "the weights were not finite after " + std::to_string(trainer_.updates_of(r)) +
+                     " updates");
+    }
     // Joint training ends all tasks at once.
     const bool last = stage_ + 1 == trainer_.stages();
     const auto finished =

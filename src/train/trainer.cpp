@@ -77,7 +77,9 @@ void Trainer::build_tasks() {
             static_cast<std::int64_t>(stage_examples_of(sequences_[r], stage, joined_).size()));
       }
     }
-    runs_[r].timeline = make_timeline(runs_[r].config, counts);
+    // `steps` are per task; joint training has all tasks in one stage.
+    const auto tasks_in_stage = joined_ ? static_cast<std::int64_t>(sequences_[r].tasks.size()) : 1;
+    runs_[r].timeline = make_timeline(runs_[r].config, counts, tasks_in_stage);
   }
   const TaskSequence& first = sequences_.front();
   if (data_->kind == Dataset::Kind::kBytes) return;
@@ -104,7 +106,35 @@ void Trainer::build_tasks() {
   allowed_table_ = allowed.view({replicas() * classes, outputs}).to(options_.device);
 }
 
+namespace {
+
+// What a config can say and no network can do.
+void check_fit(const Config& config, Dataset::Kind kind) {
+  const bool bytes = kind == Dataset::Kind::kBytes;
+  const bool transformer = config.text("model") == "transformer";
+  if (bytes != transformer) {
+    throw ConfigError("model=" + config.text("model") + " can't learn data=" + config.text("data") +
+                      ": a transformer needs --data bytes, an mlp a set of "
+                      "images (`tandem list data`)");
+  }
+  if (!transformer && config.text("attention") != "full") {
+    throw ConfigError("attention=" + config.text("attention") +
+                      " needs a model that has attention: --model transformer --data bytes");
+  }
+}
+
+}  // namespace
+
+bool Trainer::finite(std::int64_t r) {
+  at::NoGradGuard no_grad;
+  for (const Parameter* parameter : model_->parameters()) {
+    if (!torch::isfinite(parameter->value[r]).all().item<bool>()) return false;
+  }
+  return true;
+}
+
 void Trainer::build_network() {
+  check_fit(runs_.front().config, data_->kind);
   std::vector<Config> configs;
   for (const RunSchedule& run : runs_) configs.push_back(run.config);
   ModelShape shape;
@@ -170,8 +200,12 @@ Batch Trainer::make_batch(const std::vector<std::vector<std::int64_t>>& examples
   auto* out = indices.data_ptr<std::int64_t>();
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const auto& own = examples[static_cast<std::size_t>(r)];
-    std::copy(own.begin(), own.end(), out + r * width);
     const auto count = static_cast<std::int64_t>(own.size());
+    // Padding repeats the replica's own examples: they are in the alignment term, which no weight
+    // masks.
+    for (std::int64_t i = 0; i < width && count > 0; ++i) {
+      out[r * width + i] = own[static_cast<std::size_t>(i % count)];
+    }
     if (count == width) continue;
     if (!weight.defined()) weight = torch::ones({replicas(), width}, options_.dtype);
     weight[r].slice(0, count).zero_();
@@ -229,9 +263,11 @@ StepReport Trainer::step(std::int64_t stage, std::int64_t in_stage) {
   for (const ReplicaPlan& plan : plans) apply.push_back(plan.runs);
   topology_->accumulate(apply);
   optimizer_step(plans, report);
+  std::vector<double> counts;
+  for (const auto& own : examples) counts.push_back(static_cast<double>(own.size()));
+  flops_->charge(plans, counts);  // with the masks that the step's products had
   update_topology(plans, true, report);
   update_topology(plans, false, report);
-  flops_->charge(plans, static_cast<double>(width));
   for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
   strategy_->after_step(in_stage);
   return report;

@@ -65,6 +65,9 @@ class Trainer {
   Model& model() { return *model_; }
   FlopsLedger& flops() { return *flops_; }
   bool diverged(std::int64_t r) const { return diverged_[static_cast<std::size_t>(r)] != 0; }
+  // Every parameter of a replica is finite; one that is not is to be marked diverged.
+  bool finite(std::int64_t r);
+  void mark_diverged(std::int64_t r) { diverged_[static_cast<std::size_t>(r)] = 1; }
   std::int64_t updates_of(std::int64_t r) const { return counts_[static_cast<std::size_t>(r)]; }
 
   // Told of every layer's mask before and after each topology update, as host flags [n].

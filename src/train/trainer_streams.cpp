@@ -118,9 +118,15 @@ void Trainer::level_plans(const std::vector<ReplicaPlan>& plans, std::vector<Lev
     full_loss.push_back(both ? own.loss_full : plans[r].weights_full ? 1.0 : 0.0);
     sparse_loss.push_back(both ? own.loss_sparse : plans[r].weights_full ? 0.0 : 1.0);
   }
-  attention = {attention_plan, attention_plan};
   weights = {full_pass, sparse_pass};
   loss_weights = {on_device(full_loss, options_), on_device(sparse_loss, options_)};
+  // Attention is aligned in the pass that learns from the labels, not in its counterpart as well.
+  attention = {attention_plan, attention_plan};
+  for (std::size_t pass = 0; attention_draws.aligns && pass < 2; ++pass) {
+    const at::Tensor learns = (loss_weights[pass] > 0).to(options_.dtype);
+    attention[pass].pull_full = attention_plan.pull_full * learns;
+    attention[pass].pull_sparse = attention_plan.pull_sparse * learns;
+  }
 }
 
 StepReport Trainer::forward_backward(const Batch& batch, const std::vector<ReplicaPlan>& plans) {

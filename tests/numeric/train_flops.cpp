@@ -1,6 +1,7 @@
 // The ledger against closed forms (Evci et al. 2020, appendix H).
 #include <catch2/catch.hpp>
 
+#include "core/error.h"
 #include "methods/method.h"
 #include "support/train_support.h"
 #include "topology/connections.h"
@@ -65,4 +66,30 @@ TEST_CASE("streams are charged as they run", "[numeric]") {
   REQUIRE(ssa.total == Approx(6 * 3 * (ssa.dense + ssa.sparse)));
   const Trained sandwich = train({{"weights", "sandwich"}}, 6);
   REQUIRE(sandwich.total == Approx(6 * 3 * (sandwich.dense + sandwich.sparse)));
+}
+
+TEST_CASE("a transformer's tied output and gates are counted beside its linear layers",
+          "[numeric]") {
+  const Config config = Config::resolve({{"data", "bytes"},
+                                         {"model", "transformer"},
+                                         {"context", "32"},
+                                         {"layers", "2"},
+                                         {"width", "16"},
+                                         {"heads", "4"},
+                                         {"block_size", "4"},
+                                         {"evaluation_windows", "4"}});
+  Trainer trainer({config}, {});
+  double weights = 16 * 256 + 2 * 16 * 4;  // output, gates
+  for (const Linear* layer : trainer.model().linears()) {
+    weights += static_cast<double>(layer->inputs() * layer->outputs());
+  }
+  REQUIRE(trainer.flops().forward(0, true, true) ==
+          Approx(2 * 32 * weights + trainer.model().attention_flops(true, 2)));
+}
+
+TEST_CASE("what no network can do is refused", "[numeric]") {
+  REQUIRE_THROWS_AS(Trainer({Config::resolve({{"model", "transformer"}})}, {}), ConfigError);
+  REQUIRE_THROWS_AS(Trainer({Config::resolve({{"data", "bytes"}, {"model", "mlp"}})}, {}),
+                    ConfigError);
+  REQUIRE_THROWS_AS(Trainer({small_run({{"attention", "ssa"}})}, {}), ConfigError);
 }

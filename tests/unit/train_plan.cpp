@@ -1,6 +1,7 @@
 // Schedules as pure functions of the step.
 #include <catch2/catch.hpp>
 
+#include "core/error.h"
 #include "methods/method.h"
 #include "support/train_support.h"
 #include "train/plan.h"
@@ -71,6 +72,25 @@ TEST_CASE("the stream of a step is drawn by the run's own seed", "[unit]") {
   REQUIRE(full > 520);
   REQUIRE(full < 680);
   REQUIRE(same < 1400);
+}
+
+TEST_CASE("an interval in epochs ends with the epochs of every stage", "[unit]") {
+  // Stages of 2 and 3 steps an epoch, two epochs each: updates after 2, 4, 7, and none at the end.
+  const RunSchedule run = schedule_of({{"weights", "set"}, {"epochs", "2"}}, {64, 96});
+  REQUIRE(run.timeline.task_steps == std::vector<std::int64_t>{4, 6});
+  REQUIRE(updates_of(run, false) == std::vector<std::int64_t>{1, 3, 6});
+}
+
+TEST_CASE("steps are per task, also where joint training has all tasks in one stage", "[unit]") {
+  const Config config = small_run({{"steps", "50"}});
+  REQUIRE(make_timeline(config, {320}).task_steps == std::vector<std::int64_t>{50});
+  REQUIRE(make_timeline(config, {320}, 5).task_steps == std::vector<std::int64_t>{250});
+}
+
+TEST_CASE("alignment at the logits needs two networks", "[unit]") {
+  REQUIRE_THROWS_AS(
+      policies_of(small_run({{"weights", "ssa"}, {"weights_site", "logits"}}), Level::kWeights),
+      ConfigError);
 }
 
 TEST_CASE("learning rates", "[unit]") {
