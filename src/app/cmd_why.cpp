@@ -13,11 +13,16 @@
 namespace tandem {
 namespace {
 
-// The lineage of a table file, given itself or the table.
+// The lineage of a table: given itself, the table's file, or the name that --out had. "" where
+// there is none.
 std::string lineage_path(const std::string& given) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  const std::string beside = given + ".lineage.json";
-  return std::filesystem::exists(beside, error) ? beside : given;
+  const std::string stem = fs::path(given).replace_extension().string();
+  for (const std::string& path : {given + ".lineage.json", stem + ".lineage.json", given}) {
+    if (fs::is_regular_file(path, error)) return path;
+  }
+  return "";
 }
 
 ExitCode run(const Arguments& args) {
@@ -26,9 +31,9 @@ ExitCode run(const Arguments& args) {
   if (words.empty() || words.size() > 3) {
     throw ConfigError("tandem why needs a run's id, or a table file with a row and a column");
   }
-  std::error_code error;
-  if (std::filesystem::exists(words[0], error)) {
-    const Lineage lineage = read_lineage(read_file(lineage_path(words[0])));
+  const std::string path = lineage_path(words[0]);
+  if (!path.empty()) {
+    const Lineage lineage = read_lineage(read_file(path));
     const std::string row = words.size() > 1 ? words[1] : "";
     const std::string column = words.size() > 2 ? words[2] : "";
     fmt::print("{}", explain_cell(lineage, row, column));

@@ -62,6 +62,12 @@ const std::vector<ImageSet>& image_sets() {
 }
 
 std::string find_folder(const ImageSet& set, const std::string& given) {
+  std::error_code missing;
+  if (!given.empty() && !fs::is_directory(given, missing)) {
+    throw DataError(given +
+                    ": expected the folder that --data-dir or TANDEM_DATA names, found none; "
+                    "name one that exists, or leave both out");
+  }
   std::vector<std::string> folders;
   if (!given.empty()) {
     for (const auto& subfolder : set.subfolders) folders.push_back(fs::path(given) / subfolder);
