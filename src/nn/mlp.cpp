@@ -15,6 +15,11 @@ class Mlp : public Model {
   Mlp(const std::vector<Config>& configs, const ModelShape& shape) {
     const Config& config = configs.front();
     gelu_ = config.text("activation") == "gelu";
+    if (shape.features == 0) {
+      throw ConfigError(
+          "model=mlp learns from images and data=" + config.text("data") +
+          " has none: choose an image set (`tandem list data`) or --model transformer");
+    }
     std::vector<std::int64_t> widths = {shape.features};
     for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
     widths.push_back(shape.outputs);

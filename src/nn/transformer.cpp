@@ -97,6 +97,10 @@ class Transformer : public Model {
                 .blocks = config.integer("blocks"),
                 .selector = policies_of(config, Level::kAttention).selector};
     check(sizes_, setting_);
+    if (shape.features != 0) {
+      throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
+                        " is a set of images: choose --data bytes or --model mlp");
+    }
     embedding_ = normal_parameter("embedding", configs, {sizes_.vocabulary, sizes_.width},
                                   kDeviation, shape.dtype);
     for (std::int64_t l = 0; l < sizes_.layers; ++l) layers_.push_back(layer(l, configs, shape));

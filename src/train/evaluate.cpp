@@ -151,7 +151,7 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   row.stage = evaluation.stage;
   row.step = trainer.updates_of(r);
   row.task = split.task;
-  const bool has_attention = trainer.data().kind == Dataset::Kind::kBytes;
+  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   row.attention_readout = !has_attention ? "none" : readout.attention_sparse ? "sparse" : "full";
   if (has_attention && readout.attention_sparse) {
     row.attention_budget = static_cast<double>(config.integer("blocks")) * readout.attention_factor;
@@ -184,7 +184,7 @@ std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split
 
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation) {
   at::NoGradGuard no_grad;
-  const bool has_attention = trainer.data().kind == Dataset::Kind::kBytes;
+  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   const auto runs = probe_runs(trainer);
   const auto tasks = splits(trainer, evaluation.split);
   std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));

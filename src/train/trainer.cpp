@@ -106,25 +106,6 @@ void Trainer::build_tasks() {
   allowed_table_ = allowed.view({replicas() * classes, outputs}).to(options_.device);
 }
 
-namespace {
-
-// What a config can say and no network can do.
-void check_fit(const Config& config, Dataset::Kind kind) {
-  const bool bytes = kind == Dataset::Kind::kBytes;
-  const bool transformer = config.text("model") == "transformer";
-  if (bytes != transformer) {
-    throw ConfigError("model=" + config.text("model") + " can't learn data=" + config.text("data") +
-                      ": a transformer needs --data bytes, an mlp a set of "
-                      "images (`tandem list data`)");
-  }
-  if (!transformer && config.text("attention") != "full") {
-    throw ConfigError("attention=" + config.text("attention") +
-                      " needs a model that has attention: --model transformer --data bytes");
-  }
-}
-
-}  // namespace
-
 bool Trainer::finite(std::int64_t r) {
   at::NoGradGuard no_grad;
   for (const Parameter* parameter : model_->parameters()) {
@@ -134,7 +115,6 @@ bool Trainer::finite(std::int64_t r) {
 }
 
 void Trainer::build_network() {
-  check_fit(runs_.front().config, data_->kind);
   std::vector<Config> configs;
   for (const RunSchedule& run : runs_) configs.push_back(run.config);
   ModelShape shape;
@@ -144,6 +124,12 @@ void Trainer::build_network() {
   shape.dtype = options_.dtype;
   const Config& config = configs.front();
   model_ = models().at("model", config.text("model"))(configs, shape);
+  if (model_->sites(Level::kAttention) == 0 &&
+      runs_.front().attention.schedule.kind != Schedule::Kind::kFull) {
+    throw ConfigError("attention=" + config.text("attention") +
+                      " needs a model that has attention; " + "model=" + config.text("model") +
+                      " has none (`tandem list models`)");
+  }
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
   for (const TopologyOperation& operation : runs_.front().weights.topology.operations) {
     if (operation.kind == TopologyOperation::Kind::kGrow) optimizer_->count_per_weight(true);

@@ -63,6 +63,7 @@ class Trainer {
   const DeviceDataset& device_data() const { return device_data_; }
   at::Device device() const { return options_.device; }
   Model& model() { return *model_; }
+  const Model& model() const { return *model_; }
   FlopsLedger& flops() { return *flops_; }
   bool diverged(std::int64_t r) const { return diverged_[static_cast<std::size_t>(r)] != 0; }
   // Every parameter of a replica is finite; one that is not is to be marked diverged.
