@@ -1,27 +1,28 @@
-// What a table shows, as a [table NAME] section of a grid file or the options of `tandem table`
-// say:
+// What a table shows: a [table NAME] section of a grid file, or the options of `tandem table`.
 //
-//   rows    = weights, density      ; columns of v_run (options, state, ...) whose values make rows
+//   rows    = weights, density     columns of v_run (options, state, ...); their values make rows
 //   columns = accuracy@full, accuracy@sparse/2 as half, metric:kept_mass@weights
-//   across  = density               ; optional: repeats the columns for each value of these
-//   where   = density=0.1 weights=ssa|rigl   ; optional conditions on v_run, all of them; | means
-//   any grid    = NAME                  ; optional: only the runs of this grid split   = auto ;
-//   auto (test where all runs are final, else validation), test, ... digits  = 2 ; optional:
-//   decimals of all columns title   = ...                   ; optional
+//   across  = density              optional: the columns again for each value of these
+//   where   = density=0.1 weights=ssa|rigl      optional: conditions on v_run; | means any of
+//   grid    = NAME                 optional: only the runs of this grid
+//   split   = auto                 test where all runs are final, else validation; or a split
+//   digits  = 2                    optional: decimals of all columns
+//   title   = ...                  optional
 //
 // A column is a measure, NAME[@READOUT] [as LABEL]:
-//   accuracy, loss, bits_per_byte   of the last stage, pooled over its tasks
-//   acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy   of the whole task sequence
-//   metric:NAME[@LAYER]             last value of a logged metric: of the whole net where that was
-//                                   logged, else the mean over layers; LAYER takes the layers named
-//                                   so or below it ("weights", "weights/layer0")
+//   accuracy, loss, bits_per_byte  of the last stage, pooled over its tasks
+//   acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy    of the whole task sequence
+//   metric:NAME[@LAYER]            last value of a logged metric. LAYER: a level ("weights") or a
+//                                  layer of one ("weights/fc1"); a place without a row of its own
+//                                  is the mean over the layers below it. Without LAYER: the whole
+//                                  net, or the one level that has the metric
 //   train_flops, inference_flops, seconds, or any other number that v_run has
 // A read-out is `full` (the default), `sparse`, `sparse/2`, `sparse*4`, or names its levels:
 // attention=sparse/2,weights=own, where `own` is full where the run was read out so, else sparse at
 // the trained budget. Factors are relative to the budget that the run trained at (density; blocks).
-// Without names, `sparse` means both levels where a run was read out so, else the one that was
-// (neither where each was read out alone). `,masked` takes the logits masked to the task's
-// classes, which a run that was evaluated in no other way (task-IL) has anyway.
+// Without names, `sparse` means both levels where a run was read out so, else
+// the one that was (neither where each was read out alone). `,masked` takes the logits masked to
+// the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
 #pragma once
 
 #include <optional>

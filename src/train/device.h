@@ -5,8 +5,8 @@
 
 namespace tandem {
 
-// "cpu" or "cuda" of "auto", "cpu" or "cuda". auto never fails; cuda without a loaded plug-in or a
-// visible GPU is a DeviceError that says what is missing.
+// "cpu" for "auto" and "cpu". "cuda" is a DeviceError that says what was found: training on a GPU
+// is not available in this version.
 std::string resolve_device(const std::string& wanted);
 
 }  // namespace tandem

@@ -15,7 +15,6 @@ Registry<OptimizerFactory>& optimizers() {
 Optimizer::Optimizer(const std::vector<Config>& configs) {
   for (const Config& each : configs) {
     numbers_.push_back({each.real("clip"), each.real("momentum"), each.real("weight_decay")});
-    needs_norm_ = needs_norm_ || numbers_.back().clip > 0;
   }
 }
 
@@ -59,7 +58,7 @@ std::vector<double> Optimizer::step(const std::vector<Parameter*>& parameters,
     if (gradient.defined() && !gradient.is_contiguous()) gradient = gradient.contiguous();
   }
   std::vector<double> norms(replicas.size(), 0);
-  for (std::size_t r = 0; needs_norm_ && r < replicas.size(); ++r) {
+  for (std::size_t r = 0; r < replicas.size(); ++r) {
     if (replicas[r].apply && numbers_[r].clip > 0) {
       norms[r] = norm_of(parameters, active, replicas[r], static_cast<std::int64_t>(r));
     }

@@ -31,7 +31,7 @@ class Optimizer {
 
   // Slots a connection's weights need a count of their own in (newborn weights start from zero).
   void count_per_weight(bool on) { count_per_weight_ = on; }
-  // Declares slots; called once before the first step and after a checkpoint was loaded.
+  // Declares slots; called once, before the first step and before a checkpoint is loaded.
   virtual void prepare(Parameter& parameter) = 0;
   // One step of all parameters from their gradients. Returns the gradients' norm per replica before
   // clipping, [R]; a replica whose norm is not finite is left as it is.
@@ -51,7 +51,6 @@ class Optimizer {
                  const ReplicaStep& replica, std::int64_t r) const;
 
   std::vector<Numbers> numbers_;  // [R]
-  bool needs_norm_ = false;
 };
 
 using OptimizerFactory = std::unique_ptr<Optimizer> (*)(const std::vector<Config>&);

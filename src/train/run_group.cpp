@@ -44,6 +44,7 @@ class GroupRun {
  private:
   void emit(std::int64_t r, RowBody body);
   void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
+  void end_diverged(std::int64_t r, const std::string& what);
   void take_step();
   void log_losses(std::int64_t r);
   void boundaries(bool stage_ends);
@@ -124,6 +125,13 @@ std::vector<char> GroupRun::living() const {
   return alive;
 }
 
+void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
+  const std::int64_t step = trainer_.updates_of(r);
+  log_losses(r);
+  emit(r, MetricRow{step, "", "first_non_finite_step", static_cast<double>(step)});
+  emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
+}
+
 void GroupRun::take_step() {
   const auto begin = Clock::now();
   const StepReport report = trainer_.step(stage_, in_stage_);
@@ -133,12 +141,7 @@ void GroupRun::take_step() {
     RunLog& log = logs_[i];
     if (log.ended) continue;
     if (report.newly_diverged[i]) {
-      log_losses(r);
-      emit(r, MetricRow{trainer_.updates_of(r), "", "first_non_finite_step",
-                        static_cast<double>(trainer_.updates_of(r))});
-      emit_state(r, "diverged",
-                 "the loss or its gradient was not finite after " +
-                     std::to_string(trainer_.updates_of(r)) + " steps");
+      end_diverged(r, "the loss or its gradient was");
       continue;
     }
     if (in_stage_ < trainer_.run(r).timeline.task_steps[static_cast<std::size_t>(stage_)]) {
@@ -388,10 +391,7 @@ GroupEnd GroupRun::run() {
     for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
       if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
       trainer_.mark_diverged(r);
-      log_losses(r);
-      emit_state(r, "diverged",
-                 "the weights were not finite after " + std::to_string(trainer_.updates_of(r)) +
-                     " updates");
+      end_diverged(r, "the weights were");
     }
     // Joint training ends all tasks at once.
     const bool last = stage_ + 1 == trainer_.stages();
