@@ -12,7 +12,7 @@ if(NOT _plugin)
   return()
 endif()
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 90)
+  set(CMAKE_CUDA_ARCHITECTURES "80-real;90")  # A100 and H100; later ones compile the 90's PTX when they load it
 endif()
 include(CheckLanguage)
 check_language(CUDA)

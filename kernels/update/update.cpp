@@ -70,8 +70,9 @@ template <class T>
 TANDEM_INLINE void sgd_segment(const Segment<T>& s, T* momentum, const ReplicaUpdate& replica,
                                SgdRule rule) {
   const T lr = T(replica.lr), mu = T(replica.momentum), scale = T(replica.scale);
-  const T coupled = rule.decoupled_decay ? T(0) : T(replica.weight_decay);
-  const T shrink = rule.decoupled_decay ? T(1 - replica.lr * replica.weight_decay) : T(1);
+  const double decay = rule.decays ? replica.weight_decay : 0;
+  const T coupled = rule.decoupled_decay ? T(0) : T(decay);
+  const T shrink = rule.decoupled_decay ? T(1 - replica.lr * decay) : T(1);
   const T keep = T(replica.keep_dormant);
   const T* weight = s.weight;
   if (momentum == nullptr) {
@@ -105,8 +106,9 @@ TANDEM_INLINE void adam_segment(const Segment<T>& s, const AdamSlots<T>& slots,
                                 const T* correction2) {
   const T lr = T(replica.lr), scale = T(replica.scale), epsilon = T(rule.epsilon);
   const T b1 = T(rule.beta1), b2 = T(rule.beta2), c1 = T(1 - rule.beta1), c2 = T(1 - rule.beta2);
-  const T coupled = rule.decoupled_decay ? T(0) : T(replica.weight_decay);
-  const T shrink = rule.decoupled_decay ? T(1 - replica.lr * replica.weight_decay) : T(1);
+  const double decay = rule.decays ? replica.weight_decay : 0;
+  const T coupled = rule.decoupled_decay ? T(0) : T(decay);
+  const T shrink = rule.decoupled_decay ? T(1 - replica.lr * decay) : T(1);
   const T fixed1 = correction1[replica.step], fixed2 = correction2[replica.step];
   const T* weight = s.weight;
   const auto update = [=](std::int64_t i, T g, bool on, T by1, T by2) {

@@ -34,11 +34,13 @@ struct UpdateMasks {
 struct SgdRule {
   bool nesterov = false;
   bool decoupled_decay = false;
+  bool decays = true;  // false: a parameter without weight decay
 };
 
 struct AdamRule {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   bool decoupled_decay = true;
+  bool decays = true;
 };
 
 // momentum may be null: plain SGD.

@@ -2,34 +2,86 @@
 // one run, so that a ratio holds when the machine's speed drifts.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.h"
 
 namespace tandem {
 
-// Median seconds per call of each function: rounds of `calls` calls, A B A B ..., after a warm-up.
-std::vector<double> paired_medians(const std::vector<std::function<void()>>& functions,
-                                   std::int64_t calls, std::int64_t rounds);
+constexpr std::int64_t kBenchInterval = 100;  // steps from one topology update to the next
+
+// One side of a comparison. `run` takes so many steps and says how many topology updates took place
+// in them.
+struct BenchSide {
+  std::function<std::int64_t(std::int64_t steps)> run;
+  std::int64_t warm_up = 1;  // steps before the first round
+  std::int64_t steps = 1;    // of a round
+};
+
+// Median seconds per step of each side: rounds A B A B ..., after a warm-up. `synchronize` is
+// called before each look at the clock.
+std::vector<double> paired_medians(const std::vector<BenchSide>& sides, std::int64_t rounds,
+                                   const std::function<void()>& synchronize = {});
+
+struct BenchRound {
+  double seconds;
+  std::int64_t updates;
+};
+// A topology update counts as once in kBenchInterval steps, however many fell into the rounds:
+// where some hold updates and others none, what an update costs is told apart from a step.
+double seconds_per_step(const std::vector<BenchRound>& rounds, std::int64_t steps);
 
 // The same training step as a plain LibTorch program would write it: one model, leaf tensors,
 // torch::optim, the mask multiplied in where the method has one. `method`: dense, rigl, ssa.
 class PlainMlp {
  public:
   PlainMlp(const std::string& method, const std::vector<std::int64_t>& widths, std::int64_t batch,
-           std::int64_t classes);
+           std::int64_t classes, at::Device device = at::kCPU);
   ~PlainMlp();
   PlainMlp(PlainMlp&&) noexcept;
-  void step();
+  bool step();  // whether a topology update took place
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+struct PlainTransformerShape {
+  std::int64_t context = 128, layers = 2, width = 64, heads = 4, kv_heads = 1, ff_width = 176;
+  std::int64_t block_size = 8, blocks = 2, batch = 16;
+};
+
+// The byte model's training step in the same manner; weights are dense. `method`: full, ssa.
+class PlainTransformer {
+ public:
+  using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+  // Names and shapes of `initial` are those of the engine's parameters, less the replica axis;
+  // where it is empty, they are drawn. `context` is a multiple of `block_size`.
+  PlainTransformer(const std::string& method, const PlainTransformerShape& shape,
+                   at::Device device = at::kCPU, const NamedTensors& initial = {});
+  ~PlainTransformer();
+  PlainTransformer(PlainTransformer&&) noexcept;
+  void step();
+  // Of one batch of windows, int64 [B,T+1], with the full or the sparse stream running.
+  at::Tensor loss(const at::Tensor& windows, bool full) const;
+  const NamedTensors& parameters() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Scales the gradients to a norm of `largest` where it is more: what torch's clip_grad_norm_ does,
+// without its wait for the norm.
+void clip_gradients(const std::vector<at::Tensor>& leaves, double largest);
 
 // The class-incremental Split MNIST protocol of Buzzega et al. 2020 (arXiv 2004.07211): MLP
 // 784-100-100-10, Xavier-uniform start, plain SGD, one epoch, batch 10, raw pixels. strategy:
@@ -37,7 +89,17 @@ class PlainMlp {
 std::vector<Config> der_split_mnist(const Settings& said, const std::string& strategy,
                                     std::int64_t seeds);
 
-void bench_engine();
+// What the engine trains in `bench engine`. model: mlp with a weights method, or bytes (the byte
+// model of experiments/tandem.ini) with an attention method.
+Settings engine_settings(const std::string& model, const std::string& method);
+
+struct EngineBench {
+  std::vector<std::string> models = {"mlp", "bytes"};
+  std::vector<std::int64_t> replicas = {};  // empty: 1, 4, 16, 64; on a GPU 256 and 1024 as well
+  std::string device = "cpu";               // or cuda
+  Settings said = {};                       // goes on top of engine_settings
+};
+void bench_engine(const EngineBench& asked);
 void bench_continual(const Config& said);
 
 }  // namespace tandem

@@ -11,10 +11,26 @@
 #include "app/command.h"
 #include "config/command_line.h"
 #include "core/text.h"
+#include "train/device.h"
 #include "train/worker_protocol.h"
 
 namespace tandem {
 namespace {
+
+const Option kOnly = {.name = "only",
+                      .type = OptionType::kChoice,
+                      .default_value = "all",
+                      .neutral = "all",
+                      .help = "bench engine: this model alone",
+                      .choices = {"all", "mlp", "bytes"}};
+const Option kReplicas = {.name = "replicas",
+                          .type = OptionType::kIntList,
+                          .default_value = "",
+                          .neutral = "",
+                          .help =
+                              "bench engine: group sizes; without it 1,4,16,64, and on a GPU "
+                              "256 and 1024 as well",
+                          .minimum = 1};
 
 // Benchmarks run in a worker's environment, which must be there before the first tensor.
 void enter_worker_environment(const Arguments& args) {
@@ -30,8 +46,26 @@ void enter_worker_environment(const Arguments& args) {
   throw DeviceError("the benchmark could not restart itself in a worker's environment");
 }
 
+// The yardsticks' work is fixed, so that only how the program executes can be said.
+EngineBench engine_bench(const ParsedArguments& parsed) {
+  for (const auto& [name, text] : parsed.settings) {
+    if (option(name).scope == OptionScope::kProgram) continue;
+    throw ConfigError("bench engine measures fixed work and can't take --" + name +
+                      "; it takes --only, --replicas, --device and --data-dir");
+  }
+  EngineBench asked;
+  const std::string only = extra_value(parsed, kOnly);
+  if (only != "all") asked.models = {only};
+  for (const std::string& size : split(extra_value(parsed, kReplicas), ',')) {
+    if (!size.empty()) asked.replicas.push_back(*parse_integer(size));
+  }
+  asked.device = resolve_device(Config::resolve(parsed.settings).text("device"));
+  asked.said = parsed.settings;
+  return asked;
+}
+
 ExitCode bench(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args);
+  const ParsedArguments parsed = parse_arguments(args, {kOnly, kReplicas});
   const std::vector<std::string> names = {"continual", "engine"};
   if (parsed.positionals.size() != 1) {
     throw ConfigError("tandem bench needs one name: " + join(names, ", "));
@@ -40,21 +74,28 @@ ExitCode bench(const Arguments& args) {
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     throw ConfigError(did_you_mean("benchmark", name, names));
   }
+  if (name != "engine" && !parsed.extra.empty()) {
+    throw ConfigError("--" + parsed.extra.begin()->first + " belongs to bench engine; bench " +
+                      name + " has no such choice");
+  }
   enter_worker_environment(args);
   at::set_num_threads(1);
   at::globalContext().setFlushDenormal(true);
-  name == "engine" ? bench_engine() : bench_continual(Config::resolve(parsed.settings));
+  name == "engine" ? bench_engine(engine_bench(parsed))
+                   : bench_continual(Config::resolve(parsed.settings));
   return kExitDone;
 }
 
 const bool registered = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
-     .usage = "bench engine\nbench continual [--data-dir DIR]",
-     .text = "engine: seconds per model-step for growing groups, next to a plain LibTorch loop in "
-             "the same run.\ncontinual: seconds per run of the DER Split MNIST protocol, alone and "
-             "in a group of eight; needs MNIST.",
-     .options = {},
+     .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
+              "bench continual [--data-dir DIR]",
+     .text = "engine: model-steps per second of an MLP and of the byte model of "
+             "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
+             "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
+             "the DER Split MNIST protocol, alone and in a group of eight; needs MNIST.",
+     .options = {kOnly, kReplicas},
      .takes_config = false,
      .run = bench});
 

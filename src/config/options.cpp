@@ -178,7 +178,7 @@ std::vector<Option> program_options() {
        .type = kChoice,
        .default_value = "auto",
        .neutral = "auto",
-       .help = "where tensors live; auto: the CPU (cuda is refused in this version)",
+       .help = "where tensors live; auto: a GPU where the plug-in finds one, else the CPU",
        .choices = {"auto", "cpu", "cuda"},
        .scope = kProgram},
       {.name = "jobs",

@@ -36,6 +36,11 @@ std::vector<Option> length_options() {
        .neutral = "float32",
        .help = "type of weights and activations",
        .choices = {"float32", "float64"}},
+      {.name = "tf32",
+       .type = kFlag,
+       .default_value = "false",
+       .neutral = "false",
+       .help = "products in TF32 (10 bits of mantissa); on a GPU only"},
   };
 }
 

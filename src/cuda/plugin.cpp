@@ -7,11 +7,14 @@
 #include <filesystem>
 #include <system_error>
 
+#include "core/error.h"
+
 namespace tandem {
 namespace {
 
 constexpr const char* kLibrary = "libtandem_cuda.so";
 constexpr const char* kDescribe = "tandem_cuda_describe";
+constexpr const char* kApi = "tandem_cuda_api";
 
 std::string last_dl_error() {
   const char* error = dlerror();
@@ -46,7 +49,15 @@ PluginStatus load_cuda_plugin_from(const std::string& folder) {
     return {false, library.string() + " is not Tandem's plug-in: " + last_dl_error() +
                        "; delete it and run ./tandem build"};
   }
-  return {true, describe()};
+  const auto entry = reinterpret_cast<const CudaApi* (*)()>(dlsym(handle, kApi));
+  const CudaApi* api = entry != nullptr ? entry() : nullptr;
+  if (api == nullptr || api->version != kCudaApiVersion) {
+    return {false,
+            library.string() + " was built from another version of Tandem (its interface is " +
+                (api != nullptr ? std::to_string(api->version) : "older") + ", the program's " +
+                std::to_string(kCudaApiVersion) + "); run ./tandem build"};
+  }
+  return {true, describe(), api};
 }
 
 const PluginStatus& load_cuda_plugin() {
@@ -61,6 +72,23 @@ const PluginStatus& load_cuda_plugin() {
     return load_cuda_plugin_from(program.parent_path().string());
   }();
   return status;
+}
+
+const CudaApi& cuda_api() {
+  const PluginStatus& status = load_cuda_plugin();
+  if (status.api == nullptr) {
+    throw DeviceError("the GPU was asked for, but the CUDA plug-in is not loaded: " +
+                      status.message + "; or run with --device cpu");
+  }
+  return *status.api;
+}
+
+void check_cuda(int code, const char* what) {
+  if (code == 0) return;
+  throw DeviceError(std::string(what) + " failed on the GPU with CUDA error " +
+                    std::to_string(code) + " (" + cuda_api().error_text(code) +
+                    "); CUDA_LAUNCH_BLOCKING=1 shows the kernel that is to blame, --device cpu "
+                    "does without a GPU");
 }
 
 }  // namespace tandem

@@ -5,10 +5,8 @@
 namespace tandem {
 
 at::Tensor select_stream(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse) {
-  bool any_full = false, any_sparse = false;
-  for (const char runs : plan.full_runs_host) (runs ? any_full : any_sparse) = true;
-  if (!any_sparse) return full;
-  if (!any_full) return sparse;
+  if (plan.running == Running::kFull) return full;
+  if (plan.running == Running::kSparse) return sparse;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(full.dim()), 1);
   shape[0] = full.size(0);
   return torch::where(plan.full_runs.view(shape), full, sparse);

@@ -25,10 +25,14 @@ enum class View {
   kBoth,      // both products from the same input; the running one goes on
 };
 
+// Which stream runs in the replicas of a group: known on the host, so that a step of one kind
+// always launches the same work.
+enum class Running { kFull, kSparse, kMixed };
+
 struct LevelPlan {
   View view = View::kFull;
-  at::Tensor full_runs;              // bool [R], where view is kSelected or kBoth
-  std::vector<char> full_runs_host;  // the same on the host
+  Running running = Running::kFull;  // where view is kBoth
+  at::Tensor full_runs;              // bool [R], where view is kSelected, or kBoth and kMixed
   bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
   // Alignment of this level; coefficients are alpha x lambda / number of sites, [R]. Undefined:
   // none.

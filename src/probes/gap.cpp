@@ -20,10 +20,9 @@ namespace {
 
 double squares(const at::Tensor& x) { return x.square().sum().item<double>(); }
 
-void run_both(LevelPlan& plan, const at::Tensor& like, std::int64_t replicas) {
+void run_both(LevelPlan& plan) {
   plan.view = View::kBoth;
-  plan.full_runs = torch::ones({replicas}, torch::TensorOptions(like.device()).dtype(torch::kBool));
-  plan.full_runs_host.assign(static_cast<std::size_t>(replicas), 1);
+  plan.running = Running::kFull;
 }
 
 void record_site(Recorder& rows, const Site& site, const at::Tensor& full, const at::Tensor& sparse,
@@ -66,8 +65,8 @@ class GapProbe : public Probe {
         carry ? trained_masks(model, input.runs) : LayerMasks(model.linears().size());
     Recorder rows(replicas);
     Context both;
-    run_both(both.attention, input.x, replicas);
-    run_both(both.weights, input.x, replicas);
+    run_both(both.attention);
+    run_both(both.weights);
     both.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
       record_site(rows, site, full, sparse, carry || site.level == Level::kAttention);
     };

@@ -48,8 +48,8 @@ class Probe {
  public:
   virtual ~Probe() = default;
   virtual Measurements measure(const ProbeInput& input) = 0;
-  // Called after every topology update with the masks of a layer before it and after it (uint8 [n]
-  // host flags), for probes with a memory (coverage, churn, survival). Default: nothing.
+  // Called after every topology update with the packed masks of a layer before it and after it (bit
+  // i = position i), for probes with a memory (coverage, churn, survival). Default: nothing.
   virtual void after_update(std::int64_t /*replica*/, const std::string& /*layer*/,
                             const std::vector<std::uint8_t>& /*before*/,
                             const std::vector<std::uint8_t>& /*after*/) {}

@@ -27,10 +27,10 @@ std::int64_t count_bits(const Bits& bits) {
   return count;
 }
 
-Bits pack(const std::vector<std::uint8_t>& flags) {
-  Bits bits((flags.size() + 63) / 64, 0);
-  for (std::size_t i = 0; i < flags.size(); ++i) {
-    bits[i / 64] |= static_cast<std::uint64_t>(flags[i] != 0) << (i % 64);
+Bits words_of(const std::vector<std::uint8_t>& packed) {
+  Bits bits((packed.size() + 7) / 8, 0);
+  for (std::size_t i = 0; i < packed.size(); ++i) {
+    bits[i / 8] |= static_cast<std::uint64_t>(packed[i]) << (8 * (i % 8));
   }
   return bits;
 }
@@ -134,7 +134,7 @@ class TopologyProbe : public Probe {
                     const std::vector<std::uint8_t>& before,
                     const std::vector<std::uint8_t>& after) override {
     TORCH_INTERNAL_ASSERT(before.size() == after.size(), layer, " changed its size");
-    memory_[static_cast<std::size_t>(replica)][layer].update(pack(before), pack(after));
+    memory_[static_cast<std::size_t>(replica)][layer].update(words_of(before), words_of(after));
   }
 
   Measurements measure(const ProbeInput& input) override {

@@ -68,6 +68,15 @@ class Connections {
   virtual at::Tensor active_flags() const = 0;
   // Packed mask of a replica (bit i = position i), for hashes and checkpoints.
   virtual std::vector<std::uint8_t> packed_mask(std::int64_t replica) const = 0;
+  // The same of the replicas that are wanted [R]; empty for the others.
+  virtual std::vector<std::vector<std::uint8_t>> packed_masks(
+      const std::vector<char>& wanted) const {
+    std::vector<std::vector<std::uint8_t>> masks(wanted.size());
+    for (std::size_t r = 0; r < wanted.size(); ++r) {
+      if (wanted[r]) masks[r] = packed_mask(static_cast<std::int64_t>(r));
+    }
+    return masks;
+  }
   virtual void set_packed_mask(std::int64_t replica, const std::vector<std::uint8_t>& bits) = 0;
 
   // Calls visit(first position, scores, active flags) over consecutive blocks of all positions of a

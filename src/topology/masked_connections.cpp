@@ -88,6 +88,27 @@ std::vector<std::uint8_t> MaskedConnections::packed_mask(std::int64_t replica) c
   return bits;
 }
 
+// On a GPU the bits are packed there, and come over at once.
+std::vector<std::vector<std::uint8_t>> MaskedConnections::packed_masks(
+    const std::vector<char>& wanted) const {
+  if (!mask_.defined() || !mask_.is_cuda()) return Connections::packed_masks(wanted);
+  const std::int64_t bytes = (positions_ + 7) / 8;
+  const at::Tensor padded = torch::constant_pad_nd(mask_, {0, bytes * 8 - positions_}, 0);
+  const at::Tensor place = torch::bitwise_left_shift(torch::ones({8}, mask_.options()),
+                                                     torch::arange(8, mask_.options()));
+  const at::Tensor packed = padded.view({replicas(), bytes, 8})
+                                .mul(place)
+                                .sum(2, false, torch::kUInt8)
+                                .to(torch::kCPU);  // [R,bytes]
+  std::vector<std::vector<std::uint8_t>> masks(wanted.size());
+  for (std::size_t r = 0; r < wanted.size(); ++r) {
+    if (!wanted[r]) continue;
+    const auto* row = packed.data_ptr<std::uint8_t>() + static_cast<std::int64_t>(r) * bytes;
+    masks[r].assign(row, row + bytes);
+  }
+  return masks;
+}
+
 void MaskedConnections::set_packed_mask(std::int64_t replica,
                                         const std::vector<std::uint8_t>& bits) {
   TORCH_INTERNAL_ASSERT(replica >= 0 && replica < replicas());

@@ -36,6 +36,8 @@ class MaskedConnections final : public Connections {
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
   std::vector<std::uint8_t> packed_mask(std::int64_t replica) const override;
+  std::vector<std::vector<std::uint8_t>> packed_masks(
+      const std::vector<char>& wanted) const override;
   void set_packed_mask(std::int64_t replica, const std::vector<std::uint8_t>& bits) override;
   void visit_scores(std::int64_t replica, const Criterion& criterion,
                     const std::function<void(std::int64_t, const at::Tensor& scores,

@@ -1,8 +1,10 @@
-// Forward and backward of the masked weight: the kernel on the CPU, where() elsewhere.
+// Forward and backward of the masked weight: the kernel of the device, where() for what it does
+// not serve.
 #include "topology/masked_weight.h"
 
 #include <optional>
 
+#include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "kernels/masked/masked.h"
 
@@ -10,8 +12,23 @@ namespace tandem {
 namespace {
 
 bool kernel_serves(const at::Tensor& w, const at::Tensor& mask) {
-  return w.is_cpu() && w.is_contiguous() && mask.is_contiguous() &&
+  return w.is_contiguous() && mask.is_contiguous() &&
          (w.scalar_type() == torch::kFloat || w.scalar_type() == torch::kDouble);
+}
+
+// `full`: uint8 [R], or undefined where no replica is copied whole.
+void run_on_gpu(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& full,
+                at::Tensor& out) {
+  const auto* flags = mask.data_ptr<std::uint8_t>();
+  const auto* whole = full.defined() ? full.data_ptr<std::uint8_t>() : nullptr;
+  const std::int64_t segments = w.size(0), n = w.numel() / segments;
+  const CudaApi& api = cuda_api();
+  check_cuda(w.scalar_type() == torch::kFloat
+                 ? api.masked_copy_float(w.data_ptr<float>(), flags, segments, n, whole,
+                                         out.data_ptr<float>())
+                 : api.masked_copy_double(w.data_ptr<double>(), flags, segments, n, whole,
+                                          out.data_ptr<double>()),
+             "masked_copy");
 }
 
 template <class T>
@@ -29,6 +46,12 @@ int run_kernel(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& fu
 at::Tensor select(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& full_runs) {
   if (kernel_serves(w, mask)) {
     at::Tensor out = torch::empty_like(w);
+    if (w.is_cuda()) {
+      run_on_gpu(w, mask,
+                 full_runs.defined() ? full_runs.to(torch::kBool).view(torch::kUInt8) : full_runs,
+                 out);
+      return out;
+    }
     const int error = w.scalar_type() == torch::kFloat
                           ? run_kernel<float>(w, mask, full_runs, out)
                           : run_kernel<double>(w, mask, full_runs, out);

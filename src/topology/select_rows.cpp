@@ -1,8 +1,11 @@
-// CPU rows go through the selection kernel, others through sorting.
+// Rows go through the selection kernel of their device; double scores on a GPU through sorting.
 #include "topology/select_rows.h"
 
+#include <algorithm>
 #include <limits>
+#include <thread>
 
+#include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "kernels/select/select.h"
 
@@ -22,6 +25,18 @@ void select_on_cpu(const at::Tensor& scores, const at::Tensor& eligible,
   }
 }
 
+at::Tensor select_on_gpu(const at::Tensor& scores, const at::Tensor& eligible,
+                         const std::vector<std::int64_t>& counts, bool largest) {
+  const at::Tensor limits = torch::tensor(counts, torch::kLong).to(scores.device());
+  at::Tensor chosen = torch::empty(scores.sizes(), scores.options().dtype(torch::kByte));
+  check_cuda(cuda_api().select_top(scores.data_ptr<float>(),
+                                   eligible.defined() ? eligible.data_ptr<std::uint8_t>() : nullptr,
+                                   scores.size(0), scores.size(1), limits.data_ptr<std::int64_t>(),
+                                   largest, chosen.data_ptr<std::uint8_t>()),
+             "select_top");
+  return chosen;
+}
+
 void check_rows(const at::Tensor& rows, const std::vector<std::int64_t>& counts) {
   TORCH_INTERNAL_ASSERT(rows.dim() == 2 && rows.size(0) == static_cast<std::int64_t>(counts.size()),
                         "rows of shape ", rows.sizes(), " with ", counts.size(), " counts");
@@ -32,8 +47,11 @@ void check_rows(const at::Tensor& rows, const std::vector<std::int64_t>& counts)
 at::Tensor select_rows(const at::Tensor& scores, const at::Tensor& eligible,
                        const std::vector<std::int64_t>& counts, bool largest) {
   check_rows(scores, counts);
-  if (!scores.is_cpu()) return select_rows_by_sort(scores, eligible, counts, largest);
   const at::Tensor flags = eligible.defined() ? eligible.contiguous() : eligible;
+  if (scores.is_cuda() && scores.scalar_type() == torch::kFloat) {
+    return select_on_gpu(scores.contiguous(), flags, counts, largest);
+  }
+  if (!scores.is_cpu()) return select_rows_by_sort(scores, eligible, counts, largest);
   at::Tensor chosen = torch::empty(scores.sizes(), torch::kByte);
   if (scores.scalar_type() == torch::kDouble) {
     select_on_cpu<double>(scores.contiguous(), flags, counts, largest, chosen);
@@ -63,20 +81,71 @@ at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligi
   return torch::zeros(scores.sizes(), options.dtype(torch::kByte)).scatter_(1, order, first);
 }
 
+namespace {
+
+// Ranks drawn for each row, on as many threads as the machine has: k draws of 1,000 runs are long.
+std::vector<std::vector<std::int64_t>> draw_ranks(const std::vector<std::int64_t>& candidates,
+                                                  const std::vector<std::int64_t>& counts,
+                                                  const std::vector<RandomStream>& streams,
+                                                  std::size_t threads) {
+  std::vector<std::vector<std::int64_t>> ranks(counts.size());
+  const auto work = [&](std::size_t first) {
+    for (std::size_t q = first; q < counts.size(); q += threads) {
+      if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
+    }
+  };
+  std::vector<std::jthread> helpers;
+  for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work, t);
+  work(0);
+  return ranks;
+}
+
+// The position of rank k is where the running count of eligible positions reaches k + 1.
+at::Tensor mark_on_gpu(const at::Tensor& eligible,
+                       const std::vector<std::vector<std::int64_t>>& ranks) {
+  const std::int64_t rows = eligible.size(0), n = eligible.size(1);
+  std::vector<std::int64_t> flat;
+  for (std::size_t q = 0; q < ranks.size(); ++q) {
+    for (const std::int64_t rank : ranks[q]) {
+      flat.push_back(static_cast<std::int64_t>(q) * n + rank);
+    }
+  }
+  const at::Tensor drawn = torch::zeros({rows * n}, eligible.options());
+  drawn.index_fill_(0, torch::tensor(flat, torch::kLong).to(eligible.device()), 1);
+  at::Tensor chosen = torch::empty_like(eligible);
+  for (std::int64_t q = 0; q < rows; ++q) {  // row by row: a rank takes eight bytes a position
+    const at::Tensor own = eligible[q].ne(0);
+    const at::Tensor rank = own.cumsum(0, torch::kLong).sub_(1).clamp_min_(0);
+    chosen[q].copy_(drawn.narrow(0, q * n, n).index_select(0, rank).mul_(own));
+  }
+  return chosen;
+}
+
+}  // namespace
+
 at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_t>& counts,
                        const std::vector<RandomStream>& streams) {
   check_rows(eligible, counts);
-  const at::Tensor flags = eligible.to(torch::kCPU).contiguous();
+  const at::Tensor held = eligible.ne(0).sum(1).to(torch::kCPU);
+  const auto* sizes = held.data_ptr<std::int64_t>();
+  const std::vector<std::int64_t> candidates(sizes, sizes + counts.size());
+  for (std::size_t q = 0; q < counts.size(); ++q) {
+    TORCH_INTERNAL_ASSERT(counts[q] <= candidates[q], "drawing ", counts[q], " of ", candidates[q]);
+  }
+  const bool on_gpu = eligible.is_cuda();
+  const std::size_t threads = std::clamp<std::size_t>(
+      on_gpu ? std::thread::hardware_concurrency() : 1, 1, std::max<std::size_t>(1, counts.size()));
+  const auto ranks = draw_ranks(candidates, counts, streams, threads);
+  if (on_gpu) return mark_on_gpu(eligible.contiguous(), ranks);
+  const at::Tensor flags = eligible.contiguous();
   at::Tensor chosen = torch::zeros(flags.sizes(), torch::kByte);
   const std::int64_t n = flags.size(1);
   for (std::int64_t q = 0; q < flags.size(0); ++q) {
     if (counts[q] == 0) continue;
-    const std::int64_t candidates = flags[q].ne(0).sum().item<std::int64_t>();
-    TORCH_INTERNAL_ASSERT(counts[q] <= candidates, "drawing ", counts[q], " of ", candidates);
-    mark_ranks(random_ranks(streams[q], candidates, counts[q]),
-               flags.data_ptr<std::uint8_t>() + q * n, n, chosen.data_ptr<std::uint8_t>() + q * n);
+    mark_ranks(ranks[q], flags.data_ptr<std::uint8_t>() + q * n, n,
+               chosen.data_ptr<std::uint8_t>() + q * n);
   }
-  return chosen.to(eligible.device());
+  return chosen;
 }
 
 }  // namespace tandem

@@ -15,7 +15,7 @@ namespace tandem {
 // eligible positions.
 at::Tensor select_rows(const at::Tensor& scores, const at::Tensor& eligible,
                        const std::vector<std::int64_t>& counts, bool largest);
-// By two stable sorts, without a look at the values from the host: what a GPU runs.
+// By two stable sorts, without a look at the values from the host: what a GPU runs in double.
 at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligible,
                                const std::vector<std::int64_t>& counts, bool largest);
 // counts[q] of the eligible at random. A row whose count is 0 draws nothing.

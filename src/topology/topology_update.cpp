@@ -30,6 +30,18 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   return negative.sum().item<std::int64_t>();
 }
 
+// A value per replica [R] at each position of its segment. Equal segments need nothing of the host.
+at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments) {
+  std::vector<std::int64_t> lengths;
+  for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
+    lengths.push_back(segments[r + 1] - segments[r]);
+  }
+  const bool equal = std::equal(lengths.begin() + 1, lengths.end(), lengths.begin());
+  return equal ? per_replica.unsqueeze(1).expand({-1, lengths.front()}).reshape({-1})
+               : per_replica.repeat_interleave(
+                     torch::tensor(lengths, torch::kLong).to(per_replica.device()));
+}
+
 // Bits of `a` that are not in `b`.
 std::int64_t count_only_in(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) {
   std::int64_t count = 0;
@@ -114,10 +126,10 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
     if (!moment.due[r]) continue;
     const double density = density_at(rules_[r], starts_[r].density, moment.progress[r]);
     const auto budgets = spread_budget(shapes_, density, starts_[r].budget);
-    for (std::size_t l = 0; l < layers_.size(); ++l) {
-      targets_[l][r] = budgets[l].active;
-      if (changes(l)) before_[l][r] = layers_[l]->packed_mask(static_cast<std::int64_t>(r));
-    }
+    for (std::size_t l = 0; l < layers_.size(); ++l) targets_[l][r] = budgets[l].active;
+  }
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (changes(l)) before_[l] = layers_[l]->packed_masks(moment.due);
   }
 }
 
@@ -198,39 +210,45 @@ void TopologyUpdater::apply(const Operation& operation, const UpdateMoment& mome
   opened_ = closes ? std::nullopt : std::optional(operation.kind);
 }
 
-UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& moment) const {
+UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& moment) {
   UpdateCounts counts;
   counts.layer = layer;
+  counts.before = std::move(before_[layer]);
+  counts.after = layers_[layer]->packed_masks(moment.due);
   for (std::size_t r = 0; r < replicas(); ++r) {
-    const auto replica = static_cast<std::int64_t>(r);
-    counts.nnz.push_back(layers_[layer]->active(replica));
-    const auto now =
-        moment.due[r] ? layers_[layer]->packed_mask(replica) : std::vector<std::uint8_t>();
-    counts.dropped.push_back(moment.due[r] ? count_only_in(before_[layer][r], now) : 0);
-    counts.grown.push_back(moment.due[r] ? count_only_in(now, before_[layer][r]) : 0);
+    const auto &before = counts.before[r], &now = counts.after[r];
+    counts.nnz.push_back(layers_[layer]->active(static_cast<std::int64_t>(r)));
+    counts.dropped.push_back(moment.due[r] ? count_only_in(before, now) : 0);
+    counts.grown.push_back(moment.due[r] ? count_only_in(now, before) : 0);
     counts.mask_hash.push_back(moment.due[r] ? mask_hash(now) : "");
   }
   return counts;
 }
 
-void TopologyUpdater::accumulate(const std::vector<char>& apply) {
+bool TopologyUpdater::accumulates() const {
+  return std::any_of(
+      rules_[0].operations.begin(), rules_[0].operations.end(),
+      [](const Operation& each) { return criterion(each.criterion).accumulate != nullptr; });
+}
+
+void TopologyUpdater::accumulate(const at::Tensor& apply) {
+  at::NoGradGuard no_grad;
   for (const Operation& operation : rules_.front().operations) {
     const Criterion& rule = criterion(operation.criterion);
     if (rule.accumulate == nullptr) continue;
-    at::NoGradGuard no_grad;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       if (!changes(l)) continue;
       Parameter& parameter = layers_[l]->parameter();
-      const at::Tensor gradient = parameter.value.grad().reshape({-1});
       const auto segments = parameter.segments();
-      for (std::size_t r = 0; r < apply.size(); ++r) {
-        if (!apply[r]) continue;
-        const std::int64_t length = segments[r + 1] - segments[r];
-        std::map<std::string, at::Tensor> slots;
-        for (const std::string& name : rule.slots) {
-          slots[name] = parameter.slot(name).narrow(0, segments[r], length);
-        }
-        rule.accumulate(gradient.narrow(0, segments[r], length), slots);
+      std::map<std::string, at::Tensor> slots, kept;
+      for (const std::string& name : rule.slots) {
+        slots[name] = parameter.slot(name);
+        kept[name] = slots[name].clone();
+      }
+      rule.accumulate(parameter.value.grad().reshape({-1}), slots);
+      const at::Tensor applies = over_segments(apply, parameter.segments());
+      for (auto& [name, values] : slots) {
+        values.copy_(torch::where(applies, values, kept.at(name)));
       }
     }
   }

@@ -22,6 +22,7 @@ struct UpdateCounts {
   std::vector<std::int64_t> nnz;             // [R] active now
   std::vector<std::int64_t> dropped, grown;  // [R] active before and not now; now and not before
   std::vector<std::string> mask_hash;        // [R] first 16 hex digits of SHA-256, packed mask
+  std::vector<std::vector<std::uint8_t>> before, after;  // [R] packed masks; empty: not due
 };
 
 std::string mask_hash(const std::vector<std::uint8_t>& packed_mask);
@@ -43,9 +44,11 @@ class TopologyUpdater {
 
   // Some criterion reads the dense gradient of the step.
   bool needs_gradient() const;
-  // After a backward pass: criteria that keep a slot up to date see the dense gradient of the
-  // replicas that take part (apply[r]).
-  void accumulate(const std::vector<char>& apply);
+  // Some criterion keeps a slot up to date after each backward pass.
+  bool accumulates() const;
+  // After a backward pass: these criteria see the dense gradient of the replicas that take part
+  // (apply: bool [R], on the parameters' device); the others' slots keep every bit.
+  void accumulate(const at::Tensor& apply);
   // One entry per layer that is not exempt.
   std::vector<UpdateCounts> update(const UpdateMoment& moment, bool zero_dormant);
 
@@ -73,7 +76,7 @@ class TopologyUpdater {
   Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
                    const UpdateMoment& moment) const;
   void apply(const Operation& operation, const UpdateMoment& moment, bool zero_dormant);
-  UpdateCounts report(std::size_t layer, const UpdateMoment& moment) const;
+  UpdateCounts report(std::size_t layer, const UpdateMoment& moment);
 
   std::vector<Connections*> layers_;
   std::vector<LayerShape> shapes_;

@@ -24,20 +24,11 @@ class AdamW : public Optimizer {
   }
 
  protected:
-  void update(Parameter& parameter, const kernels::UpdateMasks& masks,
-              const std::vector<kernels::ReplicaUpdate>& replicas) override {
-    const at::Tensor weight = parameter.flat(), gradient = parameter.value.grad();
-    const at::Tensor first = parameter.slot("first"), second = parameter.slot("second");
-    const at::Tensor ages = counts(parameter) ? parameter.slot("count") : at::Tensor();
-    const auto count = static_cast<std::int64_t>(replicas.size());
-    const std::int64_t n = weight.numel() / count;
-    const auto run = [&](auto zero) {
-      using T = decltype(zero);
-      kernels::adam_update<T>(weight.data_ptr<T>(), gradient.data_ptr<T>(), first.data_ptr<T>(),
-                              second.data_ptr<T>(), ages.defined() ? ages.data_ptr<T>() : nullptr,
-                              masks, n, replicas.data(), count, rule_);
-    };
-    weight.scalar_type() == torch::kFloat32 ? run(0.0f) : run(0.0);
+  void update(Parameter& parameter, const UpdateTensors& tensors) override {
+    kernels::AdamRule rule = rule_;
+    rule.decays = parameter.decays;
+    adam_update(tensors, parameter.slot("first"), parameter.slot("second"),
+                counts(parameter) ? parameter.slot("count") : at::Tensor(), rule);
   }
 
  private:

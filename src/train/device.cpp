@@ -1,17 +1,31 @@
-// Training runs on the CPU. A GPU is found and named (see `tandem doctor`), but the optimizer's
-// kernels have no CUDA version yet, so asking for one is refused rather than run slowly or wrongly.
 #include "train/device.h"
 
 #include "core/error.h"
 #include "cuda/plugin.h"
 
 namespace tandem {
+namespace {
+
+int gpu_index(const std::string& device) {
+  return device.size() > 5 ? std::stoi(device.substr(5)) : 0;
+}
+
+}  // namespace
+
+bool is_gpu(const std::string& device) { return device.rfind("cuda", 0) == 0; }
 
 std::string resolve_device(const std::string& wanted) {
-  if (wanted != "cuda") return "cpu";
+  if (wanted == "cpu") return "cpu";
   const PluginStatus& plugin = load_cuda_plugin();
-  throw DeviceError("--device cuda: training on a GPU is not available in this version (" +
-                    plugin.message + "); run with --device cpu");
+  const int found = plugin.loaded ? plugin.api->device_count() : 0;
+  if (wanted == "auto") return found > 0 ? "cuda:0" : "cpu";
+  if (gpu_index(wanted) < found) return "cuda:" + std::to_string(gpu_index(wanted));
+  throw DeviceError("--device " + wanted + ": " + plugin.message + "; " + std::to_string(found) +
+                    " GPU(s) can be used. Run with --device cpu, or see `tandem doctor`");
+}
+
+std::int64_t device_bytes(const std::string& device) {
+  return cuda_api().total_bytes(gpu_index(device));
 }
 
 }  // namespace tandem

@@ -1,12 +1,17 @@
 // Where tensors live: the choice of --device auto, and the refusal of a device that isn't there.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace tandem {
 
-// "cpu" for "auto" and "cpu". "cuda" is a DeviceError that says what was found: training on a GPU
-// is not available in this version.
+// "cpu" or "cuda:N". `wanted` is cpu, auto (a GPU where the plug-in finds one, else the CPU), cuda
+// (the first GPU) or cuda:N. A GPU that isn't there is a DeviceError that says what was found.
 std::string resolve_device(const std::string& wanted);
+
+bool is_gpu(const std::string& device);
+// Memory of a resolved GPU in bytes.
+std::int64_t device_bytes(const std::string& device);
 
 }  // namespace tandem

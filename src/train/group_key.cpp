@@ -3,6 +3,7 @@
 
 #include "config/option.h"
 #include "methods/method.h"
+#include "train/device.h"
 #include "train/group.h"
 
 namespace tandem {
@@ -27,38 +28,55 @@ std::string group_key(const Config& config) {
 
 namespace {
 
-// Bytes that one replica's step touches: weights, gradients and slots, and its activations.
-double working_set_bytes(const Config& config) {
+// Numbers that one replica's step holds: its weights, and its activations.
+struct WorkingSet {
   double weights = 0, activations = 0;
+};
+
+WorkingSet working_set(const Config& config) {
+  WorkingSet set;
   const auto batch = static_cast<double>(config.integer("batch"));
   if (config.text("model") == "transformer") {
     const auto width = static_cast<double>(config.integer("width"));
     const auto layers = static_cast<double>(config.integer("layers"));
     const auto context = static_cast<double>(config.integer("context"));
     const auto heads = static_cast<double>(config.integer("heads"));
-    weights = layers * 12 * width * width + 256 * width;
-    activations = batch * context * (layers * (16 * width + 3 * heads * context) + 256);
-  } else {
-    double inputs = 784;
-    for (const std::int64_t units : config.integers("widths")) {
-      weights += inputs * static_cast<double>(units);
-      activations += batch * (inputs + 2 * static_cast<double>(units));
-      inputs = static_cast<double>(units);
-    }
+    set.weights = layers * 12 * width * width + 256 * width;
+    set.activations = batch * context * (layers * (16 * width + 3 * heads * context) + 256);
+    return set;
   }
-  return 4 * (4 * weights + activations);
+  double inputs = 784;
+  for (const std::int64_t units : config.integers("widths")) {
+    set.weights += inputs * static_cast<double>(units);
+    set.activations += batch * (inputs + 2 * static_cast<double>(units));
+    inputs = static_cast<double>(units);
+  }
+  return set;
+}
+
+// On a GPU: weights with gradients, slots, masks, masked copies and scores; activations of both
+// streams with their gradients, in the captured steps' memory and in that of evaluation.
+constexpr double kGpuCopiesOfWeights = 14, kGpuCopiesOfActivations = 6, kGpuShare = 0.85;
+constexpr std::int64_t kGpuMost = 1024;
+
+// On a CPU a group gains while it shares the cost of each call and loses once it leaves the cache.
+constexpr double kCacheBytes = 8e6;
+constexpr std::int64_t kCpuMost = 16;
+
+std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(bytes / each), 1, most);
 }
 
 }  // namespace
 
 std::int64_t group_size(const Config& config, const std::string& device) {
-  const double bytes = working_set_bytes(config);
-  if (device.rfind("cuda", 0) == 0) {
-    return std::clamp<std::int64_t>(static_cast<std::int64_t>(48e9 / bytes / 4), 1, 1024);
+  const WorkingSet set = working_set(config);
+  if (is_gpu(device)) {
+    const double each =
+        4 * (kGpuCopiesOfWeights * set.weights + kGpuCopiesOfActivations * set.activations);
+    return whole_groups(kGpuShare * static_cast<double>(device_bytes(device)), each, kGpuMost);
   }
-  // A group gains while it shares the cost of each call and loses once it leaves the cache.
-  constexpr double kCacheBytes = 8e6;
-  return std::clamp<std::int64_t>(static_cast<std::int64_t>(kCacheBytes / bytes), 1, 16);
+  return whole_groups(kCacheBytes, 4 * (4 * set.weights + set.activations), kCpuMost);
 }
 
 }  // namespace tandem

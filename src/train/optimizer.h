@@ -3,6 +3,8 @@
 // norm over all parameters; U says what changes (see policy/policy.h).
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,19 +12,10 @@
 
 #include "config/config.h"
 #include "config/part.h"
-#include "kernels/update/update.h"
 #include "topology/parameter.h"
+#include "train/update_binding.h"
 
 namespace tandem {
-
-struct ReplicaStep {
-  bool apply = true;
-  double lr = 0;
-  double keep_dormant = 1;     // 1 - eta of this step; connections only
-  bool mask_gradient = false;  // S = M for parameters with connections
-  bool mask_update = false;    // U = M
-  std::int64_t count = 0;      // updates this replica has had before
-};
 
 class Optimizer {
  public:
@@ -33,24 +26,23 @@ class Optimizer {
   void count_per_weight(bool on) { count_per_weight_ = on; }
   // Declares slots; called once, before the first step and before a checkpoint is loaded.
   virtual void prepare(Parameter& parameter) = 0;
-  // One step of all parameters from their gradients. Returns the gradients' norm per replica before
-  // clipping, [R]; a replica whose norm is not finite is left as it is.
-  std::vector<double> step(const std::vector<Parameter*>& parameters,
-                           const std::vector<ReplicaStep>& replicas);
+
+  // One step of all parameters from their gradients. numbers [R,kStepNumbers], loss and alignment
+  // [R], state [R,kReplicaState], all double and on the parameters' device; what of it changes,
+  // and which replicas are left as they are, says kernels/update/settle.h. Waits for nothing.
+  void step(const std::vector<Parameter*>& parameters, const at::Tensor& numbers,
+            const at::Tensor& loss, const at::Tensor& alignment, at::Tensor& state);
 
  protected:
-  virtual void update(Parameter& parameter, const kernels::UpdateMasks& masks,
-                      const std::vector<kernels::ReplicaUpdate>& replicas) = 0;
+  virtual void update(Parameter& parameter, const UpdateTensors& tensors) = 0;
   bool count_per_weight_ = false;
 
  private:
-  struct Numbers {  // of a replica
-    double clip, momentum, weight_decay;
-  };
-  double norm_of(const std::vector<Parameter*>& parameters, const std::vector<at::Tensor>& active,
-                 const ReplicaStep& replica, std::int64_t r) const;
+  void allocate(at::Device device);
 
-  std::vector<Numbers> numbers_;  // [R]
+  std::vector<kernels::ReplicaConstants> numbers_;  // [R]
+  bool clips_ = false;
+  at::Tensor constants_, updates_, squares_, scratch_;  // on the parameters' device
 };
 
 using OptimizerFactory = std::unique_ptr<Optimizer> (*)(const std::vector<Config>&);

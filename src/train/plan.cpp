@@ -37,33 +37,56 @@ Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& ex
   return timeline;
 }
 
-double learning_rate_at(const Config& config, std::int64_t step, std::int64_t steps) {
-  const double lr = config.real("lr");
-  const std::int64_t warmup = config.integer("warmup_steps");
-  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  const std::string& schedule = config.text("lr_schedule");
-  const double progress =
-      static_cast<double>(step) / static_cast<double>(std::max<std::int64_t>(1, steps));
-  if (schedule == "step") {
-    double now = lr;
-    for (const double at : config.reals("lr_step_at")) {
-      if (progress >= at) now *= config.real("lr_step_factor");
+LearningRate::LearningRate(const Config& config)
+    : kind_(config.text("lr_schedule") == "step"     ? Kind::kStep
+            : config.text("lr_schedule") == "cosine" ? Kind::kCosine
+                                                     : Kind::kConstant),
+      base_(config.real("lr")),
+      final_(config.real("lr_final")),
+      factor_(config.real("lr_step_factor")),
+      warmup_(config.integer("warmup_steps")),
+      step_at_(config.reals("lr_step_at")) {}
+
+double LearningRate::at(std::int64_t step, std::int64_t steps) const {
+  if (step < warmup_) return base_ * static_cast<double>(step + 1) / static_cast<double>(warmup_);
+  if (kind_ == Kind::kStep) {
+    const double progress =
+        static_cast<double>(step) / static_cast<double>(std::max<std::int64_t>(1, steps));
+    double now = base_;
+    for (const double at : step_at_) {
+      if (progress >= at) now *= factor_;
     }
     return now;
   }
-  if (schedule == "cosine") {
-    const double span = static_cast<double>(std::max<std::int64_t>(1, steps - warmup));
-    const double t = static_cast<double>(step - warmup) / span;
-    const double final_lr = config.real("lr_final");
-    return final_lr + (lr - final_lr) / 2 * (1 + std::cos(std::numbers::pi * t));
+  if (kind_ == Kind::kCosine) {
+    const double span = static_cast<double>(std::max<std::int64_t>(1, steps - warmup_));
+    const double t = static_cast<double>(step - warmup_) / span;
+    return final_ + (base_ - final_) / 2 * (1 + std::cos(std::numbers::pi * t));
   }
-  return lr;
+  return base_;
 }
 
 namespace {
 
-bool full_runs(const Schedule& schedule, const Config& config, const char* level,
-               std::int64_t step) {
+std::uint64_t draws_key(const Config& config, const char* level) {
+  return stream_key(run_seed(config, "streams"), std::string("streams/") + level);
+}
+
+}  // namespace
+
+RunSchedule::RunSchedule(Config resolved, Policies of_attention, Policies of_weights,
+                         Timeline lengths)
+    : config(std::move(resolved)),
+      attention(std::move(of_attention)),
+      weights(std::move(of_weights)),
+      timeline(std::move(lengths)),
+      rate(config),
+      attention_key(draws_key(config, "attention")),
+      weights_key(draws_key(config, "weights")) {}
+
+namespace {
+
+bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step) {
   switch (schedule.kind) {
     case Schedule::Kind::kFull:
     case Schedule::Kind::kBoth:
@@ -72,11 +95,8 @@ bool full_runs(const Schedule& schedule, const Config& config, const char* level
       return false;
     case Schedule::Kind::kTurns:
       return step % 2 == 0;
-    case Schedule::Kind::kBernoulli: {
-      const RandomStream stream{
-          stream_key(run_seed(config, "streams"), std::string("streams/") + level)};
-      return stream.uniform(static_cast<std::uint64_t>(step)) < schedule.p;
-    }
+    case Schedule::Kind::kBernoulli:
+      return RandomStream{key}.uniform(static_cast<std::uint64_t>(step)) < schedule.p;
   }
   return true;
 }
@@ -124,9 +144,9 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   plan.runs = in_stage < own;
   plan.step = run.timeline.before(stage) + std::min(in_stage, own);
   if (!plan.runs) return plan;
-  plan.lr = learning_rate_at(run.config, in_stage, own);
-  plan.attention_full = full_runs(run.attention.schedule, run.config, "attention", plan.step);
-  plan.weights_full = full_runs(run.weights.schedule, run.config, "weights", plan.step);
+  plan.lr = run.rate.at(in_stage, own);
+  plan.attention_full = full_runs(run.attention.schedule, run.attention_key, plan.step);
+  plan.weights_full = full_runs(run.weights.schedule, run.weights_key, plan.step);
   plan.attention_alpha = alpha_at(run.attention.alignment, plan.step);
   plan.weights_alpha = alpha_at(run.weights.alignment, plan.step);
   plan_update(run, stage, plan);

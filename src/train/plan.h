@@ -35,15 +35,31 @@ struct ReplicaPlan {
   double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
 };
 
+// Learning rate over the steps of a task; options lr, lr_schedule and their like, read once.
+class LearningRate {
+ public:
+  explicit LearningRate(const Config& config);
+  double at(std::int64_t step, std::int64_t steps) const;
+
+ private:
+  enum class Kind { kConstant, kStep, kCosine };
+  Kind kind_;
+  double base_, final_, factor_;
+  std::int64_t warmup_;
+  std::vector<double> step_at_;
+};
+
 struct RunSchedule {
   Config config;
   Policies attention, weights;
   Timeline timeline;
+  LearningRate rate;
+  std::uint64_t attention_key, weights_key;  // of the streams' draws
+
+  RunSchedule(Config resolved, Policies of_attention, Policies of_weights, Timeline lengths = {});
 };
 
 // Plan of replica `run` at step `in_stage` (from 0) of trained stage `stage` (from 0).
 ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_t in_stage);
-
-double learning_rate_at(const Config& config, std::int64_t step, std::int64_t steps);
 
 }  // namespace tandem

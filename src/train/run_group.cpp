@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -26,13 +27,12 @@ double seconds_since(Clock::time_point begin) {
 }
 
 constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
+constexpr int kCheckpointFormat = 2;  // of the group's state; another one is not resumed
 
 // What the rows of one run need beside its trainer's state.
 struct RunLog {
   std::string id;
   std::int64_t sequence = 0;
-  double loss_sum = 0, alignment_sum = 0;  // since the last train_loss row
-  std::int64_t loss_count = 0;
   bool ended = false;  // its closing state row is out
 };
 
@@ -45,9 +45,11 @@ class GroupRun {
   void emit(std::int64_t r, RowBody body);
   void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
   void end_diverged(std::int64_t r, const std::string& what);
-  void take_step();
+  std::int64_t steps_to_boundary() const;
+  bool take_steps();
+  void emit_updates(const StepReport& report);
   void log_losses(std::int64_t r);
-  void boundaries(bool stage_ends);
+  void boundaries();
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                     const std::vector<char>& wanted);
   void probe_now(const std::vector<char>& wanted);
@@ -56,6 +58,7 @@ class GroupRun {
   void save();
   bool resume();
   std::vector<char> living() const;
+  bool nobody_lives() const;
 
   const GroupSpec& spec_;
   RowSink& sink_;
@@ -70,6 +73,13 @@ class GroupRun {
   Clock::time_point saved_at_ = Clock::now();
 };
 
+// 0: none inside a stage.
+std::int64_t steps_between_evaluations(const Config& config, std::int64_t steps_per_epoch) {
+  const double epochs = config.real("eval_every");
+  if (epochs <= 0) return 0;
+  return std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
+}
+
 TrainerOptions trainer_options(const GroupSpec& spec) {
   TrainerOptions options;
   options.device = at::Device(spec.device);
@@ -79,7 +89,13 @@ TrainerOptions trainer_options(const GroupSpec& spec) {
 
 GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
     : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)) {
-  for (const Config& config : spec.runs) logs_.push_back({config.id()});
+  for (const Config& config : spec.runs) {
+    const std::string id = config.id();
+    if (std::count(spec.frozen.begin(), spec.frozen.end(), id) != 0) {
+      trainer_.freeze(static_cast<std::int64_t>(logs_.size()));
+    }
+    logs_.push_back({id});
+  }
   probe_runs_ = probe_runs(trainer_);
   bool watches = false;
   for (const auto& [name, factory] : probes().all()) {
@@ -120,9 +136,15 @@ void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::s
 std::vector<char> GroupRun::living() const {
   std::vector<char> alive;
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    alive.push_back(!trainer_.diverged(r) && !logs_[static_cast<std::size_t>(r)].ended);
+    alive.push_back(!trainer_.diverged(r) && !trainer_.frozen(r) &&
+                    !logs_[static_cast<std::size_t>(r)].ended);
   }
   return alive;
+}
+
+bool GroupRun::nobody_lives() const {
+  const auto alive = living();
+  return std::none_of(alive.begin(), alive.end(), [](char lives) { return lives != 0; });
 }
 
 void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
@@ -132,68 +154,92 @@ void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
   emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
 }
 
-void GroupRun::take_step() {
-  const auto begin = Clock::now();
-  const StepReport report = trainer_.step(stage_, in_stage_);
-  train_s_ += seconds_since(begin);
+// How many steps until something is due that the host must look at.
+std::int64_t GroupRun::steps_to_boundary() const {
+  std::int64_t nearest = trainer_.stage_steps(stage_) - in_stage_;
+  const auto every = [&](std::int64_t interval) {
+    if (interval > 0) nearest = std::min(nearest, interval - in_stage_ % interval);
+  };
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    const auto i = static_cast<std::size_t>(r);
-    RunLog& log = logs_[i];
-    if (log.ended) continue;
-    if (report.newly_diverged[i]) {
+    const RunSchedule& run = trainer_.run(r);
+    const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
+    const std::int64_t per_epoch = run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)];
+    if (in_stage_ >= own) continue;
+    nearest = std::min(nearest, own - in_stage_);
+    every(per_epoch);
+    every(run.config.integer("probe_every"));
+    every(steps_between_evaluations(run.config, per_epoch));
+  }
+  if (spec_.stop_after_steps > 0) {
+    nearest = std::min(nearest, std::max<std::int64_t>(1, spec_.stop_after_steps - steps_done_));
+  }
+  return nearest;
+}
+
+// Some steps; true where they end at a boundary.
+bool GroupRun::take_steps() {
+  const auto begin = Clock::now();
+  const std::int64_t most = steps_to_boundary();
+  const StepReport report = trainer_.advance(stage_, in_stage_, most);
+  const bool at_boundary = report.steps == most;
+  if (at_boundary) trainer_.synchronize();
+  in_stage_ += report.steps;
+  steps_done_ += report.steps;
+  train_s_ += seconds_since(begin);
+  emit_updates(report);
+  if (!at_boundary) return false;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (trainer_.diverged(r) && !logs_[static_cast<std::size_t>(r)].ended) {
       end_diverged(r, "the loss or its gradient was");
-      continue;
     }
-    if (in_stage_ < trainer_.run(r).timeline.task_steps[static_cast<std::size_t>(stage_)]) {
-      log.loss_sum += report.loss[i];
-      log.alignment_sum += report.alignment[i];
-      ++log.loss_count;
-    }
-    if (!report.updated[i]) continue;
+  }
+  return true;
+}
+
+void GroupRun::emit_updates(const StepReport& report) {
+  for (std::size_t r = 0; r < report.updated.size(); ++r) {
+    if (!report.updated[r]) continue;
+    const auto replica = static_cast<std::int64_t>(r);
     for (const UpdateCounts& update : report.updates) {
-      if (update.mask_hash[i].empty()) continue;
-      emit(r, TopologyRow{trainer_.updates_of(r), trainer_.layer_name(update.layer), update.nnz[i],
-                          update.dropped[i], update.grown[i], update.mask_hash[i]});
+      if (update.mask_hash[r].empty()) continue;
+      emit(replica,
+           TopologyRow{trainer_.updates_of(replica), trainer_.layer_name(update.layer),
+                       update.nnz[r], update.dropped[r], update.grown[r], update.mask_hash[r]});
     }
   }
 }
 
 void GroupRun::log_losses(std::int64_t r) {
-  RunLog& log = logs_[static_cast<std::size_t>(r)];
-  if (log.loss_count == 0) return;
-  const auto count = static_cast<double>(log.loss_count);
-  emit(r, MetricRow{trainer_.updates_of(r), "", "train_loss", log.loss_sum / count});
-  if (log.alignment_sum != 0) {
-    emit(r, MetricRow{trainer_.updates_of(r), "", "alignment_loss", log.alignment_sum / count});
+  const kernels::ReplicaState own = trainer_.state(r);
+  if (own.losses == 0) return;
+  emit(r, MetricRow{trainer_.updates_of(r), "", "train_loss", own.loss_sum / own.losses});
+  if (own.alignment_sum != 0) {
+    emit(r,
+         MetricRow{trainer_.updates_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
   }
-  log.loss_sum = log.alignment_sum = 0;
-  log.loss_count = 0;
+  trainer_.clear_losses(r);
 }
 
-// Evaluations, probes and loss rows that are due after the step just taken, per replica's own
-// clock.
-void GroupRun::boundaries(bool stage_ends) {
-  std::vector<char> evaluates = living(), probes_due = living();
+// Evaluations, probes and loss rows that are due after the steps taken, per replica's own clock.
+void GroupRun::boundaries() {
+  const std::vector<char> lives = living();
+  std::vector<char> evaluates = lives, probes_due = lives;
   bool any_evaluation = false, any_probe = false;
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const auto i = static_cast<std::size_t>(r);
     const RunSchedule& run = trainer_.run(r);
     const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
-    const auto per_epoch =
-        static_cast<double>(run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)]);
-    const std::int64_t done = in_stage_ + 1;
-    const double eval_every = run.config.real("eval_every");
+    const std::int64_t per_epoch = run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)];
+    const std::int64_t interval = steps_between_evaluations(run.config, per_epoch);
     const std::int64_t probe_every = run.config.integer("probe_every");
-    const std::int64_t interval = std::max<std::int64_t>(1, std::llround(eval_every * per_epoch));
-    const bool inside = done < own;
-    evaluates[i] = evaluates[i] && inside && eval_every > 0 && done % interval == 0;
-    probes_due[i] = probes_due[i] && inside && probe_every > 0 && done % probe_every == 0;
-    const bool epoch_ends = done <= own && (done % std::llround(per_epoch) == 0 || done == own);
-    if (living()[i] && epoch_ends) log_losses(r);
+    const bool inside = in_stage_ < own;
+    evaluates[i] = evaluates[i] && inside && interval > 0 && in_stage_ % interval == 0;
+    probes_due[i] = probes_due[i] && inside && probe_every > 0 && in_stage_ % probe_every == 0;
+    const bool epoch_ends = in_stage_ <= own && (in_stage_ % per_epoch == 0 || in_stage_ == own);
+    if (lives[i] && epoch_ends) log_losses(r);
     any_evaluation = any_evaluation || evaluates[i];
     any_probe = any_probe || probes_due[i];
   }
-  if (stage_ends) return;
   if (any_evaluation) evaluate_now(stage_, "validation", false, evaluates);
   if (any_probe) probe_now(probes_due);
 }
@@ -287,9 +333,9 @@ void GroupRun::save() {
   if (spec_.checkpoint_folder.empty()) return;
   sink_.flush();
   Checkpoint checkpoint;
-  json state = {{"stage", stage_},        {"in_stage", in_stage_}, {"begun", stage_begun_},
-                {"train_s", train_s_},    {"eval_s", eval_s_},     {"probe_s", probe_s_},
-                {"runs", json::object()}, {"rows", json::array()}};
+  json state = {{"format", kCheckpointFormat}, {"stage", stage_},        {"in_stage", in_stage_},
+                {"begun", stage_begun_},       {"train_s", train_s_},    {"eval_s", eval_s_},
+                {"probe_s", probe_s_},         {"runs", json::object()}, {"rows", json::array()}};
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const RunLog& log = logs_[static_cast<std::size_t>(r)];
     json probes = json::object();
@@ -297,9 +343,6 @@ void GroupRun::save() {
       for (const auto& [key, values] : probe->save(r)) probes[name][key] = values;
     }
     state["runs"][log.id] = {{"sequence", log.sequence},
-                             {"loss_sum", log.loss_sum},
-                             {"alignment_sum", log.alignment_sum},
-                             {"loss_count", log.loss_count},
                              {"ended", log.ended},
                              {"flops", trainer_.flops().training(r)},
                              {"probes", probes}};
@@ -318,6 +361,11 @@ bool GroupRun::resume() {
   const auto checkpoint = load_checkpoint(spec_.checkpoint_folder);
   if (!checkpoint) return false;
   const json state = json::parse(checkpoint->state);
+  if (state.value("format", 1) != kCheckpointFormat) {
+    log_warn("the checkpoint in " + spec_.checkpoint_folder +
+             " is another version's; its runs start anew");
+    return false;
+  }
   for (const RunLog& log : logs_) {
     if (!state["runs"].contains(log.id)) return false;  // of another membership
   }
@@ -333,9 +381,6 @@ bool GroupRun::resume() {
     RunLog& log = logs_[static_cast<std::size_t>(r)];
     const json& own = state["runs"][log.id];
     log.sequence = own["sequence"];
-    log.loss_sum = own["loss_sum"];
-    log.alignment_sum = own["alignment_sum"];
-    log.loss_count = own["loss_count"];
     log.ended = own["ended"];
     trainer_.flops().set_training(r, own["flops"]);
     for (auto& [name, probe] : probes_) {
@@ -359,6 +404,7 @@ bool GroupRun::resume() {
 GroupEnd GroupRun::run() {
   if (!resume()) {
     for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      if (trainer_.frozen(r)) continue;
       emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
       emit_state(r, "running");
     }
@@ -369,15 +415,16 @@ GroupEnd GroupRun::run() {
     sink_.flush();
   }
   const bool final_runs = spec_.runs.front().flag("final");
+  bool over = false;
   for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, stage_begun_ = false) {
     if (!stage_begun_) trainer_.begin_stage(stage_);
     stage_begun_ = true;
-    const std::int64_t steps = trainer_.stage_steps(stage_);
-    while (in_stage_ < steps) {
-      take_step();
-      boundaries(in_stage_ + 1 == steps);
-      ++in_stage_;
-      ++steps_done_;
+    over = nobody_lives();
+    while (in_stage_ < trainer_.stage_steps(stage_) && !over) {
+      if (take_steps()) {
+        boundaries();
+        over = nobody_lives();
+      }
       const bool stop = (spec_.should_stop && spec_.should_stop()) ||
                         (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
       if (stop) {
@@ -386,6 +433,7 @@ GroupEnd GroupRun::run() {
       }
       if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
     }
+    if (over) break;
     trainer_.end_stage(stage_);
     // The last step's loss was finite; what it did to the weights shows here.
     for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {

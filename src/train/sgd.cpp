@@ -18,19 +18,10 @@ class Sgd : public Optimizer {
   }
 
  protected:
-  void update(Parameter& parameter, const kernels::UpdateMasks& masks,
-              const std::vector<kernels::ReplicaUpdate>& replicas) override {
-    const at::Tensor weight = parameter.flat(), gradient = parameter.value.grad();
-    const at::Tensor momentum = momentum_ ? parameter.slot("momentum") : at::Tensor();
-    const auto count = static_cast<std::int64_t>(replicas.size());
-    const std::int64_t n = weight.numel() / count;
-    const auto run = [&](auto zero) {
-      using T = decltype(zero);
-      kernels::sgd_update<T>(weight.data_ptr<T>(), gradient.data_ptr<T>(),
-                             momentum_ ? momentum.data_ptr<T>() : nullptr, masks, n,
-                             replicas.data(), count, rule_);
-    };
-    weight.scalar_type() == torch::kFloat32 ? run(0.0f) : run(0.0);
+  void update(Parameter& parameter, const UpdateTensors& tensors) override {
+    kernels::SgdRule rule = rule_;
+    rule.decays = parameter.decays;
+    sgd_update(tensors, momentum_ ? parameter.slot("momentum") : at::Tensor(), rule);
   }
 
  private:

@@ -1,28 +1,44 @@
 #include "train/trainer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "config/seeds.h"
 #include "core/error.h"
+#include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "methods/method.h"
-#include "train/loss.h"
 
 namespace tandem {
+namespace {
+
+constexpr std::int64_t kStepsAhead = 32;  // plans uploaded at once
+
+}  // namespace
 
 Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& options)
     : options_(options) {
   for (const Config& config : configs) {
-    runs_.push_back({config, policies_of(config, Level::kAttention),
-                     policies_of(config, Level::kWeights), Timeline{}});
+    runs_.push_back(
+        {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights)});
     if (!same_kind(runs_.front().weights, runs_.back().weights) ||
         !same_kind(runs_.front().attention, runs_.back().attention)) {
       throw ConfigError("runs of different methods can't train as one group");
     }
   }
-  diverged_.assign(configs.size(), 0);
-  counts_.assign(configs.size(), 0);
+  if (configs.front().flag("tf32") && !options_.device.is_cuda()) {
+    throw ConfigError(
+        "tf32 = true rounds products as a GPU does, and this run is on the CPU; give "
+        "--tf32=false, or --device cuda on a machine with a GPU");
+  }
+  if (options_.device.is_cuda()) {
+    cuda_api().enter_stream(options_.device.index());
+    at::globalContext().setAllowTF32CuBLAS(configs.front().flag("tf32"));
+  }
+  frozen_.assign(configs.size(), 0);
+  host_state_.assign(configs.size(), {});
+  state_ = torch::empty({replicas(), kernels::kReplicaState},
+                        torch::device(options_.device).dtype(torch::kFloat64));
+  write_state();
   data_ = load_dataset(configs.front());
   const std::int64_t context =
       data_->kind == Dataset::Kind::kBytes ? configs.front().integer("context") : 0;
@@ -35,6 +51,10 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
   joined_ = strategy_->joins_tasks();
   build_tasks();
   start_topology();
+  width_ = configs.front().integer("batch") + strategy_->replay_slots();
+  tables_ = std::make_unique<StepTables>(
+      options_.device.is_cuda() ? kStepsAhead : 1, replicas(), width_,
+      data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0, options_.device, options_.dtype);
   flops_ = std::make_unique<FlopsLedger>(*model_, runs_,
                                          context > 0 ? static_cast<double>(context) : 1.0);
 }
@@ -106,14 +126,6 @@ void Trainer::build_tasks() {
   allowed_table_ = allowed.view({replicas() * classes, outputs}).to(options_.device);
 }
 
-bool Trainer::finite(std::int64_t r) {
-  at::NoGradGuard no_grad;
-  for (const Parameter* parameter : model_->parameters()) {
-    if (!torch::isfinite(parameter->value[r]).all().item<bool>()) return false;
-  }
-  return true;
-}
-
 void Trainer::build_network() {
   std::vector<Config> configs;
   for (const RunSchedule& run : runs_) configs.push_back(run.config);
@@ -157,139 +169,5 @@ void Trainer::begin_stage(std::int64_t stage) {
 }
 
 void Trainer::end_stage(std::int64_t stage) { strategy_->after_task(stage + 1); }
-
-std::vector<std::vector<std::int64_t>> Trainer::next_examples(
-    std::int64_t, std::int64_t in_stage, const std::vector<ReplicaPlan>& plans) {
-  std::vector<std::vector<std::int64_t>> examples(plans.size());
-  for (std::size_t r = 0; r < plans.size(); ++r) {
-    if (!plans[r].runs) continue;
-    if (!byte_samplers_.empty()) {
-      examples[r] = byte_samplers_[r]->batch(in_stage);
-      continue;
-    }
-    examples[r] = epoch_samplers_[r]->batch(in_stage);
-    for (std::int64_t& index : examples[r]) {
-      index = stage_examples_[r][static_cast<std::size_t>(index)];
-    }
-    std::vector<std::int64_t> replay;
-    strategy_->batch(static_cast<std::int64_t>(r), plans[r].step, examples[r], replay);
-    examples[r].insert(examples[r].end(), replay.begin(), replay.end());
-  }
-  return examples;
-}
-
-Batch Trainer::make_batch(const std::vector<std::vector<std::int64_t>>& examples,
-                          std::int64_t width, bool masked) const {
-  const std::int64_t filler = data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0;
-  at::Tensor indices = torch::full({replicas(), width}, filler, torch::kInt64);
-  at::Tensor weight;
-  auto* out = indices.data_ptr<std::int64_t>();
-  for (std::int64_t r = 0; r < replicas(); ++r) {
-    const auto& own = examples[static_cast<std::size_t>(r)];
-    const auto count = static_cast<std::int64_t>(own.size());
-    // Padding repeats the replica's own examples: they are in the alignment term, which no weight
-    // masks.
-    for (std::int64_t i = 0; i < width && count > 0; ++i) {
-      out[r * width + i] = own[static_cast<std::size_t>(i % count)];
-    }
-    if (count == width) continue;
-    if (!weight.defined()) weight = torch::ones({replicas(), width}, options_.dtype);
-    weight[r].slice(0, count).zero_();
-  }
-  indices = indices.to(options_.device);
-  if (weight.defined()) weight = weight.to(options_.device);
-  Batch batch;
-  if (data_->kind == Dataset::Kind::kBytes) {
-    auto [x, y] = gather_windows(device_data_, indices, runs_.front().config.integer("context"));
-    batch.x = x;
-    batch.target = y.reshape({replicas(), -1});
-    if (weight.defined()) {
-      batch.weight =
-          weight.unsqueeze(-1).expand({replicas(), width, x.size(2)}).reshape({replicas(), -1});
-    }
-    return batch;
-  }
-  batch.x = gather_images(device_data_, indices);
-  batch.target = gather_labels(device_data_, indices);
-  batch.weight = weight;
-  if (!target_table_.defined() && !(masked && allowed_table_.defined())) return batch;
-  const at::Tensor offsets =
-      torch::arange(replicas(), batch.target.options()).unsqueeze(1) * data_->classes;
-  const at::Tensor cell = (batch.target + offsets).view(-1);
-  if (masked && allowed_table_.defined()) {
-    batch.allowed =
-        allowed_table_.index_select(0, cell).view({replicas(), width, allowed_table_.size(1)});
-  }
-  if (target_table_.defined()) {
-    batch.target = target_table_.index_select(0, cell).view({replicas(), width});
-  }
-  return batch;
-}
-
-StepReport Trainer::step(std::int64_t stage, std::int64_t in_stage) {
-  std::vector<ReplicaPlan> plans;
-  for (std::int64_t r = 0; r < replicas(); ++r) {
-    plans.push_back(plan_replica(run(r), stage, in_stage));
-    if (diverged(r)) plans.back().runs = false;
-  }
-  const Config& config = runs_.front().config;
-  const std::int64_t width = config.integer("batch") + strategy_->replay_slots();
-  const auto examples = next_examples(stage, in_stage, plans);
-  const Batch batch = make_batch(examples, width, sequences_.front().mask_training);
-  StepReport report = forward_backward(batch, plans);
-  for (std::size_t r = 0; r < plans.size(); ++r) {
-    if (plans[r].runs && !std::isfinite(report.loss[r] + report.alignment[r])) {
-      report.newly_diverged[r] = 1;
-      diverged_[r] = 1;
-      plans[r].runs = false;
-    }
-  }
-  strategy_->gradient();
-  std::vector<char> apply;
-  for (const ReplicaPlan& plan : plans) apply.push_back(plan.runs);
-  topology_->accumulate(apply);
-  optimizer_step(plans, report);
-  std::vector<double> counts;
-  for (const auto& own : examples) counts.push_back(static_cast<double>(own.size()));
-  flops_->charge(plans, counts);  // with the masks that the step's products had
-  update_topology(plans, true, report);
-  update_topology(plans, false, report);
-  for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
-  strategy_->after_step(in_stage);
-  return report;
-}
-
-void Trainer::optimizer_step(const std::vector<ReplicaPlan>& plans, StepReport& report) {
-  const Policies& policies = runs_.front().weights;
-  std::vector<ReplicaStep> steps(plans.size());
-  for (std::size_t r = 0; r < plans.size(); ++r) {
-    ReplicaStep& step = steps[r];
-    const ReplicaPlan& plan = plans[r];
-    step.apply = plan.runs && !plan.update_instead;
-    step.lr = plan.lr;
-    step.count = counts_[r];
-    // Where both products ran, the sparse one's gradient was masked by the product itself.
-    const bool own_mask =
-        policies.sets.gradient == Support::kMask ||
-        (policies.sets.gradient == Support::kStream && !plan.weights_full &&
-         policies.schedule.kind != Schedule::Kind::kBoth && plan.weights_alpha == 0);
-    step.mask_gradient = own_mask;
-    step.mask_update = policies.sets.update == Support::kMask;
-    const Dormant& dormant = runs_[r].weights.dormant;
-    if (dormant.kind == Dormant::Kind::kDecay &&
-        !(dormant.sparse_steps_only && plan.weights_full)) {
-      step.keep_dormant = 1 - dormant.eta * (dormant.scaled_by_lr ? plan.lr : 1.0);
-    }
-  }
-  report.gradient_norm = optimizer_->step(model_->parameters(), steps);
-  for (std::size_t r = 0; r < plans.size(); ++r) {
-    if (steps[r].apply && !std::isfinite(report.gradient_norm[r])) {
-      report.newly_diverged[r] = 1;
-      diverged_[r] = 1;
-    } else if (steps[r].apply) {
-      ++counts_[r];
-    }
-  }
-}
 
 }  // namespace tandem

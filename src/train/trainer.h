@@ -1,11 +1,17 @@
 // A group of replicas in training: network, optimizer, topology, data order and strategy, and the
 // one step that all methods share. It knows policies, never a method's name.
+//
+// A step is planned on the host and needs nothing else of it: on a GPU the steps of one kind are
+// one captured graph, plans are uploaded some steps ahead, and what a step leaves (losses, counts,
+// which replicas still live) stays on the device until somebody asks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <compare>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +19,7 @@
 #include "config/config.h"
 #include "continual/scenario.h"
 #include "continual/strategy.h"
+#include "cuda/graph.h"
 #include "data/dataset.h"
 #include "data/gather.h"
 #include "data/sampler.h"
@@ -21,6 +28,7 @@
 #include "train/flops.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
+#include "train/step_tables.h"
 
 namespace tandem {
 
@@ -37,12 +45,22 @@ struct Batch {
   at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
 };
 
-// What a step reports to the host.
+// What a step computes, apart from numbers. Steps of one kind share a captured graph.
+struct StepKind {
+  struct Streams {
+    View view = View::kFull;
+    Running running = Running::kFull;
+    bool aligns = false;
+    auto operator<=>(const Streams&) const = default;
+  };
+  Streams attention, weights;
+  std::string masked;  // per layer, whether it has dormant weights
+  auto operator<=>(const StepKind&) const = default;
+};
+
+// What some steps report to the host.
 struct StepReport {
-  std::vector<double> loss;       // [R] task loss of the running stream
-  std::vector<double> alignment;  // [R] alignment term with its coefficients; 0 where there is none
-  std::vector<double> gradient_norm;  // [R] before clipping; 0 where nothing clips
-  std::vector<char> newly_diverged;   // [R]
+  std::int64_t steps = 0;             // taken
   std::vector<char> updated;          // [R] a topology update took place
   std::vector<UpdateCounts> updates;  // per layer, where any replica updated
 };
@@ -65,13 +83,22 @@ class Trainer {
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
   FlopsLedger& flops() { return *flops_; }
-  bool diverged(std::int64_t r) const { return diverged_[static_cast<std::size_t>(r)] != 0; }
+  // Each waits for the steps that are under way.
+  bool diverged(std::int64_t r) const { return state(r).alive == 0; }
+  std::int64_t updates_of(std::int64_t r) const {
+    return static_cast<std::int64_t>(state(r).updates);
+  }
+  const kernels::ReplicaState& state(std::int64_t r) const;
+  void clear_losses(std::int64_t r);  // of state(r), once they are logged
+  void mark_diverged(std::int64_t r);
   // Every parameter of a replica is finite; one that is not is to be marked diverged.
   bool finite(std::int64_t r);
-  void mark_diverged(std::int64_t r) { diverged_[static_cast<std::size_t>(r)] = 1; }
-  std::int64_t updates_of(std::int64_t r) const { return counts_[static_cast<std::size_t>(r)]; }
+  // A run that nobody wants any more: it stands still from now on.
+  void freeze(std::int64_t r) { frozen_[static_cast<std::size_t>(r)] = 1; }
+  bool frozen(std::int64_t r) const { return frozen_[static_cast<std::size_t>(r)] != 0; }
+  void synchronize() const;
 
-  // Told of every layer's mask before and after each topology update, as host flags [n].
+  // Told of every layer's mask before and after each topology update, packed (bit i = position i).
   using UpdateWatcher = std::function<void(std::int64_t replica, const std::string& layer,
                                            const std::vector<std::uint8_t>& before,
                                            const std::vector<std::uint8_t>& after)>;
@@ -81,7 +108,9 @@ class Trainer {
   // Name of a layer in UpdateCounts.
   const std::string& layer_name(std::size_t layer) const { return layers_[layer].name; }
 
-  StepReport step(std::int64_t stage, std::int64_t in_stage);
+  // Takes steps `in_stage` and on of a stage: at least one, at most `most`; a topology update ends
+  // them. Several at once are taken on a GPU only, where they are queued and not waited for.
+  StepReport advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most);
   void end_stage(std::int64_t stage);
 
   // Batch of given examples, [R] lists of equal or shorter length than `width`; shorter ones are
@@ -99,15 +128,28 @@ class Trainer {
   void build_network();
   void start_topology();
   void scale_initial_weights(Linear& layer);
-  std::vector<std::vector<std::uint8_t>> host_flags(std::size_t layer,
-                                                    const std::vector<char>& due) const;
-  std::vector<std::vector<std::int64_t>> next_examples(std::int64_t stage, std::int64_t in_stage,
+  struct Captured {
+    bool seen = false;  // once, without a graph: what a first run sets up can't be captured
+    CudaGraph graph;
+    std::vector<at::Tensor> gradients;  // of the parameters, in the graph's memory
+  };
+
+  std::vector<ReplicaPlan> plan_step(std::int64_t stage, std::int64_t in_stage) const;
+  std::vector<std::vector<std::int64_t>> next_examples(std::int64_t in_stage,
                                                        const std::vector<ReplicaPlan>& plans);
-  void level_plans(const std::vector<ReplicaPlan>& plans, std::vector<LevelPlan>& attention,
-                   std::vector<LevelPlan>& weights, std::vector<at::Tensor>& loss_weights) const;
-  StepReport forward_backward(const Batch& batch, const std::vector<ReplicaPlan>& plans);
-  void optimizer_step(const std::vector<ReplicaPlan>& plans, StepReport& report);
-  void update_topology(const std::vector<ReplicaPlan>& plans, bool instead, StepReport& report);
+  kernels::StepNumbers numbers_of(std::size_t r, const ReplicaPlan& plan) const;
+  StepKind kind_of(const std::vector<ReplicaPlan>& plans) const;
+  Batch gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const;
+  std::vector<Context> passes_of(const StepKind& kind, const StepRows& rows,
+                                 std::vector<at::Tensor>& loss_weights) const;
+  void run_step(const StepKind& kind);
+  void compute_step(const StepKind& kind);
+  void compute_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
+                         at::Tensor& alignment);
+  void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
+  void note_masks();
+  void read_state() const;
+  void write_state();
 
   TrainerOptions options_;
   std::vector<RunSchedule> runs_;
@@ -128,8 +170,14 @@ class Trainer {
   at::Tensor target_table_;   // int64 [R * classes]; undefined: identity
   at::Tensor allowed_table_;  // bool [R * classes, C]
   UpdateWatcher watcher_;
-  std::vector<char> diverged_;
-  std::vector<std::int64_t> counts_;  // optimizer updates per replica
+  std::int64_t width_ = 0;  // examples per replica and step, replay included
+  std::unique_ptr<StepTables> tables_;
+  std::map<StepKind, Captured> captured_;
+  std::string masked_layers_;  // StepKind::masked as it is now
+  std::vector<char> frozen_;
+  at::Tensor state_;  // double [R,kReplicaState], on the device
+  mutable std::vector<kernels::ReplicaState> host_state_;  // the same, where it is fresh
+  mutable bool fresh_ = true;
 };
 
 }  // namespace tandem

@@ -57,6 +57,7 @@ void Trainer::start_topology() {
   }
   topology_ = std::make_unique<TopologyUpdater>(connections, layers_, rules, starts, keys);
   for (Parameter* parameter : model_->parameters()) optimizer_->prepare(*parameter);
+  note_masks();
 }
 
 // Initial scale of a sparse net: of the dense fan-in as drawn, of each unit's own fan-in, or of the
@@ -78,57 +79,36 @@ void Trainer::scale_initial_weights(Linear& layer) {
   }
 }
 
-std::vector<std::vector<std::uint8_t>> Trainer::host_flags(std::size_t layer,
-                                                           const std::vector<char>& due) const {
-  const Linear* linear = model_->linears()[layer];
-  std::vector<std::vector<std::uint8_t>> flags(due.size());
-  if (linear->connections == nullptr) return flags;
-  const std::int64_t n = linear->connections->positions();
-  at::Tensor host = linear->connections->active_flags();
-  if (host.defined()) host = host.to(torch::kCPU).contiguous();
-  for (std::size_t r = 0; r < due.size(); ++r) {
-    if (!due[r]) continue;
-    if (!host.defined()) {
-      flags[r].assign(static_cast<std::size_t>(n), 1);
-      continue;
-    }
-    const std::uint8_t* begin = host.data_ptr<std::uint8_t>() + static_cast<std::int64_t>(r) * n;
-    flags[r].assign(begin, begin + n);
-  }
-  return flags;
-}
-
-void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, bool instead,
-                              StepReport& report) {
+// Updates of the replicas that are due after the step just taken, or in its place.
+void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report) {
   UpdateMoment moment;
-  bool any = false;
+  bool planned = false, any = false;
+  for (const ReplicaPlan& plan : plans) {
+    planned = planned || (plan.runs && (plan.update_instead || plan.update_after));
+  }
+  if (!planned) return;
   for (std::size_t r = 0; r < plans.size(); ++r) {
-    const bool due = plans[r].runs && !diverged_[r] &&
-                     (instead ? plans[r].update_instead : plans[r].update_after);
+    const ReplicaPlan& plan = plans[r];
+    const bool due = plan.runs && (plan.update_instead || plan.update_after) &&
+                     !diverged(static_cast<std::int64_t>(r));
     moment.due.push_back(due);
-    moment.progress.push_back(plans[r].topology_progress);
-    moment.number.push_back(plans[r].step + 1);
+    moment.progress.push_back(plan.topology_progress);
+    moment.number.push_back(plan.step + 1);
     any = any || due;
     if (due) report.updated[r] = 1;
   }
   if (!any) return;
   at::NoGradGuard no_grad;
-  std::vector<std::vector<std::vector<std::uint8_t>>> before;
-  if (watcher_) {
-    for (std::size_t l = 0; l < layers_.size(); ++l) before.push_back(host_flags(l, moment.due));
-  }
   const bool zero_dormant = !runs_.front().weights.dormant_carry_values();
-  for (UpdateCounts& update : topology_->update(moment, zero_dormant)) {
-    if (watcher_) {
-      const auto after = host_flags(update.layer, moment.due);
-      for (std::size_t r = 0; r < plans.size(); ++r) {
-        if (moment.due[r]) {
-          watcher_(static_cast<std::int64_t>(r), layers_[update.layer].name,
-                   before[update.layer][r], after[r]);
-        }
-      }
+  report.updates = topology_->update(moment, zero_dormant);
+  note_masks();
+  if (!watcher_) return;
+  for (const UpdateCounts& update : report.updates) {
+    for (std::size_t r = 0; r < plans.size(); ++r) {
+      if (!moment.due[r]) continue;
+      watcher_(static_cast<std::int64_t>(r), layers_[update.layer].name, update.before[r],
+               update.after[r]);
     }
-    report.updates.push_back(std::move(update));
   }
 }
 
@@ -173,8 +153,10 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
   for (const auto& [name, values] : strategy_->save(r)) {
     all.emplace_back("strategy/" + name, of_integers(values));
   }
-  const auto i = static_cast<std::size_t>(r);
-  all.emplace_back("counters", of_integers({counts_[i], diverged_[i]}));
+  const kernels::ReplicaState& own = state(r);
+  all.emplace_back(
+      "state", torch::tensor({own.alive, own.updates, own.loss_sum, own.alignment_sum, own.losses},
+                             torch::kFloat64));
   return all;
 }
 
@@ -199,9 +181,11 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
   for (const auto& [name, values] : by_name) {
     if (name.rfind("strategy/", 0) == 0) strategy_->load(r, name.substr(9), integers_of(values));
   }
-  const auto counters = integers_of(by_name.at("counters"));
-  counts_[static_cast<std::size_t>(r)] = counters[0];
-  diverged_[static_cast<std::size_t>(r)] = static_cast<char>(counters[1]);
+  const auto* own = by_name.at("state").data_ptr<double>();
+  state(r);  // so that the others' are fresh
+  host_state_[static_cast<std::size_t>(r)] = {own[0], own[1], own[2], own[3], own[4]};
+  write_state();
+  note_masks();
 }
 
 }  // namespace tandem

@@ -54,8 +54,8 @@ struct Problem {
   }
   at::Tensor run(Context& context, const std::vector<char>& full_runs = {},
                  const Post& post = {}) const {
-    context.attention.full_runs_host = full_runs;
     if (!full_runs.empty()) {
+      context.attention.running = Running::kMixed;
       context.attention.full_runs =
           torch::tensor(std::vector<int>(full_runs.begin(), full_runs.end())).to(torch::kBool);
     }

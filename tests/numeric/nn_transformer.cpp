@@ -66,8 +66,8 @@ at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& tokens) {
 Context context_of(View view, std::vector<char> full_runs = {}) {
   Context context;
   context.attention.view = view;
-  context.attention.full_runs_host = full_runs;
   if (!full_runs.empty()) {
+    context.attention.running = Running::kMixed;
     context.attention.full_runs =
         torch::tensor(std::vector<int>(full_runs.begin(), full_runs.end())).to(torch::kBool);
   }

@@ -44,7 +44,7 @@ void check_trained(const std::string& attention) {
   options.dtype = torch::kFloat64;
   Trainer trainer({tiny_lm(attention)}, options);
   trainer.begin_stage(0);
-  for (std::int64_t s = 0; s < 40; ++s) trainer.step(0, s);
+  for (std::int64_t s = 0; s < 40; ++s) trainer.advance(0, s, 1);
 
   at::NoGradGuard no_grad;
   std::map<std::string, Seen> seen;
@@ -52,7 +52,7 @@ void check_trained(const std::string& attention) {
   Context context;
   context.attention.view = View::kBoth;
   context.attention.full_runs = torch::ones({1}, torch::kBool);
-  context.attention.full_runs_host = {1};
+  context.attention.running = Running::kFull;
   context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                const at::Tensor& value) {
     if (what == kObserveWeights) seen[layer].weights = value;

@@ -24,7 +24,7 @@ Trained train(const Settings& said, std::int64_t steps) {
   trainer.begin_stage(0);
   const double dense = 10 * trainer.flops().forward(0, true, true);
   const double sparse = 10 * trainer.flops().forward(0, true, false);
-  for (std::int64_t s = 0; s < steps; ++s) trainer.step(0, s);
+  for (std::int64_t s = 0; s < steps; ++s) trainer.advance(0, s, 1);
   return {trainer.flops().training(0), dense, sparse};
 }
 

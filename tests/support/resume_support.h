@@ -16,10 +16,12 @@ struct Outcome {
   std::string weights;  // names and SHA-256 of the final tensors
 };
 
-inline Outcome run_disturbed(const std::vector<Config>& runs, std::int64_t stop_every) {
+inline Outcome run_disturbed(const std::vector<Config>& runs, std::int64_t stop_every,
+                             const std::string& device = "cpu") {
   TemporaryFolder folder("tandem-resume");
   GroupSpec spec;
   spec.runs = runs;
+  spec.device = device;
   spec.checkpoint_folder = folder / "group";
   spec.stop_after_steps = stop_every;
   MemorySink sink;
@@ -38,9 +40,10 @@ inline Outcome run_disturbed(const std::vector<Config>& runs, std::int64_t stop_
   return outcome;
 }
 
-inline void require_resumable(const std::vector<Config>& runs, std::int64_t stop_every) {
-  const Outcome calm = run_disturbed(runs, 0);
-  const Outcome disturbed = run_disturbed(runs, stop_every);
+inline void require_resumable(const std::vector<Config>& runs, std::int64_t stop_every,
+                              const std::string& device = "cpu") {
+  const Outcome calm = run_disturbed(runs, 0, device);
+  const Outcome disturbed = run_disturbed(runs, stop_every, device);
   REQUIRE(calm.rows.size() == disturbed.rows.size());
   for (const auto& [key, line] : calm.rows) {
     CAPTURE(key.second);

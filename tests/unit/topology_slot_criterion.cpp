@@ -47,8 +47,8 @@ TEST_CASE("a criterion's own slot is accumulated, read and reset for the newborn
   rule.drop_fraction = 0.4;  // int(0.4 x 3) = 1: the weight of 1.0
   TopologyUpdater updater({&connections}, {{"w", 3, 2}}, {rule}, {Start{}}, {1});
   weight.value.mutable_grad() = torch::tensor({{{0.0f, 1.0f}, {0.0f, 7.0f}, {0.0f, 2.0f}}});
-  updater.accumulate({1});
-  updater.accumulate({0});
+  updater.accumulate(torch::ones({1}, torch::kBool));
+  updater.accumulate(torch::zeros({1}, torch::kBool));
   const at::Tensor slot = weight.slot(kSlot);
   REQUIRE(slot[3].item<float>() == Approx(0.7f));
   const auto counts = updater.update({{1}, {0.0}, {1}}, true);

@@ -96,17 +96,17 @@ TEST_CASE("alignment at the logits needs two networks", "[unit]") {
 TEST_CASE("learning rates", "[unit]") {
   const Config cosine =
       small_run({{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"warmup_steps", "4"}});
-  REQUIRE(learning_rate_at(cosine, 0, 104) == Approx(0.05));
-  REQUIRE(learning_rate_at(cosine, 3, 104) == Approx(0.2));
-  REQUIRE(learning_rate_at(cosine, 54, 104) == Approx(0.1));
-  REQUIRE(learning_rate_at(cosine, 104, 104) == Approx(0).margin(1e-12));
+  REQUIRE(LearningRate(cosine).at(0, 104) == Approx(0.05));
+  REQUIRE(LearningRate(cosine).at(3, 104) == Approx(0.2));
+  REQUIRE(LearningRate(cosine).at(54, 104) == Approx(0.1));
+  REQUIRE(LearningRate(cosine).at(104, 104) == Approx(0).margin(1e-12));
   const Config step = small_run({{"lr", "1"},
                                  {"lr_schedule", "step"},
                                  {"lr_step_at", "0.5,0.75"},
                                  {"lr_step_factor", "0.1"}});
-  REQUIRE(learning_rate_at(step, 49, 100) == Approx(1));
-  REQUIRE(learning_rate_at(step, 50, 100) == Approx(0.1));
-  REQUIRE(learning_rate_at(step, 80, 100) == Approx(0.01));
+  REQUIRE(LearningRate(step).at(49, 100) == Approx(1));
+  REQUIRE(LearningRate(step).at(50, 100) == Approx(0.1));
+  REQUIRE(LearningRate(step).at(80, 100) == Approx(0.01));
 }
 
 TEST_CASE("idle replicas run nothing and keep their step", "[unit]") {

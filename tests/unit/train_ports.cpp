@@ -29,7 +29,7 @@ Observed at_first_update(const Settings& said) {
     Observed seen;
     seen.before = layer.weight.value.detach().clone();
     seen.active_before = layer.connections->active_flags().view_as(seen.before).clone();
-    const StepReport report = trainer.step(0, s);
+    const StepReport report = trainer.advance(0, s, 1);
     if (!report.updated[0]) continue;
     seen.after = layer.weight.value.detach().clone();
     seen.active_after = layer.connections->active_flags().view_as(seen.before).clone();

@@ -1,0 +1,51 @@
+// What a step's losses and gradient norms make of its plan: which replicas change, how far their
+// gradients are clipped, which of them have diverged. Per replica, in this order:
+//   takes part   plan.runs and state.alive
+//   diverges     takes part and loss + alignment, or (where it steps) the norm, is not finite
+//   is updated   takes part, does not diverge, and plan.steps
+// Sums of losses and counts of updates live in the state, so that no step needs the host. Every
+// record is made of doubles: a table of them is a tensor, and an integer below 2^53 is exact.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/update/update.h"
+
+namespace tandem::kernels {
+
+// One replica's numbers in one step; flags are 0 or 1. Uploaded as [steps,R].
+struct StepNumbers {
+  double runs = 1;   // 0: idle, nothing of it changes
+  double steps = 1;  // 0: a topology update takes the place of the optimizer's step
+  double lr = 0;
+  double keep_dormant = 1;                                    // 1 - eta
+  double mask_gradient = 0;                                   // S = M
+  double mask_update = 0;                                     // U = M
+  double attention_full = 1;                                  // the full stream runs
+  double attention_pull_full = 0, attention_pull_sparse = 0;  // alpha lambda / sites
+  double weights_full = 1;
+  double weights_pull_full = 0, weights_pull_sparse = 0;
+  double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
+};
+constexpr std::int64_t kStepNumbers = sizeof(StepNumbers) / sizeof(double);
+
+struct ReplicaConstants {
+  double momentum = 0, weight_decay = 0;
+  double clip = 0;  // 0: neither clipped nor checked
+};
+constexpr std::int64_t kReplicaConstants = sizeof(ReplicaConstants) / sizeof(double);
+
+struct ReplicaState {
+  double alive = 1;
+  double updates = 0;                                  // optimizer updates so far
+  double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
+};
+constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);
+
+// Arrays of `replicas` records; loss and alignment [R]; squares [R] of the gradients' norms, null
+// where nothing clips. Changes state, writes updates.
+void settle(const StepNumbers* numbers, const ReplicaConstants* constants, const double* loss,
+            const double* alignment, const double* squares, ReplicaState* state,
+            ReplicaUpdate* updates, std::int64_t replicas);
+
+}  // namespace tandem::kernels

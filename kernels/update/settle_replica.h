@@ -1,0 +1,47 @@
+// settle() of one replica; the CPU and the GPU run the same lines.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/update/settle.h"
+
+#ifdef __CUDACC__
+#define TANDEM_HOST_DEVICE __host__ __device__
+#else
+#define TANDEM_HOST_DEVICE
+#endif
+
+namespace tandem::kernels {
+
+TANDEM_HOST_DEVICE inline bool is_finite(double x) { return x - x == 0; }
+
+TANDEM_HOST_DEVICE inline void settle_replica(const StepNumbers& numbers,
+                                              const ReplicaConstants& constants, double loss,
+                                              double alignment, double squares, ReplicaState& state,
+                                              ReplicaUpdate& update) {
+  const bool clips = constants.clip > 0;
+  const bool takes_part = numbers.runs != 0 && state.alive != 0;
+  const bool steps = takes_part && numbers.steps != 0;
+  const double norm = clips && steps ? std::sqrt(squares) : 0;
+  const bool finite = is_finite(loss + alignment) && is_finite(norm);
+  update.apply = steps && finite;
+  update.lr = numbers.lr;
+  update.momentum = constants.momentum;
+  update.weight_decay = constants.weight_decay;
+  update.scale = clips && norm > constants.clip ? constants.clip / norm : 1;
+  update.keep_dormant = numbers.keep_dormant;
+  update.mask_gradient = numbers.mask_gradient != 0;
+  update.mask_update = numbers.mask_update != 0;
+  update.step = static_cast<std::int64_t>(state.updates) + 1;
+  if (!takes_part) return;
+  if (!finite) {
+    state.alive = 0;
+    return;
+  }
+  state.loss_sum += loss;
+  state.alignment_sum += alignment;
+  state.losses += 1;
+  if (update.apply) state.updates += 1;
+}
+
+}  // namespace tandem::kernels

@@ -1,0 +1,60 @@
+// What varies from step to step, some steps ahead: filled on the host, uploaded as [steps,R,...]
+// and read through a step counter on the device, so that a captured step needs nothing of the host.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/update/settle.h"
+
+namespace tandem {
+
+// One step's rows of the tables, on the device.
+struct StepRows {
+  at::Tensor numbers;   // double [R,kStepNumbers], see kernels::StepNumbers
+  at::Tensor examples;  // int64 [R,W]
+  at::Tensor weight;    // [R,W] 0 where an example is padding; undefined: every example counts
+
+  at::Tensor column(std::int64_t index) const { return numbers.select(1, index); }
+};
+// Column of a record's member in its table.
+#define TANDEM_COLUMN(record, member) \
+  (static_cast<std::int64_t>(offsetof(record, member) / sizeof(double)))
+
+class StepTables {
+ public:
+  // Tables of at most `most` steps, of `width` examples per replica and step; `filler` stands where
+  // a replica has none.
+  StepTables(std::int64_t most, std::int64_t replicas, std::int64_t width, std::int64_t filler,
+             at::Device device, at::ScalarType dtype);
+
+  std::int64_t most() const { return most_; }
+  // Starts new tables of so many steps, on the host.
+  void begin(std::int64_t steps);
+  kernels::StepNumbers& numbers(std::int64_t step, std::int64_t r);
+  // Padding repeats the replica's own examples: they are in the alignment term, which no weight
+  // masks.
+  void set_examples(std::int64_t step, std::int64_t r, const std::vector<std::int64_t>& own);
+  // Makes the filled tables the device's; the counter points at their first step. Waits for
+  // nothing.
+  void upload();
+
+  // The step that the counter points at, and on to the next one. Both can be captured.
+  StepRows current() const;
+  void next();
+
+ private:
+  std::int64_t most_, replicas_, width_, filler_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  bool padded_ = false;
+  at::Tensor host_numbers_, host_examples_, host_weight_;  // [steps,R,...]
+  at::Tensor numbers_, examples_, weight_;                 // on the device, [most,R,...]
+  at::Tensor counter_;                                     // int64 [1] on the device
+  std::int64_t position_ = 0;                              // the counter of a CPU
+};
+
+}  // namespace tandem

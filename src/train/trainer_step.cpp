@@ -1,0 +1,241 @@
+// The step: its plan and examples on the host, its rows in the tables, its kind's work on the
+// device, and the topology updates between steps.
+#include <algorithm>
+
+#include "cuda/plugin.h"
+#include "data/tensor.h"
+#include "train/loss.h"
+#include "train/trainer.h"
+
+namespace tandem {
+
+std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_stage) const {
+  std::vector<ReplicaPlan> plans;
+  plans.reserve(runs_.size());
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    plans.push_back(plan_replica(runs_[r], stage, in_stage));
+    if (frozen_[r] || host_state_[r].alive == 0) plans.back().runs = false;
+  }
+  return plans;
+}
+
+std::vector<std::vector<std::int64_t>> Trainer::next_examples(
+    std::int64_t in_stage, const std::vector<ReplicaPlan>& plans) {
+  std::vector<std::vector<std::int64_t>> examples(plans.size());
+  for (std::size_t r = 0; r < plans.size(); ++r) {
+    if (!plans[r].runs) continue;
+    if (!byte_samplers_.empty()) {
+      examples[r] = byte_samplers_[r]->batch(in_stage);
+      continue;
+    }
+    examples[r] = epoch_samplers_[r]->batch(in_stage);
+    for (std::int64_t& index : examples[r]) {
+      index = stage_examples_[r][static_cast<std::size_t>(index)];
+    }
+    std::vector<std::int64_t> replay;
+    strategy_->batch(static_cast<std::int64_t>(r), plans[r].step, examples[r], replay);
+    examples[r].insert(examples[r].end(), replay.begin(), replay.end());
+  }
+  return examples;
+}
+
+kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan) const {
+  const RunSchedule& run = runs_[r];
+  const Policies& weights = run.weights;
+  kernels::StepNumbers numbers;
+  numbers.runs = plan.runs;
+  numbers.steps = !plan.update_instead;
+  numbers.lr = plan.lr;
+  // Where both products ran, the sparse one's gradient was masked by the product itself.
+  const bool both = weights.schedule.kind == Schedule::Kind::kBoth;
+  numbers.mask_gradient = weights.sets.gradient == Support::kMask ||
+                          (weights.sets.gradient == Support::kStream && !plan.weights_full &&
+                           !both && plan.weights_alpha == 0);
+  numbers.mask_update = weights.sets.update == Support::kMask;
+  const Dormant& dormant = weights.dormant;
+  if (dormant.kind == Dormant::Kind::kDecay && !(dormant.sparse_steps_only && plan.weights_full)) {
+    numbers.keep_dormant = 1 - dormant.eta * (dormant.scaled_by_lr ? plan.lr : 1.0);
+  }
+  // alpha x lambda / number of sites; the logits are one site.
+  const auto pull = [this](const Alignment& alignment, double alpha, Level level) {
+    const bool logits = alignment.site == Alignment::Site::kLogits;
+    return alpha == 0 || logits ? alpha : alpha * (1.0 / static_cast<double>(model_->sites(level)));
+  };
+  const Alignment& of_attention = run.attention.alignment;
+  const double attention = pull(of_attention, plan.attention_alpha, Level::kAttention);
+  numbers.attention_full = plan.attention_full;
+  numbers.attention_pull_full = attention * of_attention.lambda_full;
+  numbers.attention_pull_sparse = attention * of_attention.lambda_sparse;
+  const double own = pull(weights.alignment, plan.weights_alpha, Level::kWeights);
+  numbers.weights_full = plan.weights_full;
+  numbers.weights_pull_full = own * weights.alignment.lambda_full;
+  numbers.weights_pull_sparse = own * weights.alignment.lambda_sparse;
+  numbers.loss_full = both ? weights.schedule.loss_full : plan.weights_full ? 1.0 : 0.0;
+  numbers.loss_sparse = both ? weights.schedule.loss_sparse : plan.weights_full ? 0.0 : 1.0;
+  return numbers;
+}
+
+Batch Trainer::make_batch(const std::vector<std::vector<std::int64_t>>& examples,
+                          std::int64_t width, bool masked) const {
+  const std::int64_t filler = data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0;
+  StepTables tables(1, replicas(), width, filler, at::kCPU, options_.dtype);
+  tables.begin(1);
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    tables.set_examples(0, r, examples[static_cast<std::size_t>(r)]);
+  }
+  tables.upload();
+  const StepRows rows = tables.current();
+  return gather(rows.examples.to(options_.device),
+                rows.weight.defined() ? rows.weight.to(options_.device) : rows.weight, masked);
+}
+
+Batch Trainer::gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const {
+  const std::int64_t width = examples.size(1);
+  Batch batch;
+  if (data_->kind == Dataset::Kind::kBytes) {
+    auto [x, y] = gather_windows(device_data_, examples, runs_.front().config.integer("context"));
+    batch.x = x;
+    batch.target = y.reshape({replicas(), -1});
+    if (weight.defined()) {
+      batch.weight =
+          weight.unsqueeze(-1).expand({replicas(), width, x.size(2)}).reshape({replicas(), -1});
+    }
+    return batch;
+  }
+  batch.x = gather_images(device_data_, examples);
+  batch.target = gather_labels(device_data_, examples);
+  batch.weight = weight;
+  if (!target_table_.defined() && !(masked && allowed_table_.defined())) return batch;
+  const at::Tensor offsets =
+      torch::arange(replicas(), batch.target.options()).unsqueeze(1) * data_->classes;
+  const at::Tensor cell = (batch.target + offsets).view(-1);
+  if (masked && allowed_table_.defined()) {
+    batch.allowed =
+        allowed_table_.index_select(0, cell).view({replicas(), width, allowed_table_.size(1)});
+  }
+  if (target_table_.defined()) {
+    batch.target = target_table_.index_select(0, cell).view({replicas(), width});
+  }
+  return batch;
+}
+
+StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most) {
+  StepReport report;
+  report.updated.assign(runs_.size(), 0);
+  const std::int64_t room =
+      std::max<std::int64_t>(1, std::min({most, tables_->most(), stage_steps(stage) - in_stage}));
+  std::vector<ReplicaPlan> plans;
+  std::vector<StepKind> kinds;
+  const auto updates = [](const ReplicaPlan& plan) {
+    return plan.runs && (plan.update_instead || plan.update_after);
+  };
+  tables_->begin(room);
+  for (bool due = false; report.steps < room && !due; ++report.steps) {
+    plans = plan_step(stage, in_stage + report.steps);
+    const auto examples = next_examples(in_stage + report.steps, plans);
+    std::vector<double> counts;
+    for (std::size_t r = 0; r < plans.size(); ++r) {
+      const auto replica = static_cast<std::int64_t>(r);
+      tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
+      tables_->set_examples(report.steps, replica, examples[r]);
+      counts.push_back(static_cast<double>(examples[r].size()));
+      due = due || updates(plans[r]);
+    }
+    kinds.push_back(kind_of(plans));
+    flops_->charge(plans, counts);  // with the masks that the step's products have
+  }
+  tables_->upload();
+  fresh_ = false;
+  for (std::int64_t s = 0; s < report.steps; ++s) {
+    run_step(kinds[static_cast<std::size_t>(s)]);
+    strategy_->after_step(in_stage + s);
+  }
+  update_topology(plans, report);
+  for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
+  return report;
+}
+
+// A kind's first step runs as it is, which sets up what libraries need; its second is captured.
+void Trainer::run_step(const StepKind& kind) {
+  if (!options_.device.is_cuda()) return compute_step(kind);
+  Captured& captured = captured_[kind];
+  if (!captured.graph.captured()) {
+    if (!captured.seen) {
+      captured.seen = true;
+      return compute_step(kind);
+    }
+    captured.graph.capture([&] { compute_step(kind); });
+    for (Parameter* parameter : model_->parameters()) {
+      const at::Tensor& gradient = parameter->value.grad();
+      // Without ownership, so that the graphs of all kinds use the same memory in turn.
+      captured.gradients.push_back(
+          gradient.defined()
+              ? torch::from_blob(gradient.data_ptr(), gradient.sizes(), gradient.options())
+              : gradient);
+    }
+  }
+  captured.graph.replay();
+  std::size_t i = 0;
+  for (Parameter* parameter : model_->parameters()) {
+    parameter->value.mutable_grad() = captured.gradients[i++];
+  }
+}
+
+void Trainer::compute_step(const StepKind& kind) {
+  const StepRows rows = tables_->current();
+  at::Tensor loss, alignment;
+  compute_gradients(kind, rows, loss, alignment);
+  at::NoGradGuard no_grad;
+  strategy_->gradient();
+  optimizer_->step(model_->parameters(), rows.numbers, loss, alignment, state_);
+  if (topology_->accumulates()) {
+    const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
+    topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
+  }
+  tables_->next();
+}
+
+void Trainer::synchronize() const {
+  if (options_.device.is_cuda()) cuda_api().synchronize();
+}
+
+void Trainer::read_state() const {
+  const at::Tensor host = state_.to(torch::kCPU);
+  const auto* rows = reinterpret_cast<const kernels::ReplicaState*>(host.data_ptr<double>());
+  host_state_.assign(rows, rows + runs_.size());
+  fresh_ = true;
+}
+
+void Trainer::write_state() {
+  at::NoGradGuard no_grad;
+  state_.copy_(torch::from_blob(host_state_.data(), state_.sizes(), torch::kFloat64));
+}
+
+const kernels::ReplicaState& Trainer::state(std::int64_t r) const {
+  if (!fresh_) read_state();
+  return host_state_[static_cast<std::size_t>(r)];
+}
+
+void Trainer::clear_losses(std::int64_t r) {
+  kernels::ReplicaState own = state(r);
+  own.loss_sum = own.alignment_sum = own.losses = 0;
+  host_state_[static_cast<std::size_t>(r)] = own;
+  write_state();
+}
+
+void Trainer::mark_diverged(std::int64_t r) {
+  kernels::ReplicaState own = state(r);
+  own.alive = 0;
+  host_state_[static_cast<std::size_t>(r)] = own;
+  write_state();
+}
+
+bool Trainer::finite(std::int64_t r) {
+  at::NoGradGuard no_grad;
+  for (const Parameter* parameter : model_->parameters()) {
+    if (!torch::isfinite(parameter->value[r]).all().item<bool>()) return false;
+  }
+  return true;
+}
+
+}  // namespace tandem

@@ -1,0 +1,145 @@
+#include "train/update_binding.h"
+
+#include <type_traits>
+
+#include "cuda/plugin.h"
+#include "data/tensor.h"
+
+namespace tandem {
+namespace {
+
+template <class T>
+T* pointer(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.data_ptr<T>() : nullptr;
+}
+
+template <class Record>
+const Record* records(const at::Tensor& table) {
+  return reinterpret_cast<const Record*>(table.data_ptr<double>());
+}
+
+template <class Run>
+void in_dtype(const at::Tensor& values, const Run& run) {
+  if (values.scalar_type() == torch::kFloat32) {
+    run(0.0f);
+  } else {
+    run(0.0);
+  }
+}
+
+struct Segments {
+  const kernels::ReplicaUpdate* replicas;
+  std::int64_t count, length;
+  kernels::UpdateMasks masks;
+};
+
+Segments segments_of(const UpdateTensors& tensors) {
+  const auto size = static_cast<std::int64_t>(sizeof(kernels::ReplicaUpdate));
+  const std::int64_t count = tensors.replicas.numel() / size;
+  const std::uint8_t* active = pointer<std::uint8_t>(tensors.active);
+  return {
+      reinterpret_cast<const kernels::ReplicaUpdate*>(tensors.replicas.data_ptr<std::uint8_t>()),
+      count,
+      tensors.weight.numel() / count,
+      {active, active, active}};
+}
+
+}  // namespace
+
+void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule) {
+  const Segments s = segments_of(tensors);
+  in_dtype(tensors.weight, [&](auto zero) {
+    using T = decltype(zero);
+    T* weight = pointer<T>(tensors.weight);
+    const T* gradient = pointer<T>(tensors.gradient);
+    T* slot = pointer<T>(momentum);
+    if (!tensors.weight.is_cuda()) {
+      kernels::sgd_update<T>(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule);
+      return;
+    }
+    const CudaApi& api = cuda_api();
+    if constexpr (std::is_same_v<T, float>) {
+      check_cuda(
+          api.sgd_float(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
+          "sgd_update");
+    } else {
+      check_cuda(
+          api.sgd_double(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
+          "sgd_update");
+    }
+  });
+}
+
+void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at::Tensor& second,
+                 const at::Tensor& count, kernels::AdamRule rule) {
+  const Segments s = segments_of(tensors);
+  in_dtype(tensors.weight, [&](auto zero) {
+    using T = decltype(zero);
+    T* weight = pointer<T>(tensors.weight);
+    const T* gradient = pointer<T>(tensors.gradient);
+    T *m = pointer<T>(first), *v = pointer<T>(second), *ages = pointer<T>(count);
+    if (!tensors.weight.is_cuda()) {
+      kernels::adam_update<T>(weight, gradient, m, v, ages, s.masks, s.length, s.replicas, s.count,
+                              rule);
+      return;
+    }
+    const CudaApi& api = cuda_api();
+    if constexpr (std::is_same_v<T, float>) {
+      check_cuda(api.adam_float(weight, gradient, m, v, ages, s.masks, s.length, s.replicas,
+                                s.count, rule),
+                 "adam_update");
+    } else {
+      check_cuda(api.adam_double(weight, gradient, m, v, ages, s.masks, s.length, s.replicas,
+                                 s.count, rule),
+                 "adam_update");
+    }
+  });
+}
+
+void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at::Tensor& numbers,
+                 const at::Tensor& scratch, at::Tensor squares) {
+  const std::int64_t count = squares.numel(), length = gradient.numel() / count;
+  const auto* rows = records<kernels::StepNumbers>(numbers);
+  const std::uint8_t* set = pointer<std::uint8_t>(active);
+  double* sums = squares.data_ptr<double>();
+  in_dtype(gradient, [&](auto zero) {
+    using T = decltype(zero);
+    const T* values = pointer<T>(gradient);
+    if (!gradient.is_cuda()) {
+      for (std::int64_t r = 0; r < count; ++r) {
+        if (rows[r].runs == 0 || rows[r].steps == 0) continue;
+        const bool masks = set != nullptr && rows[r].mask_gradient != 0;
+        sums[r] += kernels::sum_squares<T>(values + r * length, masks ? set + r * length : nullptr,
+                                           length);
+      }
+      return;
+    }
+    const CudaApi& api = cuda_api();
+    double* parts = scratch.data_ptr<double>();
+    if constexpr (std::is_same_v<T, float>) {
+      check_cuda(api.squares_float(values, set, length, rows, count, parts, sums), "sum_squares");
+    } else {
+      check_cuda(api.squares_double(values, set, length, rows, count, parts, sums), "sum_squares");
+    }
+  });
+}
+
+void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const at::Tensor& loss,
+                 const at::Tensor& alignment, const at::Tensor& squares, at::Tensor state,
+                 at::Tensor replicas) {
+  const std::int64_t count = loss.numel();
+  const auto* rows = records<kernels::StepNumbers>(numbers);
+  const auto* fixed = records<kernels::ReplicaConstants>(constants);
+  auto* states = reinterpret_cast<kernels::ReplicaState*>(state.data_ptr<double>());
+  auto* updates = reinterpret_cast<kernels::ReplicaUpdate*>(replicas.data_ptr<std::uint8_t>());
+  const double *losses = loss.data_ptr<double>(), *terms = alignment.data_ptr<double>();
+  const double* sums = pointer<double>(squares);
+  if (state.is_cuda()) {
+    check_cuda(cuda_api().settle(rows, fixed, losses, terms, sums, states, updates, count),
+               "settle");
+  } else {
+    kernels::settle(rows, fixed, losses, terms, sums, states, updates, count);
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,34 @@
+// The kernels of kernels/update over tensors, on the device where these lie: the CPU's in the
+// program, a GPU's in the plug-in. Nothing waits. Throws DeviceError where a launch fails.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/update/settle.h"
+#include "kernels/update/update.h"
+
+namespace tandem {
+
+// A parameter in one update: flat values and slots in replica segments, float or double.
+struct UpdateTensors {
+  at::Tensor weight, gradient;  // [R n]
+  at::Tensor active;            // uint8 [R n]: M, and S and U where a replica masks; undefined: all
+  at::Tensor replicas;          // uint8 [R sizeof(ReplicaUpdate)]
+};
+
+void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule);
+void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at::Tensor& second,
+                 const at::Tensor& count, kernels::AdamRule rule);
+
+// squares[r] += sum of squares of S * gradient; numbers double [R,kStepNumbers], squares double
+// [R], scratch double [R,kSquaresParts] on a GPU.
+void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at::Tensor& numbers,
+                 const at::Tensor& scratch, at::Tensor squares);
+
+// See kernels/update/settle.h; tables of doubles [R,...], loss and alignment [R], squares [R] or
+// undefined; writes `state` and `replicas`.
+void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const at::Tensor& loss,
+                 const at::Tensor& alignment, const at::Tensor& squares, at::Tensor state,
+                 at::Tensor replicas);
+
+}  // namespace tandem

@@ -1,0 +1,218 @@
+// Training on a GPU against the CPU, alone against in company, undisturbed against resumed. In
+// double precision, where both devices agree to rounding over whole trajectories; in single
+// precision over the first steps, before rounding has grown.
+#include <catch2/catch.hpp>
+
+#include "data/tensor.h"
+#include "methods/method.h"
+#include "support/gpu_support.h"
+#include "support/resume_support.h"
+#include "topology/connections.h"
+#include "train/trainer.h"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+constexpr const char* kDevice = "cuda:0";
+
+Settings battery_settings(const std::string& method, const std::string& optimizer) {
+  Settings said = {{"weights", method}, {"steps", "40"}, {"optimizer", optimizer}};
+  said["lr"] = optimizer == "sgd" ? "0.05" : "0.002";
+  const Part& facts = part("weights", method);
+  for (const auto& [option, value] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"update_interval", "7"}, {"refresh_interval", "7"}, {"prune_interval", "3"}}) {
+    if (std::count(facts.uses.begin(), facts.uses.end(), option)) said[option] = value;
+  }
+  return said;
+}
+
+std::vector<Config> seeds_of(Settings said, int count) {
+  std::vector<Config> runs;
+  for (int seed = 1; seed <= count; ++seed) {
+    said["seed"] = std::to_string(seed);
+    runs.push_back(small_run(said));
+  }
+  return runs;
+}
+
+void train(Trainer& trainer, std::int64_t steps) {
+  trainer.begin_stage(0);
+  for (std::int64_t s = 0; s < steps;) s += trainer.advance(0, s, steps - s).steps;
+}
+
+TrainerOptions options_of(const std::string& device, at::ScalarType dtype) {
+  TrainerOptions options;
+  options.device = at::Device(device);
+  options.dtype = dtype;
+  return options;
+}
+
+// Largest difference of replica `first` of one trainer and `second` of another, relative to the
+// largest weight of its tensor; masks must agree where `same_masks`.
+double distance(Trainer& a, std::int64_t first, Trainer& b, std::int64_t second, bool same_masks) {
+  double worst = 0;
+  const auto mine = a.model().parameters(), other = b.model().parameters();
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    CAPTURE(mine[i]->name);
+    const at::Tensor x = mine[i]->value[first].detach().to(torch::kCPU, torch::kFloat64);
+    const at::Tensor y = other[i]->value[second].detach().to(torch::kCPU, torch::kFloat64);
+    const double scale = x.abs().max().item<double>() + 1e-30;
+    worst = std::max(worst, (x - y).abs().max().item<double>() / scale);
+    if (!same_masks || mine[i]->connections == nullptr) continue;
+    REQUIRE(mine[i]->connections->packed_mask(first) == other[i]->connections->packed_mask(second));
+  }
+  return worst;
+}
+
+void require_parity(const Settings& said, std::int64_t steps) {
+  const auto runs = seeds_of(said, 3);
+  {
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    train(cpu, steps);
+    train(gpu, steps);
+    for (std::int64_t r = 0; r < 3; ++r) {
+      REQUIRE(distance(cpu, r, gpu, r, true) < 1e-9);
+      REQUIRE(cpu.updates_of(r) == gpu.updates_of(r));
+      REQUIRE(gpu.state(r).loss_sum == Approx(cpu.state(r).loss_sum).epsilon(1e-9));
+      REQUIRE(gpu.state(r).alignment_sum == Approx(cpu.state(r).alignment_sum).epsilon(1e-9));
+    }
+  }
+  Trainer cpu(runs, options_of("cpu", torch::kFloat32));
+  Trainer gpu(runs, options_of(kDevice, torch::kFloat32));
+  train(cpu, 6);
+  train(gpu, 6);
+  for (std::int64_t r = 0; r < 3; ++r) REQUIRE(distance(cpu, r, gpu, r, false) < 2e-3);
+}
+
+Settings byte_model(const std::string& corpus, const std::string& attention,
+                    const std::string& weights) {
+  return {{"data", "bytes"},
+          {"model", "transformer"},
+          {"attention", attention},
+          {"weights", weights},
+          {"context", "32"},
+          {"layers", "2"},
+          {"width", "16"},
+          {"heads", "4"},
+          {"kv_heads", "2"},
+          {"block_size", "4"},
+          {"blocks", "2"},
+          {"batch", "3"},
+          {"density", "0.3"},
+          {"optimizer", "adamw"},
+          {"steps", "30"},
+          {"curve", "false"},
+          {"lr", "0.002"},
+          {"corpus", corpus},
+          {"evaluation_windows", "20"}};
+}
+
+std::string write_corpus(const TemporaryFolder& folder) {
+  std::string text;
+  for (int i = 0; i < 20000; ++i) text.push_back(static_cast<char>(i * i % 97 + i % 13));
+  atomic_write(folder / "text", text);
+  return folder / "text";
+}
+
+}  // namespace
+
+TEST_CASE("every weights method trains on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const auto& [name, factory] : weights_methods().all()) {
+    for (const std::string optimizer : {"sgd", "adamw"}) {
+      CAPTURE(name, optimizer);
+      require_parity(battery_settings(name, optimizer), 40);
+    }
+  }
+}
+
+TEST_CASE("options of the step that change its kind train on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  const std::vector<Settings> all = {
+      {{"weights", "ssa"}, {"weights_counterpart", "propagated"}},
+      {{"weights", "ssa"}, {"weights_site", "post"}, {"weights_distance", "relative_mse"}},
+      {{"weights", "alternate"}, {"dormant_decay", "0.1"}},
+      {{"weights", "dense"}, {"nesterov", "true"}, {"clip", "0"}, {"decay_mode", "decoupled"}},
+      {{"weights", "dense"}, {"activation", "gelu"}, {"layer_norm", "true"}}};
+  for (Settings said : all) {
+    CAPTURE(said.begin()->second, said);
+    said["steps"] = "40";
+    require_parity(said, 40);
+  }
+}
+
+TEST_CASE("a run on a GPU does not depend on its company beyond rounding", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::string method : {"rigl", "set", "ssa"}) {
+    CAPTURE(method);
+    const auto runs = seeds_of(battery_settings(method, "sgd"), 5);
+    Trainer group(runs, options_of(kDevice, torch::kFloat64));
+    train(group, 40);
+    for (std::int64_t r : {0, 4}) {
+      Trainer alone({runs[static_cast<std::size_t>(r)]}, options_of(kDevice, torch::kFloat64));
+      train(alone, 40);
+      REQUIRE(distance(alone, 0, group, r, true) < 1e-9);
+    }
+  }
+}
+
+TEST_CASE("a group on a GPU resumes to the same bits", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::string name : {"rigl", "set", "gmp", "ssa", "sandwich"}) {
+    CAPTURE(name);
+    Settings said = {{"weights", name}, {"eval_every", "1"}};
+    if (name == "rigl") said["update_interval"] = "4";
+    require_resumable(pair_of(said), 11, kDevice);
+  }
+  require_resumable(pair_of({{"scenario", "class_il"},
+                             {"strategy", "er"},
+                             {"buffer", "30"},
+                             {"replay_batch", "8"},
+                             {"batch", "8"},
+                             {"epochs", "1"},
+                             {"weights", "set"}}),
+                    7, kDevice);
+}
+
+TEST_CASE("a replica that diverges on a GPU is frozen and the others go on", "[gpu]") {
+  if (gpu_missing()) return;
+  const Config wild = small_run({{"lr", "1e30"}, {"clip", "0"}, {"steps", "40"}});
+  const Config calm = small_run({{"steps", "40"}, {"clip", "0"}});
+  Trainer group({wild, calm}, options_of(kDevice, torch::kFloat64));
+  Trainer alone({calm}, options_of("cpu", torch::kFloat64));
+  train(group, 40);
+  train(alone, 40);
+  REQUIRE(group.diverged(0));
+  REQUIRE(group.updates_of(0) < 40);
+  REQUIRE_FALSE(group.diverged(1));
+  REQUIRE(distance(alone, 0, group, 1, true) < 1e-9);
+}
+
+TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  TemporaryFolder folder("tandem-corpus");
+  const std::string corpus = write_corpus(folder);
+  for (const auto& [attention, weights] :
+       std::vector<std::pair<std::string, std::string>>{{"full", "dense"},
+                                                        {"moba", "dense"},
+                                                        {"alternate", "gmp"},
+                                                        {"ssa", "rigl"},
+                                                        {"ssa", "ssa"}}) {
+    CAPTURE(attention, weights);
+    Settings said = byte_model(corpus, attention, weights);
+    std::vector<Config> runs;
+    for (const std::string seed : {"1", "2"}) {
+      said["seed"] = seed;
+      runs.push_back(Config::resolve(said));
+    }
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    train(cpu, 30);
+    train(gpu, 30);
+    for (std::int64_t r = 0; r < 2; ++r) REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
+    require_resumable(runs, 7, kDevice);
+  }
+}
