@@ -1,33 +1,22 @@
 // The GPU version of masked.h. A block belongs to one segment (blockIdx.y), so that `full` never
 // diverges; a segment that is copied whole does not read its mask.
-#include <cuda_runtime.h>
-
-#include <algorithm>
-#include <cstddef>
-
 #include "kernels/masked/masked_cuda.h"
+#include "kernels/pack.cuh"
 
 namespace tandem {
 namespace {
 
 constexpr int kThreads = 256, kWide = 4;
-constexpr std::int64_t kMostRows = 65535;  // the limit of gridDim.y
-constexpr std::int64_t kBlocks = 16384;    // enough to fill a GPU many times over
-
-template <class T, int kWidth>
-struct alignas(kWidth == 1 ? sizeof(T) : std::min<std::size_t>(16, kWidth * sizeof(T))) Pack {
-  T at[kWidth];
-};
-
-template <class T, int kWidth>
-__device__ void store(T* to, const Pack<T, kWidth>& pack) {
-  *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
-}
 
 // nvcc 13 takes a plain store apart where it unrolls the loop around it.
-__device__ void store(float* to, const Pack<float, kWide>& pack) {
+__device__ void store_whole(float* to, const Pack<float, kWide>& pack) {
   __stwb(reinterpret_cast<float4*>(to),
          make_float4(pack.at[0], pack.at[1], pack.at[2], pack.at[3]));
+}
+
+template <class T, int kWidth>
+__device__ void store_whole(T* to, const Pack<T, kWidth>& pack) {
+  store(to, pack);
 }
 
 template <class T, int kWidth>
@@ -42,24 +31,16 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t stride = std::int64_t{gridDim.x} * (kThreads * kWidth);
   for (std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth; i < n;
        i += stride) {
-    const auto value = *reinterpret_cast<const Pack<T, kWidth>*>(w + i);
+    const auto value = load<kWidth>(w + i);
     Pack<std::uint8_t, kWidth> flags;
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) flags.at[j] = 1;
-    if (!whole) flags = *reinterpret_cast<const Pack<std::uint8_t, kWidth>*>(m + i);
+    if (!whole) flags = load<kWidth>(m + i);
     Pack<T, kWidth> kept;
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) kept.at[j] = flags.at[j] != 0 ? value.at[j] : T(0);
-    store(out + i, kept);
+    store_whole(out + i, kept);
   }
-}
-
-bool lies_on(const void* pointer, std::uintptr_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
-}
-
-std::int64_t blocks_for(std::int64_t count, std::int64_t per_block) {
-  return (count + per_block - 1) / per_block;
 }
 
 }  // namespace
@@ -67,22 +48,14 @@ std::int64_t blocks_for(std::int64_t count, std::int64_t per_block) {
 template <class T>
 int masked_copy_cuda(const T* w, const std::uint8_t* m, std::int64_t segments, std::int64_t n,
                      const std::uint8_t* full, T* out, void* stream) {
-  if (segments < 0 || n < 0) return cudaErrorInvalidValue;
-  if (segments == 0 || n == 0) return cudaSuccess;
-  if (w == nullptr || m == nullptr || out == nullptr) return cudaErrorInvalidValue;
+  const bool any = segments > 0 && n > 0;
+  if (any && (w == nullptr || m == nullptr || out == nullptr)) return cudaErrorInvalidValue;
   const bool wide = n % kWide == 0 && lies_on(w, 16) && lies_on(out, 16) && lies_on(m, kWide);
   const auto kernel = wide ? masked_copy_kernel<T, kWide> : masked_copy_kernel<T, 1>;
-  for (std::int64_t first = 0; first < segments; first += kMostRows) {
-    const std::int64_t rows = std::min(segments - first, kMostRows);
-    const std::int64_t chunks =
-        std::min(blocks_for(n, kThreads * (wide ? kWide : 1)), blocks_for(kBlocks, rows));
-    const dim3 grid(static_cast<unsigned>(chunks), static_cast<unsigned>(rows));
+  return for_rows(n, segments, kThreads * (wide ? kWide : 1), [&](dim3 grid, std::int64_t first) {
     kernel<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
         w + first * n, m + first * n, n, full != nullptr ? full + first : nullptr, out + first * n);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
+  });
 }
 
 template int masked_copy_cuda<float>(const float*, const std::uint8_t*, std::int64_t, std::int64_t,

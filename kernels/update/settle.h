@@ -26,6 +26,7 @@ struct StepNumbers {
   double weights_full = 1;
   double weights_pull_full = 0, weights_pull_sparse = 0;
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
+  double examples = 0;                    // that count in its batch; what follows them is padding
 };
 constexpr std::int64_t kStepNumbers = sizeof(StepNumbers) / sizeof(double);
 
@@ -37,7 +38,8 @@ constexpr std::int64_t kReplicaConstants = sizeof(ReplicaConstants) / sizeof(dou
 
 struct ReplicaState {
   double alive = 1;
-  double updates = 0;                                  // optimizer updates so far
+  double steps = 0;    // taken part in so far
+  double updates = 0;  // by the optimizer so far: without steps whose place an update took
   double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);

@@ -41,6 +41,7 @@ TANDEM_HOST_DEVICE inline void settle_replica(const StepNumbers& numbers,
   state.loss_sum += loss;
   state.alignment_sum += alignment;
   state.losses += 1;
+  state.steps += 1;
   if (update.apply) state.updates += 1;
 }
 

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "kernels/pack.cuh"
 #include "kernels/update/settle_replica.h"
 #include "kernels/update/update_cuda.h"
 
@@ -15,23 +16,6 @@ namespace tandem::kernels {
 namespace {
 
 constexpr int kThreads = 256, kWide = 4;
-constexpr std::int64_t kMostRows = 65535;  // the limit of gridDim.y
-constexpr std::int64_t kBlocks = 16384;    // enough to fill a GPU many times over
-
-template <class T, int kWidth>
-struct alignas(kWidth == 1 ? sizeof(T) : std::min<std::size_t>(16, kWidth * sizeof(T))) Pack {
-  T at[kWidth];
-};
-
-template <int kWidth, class T>
-__device__ Pack<T, kWidth> load(const T* from) {
-  return *reinterpret_cast<const Pack<T, kWidth>*>(from);
-}
-
-template <class T, int kWidth>
-__device__ void store(T* to, const Pack<T, kWidth>& pack) {
-  *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
-}
 
 // Null: all flags are set.
 template <int kWidth>
@@ -263,10 +247,6 @@ __global__ void settle_kernel(const StepNumbers* __restrict__ numbers,
 }
 
 // Null lies on every boundary.
-bool lies_on(const void* pointer, std::uintptr_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
-}
-
 bool vectors_fit(std::int64_t n, std::initializer_list<const void*> values,
                  std::initializer_list<const void*> masks) {
   const auto fits = [](std::uintptr_t bytes) {
@@ -274,26 +254,6 @@ bool vectors_fit(std::int64_t n, std::initializer_list<const void*> values,
   };
   return n % kWide == 0 && std::all_of(values.begin(), values.end(), fits(16)) &&
          std::all_of(masks.begin(), masks.end(), fits(kWide));
-}
-
-std::int64_t blocks_for(std::int64_t count, std::int64_t per_block) {
-  return (count + per_block - 1) / per_block;
-}
-
-// Calls launch(grid, first replica) for as many replicas at a time as a grid can have rows.
-template <class Launch>
-int for_rows(std::int64_t n, std::int64_t rows, int width, const Launch& launch) {
-  if (n < 0 || rows < 0) return cudaErrorInvalidValue;
-  if (n == 0) return cudaSuccess;
-  for (std::int64_t first = 0; first < rows; first += kMostRows) {
-    const std::int64_t here = std::min(rows - first, kMostRows);
-    const std::int64_t chunks =
-        std::min(blocks_for(n, kThreads * width), blocks_for(kBlocks, here));
-    launch(dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(here)), first);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
 }
 
 template <class T>
@@ -312,7 +272,7 @@ int launch_sgd(T* weight, const T* gradient, T* momentum, const UpdateMasks& mas
                cudaStream_t stream) {
   const auto kernel =
       momentum != nullptr ? sgd_kernel<T, kWidth, true> : sgd_kernel<T, kWidth, false>;
-  return for_rows(n, replica_count, kWidth, [&](dim3 grid, std::int64_t first) {
+  return for_rows(n, replica_count, kThreads * kWidth, [&](dim3 grid, std::int64_t first) {
     const std::int64_t o = first * n;
     kernel<<<grid, kThreads, 0, stream>>>(weight + o, gradient + o, after(momentum, o),
                                           after(masks, o), n, replicas + first, rule);
@@ -328,7 +288,7 @@ int launch_adam(T* weight, const T* gradient, T* first, T* second, T* count,
                                std::log(rule.beta2), rule.decays,     rule.decoupled_decay};
   const auto kernel =
       count != nullptr ? adam_kernel<T, kWidth, true> : adam_kernel<T, kWidth, false>;
-  return for_rows(n, replica_count, kWidth, [&](dim3 grid, std::int64_t row) {
+  return for_rows(n, replica_count, kThreads * kWidth, [&](dim3 grid, std::int64_t row) {
     const std::int64_t o = row * n;
     kernel<<<grid, kThreads, 0, stream>>>(weight + o, gradient + o, first + o, second + o,
                                           after(count, o), after(masks, o), n, replicas + row,
@@ -372,11 +332,12 @@ int sum_squares_cuda(const T* gradient, const std::uint8_t* gradient_set, std::i
       std::min(kSquaresParts, blocks_for(std::max<std::int64_t>(n, 1), kThreads * kWide)));
   const auto kernel = vectors_fit(n, {gradient}, {gradient_set}) ? square_parts_kernel<T, true>
                                                                  : square_parts_kernel<T, false>;
-  const int error = for_rows(n, replica_count, kWide, [&](dim3 grid, std::int64_t first) {
-    kernel<<<dim3(parts, grid.y), kThreads, 0, on>>>(
-        gradient + first * n, after(gradient_set, first * n), n, numbers + first,
-        scratch + first * kSquaresParts);
-  });
+  const int error =
+      for_rows(n, replica_count, kThreads * kWide, [&](dim3 grid, std::int64_t first) {
+        kernel<<<dim3(parts, grid.y), kThreads, 0, on>>>(
+            gradient + first * n, after(gradient_set, first * n), n, numbers + first,
+            scratch + first * kSquaresParts);
+      });
   if (error != cudaSuccess || n == 0 || replica_count == 0) return error;
   const auto blocks = static_cast<unsigned>(blocks_for(replica_count, kThreads / 32));
   add_parts_kernel<<<blocks, kThreads, 0, on>>>(scratch, static_cast<int>(parts), numbers,

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "cuda/plugin.h"
+#include "kernels/gather/gather_cuda.h"
 #include "kernels/masked/masked_cuda.h"
 #include "kernels/select/select_cuda.h"
 #include "kernels/update/update_cuda.h"
@@ -171,6 +172,8 @@ const CudaApi kApi = {
     .masked_copy_float = [](auto... a) { return masked_copy_cuda<float>(a..., current_stream()); },
     .masked_copy_double =
         [](auto... a) { return masked_copy_cuda<double>(a..., current_stream()); },
+    .gather_float = [](auto... a) { return gather_rows_cuda<float>(a..., current_stream()); },
+    .gather_double = [](auto... a) { return gather_rows_cuda<double>(a..., current_stream()); },
     .select_top = [](auto... a) { return select_top_cuda(a..., current_stream()); },
 };
 

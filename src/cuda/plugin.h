@@ -61,10 +61,14 @@ struct CudaApi {
                            std::int64_t n, const std::uint8_t* full, float* out);
   int (*masked_copy_double)(const double* w, const std::uint8_t* m, std::int64_t segments,
                             std::int64_t n, const std::uint8_t* full, double* out);
+  int (*gather_float)(const std::uint8_t* rows, std::int64_t features, const std::int64_t* index,
+                      std::int64_t count, double scale, double shift, float* out);
+  int (*gather_double)(const std::uint8_t* rows, std::int64_t features, const std::int64_t* index,
+                       std::int64_t count, double scale, double shift, double* out);
   int (*select_top)(const float* scores, const std::uint8_t* eligible, std::int64_t rows,
                     std::int64_t n, const std::int64_t* counts, bool largest, std::uint8_t* chosen);
 };
-constexpr std::int64_t kCudaApiVersion = 1;
+constexpr std::int64_t kCudaApiVersion = 2;
 
 struct PluginStatus {
   bool loaded;

@@ -1,7 +1,9 @@
-// Index-selects from the device-resident data set.
+// Index-selects from the device-resident data set; on a GPU images are scaled as they are gathered.
 #include "data/gather.h"
 
 #include <ATen/ATen.h>
+
+#include "cuda/plugin.h"
 
 namespace tandem {
 namespace {
@@ -11,6 +13,22 @@ void expect_indices(const DeviceDataset& dataset, const at::Tensor& indices, Dat
   TORCH_CHECK(indices.dim() == 2 && indices.scalar_type() == at::kLong,
               "gather: indices must be int64 [R,B], not ", indices.scalar_type(), " ",
               indices.sizes());
+}
+
+at::Tensor gather_on_gpu(const DeviceDataset& dataset, const at::Tensor& indices) {
+  const std::int64_t features = dataset.inputs.size(1);
+  at::Tensor x = at::empty({indices.size(0), indices.size(1), features},
+                           dataset.inputs.options().dtype(dataset.dtype));
+  const auto* rows = dataset.inputs.data_ptr<std::uint8_t>();
+  const auto* index = indices.data_ptr<std::int64_t>();
+  const CudaApi& api = cuda_api();
+  check_cuda(dataset.dtype == at::kFloat
+                 ? api.gather_float(rows, features, index, indices.numel(), dataset.scale,
+                                    dataset.shift, x.data_ptr<float>())
+                 : api.gather_double(rows, features, index, indices.numel(), dataset.scale,
+                                     dataset.shift, x.data_ptr<double>()),
+             "gather_rows");
+  return x;
 }
 
 }  // namespace
@@ -30,6 +48,7 @@ DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarTyp
 
 at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices) {
   expect_indices(dataset, indices, Dataset::Kind::kImages);
+  if (dataset.inputs.is_cuda()) return gather_on_gpu(dataset, indices.contiguous());
   at::Tensor x = dataset.inputs.index_select(0, indices.reshape({-1})).to(dataset.dtype);
   x.mul_(dataset.scale);
   if (dataset.shift != 0) x.add_(dataset.shift);

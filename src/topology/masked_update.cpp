@@ -1,5 +1,7 @@
 // Topology updates of the masked storage. Scores, choices and births are computed for runs of
 // consecutive due replicas at once; counts differ per replica.
+#include <algorithm>
+
 #include "data/tensor.h"
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
@@ -51,10 +53,16 @@ void MaskedConnections::allocate_mask() {
 void MaskedConnections::open(const Rows& rows) {
   allocate_mask();
   if (!history_.defined()) history_ = torch::zeros_like(mask_);
+  const auto first = open_.begin() + rows.first, last = first + rows.length;
+  if (std::none_of(first, last, [](char open) { return open != 0; })) {
+    rows.of(history_).copy_(rows.of(mask_));  // kWasActive where the mask is 1
+    std::fill(first, last, char{1});
+    return;
+  }
   for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
     if (open_[r]) continue;
     open_[r] = 1;
-    history_[r].copy_(mask_[r]);  // kWasActive where the mask is 1
+    history_[r].copy_(mask_[r]);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <string_view>
 
 #include "core/error.h"
@@ -45,9 +46,14 @@ at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::i
 // Bits of `a` that are not in `b`.
 std::int64_t count_only_in(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) {
   std::int64_t count = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    count += std::popcount(static_cast<unsigned>(a[i] & ~b[i] & 0xFF));
+  std::size_t i = 0;
+  for (; i + sizeof(std::uint64_t) <= a.size(); i += sizeof(std::uint64_t)) {
+    std::uint64_t mine, other;
+    std::memcpy(&mine, a.data() + i, sizeof(mine));
+    std::memcpy(&other, b.data() + i, sizeof(other));
+    count += std::popcount(mine & ~other);
   }
+  for (; i < a.size(); ++i) count += std::popcount(static_cast<unsigned>(a[i] & ~b[i] & 0xFF));
   return count;
 }
 

@@ -149,7 +149,7 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   const Config& config = trainer.run(r).config;
   EvalRow row;
   row.stage = evaluation.stage;
-  row.step = trainer.updates_of(r);
+  row.step = trainer.steps_of(r);
   row.task = split.task;
   const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   row.attention_readout = !has_attention ? "none" : readout.attention_sparse ? "sparse" : "full";
@@ -180,27 +180,69 @@ std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split
   return all;
 }
 
+// Whether every layer keeps a connection at this density.
+bool can_spread(Trainer& trainer, const RunSchedule& run, double density) {
+  std::vector<LayerShape> shapes;
+  for (const Linear* layer : trainer.model().linears()) {
+    shapes.push_back(
+        {layer->name(), layer->inputs(), layer->outputs(), layer->connections == nullptr});
+  }
+  try {
+    spread_budget(shapes, density, run.weights.start.budget);
+  } catch (const ConfigError&) {
+    return false;
+  }
+  return true;
+}
+
+double density_at(const RunSchedule& run, const BudgetReadout& readout) {
+  return std::min(1.0, run.config.real("density") * readout.weights_factor);
+}
+
+// The read-outs of any replica that is wanted, and of which replicas each is one: what a budget
+// leaves or covers depends on a replica's own density.
+struct SharedReadout {
+  BudgetReadout readout;
+  std::vector<char> of;  // [R]
+};
+
+std::vector<SharedReadout> shared_readouts(Trainer& trainer, const Evaluation& evaluation) {
+  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
+  std::vector<SharedReadout> shared;
+  for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (!evaluation.wanted[i]) continue;
+    const RunSchedule& run = trainer.run(r);
+    for (const BudgetReadout& own : readouts_of(run, has_attention, evaluation.curve)) {
+      if (own.weights_sparse && !can_spread(trainer, run, density_at(run, own))) continue;
+      auto found = std::find_if(shared.begin(), shared.end(),
+                                [&](const SharedReadout& each) { return each.readout == own; });
+      if (found == shared.end()) {
+        shared.push_back({own, std::vector<char>(evaluation.wanted.size(), 0)});
+        found = shared.end() - 1;
+      }
+      found->of[i] = 1;
+    }
+  }
+  return shared;
+}
+
 }  // namespace
 
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation) {
   at::NoGradGuard no_grad;
-  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   const auto runs = probe_runs(trainer);
   const auto tasks = splits(trainer, evaluation.split);
   std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
-  for (const BudgetReadout& readout :
-       readouts_of(trainer.run(0), has_attention, evaluation.curve)) {
+  for (const auto& [readout, of] : shared_readouts(trainer, evaluation)) {
     std::unique_ptr<SparseReadout> guard;
     if (readout.weights_sparse) {
       std::vector<double> density;
-      for (const ProbeRun& run : runs) {
-        density.push_back(std::min(1.0, run.config.real("density") * readout.weights_factor));
+      for (std::size_t r = 0; r < of.size(); ++r) {
+        const RunSchedule& run = trainer.run(static_cast<std::int64_t>(r));
+        density.push_back(of[r] ? density_at(run, readout) : run.config.real("density"));
       }
-      try {
-        guard = std::make_unique<SparseReadout>(trainer.model(), runs, density);
-      } catch (const ConfigError&) {
-        continue;  // a budget that leaves a layer without any connection has no read-out
-      }
+      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density);
     }
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
@@ -208,7 +250,7 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       const auto tallies = run_readout(trainer, split, readout, masked);
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
-          if (!evaluation.wanted[r]) continue;
+          if (!of[r]) continue;
           rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
                                    readout, masked[kind], tallies[kind][r]));
         }

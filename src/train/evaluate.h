@@ -17,6 +17,7 @@ struct BudgetReadout {
   bool attention_sparse = false;
   bool weights_sparse = false;
   double attention_factor = 1, weights_factor = 1;
+  bool operator==(const BudgetReadout&) const = default;
 };
 
 // The read-outs of a method pair. Where dormant weights carry no values the full read-out at the

@@ -19,6 +19,8 @@ class FlopsLedger {
   // `rows` is the number of rows that a linear layer sees per example (1, or tokens).
   FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, double rows);
 
+  // Reads the connections' active counts anew, after they have changed.
+  void note_masks();
   // Charges one step; examples[r] in replica r's batch.
   void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples);
   double training(std::int64_t r) const { return training_[static_cast<std::size_t>(r)]; }
@@ -29,11 +31,16 @@ class FlopsLedger {
   double forward(std::int64_t r, bool attention_full, bool weights_full) const;
 
  private:
-  double products(std::int64_t r, bool weights_full) const;  // forward, linear layers, per example
+  // Of one example's forward pass: linear layers per stream, attention per stream.
+  struct Forward {
+    double full = 0, sparse = 0, attention_full = 0, attention_sparse = 0;
+  };
 
   Model& model_;
   std::vector<RunSchedule> runs_;
   double rows_;
+  bool reads_gradient_;
+  std::vector<Forward> forward_;  // [R]
   std::vector<double> training_;
 };
 

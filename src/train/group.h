@@ -40,8 +40,7 @@ enum class GroupEnd { kDone, kStopped };
 
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink);
 
-// What two runs must share to train in one group: everything but the per_replica options, and
-// density among those: which budgets of a curve exist depends on it.
+// What two runs must share to train in one group: everything but the per_replica options.
 std::string group_key(const Config& config);
 // How many replicas a group should have on a device: by working set on a CPU, by memory on a GPU.
 std::int64_t group_size(const Config& config, const std::string& device);

@@ -12,9 +12,7 @@ std::string group_key(const Config& config) {
   std::string key;
   for (const auto& [name, value] : config.values()) {
     const Option& each = option(name);
-    // Density may differ in a step, but which budgets of a curve exist depends on it.
-    const bool differs = each.per_replica && name != "density";
-    if (each.scope != OptionScope::kRun || differs) continue;
+    if (each.scope != OptionScope::kRun || each.per_replica) continue;
     key += name + "=" + value + "\n";
   }
   // Numbers that switch a policy on or off change the step's kind.

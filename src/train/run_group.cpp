@@ -119,7 +119,7 @@ void GroupRun::emit(std::int64_t r, RowBody body) {
 void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::string& message) {
   StateRow row;
   row.state = state;
-  row.step = trainer_.updates_of(r);
+  row.step = trainer_.steps_of(r);
   const auto share = static_cast<double>(trainer_.replicas());
   row.train_seconds = train_s_ / share;
   row.eval_seconds = eval_s_ / share;
@@ -148,7 +148,7 @@ bool GroupRun::nobody_lives() const {
 }
 
 void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
-  const std::int64_t step = trainer_.updates_of(r);
+  const std::int64_t step = trainer_.steps_of(r);
   log_losses(r);
   emit(r, MetricRow{step, "", "first_non_finite_step", static_cast<double>(step)});
   emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
@@ -203,8 +203,8 @@ void GroupRun::emit_updates(const StepReport& report) {
     for (const UpdateCounts& update : report.updates) {
       if (update.mask_hash[r].empty()) continue;
       emit(replica,
-           TopologyRow{trainer_.updates_of(replica), trainer_.layer_name(update.layer),
-                       update.nnz[r], update.dropped[r], update.grown[r], update.mask_hash[r]});
+           TopologyRow{trainer_.steps_of(replica), trainer_.layer_name(update.layer), update.nnz[r],
+                       update.dropped[r], update.grown[r], update.mask_hash[r]});
     }
   }
 }
@@ -212,10 +212,9 @@ void GroupRun::emit_updates(const StepReport& report) {
 void GroupRun::log_losses(std::int64_t r) {
   const kernels::ReplicaState own = trainer_.state(r);
   if (own.losses == 0) return;
-  emit(r, MetricRow{trainer_.updates_of(r), "", "train_loss", own.loss_sum / own.losses});
+  emit(r, MetricRow{trainer_.steps_of(r), "", "train_loss", own.loss_sum / own.losses});
   if (own.alignment_sum != 0) {
-    emit(r,
-         MetricRow{trainer_.updates_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
   }
   trainer_.clear_losses(r);
 }
@@ -289,7 +288,7 @@ void GroupRun::probe_now(const std::vector<char>& wanted) {
     const Measurements measured = probe->measure(input);
     for (std::size_t r = 0; r < measured.size(); ++r) {
       if (!wanted[r]) continue;
-      const std::int64_t step = trainer_.updates_of(static_cast<std::int64_t>(r));
+      const std::int64_t step = trainer_.steps_of(static_cast<std::int64_t>(r));
       for (const Measurement& m : measured[r]) {
         if (std::isfinite(m.value)) {
           emit(static_cast<std::int64_t>(r), MetricRow{step, m.layer, m.name, m.value});
@@ -307,8 +306,7 @@ void GroupRun::finish() {
     if (!alive[static_cast<std::size_t>(r)]) continue;
     // Shares of the run's time are measured, so they differ between repetitions.
     const double all = train_s_ + eval_s_ + probe_s_;
-    emit(r,
-         MetricRow{trainer_.updates_of(r), "", "probe_time_share", all > 0 ? probe_s_ / all : 0});
+    emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probe_s_ / all : 0});
     if (!spec_.checkpoint_folder.empty()) save_final(r);
     emit_state(r, "done");
   }
@@ -319,7 +317,7 @@ void GroupRun::finish() {
 void GroupRun::save_final(std::int64_t r) {
   const std::string& id = logs_[static_cast<std::size_t>(r)].id;
   Checkpoint checkpoint;
-  checkpoint.state = json{{"run", id}, {"step", trainer_.updates_of(r)}}.dump();
+  checkpoint.state = json{{"run", id}, {"step", trainer_.steps_of(r)}}.dump();
   for (auto& [name, tensor] : trainer_.save(r)) {
     if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
       checkpoint.tensors.emplace_back(id + "/" + name, tensor);

@@ -19,7 +19,6 @@ StepTables::StepTables(std::int64_t most, std::int64_t replicas, std::int64_t wi
   numbers_ =
       torch::empty({most, replicas, kernels::kStepNumbers}, on_device.dtype(torch::kFloat64));
   examples_ = torch::empty({most, replicas, width}, on_device.dtype(torch::kInt64));
-  weight_ = torch::empty({most, replicas, width}, on_device.dtype(dtype));
   counter_ = torch::zeros({1}, on_device.dtype(torch::kInt64));
 }
 
@@ -30,11 +29,6 @@ void StepTables::begin(std::int64_t steps) {
   host_numbers_ =
       torch::empty({steps, replicas_, kernels::kStepNumbers}, host.dtype(torch::kFloat64));
   host_examples_ = torch::empty({steps, replicas_, width_}, host.dtype(torch::kInt64));
-  host_weight_ = torch::empty({steps, replicas_, width_}, host.dtype(dtype_));
-  host_examples_.fill_(filler_);
-  host_weight_.fill_(1);
-  auto* rows = reinterpret_cast<kernels::StepNumbers*>(host_numbers_.data_ptr<double>());
-  std::fill(rows, rows + steps * replicas_, kernels::StepNumbers{});
   padded_ = false;
 }
 
@@ -47,39 +41,42 @@ void StepTables::set_examples(std::int64_t step, std::int64_t r,
                               const std::vector<std::int64_t>& own) {
   const auto count = static_cast<std::int64_t>(own.size());
   TORCH_INTERNAL_ASSERT(count <= width_, count, " examples in a batch of ", width_);
-  auto* out = host_examples_.data_ptr<std::int64_t>() + (step * replicas_ + r) * width_;
-  for (std::int64_t i = 0; i < width_ && count > 0; ++i) {
-    out[i] = own[static_cast<std::size_t>(i % count)];
-  }
-  if (count == width_) return;
-  host_weight_[step][r].slice(0, count).zero_();
-  padded_ = true;
+  const std::int64_t row = step * replicas_ + r;
+  auto* out = host_examples_.data_ptr<std::int64_t>() + row * width_;
+  std::copy(own.begin(), own.end(), out);
+  for (std::int64_t i = count; i < width_; ++i) out[i] = count > 0 ? out[i - count] : filler_;
+  numbers(step, r).examples = static_cast<double>(count);
+  padded_ = padded_ || count < width_;
 }
 
 void StepTables::upload() {
   if (!device_.is_cuda()) {
     numbers_ = host_numbers_;
     examples_ = host_examples_;
-    weight_ = padded_ ? host_weight_ : at::Tensor();
     position_ = 0;
     return;
   }
   const std::int64_t steps = host_numbers_.size(0);
   numbers_.narrow(0, 0, steps).copy_(host_numbers_, /*non_blocking=*/true);
   examples_.narrow(0, 0, steps).copy_(host_examples_, /*non_blocking=*/true);
-  weight_.narrow(0, 0, steps).copy_(host_weight_, /*non_blocking=*/true);
   counter_.zero_();
 }
 
+// On a GPU every batch is weighted, so that a padded one is no kind of its own.
 StepRows StepTables::current() const {
-  if (!device_.is_cuda()) {
-    return {numbers_[position_], examples_[position_],
-            weight_.defined() ? weight_[position_] : at::Tensor()};
+  StepRows rows;
+  if (device_.is_cuda()) {
+    rows.numbers = numbers_.index_select(0, counter_).squeeze(0);
+    rows.examples = examples_.index_select(0, counter_).squeeze(0);
+  } else {
+    rows.numbers = numbers_[position_];
+    rows.examples = examples_[position_];
+    if (!padded_) return rows;
   }
-  const auto row = [this](const at::Tensor& table) {
-    return table.index_select(0, counter_).squeeze(0);
-  };
-  return {row(numbers_), row(examples_), row(weight_)};
+  const at::Tensor place = torch::arange(width_, rows.numbers.options());
+  const at::Tensor count = rows.column(TANDEM_COLUMN(kernels::StepNumbers, examples));
+  rows.weight = place.unsqueeze(0).lt(count.unsqueeze(1)).to(dtype_);
+  return rows;
 }
 
 void StepTables::next() {

@@ -51,10 +51,10 @@ class StepTables {
   at::Device device_;
   at::ScalarType dtype_;
   bool padded_ = false;
-  at::Tensor host_numbers_, host_examples_, host_weight_;  // [steps,R,...]
-  at::Tensor numbers_, examples_, weight_;                 // on the device, [most,R,...]
-  at::Tensor counter_;                                     // int64 [1] on the device
-  std::int64_t position_ = 0;                              // the counter of a CPU
+  at::Tensor host_numbers_, host_examples_;  // [steps,R,...]
+  at::Tensor numbers_, examples_;            // on the device, [most,R,...]
+  at::Tensor counter_;                       // int64 [1] on the device
+  std::int64_t position_ = 0;                // the counter of a CPU
 };
 
 }  // namespace tandem

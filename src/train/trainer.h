@@ -88,6 +88,7 @@ class Trainer {
   std::int64_t updates_of(std::int64_t r) const {
     return static_cast<std::int64_t>(state(r).updates);
   }
+  std::int64_t steps_of(std::int64_t r) const { return static_cast<std::int64_t>(state(r).steps); }
   const kernels::ReplicaState& state(std::int64_t r) const;
   void clear_losses(std::int64_t r);  // of state(r), once they are logged
   void mark_diverged(std::int64_t r);
@@ -172,6 +173,7 @@ class Trainer {
   UpdateWatcher watcher_;
   std::int64_t width_ = 0;  // examples per replica and step, replay included
   std::unique_ptr<StepTables> tables_;
+  std::int64_t ahead_ = 0;  // steps of the last tables
   std::map<StepKind, Captured> captured_;
   std::string masked_layers_;  // StepKind::masked as it is now
   std::vector<char> frozen_;

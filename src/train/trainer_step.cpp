@@ -8,6 +8,11 @@
 #include "train/trainer.h"
 
 namespace tandem {
+namespace {
+
+constexpr std::int64_t kFirstSteps = 4;
+
+}  // namespace
 
 std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_stage) const {
   std::vector<ReplicaPlan> plans;
@@ -122,8 +127,10 @@ Batch Trainer::gather(const at::Tensor& examples, const at::Tensor& weight, bool
 StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most) {
   StepReport report;
   report.updated.assign(runs_.size(), 0);
-  const std::int64_t room =
-      std::max<std::int64_t>(1, std::min({most, tables_->most(), stage_steps(stage) - in_stage}));
+  // A device that stands still gets its first steps soon; while it works there is time for more.
+  ahead_ = fresh_ ? kFirstSteps : 2 * ahead_;
+  const std::int64_t room = std::max<std::int64_t>(
+      1, std::min({most, tables_->most(), ahead_, stage_steps(stage) - in_stage}));
   std::vector<ReplicaPlan> plans;
   std::vector<StepKind> kinds;
   const auto updates = [](const ReplicaPlan& plan) {

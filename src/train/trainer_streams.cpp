@@ -58,6 +58,7 @@ void Trainer::note_masks() {
     }
     masked_layers_.push_back(masked ? '1' : '0');
   }
+  if (flops_ != nullptr) flops_->note_masks();
 }
 
 // One Context per pass, and the weight of each pass's task loss per replica [R].

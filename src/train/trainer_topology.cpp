@@ -153,10 +153,9 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
   for (const auto& [name, values] : strategy_->save(r)) {
     all.emplace_back("strategy/" + name, of_integers(values));
   }
-  const kernels::ReplicaState& own = state(r);
-  all.emplace_back(
-      "state", torch::tensor({own.alive, own.updates, own.loss_sum, own.alignment_sum, own.losses},
-                             torch::kFloat64));
+  kernels::ReplicaState own = state(r);
+  all.emplace_back("state",
+                   torch::from_blob(&own, {kernels::kReplicaState}, torch::kFloat64).clone());
   return all;
 }
 
@@ -181,9 +180,11 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
   for (const auto& [name, values] : by_name) {
     if (name.rfind("strategy/", 0) == 0) strategy_->load(r, name.substr(9), integers_of(values));
   }
-  const auto* own = by_name.at("state").data_ptr<double>();
   state(r);  // so that the others' are fresh
-  host_state_[static_cast<std::size_t>(r)] = {own[0], own[1], own[2], own[3], own[4]};
+  const at::Tensor& stored = by_name.at("state");
+  TORCH_INTERNAL_ASSERT(stored.numel() == kernels::kReplicaState, "a state of ", stored.sizes());
+  host_state_[static_cast<std::size_t>(r)] =
+      *reinterpret_cast<const kernels::ReplicaState*>(stored.data_ptr<double>());
   write_state();
   note_masks();
 }

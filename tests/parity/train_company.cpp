@@ -37,7 +37,7 @@ void require_same_results(const std::vector<Config>& group) {
 TEST_CASE("every weights method gives the same bits alone and in company", "[parity]") {
   for (const auto& [name, factory] : weights_methods().all()) {
     CAPTURE(name);
-    const Settings base = {{"weights", name}, {"epochs", "2"}};
+    const Settings base = {{"weights", name}, {"epochs", "2"}, {"curve", "true"}};
     Settings second = base, third = base;
     second["seed"] = "2";
     second["lr"] = "0.02";
@@ -46,6 +46,20 @@ TEST_CASE("every weights method gives the same bits alone and in company", "[par
     third["weight_decay"] = "0.001";
     require_same_results({small_run(base), small_run(second), small_run(third)});
   }
+}
+
+TEST_CASE("a run that nobody wants any more stands still, and the others go on", "[parity]") {
+  const Config frozen = small_run({{"weights", "set"}}),
+               wanted = small_run({{"weights", "set"}, {"seed", "2"}});
+  MemorySink alone, company;
+  GroupSpec spec;
+  spec.runs = {wanted};
+  run_group(spec, alone);
+  spec.runs = {frozen, wanted};
+  spec.frozen = {frozen.id()};
+  run_group(spec, company);
+  REQUIRE(alone.results().size() > 5);
+  REQUIRE(company.results() == alone.results());
 }
 
 TEST_CASE("a batch of one and a class order of its own change nothing either", "[parity]") {
