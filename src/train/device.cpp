@@ -24,6 +24,10 @@ std::string resolve_device(const std::string& wanted) {
                     " GPU(s) can be used. Run with --device cpu, or see `tandem doctor`");
 }
 
+std::string describe_device(const std::string& device) {
+  return is_gpu(device) ? device + ": " + load_cuda_plugin().message : device;
+}
+
 std::int64_t device_bytes(const std::string& device) {
   return cuda_api().total_bytes(gpu_index(device));
 }

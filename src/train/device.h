@@ -11,6 +11,8 @@ namespace tandem {
 std::string resolve_device(const std::string& wanted);
 
 bool is_gpu(const std::string& device);
+// A resolved device with its card's name, as provenance keeps it.
+std::string describe_device(const std::string& device);
 // Memory of a resolved GPU in bytes.
 std::int64_t device_bytes(const std::string& device);
 

@@ -15,6 +15,7 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "train/checkpoint.h"
+#include "train/device.h"
 
 namespace tandem {
 namespace {
@@ -180,7 +181,10 @@ class Planner {
     for (const auto& each : classes) total += each.runs.size();
     const auto jobs = static_cast<std::size_t>(std::max(1, input_.jobs));
     for (auto& each : classes) {
-      const auto size = std::max<std::int64_t>(1, input_.size(each.runs.front(), input_.device));
+      // Workers of one GPU share its memory.
+      const auto sharing = is_gpu(input_.device) ? std::max(1, input_.jobs) : 1;
+      const auto size =
+          std::max<std::int64_t>(1, input_.size(each.runs.front(), input_.device) / sharing);
       const auto most = std::min(static_cast<std::size_t>(size), (total + jobs - 1) / jobs);
       each.chunks = (each.runs.size() + most - 1) / most;
       chunks += each.chunks;

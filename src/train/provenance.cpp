@@ -10,6 +10,7 @@
 
 #include "core/embedded.h"
 #include "data/tensor.h"
+#include "train/device.h"
 
 namespace tandem {
 namespace {
@@ -46,7 +47,7 @@ std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
                         {"cores", std::thread::hardware_concurrency()},
                         {"threads", at::get_num_threads()},
                         {"mkl_cbwr", variable("MKL_CBWR")},
-                        {"device", spec.device},
+                        {"device", describe_device(spec.device)},
                         {"group_size", spec.runs.size()},
                         {"data", data.name},
                         {"data_files", files}}
