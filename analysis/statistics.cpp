@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <numeric>
@@ -27,6 +28,8 @@ Summary summarize(const std::vector<double>& values) {
   const auto n = static_cast<double>(s.n);
   s.mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
   if (s.n < 2) return s;
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  if (*low == *high) s.mean = *low;  // no spread that is only the sum's rounding
   double squares = 0;
   for (const double x : values) squares += (x - s.mean) * (x - s.mean);
   s.sd = std::sqrt(squares / (n - 1));

@@ -22,9 +22,9 @@ bool is_seed(const std::string& name) { return name == "seed" || name.rfind("see
 // Columns of v_run that tell how a run went or where, not what was asked for.
 bool is_outcome(const std::string& name) {
   static const std::set<std::string> kOutcomes = {
-      "run",           "state",   "attempt",     "steps_done",      "train_seconds",
-      "eval_seconds",  "seconds", "train_flops", "inference_flops", "message",
-      "probe_seconds", "device",  "threads",     "revision",        "machine"};
+      "run",     "state",       "attempt",         "steps_done", "train_seconds", "eval_seconds",
+      "seconds", "train_flops", "inference_flops", "message",    "probe_seconds", "device",
+      "threads", "revision",    "machine",         "data_sha256"};
   return kOutcomes.count(name) != 0;
 }
 
@@ -58,8 +58,10 @@ std::string place_of(const RunData& run) {
     const std::string& text = run.column(name);
     return text.empty() ? std::string("unknown") : text;
   };
-  return fmt::format("device {}, threads {}, revision {}", or_unknown("device"),
-                     or_unknown("threads"), or_unknown("revision").substr(0, 12));
+  const std::string data = run.column("data_sha256").substr(0, 12);
+  return fmt::format("device {}, threads {}, revision {}{}", or_unknown("device"),
+                     or_unknown("threads"), or_unknown("revision").substr(0, 12),
+                     data.empty() ? "" : ", data " + data);
 }
 
 std::string number_text(double value, const Measure& m, const TablePlan& plan) {

@@ -28,7 +28,11 @@ SELECT
                '$.threads') AS threads,
   json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
                 WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.machine') AS machine
+               '$.machine') AS machine,
+  (SELECT group_concat(json_extract(f.value, '$.sha256'), ' ')
+   FROM json_each((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                   WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+                  '$.data_files') f) AS data_sha256
 FROM run r;
 
 CREATE VIEW v_eval AS

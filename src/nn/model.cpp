@@ -1,11 +1,10 @@
 #include "nn/model.h"
 
-#include <algorithm>
 #include <cmath>
 #include <numbers>
-#include <thread>
 
 #include "config/seeds.h"
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "data/tensor.h"
 
@@ -17,8 +16,6 @@ Registry<ModelFactory>& models() {
 }
 
 namespace {
-
-constexpr std::size_t kLargeGroup = 32;
 
 std::int64_t count(const std::vector<std::int64_t>& shape) {
   std::int64_t n = 1;
@@ -36,24 +33,13 @@ Parameter drawn(const std::string& name, const std::vector<Config>& configs,
   full_shape.insert(full_shape.end(), shape.begin(), shape.end());
   at::Tensor value = torch::empty(full_shape, torch::kFloat64);
   double* out = value.data_ptr<double>();
-  const auto draw_run = [&](std::size_t r) {
+  for_each_replica(configs.size(), [&](std::size_t r) {
     const RandomStream stream{stream_key(run_seed(configs[r], "init"), "init/" + name)};
     double* own = out + static_cast<std::int64_t>(r) * n;
     for (std::int64_t i = 0; i < n; ++i) {
       own[i] = scales[r] * draw(stream, static_cast<std::uint64_t>(i));
     }
-  };
-  // A group as large as this is a GPU's, and its worker has the machine's cores for itself.
-  const std::size_t threads =
-      configs.size() >= kLargeGroup ? std::max(1u, std::thread::hardware_concurrency()) : 1;
-  const auto work = [&](std::size_t first) {
-    for (std::size_t r = first; r < configs.size(); r += threads) draw_run(r);
-  };
-  {
-    std::vector<std::jthread> helpers;
-    for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work, t);
-    work(0);
-  }
+  });
   Parameter parameter;
   parameter.name = name;
   parameter.value = value.to(dtype).requires_grad_(true);

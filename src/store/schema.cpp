@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <set>
+#include <system_error>
 
 #include "config/option.h"
 #include "core/error.h"
@@ -94,7 +96,15 @@ int checked_version(SQLite::Database& db, const std::string& path, int newest) {
   return version;
 }
 
+void expect_no_folder(const std::string& path) {
+  std::error_code unseen;
+  if (!std::filesystem::is_directory(path, unseen)) return;
+  throw StoreError(fmt::format(
+      "{} is a folder; --db names the database's file, for example {}/tandem.sqlite", path, path));
+}
+
 SQLite::Database open_read_only(const std::string& path) {
+  expect_no_folder(path);
   constexpr char kTouch[] = "SELECT count(*) FROM sqlite_schema";
   SQLite::Database db(path, SQLite::OPEN_READONLY, kBusyTimeout_ms);
   try {

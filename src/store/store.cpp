@@ -99,6 +99,7 @@ struct StoreWriter::Impl {
 };
 
 FileLock StoreWriter::Impl::make_lock(const std::string& path) {
+  expect_no_folder(path);
   expect_writable_folder(path);
   return FileLock(path + ".lock");
 }

@@ -2,6 +2,7 @@
 // Products are bmm and baddbmm also at R = 1, so that a run's bits do not depend on its company.
 #include "topology/masked_connections.h"
 
+#include "core/parallel.h"
 #include "data/tensor.h"
 #include "topology/masked_weight.h"
 
@@ -96,16 +97,17 @@ std::vector<std::vector<std::uint8_t>> MaskedConnections::packed_masks(
   const at::Tensor padded = torch::constant_pad_nd(mask_, {0, bytes * 8 - positions_}, 0);
   const at::Tensor place = torch::bitwise_left_shift(torch::ones({8}, mask_.options()),
                                                      torch::arange(8, mask_.options()));
-  const at::Tensor packed = padded.view({replicas(), bytes, 8})
-                                .mul(place)
-                                .sum(2, false, torch::kUInt8)
-                                .to(torch::kCPU);  // [R,bytes]
+  const at::Tensor there =
+      padded.view({replicas(), bytes, 8}).mul(place).sum(2, false, torch::kUInt8);
+  const at::Tensor packed =  // [R,bytes]
+      torch::empty(there.sizes(), torch::TensorOptions(torch::kUInt8).pinned_memory(true));
+  packed.copy_(there);
   std::vector<std::vector<std::uint8_t>> masks(wanted.size());
-  for (std::size_t r = 0; r < wanted.size(); ++r) {
-    if (!wanted[r]) continue;
+  for_each_replica(wanted.size(), [&](std::size_t r) {
+    if (!wanted[r]) return;
     const auto* row = packed.data_ptr<std::uint8_t>() + static_cast<std::int64_t>(r) * bytes;
     masks[r].assign(row, row + bytes);
-  }
+  });
   return masks;
 }
 

@@ -1,10 +1,9 @@
 // Rows go through the selection kernel of their device; double scores on a GPU through sorting.
 #include "topology/select_rows.h"
 
-#include <algorithm>
 #include <limits>
-#include <thread>
 
+#include "core/parallel.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "kernels/select/select.h"
@@ -83,23 +82,6 @@ at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligi
 
 namespace {
 
-// Ranks drawn for each row, on as many threads as the machine has: k draws of 1,000 runs are long.
-std::vector<std::vector<std::int64_t>> draw_ranks(const std::vector<std::int64_t>& candidates,
-                                                  const std::vector<std::int64_t>& counts,
-                                                  const std::vector<RandomStream>& streams,
-                                                  std::size_t threads) {
-  std::vector<std::vector<std::int64_t>> ranks(counts.size());
-  const auto work = [&](std::size_t first) {
-    for (std::size_t q = first; q < counts.size(); q += threads) {
-      if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
-    }
-  };
-  std::vector<std::jthread> helpers;
-  for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(work, t);
-  work(0);
-  return ranks;
-}
-
 // The position of rank k is where the running count of eligible positions reaches k + 1.
 at::Tensor mark_on_gpu(const at::Tensor& eligible,
                        const std::vector<std::vector<std::int64_t>>& ranks) {
@@ -132,11 +114,11 @@ at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_
   for (std::size_t q = 0; q < counts.size(); ++q) {
     TORCH_INTERNAL_ASSERT(counts[q] <= candidates[q], "drawing ", counts[q], " of ", candidates[q]);
   }
-  const bool on_gpu = eligible.is_cuda();
-  const std::size_t threads = std::clamp<std::size_t>(
-      on_gpu ? std::thread::hardware_concurrency() : 1, 1, std::max<std::size_t>(1, counts.size()));
-  const auto ranks = draw_ranks(candidates, counts, streams, threads);
-  if (on_gpu) return mark_on_gpu(eligible.contiguous(), ranks);
+  std::vector<std::vector<std::int64_t>> ranks(counts.size());
+  for_each_replica(counts.size(), [&](std::size_t q) {
+    if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
+  });
+  if (eligible.is_cuda()) return mark_on_gpu(eligible.contiguous(), ranks);
   const at::Tensor flags = eligible.contiguous();
   at::Tensor chosen = torch::zeros(flags.sizes(), torch::kByte);
   const std::int64_t n = flags.size(1);

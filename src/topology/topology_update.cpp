@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/parallel.h"
 #include "data/tensor.h"
 #include "topology/random_ranks.h"
 
@@ -221,13 +222,16 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   counts.layer = layer;
   counts.before = std::move(before_[layer]);
   counts.after = layers_[layer]->packed_masks(moment.due);
-  for (std::size_t r = 0; r < replicas(); ++r) {
-    const auto &before = counts.before[r], &now = counts.after[r];
-    counts.nnz.push_back(layers_[layer]->active(static_cast<std::int64_t>(r)));
-    counts.dropped.push_back(moment.due[r] ? count_only_in(before, now) : 0);
-    counts.grown.push_back(moment.due[r] ? count_only_in(now, before) : 0);
-    counts.mask_hash.push_back(moment.due[r] ? mask_hash(now) : "");
-  }
+  counts.nnz.assign(replicas(), 0);
+  counts.dropped = counts.grown = counts.nnz;
+  counts.mask_hash.resize(replicas());
+  for_each_replica(replicas(), [&](std::size_t r) {
+    counts.nnz[r] = layers_[layer]->active(static_cast<std::int64_t>(r));
+    if (!moment.due[r]) return;
+    counts.dropped[r] = count_only_in(counts.before[r], counts.after[r]);
+    counts.grown[r] = count_only_in(counts.after[r], counts.before[r]);
+    counts.mask_hash[r] = mask_hash(counts.after[r]);
+  });
   return counts;
 }
 

@@ -37,6 +37,7 @@ TEST_CASE("fewer than three values have no interval", "[unit]") {
   CHECK(*summarize({1, 2}).sd == Approx(std::sqrt(0.5)));
   CHECK(summarize({1, 2, 3}).half);
   CHECK(*summarize({2, 2, 2}).half == 0);
+  CHECK(*summarize({0.1, 0.1, 0.1}).half == 0);  // 0.3 / 3 is not 0.1
 }
 
 TEST_CASE("the paired test", "[unit]") {

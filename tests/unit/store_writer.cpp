@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <set>
@@ -209,6 +210,10 @@ TEST_CASE("missing files and folders are named with the remedy", "[unit]") {
                     Catch::Contains("none.sqlite") && Catch::Contains("tandem run"));
   CHECK_THROWS_WITH(StoreWriter(folder / "no/r.sqlite"),
                     Catch::Contains("does not exist") && Catch::Contains("--db"));
+  std::filesystem::create_directory(folder / "results");
+  CHECK_THROWS_WITH(StoreReader(folder / "results"), Catch::Contains("is a folder"));
+  CHECK_THROWS_WITH(StoreWriter(folder / "results"), Catch::Contains("is a folder"));
+  CHECK_FALSE(std::filesystem::exists(folder / "results.lock"));
   std::ofstream(folder / "empty.sqlite").flush();
   CHECK_THROWS_WITH(StoreReader(folder / "empty.sqlite"), Catch::Contains("is empty"));
   CHECK_NOTHROW(StoreWriter(folder / "empty.sqlite"));
