@@ -114,6 +114,8 @@ std::shared_ptr<c10::MempoolId_t> shared_pool() {
 
 void* graph_begin() {
   const std::lock_guard lock(graphs().mutex);
+  // Nothing can be freed inside a capture, so what the allocator merely keeps is given back first.
+  c10::cuda::CUDACachingAllocator::emptyCache();
   auto captured = std::make_unique<Captured>();
   captured->pool = shared_pool();
   try {
