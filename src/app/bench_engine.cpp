@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "app/bench.h"
 #include "core/files.h"
@@ -153,6 +154,9 @@ class EngineBenchmark {
   }
 
   void run() {
+    if (device_.is_cuda()) {  // as a worker has it
+      at::set_num_threads(static_cast<int>(std::thread::hardware_concurrency()));
+    }
     print_heading();
     const std::vector<bool> precisions =
         device_.is_cuda() ? std::vector<bool>{false, true} : std::vector<bool>{false};

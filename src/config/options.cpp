@@ -185,7 +185,7 @@ std::vector<Option> program_options() {
        .type = kInt,
        .default_value = "0",
        .neutral = "0",
-       .help = "worker processes; 0: one per core",
+       .help = "worker processes; 0: one per core, or one on a GPU",
        .minimum = 0,
        .scope = kProgram},
       {.name = "checkpoint_every_s",

@@ -2,7 +2,8 @@
 // override costs nothing. Order within a run: before_task, then per step batch, loss, gradient,
 // after_step, then after_task. State that belongs to a weight lives in named slots of its parameter
 // (topology updates move it, checkpoints keep it); everything else goes through save and load.
-// loss and gradient are part of the captured step on a GPU: no host branch on a tensor there.
+// On a GPU loss and gradient are part of the captured step: no host branch on a tensor there, and
+// what they do may change from task to task only; batch of some steps precedes after_step of these.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,29 +1,38 @@
-// Work over the replicas of a large group on all cores. Workers on a CPU have one thread each and
-// groups of at most a few replicas; a group as large as kLargeGroup is a GPU's, and its worker has
-// the machine's cores for itself.
+// Independent pieces of host work on several threads. Workers on a CPU have one thread each; the
+// worker of a GPU has the machine's cores (see train/worker_main.cpp), and groups of a thousand
+// runs to prepare.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <thread>
 #include <vector>
 
 namespace tandem {
 
-constexpr std::size_t kLargeGroup = 32;
-
-// Calls work(i) for i = 0 .. count - 1, in any order and at once where count is large. Calls must
-// not depend on each other and must not throw.
+// Calls work(i) for i = 0 .. count - 1 in any order, on at most `most_threads` threads. The first
+// exception is thrown once all have ended.
 template <class Work>
-void for_each_replica(std::size_t count, const Work& work) {
-  const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
-  const std::size_t threads = count >= kLargeGroup ? std::min(cores, count) : 1;
-  const auto share = [&](std::size_t first) {
-    for (std::size_t i = first; i < count; i += threads) work(i);
+void for_each_index(std::size_t count, int most_threads, const Work& work) {
+  const std::size_t threads = std::clamp<std::size_t>(
+      static_cast<std::size_t>(std::max(1, most_threads)), 1, std::max<std::size_t>(1, count));
+  std::vector<std::exception_ptr> errors(threads);
+  const auto share = [&](std::size_t own) {
+    try {
+      for (std::size_t i = own; i < count; i += threads) work(i);
+    } catch (...) {
+      errors[own] = std::current_exception();
+    }
   };
-  std::vector<std::jthread> helpers;
-  for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(share, t);
-  share(0);
+  {
+    std::vector<std::jthread> helpers;
+    for (std::size_t t = 1; t < threads; ++t) helpers.emplace_back(share, t);
+    share(0);
+  }
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
 }
 
 }  // namespace tandem

@@ -33,7 +33,7 @@ Parameter drawn(const std::string& name, const std::vector<Config>& configs,
   full_shape.insert(full_shape.end(), shape.begin(), shape.end());
   at::Tensor value = torch::empty(full_shape, torch::kFloat64);
   double* out = value.data_ptr<double>();
-  for_each_replica(configs.size(), [&](std::size_t r) {
+  for_each_index(configs.size(), at::get_num_threads(), [&](std::size_t r) {
     const RandomStream stream{stream_key(run_seed(configs[r], "init"), "init/" + name)};
     double* own = out + static_cast<std::int64_t>(r) * n;
     for (std::int64_t i = 0; i < n; ++i) {

@@ -103,7 +103,7 @@ std::vector<std::vector<std::uint8_t>> MaskedConnections::packed_masks(
       torch::empty(there.sizes(), torch::TensorOptions(torch::kUInt8).pinned_memory(true));
   packed.copy_(there);
   std::vector<std::vector<std::uint8_t>> masks(wanted.size());
-  for_each_replica(wanted.size(), [&](std::size_t r) {
+  for_each_index(wanted.size(), at::get_num_threads(), [&](std::size_t r) {
     if (!wanted[r]) return;
     const auto* row = packed.data_ptr<std::uint8_t>() + static_cast<std::int64_t>(r) * bytes;
     masks[r].assign(row, row + bytes);

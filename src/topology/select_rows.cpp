@@ -115,7 +115,7 @@ at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_
     TORCH_INTERNAL_ASSERT(counts[q] <= candidates[q], "drawing ", counts[q], " of ", candidates[q]);
   }
   std::vector<std::vector<std::int64_t>> ranks(counts.size());
-  for_each_replica(counts.size(), [&](std::size_t q) {
+  for_each_index(counts.size(), at::get_num_threads(), [&](std::size_t q) {
     if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
   });
   if (eligible.is_cuda()) return mark_on_gpu(eligible.contiguous(), ranks);

@@ -225,7 +225,7 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   counts.nnz.assign(replicas(), 0);
   counts.dropped = counts.grown = counts.nnz;
   counts.mask_hash.resize(replicas());
-  for_each_replica(replicas(), [&](std::size_t r) {
+  for_each_index(replicas(), at::get_num_threads(), [&](std::size_t r) {
     counts.nnz[r] = layers_[layer]->active(static_cast<std::int64_t>(r));
     if (!moment.due[r]) return;
     counts.dropped[r] = count_only_in(counts.before[r], counts.after[r]);

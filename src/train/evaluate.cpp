@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
+#include "train/group.h"
 #include "train/loss.h"
 
 namespace tandem {
@@ -13,7 +14,6 @@ namespace tandem {
 namespace {
 
 constexpr double kCurve[] = {0.25, 0.5, 1, 2, 4};
-constexpr std::int64_t kImageChunk = 500, kWindowChunk = 16;
 
 bool carries_full(const Policies& policies) { return policies.dormant_carry_values(); }
 

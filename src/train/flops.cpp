@@ -1,5 +1,7 @@
 #include "train/flops.h"
 
+#include <algorithm>
+
 #include "topology/connections.h"
 
 namespace tandem {
@@ -20,6 +22,7 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
       rows_(rows),
       reads_gradient_(reads_gradient(runs.front().weights.topology)),
       forward_(runs.size()),
+      charged_(runs.size()),
       training_(runs.size(), 0) {
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const auto blocks = static_cast<double>(runs[r].config.integer("blocks"));
@@ -81,8 +84,16 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
             (both_attention        ? forward_[i].attention_full + forward_[i].attention_sparse
              : plan.attention_full ? forward_[i].attention_full
                                    : forward_[i].attention_sparse);
-    training_[i] += step * examples[i];
+    charged_[i].push_back(step * examples[i]);
   }
+}
+
+void FlopsLedger::settle(std::int64_t r, std::int64_t taken) {
+  std::vector<double>& own = charged_[static_cast<std::size_t>(r)];
+  const auto count = std::min(static_cast<std::size_t>(taken), own.size());
+  double& sum = training_[static_cast<std::size_t>(r)];
+  for (std::size_t i = 0; i < count; ++i) sum += own[i];
+  own.clear();
 }
 
 }  // namespace tandem

@@ -21,8 +21,11 @@ class FlopsLedger {
 
   // Reads the connections' active counts anew, after they have changed.
   void note_masks();
-  // Charges one step; examples[r] in replica r's batch.
+  // Charges one step; examples[r] in replica r's batch. It counts once it is settled.
   void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples);
+  // Of the steps charged to r since the last call, the first `taken` took place: a replica that
+  // diverges stands still from then on, which the host learns later.
+  void settle(std::int64_t r, std::int64_t taken);
   double training(std::int64_t r) const { return training_[static_cast<std::size_t>(r)]; }
   void set_training(std::int64_t r, double value) {
     training_[static_cast<std::size_t>(r)] = value;
@@ -40,7 +43,8 @@ class FlopsLedger {
   std::vector<RunSchedule> runs_;
   double rows_;
   bool reads_gradient_;
-  std::vector<Forward> forward_;  // [R]
+  std::vector<Forward> forward_;              // [R]
+  std::vector<std::vector<double>> charged_;  // [R], not settled yet
   std::vector<double> training_;
 };
 

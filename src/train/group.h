@@ -33,12 +33,16 @@ struct GroupSpec {
   std::int64_t stop_after_steps = 0;  // > 0: stop with a checkpoint after so many steps (tests)
   std::vector<std::string> frozen =
       {};  // ids of runs that nobody wants any more: they need not train
-  std::function<bool()> should_stop = {};  // asked at each step: true = checkpoint, end as kStopped
+  std::function<bool()> should_stop =
+      {};  // asked between steps: true = checkpoint, end as kStopped
 };
 
 enum class GroupEnd { kDone, kStopped };
 
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink);
+
+// Examples that a read-out takes at once, per replica.
+constexpr std::int64_t kImageChunk = 500, kWindowChunk = 16;
 
 // What two runs must share to train in one group: everything but the per_replica options.
 std::string group_key(const Config& config);

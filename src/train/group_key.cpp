@@ -31,10 +31,14 @@ struct WorkingSet {
   double weights = 0, activations = 0;
 };
 
-WorkingSet working_set(const Config& config) {
+WorkingSet working_set(const Config& config, double read_out_share) {
   WorkingSet set;
-  const auto batch = static_cast<double>(config.integer("batch"));
-  if (config.text("model") == "transformer") {
+  const bool transformer = config.text("model") == "transformer";
+  // A read-out keeps nothing for a backward pass, but it may be wider than the batch.
+  const double batch =
+      std::max(static_cast<double>(config.integer("batch")),
+               static_cast<double>(transformer ? kWindowChunk : kImageChunk) * read_out_share);
+  if (transformer) {
     const auto width = static_cast<double>(config.integer("width"));
     const auto layers = static_cast<double>(config.integer("layers"));
     const auto context = static_cast<double>(config.integer("context"));
@@ -56,6 +60,7 @@ WorkingSet working_set(const Config& config) {
 // streams with their gradients, in the captured steps' memory and in that of evaluation. Measured:
 // 1.0 GiB a replica for ssa at context 512, where this says 1.5.
 constexpr double kGpuCopiesOfWeights = 14, kGpuCopiesOfActivations = 3.5, kGpuShare = 0.85;
+constexpr double kGpuReadOutShare = 0.4;  // of a training step's activations
 constexpr std::int64_t kGpuMost = 1024;
 
 // On a CPU a group gains while it shares the cost of each call and loses once it leaves the cache.
@@ -69,12 +74,13 @@ std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
 }  // namespace
 
 std::int64_t group_size(const Config& config, const std::string& device) {
-  const WorkingSet set = working_set(config);
   if (is_gpu(device)) {
+    const WorkingSet set = working_set(config, kGpuReadOutShare);
     const double each =
         4 * (kGpuCopiesOfWeights * set.weights + kGpuCopiesOfActivations * set.activations);
     return whole_groups(kGpuShare * static_cast<double>(device_bytes(device)), each, kGpuMost);
   }
+  const WorkingSet set = working_set(config, 0);
   return whole_groups(kCacheBytes, 4 * (4 * set.weights + set.activations), kCpuMost);
 }
 

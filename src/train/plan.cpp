@@ -130,7 +130,7 @@ void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) 
   const bool due = counted > 0 && counted % interval == 0 && at >= begin && at <= end && at < total;
   // A cubic budget must be reached even where the interval does not divide its end.
   const bool last_prune = rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic &&
-                          completed == std::llround(std::ceil(end));
+                          completed == std::max<std::int64_t>(1, std::llround(std::ceil(end)));
   if (!due && !last_prune) return;
   (instead ? plan.update_instead : plan.update_after) = true;
   plan.topology_progress = end > begin ? (at - begin) / (end - begin) : 1.0;

@@ -42,6 +42,7 @@ Known by_id(const std::vector<RunRecord>& records) {
 struct StoredGroup {
   std::string folder, database;
   std::vector<std::string> ids;
+  std::set<std::string> frozen;  // stood still while the others went on: they can't catch up here
 };
 
 // Folders whose group.json is missing or torn are none of ours, or were never begun.
@@ -51,7 +52,8 @@ std::optional<StoredGroup> read_group(const fs::path& folder) {
   try {
     const json j = json::parse(read_file((folder / kGroupFile).string()));
     return StoredGroup{folder.string(), j.at("database").get<std::string>(),
-                       j.at("runs").get<std::vector<std::string>>()};
+                       j.at("runs").get<std::vector<std::string>>(),
+                       j.value("frozen", std::set<std::string>())};
   } catch (const json::exception&) {
     return std::nullopt;
   }
@@ -129,7 +131,8 @@ class Planner {
       return;
     }
     const bool wanted = std::any_of(ids.begin(), ids.end(), [&](const auto& id) {
-      return wanted_.count(id) != 0 && !finished(id) && placed_.count(id) == 0;
+      return wanted_.count(id) != 0 && !finished(id) && placed_.count(id) == 0 &&
+             stored.frozen.count(id) == 0;
     });
     if (wanted) resume(stored);
   }
@@ -145,12 +148,14 @@ class Planner {
       if (!config) return;
       if (finished(id)) {
         group.settled.push_back(id);
-      } else if (found == wanted_.end()) {
+      } else if (found == wanted_.end() || stored.frozen.count(id) != 0) {
         group.frozen.push_back(id);
       }
       group.runs.push_back(std::move(*config));
     }
-    placed_.insert(stored.ids.begin(), stored.ids.end());
+    for (const auto& id : stored.ids) {
+      if (stored.frozen.count(id) == 0) placed_.insert(id);  // else it begins anew elsewhere
+    }
     predict(group);
     plan_.groups.push_back(std::move(group));
   }
@@ -277,8 +282,10 @@ void write_group_file(const std::string& database, const GroupPlan& group) {
   std::vector<std::string> ids;
   for (const auto& run : group.runs) ids.push_back(run.id());
   ensure_folder(group.folder);
-  atomic_write(group.folder + "/" + kGroupFile,
-               json{{"database", database_name(database)}, {"runs", ids}}.dump() + "\n");
+  atomic_write(
+      group.folder + "/" + kGroupFile,
+      json{{"database", database_name(database)}, {"runs", ids}, {"frozen", group.frozen}}.dump() +
+          "\n");
 }
 
 void remove_group_folder(const std::string& folder) {

@@ -45,6 +45,7 @@ class GroupRun {
   void emit(std::int64_t r, RowBody body);
   void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
   void end_diverged(std::int64_t r, const std::string& what);
+  void note_diverged();
   std::int64_t steps_to_boundary() const;
   bool take_steps();
   void emit_updates(const StepReport& report);
@@ -187,13 +188,16 @@ bool GroupRun::take_steps() {
   steps_done_ += report.steps;
   train_s_ += seconds_since(begin);
   emit_updates(report);
-  if (!at_boundary) return false;
+  // On a CPU the state costs nothing to look at, and a group without a living run ends at once.
+  if (at_boundary || !trainer_.device().is_cuda()) note_diverged();
+  return at_boundary || (!trainer_.device().is_cuda() && nobody_lives());
+}
+
+void GroupRun::note_diverged() {
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    if (trainer_.diverged(r) && !logs_[static_cast<std::size_t>(r)].ended) {
-      end_diverged(r, "the loss or its gradient was");
-    }
+    const bool open = !trainer_.frozen(r) && !logs_[static_cast<std::size_t>(r)].ended;
+    if (open && trainer_.diverged(r)) end_diverged(r, "the loss or its gradient was");
   }
-  return true;
 }
 
 void GroupRun::emit_updates(const StepReport& report) {
@@ -329,6 +333,7 @@ void GroupRun::save_final(std::int64_t r) {
 
 void GroupRun::save() {
   if (spec_.checkpoint_folder.empty()) return;
+  note_diverged();
   sink_.flush();
   Checkpoint checkpoint;
   json state = {{"format", kCheckpointFormat}, {"stage", stage_},        {"in_stage", in_stage_},
@@ -400,7 +405,14 @@ bool GroupRun::resume() {
 }
 
 GroupEnd GroupRun::run() {
-  if (!resume()) {
+  if (resume()) {
+    // Perhaps on another machine: the first row again, which a repetition of the same leaves as is.
+    for (const RunLog& log : logs_) {
+      if (!log.ended)
+        sink_.emit({log.id, 0, ProvenanceRow{provenance_json(spec_, trainer_.data())}});
+    }
+    note_diverged();
+  } else {
     for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
       if (trainer_.frozen(r)) continue;
       emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
@@ -458,7 +470,14 @@ GroupEnd GroupRun::run() {
 
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
   if (spec.runs.empty()) throw ConfigError("a group needs at least one run");
-  return GroupRun(spec, sink).run();
+  try {
+    return GroupRun(spec, sink).run();
+  } catch (const c10::OutOfMemoryError& error) {
+    throw DeviceError(
+        "a group of " + std::to_string(spec.runs.size()) +
+        " runs does not fit into the memory of " + spec.device +
+        " (--jobs 2 halves the groups, 4 quarters them): " + error.what_without_backtrace());
+  }
 }
 
 }  // namespace tandem

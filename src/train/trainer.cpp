@@ -152,6 +152,7 @@ void Trainer::begin_stage(std::int64_t stage) {
   epoch_samplers_.clear();
   byte_samplers_.clear();
   stage_examples_.clear();
+  captured_.clear();  // what a strategy adds to a step may change with the task
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const Config& config = run(r).config;
     const std::uint64_t key = run_key(config, "data");

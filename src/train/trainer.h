@@ -82,7 +82,10 @@ class Trainer {
   at::Device device() const { return options_.device; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
-  FlopsLedger& flops() { return *flops_; }
+  FlopsLedger& flops() {
+    state(0);  // so that all steps are settled
+    return *flops_;
+  }
   // Each waits for the steps that are under way.
   bool diverged(std::int64_t r) const { return state(r).alive == 0; }
   std::int64_t updates_of(std::int64_t r) const {

@@ -128,9 +128,9 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   StepReport report;
   report.updated.assign(runs_.size(), 0);
   // A device that stands still gets its first steps soon; while it works there is time for more.
-  ahead_ = fresh_ ? kFirstSteps : 2 * ahead_;
-  const std::int64_t room = std::max<std::int64_t>(
-      1, std::min({most, tables_->most(), ahead_, stage_steps(stage) - in_stage}));
+  ahead_ = std::min(fresh_ ? kFirstSteps : 2 * ahead_, tables_->most());
+  const std::int64_t room =
+      std::max<std::int64_t>(1, std::min({most, ahead_, stage_steps(stage) - in_stage}));
   std::vector<ReplicaPlan> plans;
   std::vector<StepKind> kinds;
   const auto updates = [](const ReplicaPlan& plan) {
@@ -157,6 +157,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
     run_step(kinds[static_cast<std::size_t>(s)]);
     strategy_->after_step(in_stage + s);
   }
+  if (!options_.device.is_cuda()) read_state();
   update_topology(plans, report);
   for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
   return report;
@@ -209,6 +210,10 @@ void Trainer::synchronize() const {
 void Trainer::read_state() const {
   const at::Tensor host = state_.to(torch::kCPU);
   const auto* rows = reinterpret_cast<const kernels::ReplicaState*>(host.data_ptr<double>());
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const double taken = rows[r].steps - host_state_[r].steps;
+    flops_->settle(static_cast<std::int64_t>(r), static_cast<std::int64_t>(taken));
+  }
   host_state_.assign(rows, rows + runs_.size());
   fresh_ = true;
 }

@@ -1,6 +1,6 @@
-// The worker process: one thread, subnormals flushed to zero (a decayed weight would else slow
-// every product), and a lock on the group's folder, since the worker of a killed writer may still
-// be saving its checkpoint there.
+// The worker process: one thread (on a CPU), subnormals flushed to zero (a decayed weight would
+// else slow every product), and a lock on the group's folder, since the worker of a killed writer
+// may still be saving its checkpoint there.
 #include "train/worker_main.h"
 
 #include <ATen/Context.h>
@@ -54,6 +54,9 @@ ExitCode worker_main(int lines_in, int rows_out) {
   GroupSpec spec = decode_group(sink.read_line());
   set_log_level(spec.runs.at(0).text("log_level"));
   spec.device = resolve_device(spec.device);
+  // A GPU's worker prepares large groups: see core/parallel.h.
+  if (is_gpu(spec.device))
+    at::set_num_threads(static_cast<int>(std::thread::hardware_concurrency()));
   std::optional<FileLock> lock;
   if (!spec.checkpoint_folder.empty()) lock.emplace(lock_folder(spec.checkpoint_folder));
   spec.should_stop = [&sink] { return stop_requested() || sink.closed(); };

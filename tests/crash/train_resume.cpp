@@ -35,3 +35,18 @@ TEST_CASE("a stopped task sequence resumes to the same bits", "[crash]") {
                              {"weights", "set"}}),
                     7);
 }
+
+TEST_CASE("a run that diverged between two boundaries ends as diverged after a stop", "[crash]") {
+  const Config wild = small_run({{"lr", "1e30"}, {"clip", "0"}, {"steps", "40"}});
+  const Config calm = small_run({{"steps", "40"}, {"clip", "0"}});
+  for (const auto& runs : {std::vector<Config>{wild}, std::vector<Config>{wild, calm}}) {
+    const Outcome undisturbed = run_disturbed(runs, 0, "cpu", true);
+    int diverged = 0;
+    for (const auto& [key, line] : undisturbed.rows) diverged += line.rfind("diverged", 0) == 0;
+    REQUIRE(diverged == 1);
+    for (const std::int64_t stop : {2, 3, 7}) {
+      CAPTURE(runs.size(), stop);
+      REQUIRE(run_disturbed(runs, stop, "cpu", true).rows == undisturbed.rows);
+    }
+  }
+}

@@ -191,6 +191,16 @@ TEST_CASE("a replica that diverges on a GPU is frozen and the others go on", "[g
   REQUIRE(distance(alone, 0, group, 1, true) < 1e-9);
 }
 
+TEST_CASE("a run that diverged on a GPU between two boundaries ends as diverged", "[gpu]") {
+  if (gpu_missing()) return;
+  const Config wild = small_run({{"lr", "1e30"}, {"clip", "0"}, {"steps", "40"}});
+  const Config calm = small_run({{"steps", "40"}, {"clip", "0"}});
+  for (const auto& runs : {std::vector<Config>{wild}, std::vector<Config>{wild, calm}}) {
+    const Outcome undisturbed = run_disturbed(runs, 0, kDevice, true);
+    REQUIRE(run_disturbed(runs, 7, kDevice, true).rows == undisturbed.rows);
+  }
+}
+
 TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
   if (gpu_missing()) return;
   TemporaryFolder folder("tandem-corpus");

@@ -133,6 +133,24 @@ TEST_CASE("a stored group is resumed as it was, before all others", "[unit]") {
   CHECK(plan.useless_folders.empty());
 }
 
+TEST_CASE("a run that once stood still in a group begins anew in another", "[unit]") {
+  Fixture f;
+  f.want("dense", 2);
+  GroupPlan stored = f.store(f.input.wanted);
+  const std::string behind = f.input.wanted[1].id();
+  stored.frozen = {behind};
+  write_group_file(f.input.database, stored);
+  f.input.known = {record_of(f.input.wanted[0], "stopped"),
+                   record_of(f.input.wanted[1], "stopped")};
+  const GridPlan plan = plan_groups(f.input);
+  REQUIRE(plan.groups.size() == 2);
+  CHECK(plan.groups[0].resumed);
+  CHECK(plan.groups[0].frozen == std::vector<std::string>{behind});
+  CHECK_FALSE(plan.groups[1].resumed);
+  REQUIRE(plan.groups[1].runs.size() == 1);
+  CHECK(plan.groups[1].runs[0].id() == behind);
+}
+
 TEST_CASE("a stored group that can't be resumed here is useless", "[unit]") {
   Fixture f;
   f.want("dense", 2);
