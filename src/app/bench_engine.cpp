@@ -49,7 +49,7 @@ Effort effort_on_cpu(const BenchCase& of, std::int64_t replicas) {
           .engine_steps = steps,
           .plain_warm_up = 10,
           .plain_steps = std::max<std::int64_t>(25, steps),
-          .rounds = 7};
+          .rounds = replicas > 64 ? 3 : 7};
 }
 
 // Each kind of step is seen twice before it is measured, updates once at least: what is captured at
@@ -143,10 +143,6 @@ bool is_out_of_memory(const std::string& message) {
 class EngineBenchmark {
  public:
   explicit EngineBenchmark(const EngineBench& asked) : asked_(asked), device_(asked.device) {
-    if (asked_.replicas.empty()) {
-      asked_.replicas = {1, 4, 16, 64};
-      if (device_.is_cuda()) asked_.replicas.insert(asked_.replicas.end(), {256, 1024});
-    }
     std::mt19937 random(1);
     std::string bytes(kCorpusBytes, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random() & 255);
@@ -231,11 +227,19 @@ class EngineBenchmark {
     return runs;
   }
 
+  // On a CPU 256 replicas of the byte model would fill the memory of most machines.
+  std::vector<std::int64_t> sizes_for(const BenchCase& of) const {
+    if (!asked_.replicas.empty()) return asked_.replicas;
+    if (device_.is_cuda()) return {1, 4, 16, 64, 256, 1024};
+    return of.model == "mlp" ? std::vector<std::int64_t>{1, 4, 16, 64, 256}
+                             : std::vector<std::int64_t>{1, 4, 16, 64};
+  }
+
   // Yardstick and engine in turn for each size; the yardstick's own line is that of the first.
   void measure(const BenchCase& of) const {
     const auto plain = yardstick(of, device_);
     bool first = true;
-    for (const std::int64_t replicas : asked_.replicas) {
+    for (const std::int64_t replicas : sizes_for(of)) {
       try {
         const std::vector<double> medians = medians_of(of, replicas, plain);
         if (first) print_row(of, "plain", medians[0], medians[0]);

@@ -28,8 +28,8 @@ const Option kReplicas = {.name = "replicas",
                           .default_value = "",
                           .neutral = "",
                           .help =
-                              "bench engine: group sizes; without it 1,4,16,64, and on a GPU "
-                              "256 and 1024 as well",
+                              "bench engine: group sizes; without it 1,4,16,64,256 (the byte "
+                              "model on a CPU only to 64), and 1024 on a GPU",
                           .minimum = 1};
 
 // Benchmarks run in a worker's environment, which must be there before the first tensor.
