@@ -15,6 +15,8 @@ find_path(TANDEM_BOOST_MATH_INCLUDE boost/math/distributions/students_t.hpp)
 find_path(TANDEM_FMT_INCLUDE fmt/format.h)
 find_path(TANDEM_SPDLOG_INCLUDE spdlog/spdlog.h)
 find_path(TANDEM_EIGEN_INCLUDE Eigen/Core PATH_SUFFIXES eigen3)
+find_path(TANDEM_HWY_INCLUDE hwy/highway.h)
+find_library(TANDEM_HWY NAMES libhwy.a hwy)  # Debian 12 has the shared library only
 find_path(TANDEM_CATCH_INCLUDE catch2/catch.hpp)
 
 set(_missing "")
@@ -35,6 +37,7 @@ tandem_needs(libsqlitecpp-dev TANDEM_SQLITECPP_STATIC TANDEM_SQLITECPP_INCLUDE)
 tandem_needs(libfmt-dev TANDEM_FMT_INCLUDE)
 tandem_needs(libspdlog-dev TANDEM_SPDLOG_INCLUDE)
 tandem_needs(libeigen3-dev TANDEM_EIGEN_INCLUDE)
+tandem_needs(libhwy-dev TANDEM_HWY_INCLUDE TANDEM_HWY)
 if(TANDEM_TESTS)
   tandem_needs(catch2 TANDEM_CATCH_INCLUDE)
 endif()
@@ -47,9 +50,15 @@ endif()
 add_library(tandem_libraries INTERFACE)
 target_include_directories(tandem_libraries SYSTEM INTERFACE
   ${Boost_INCLUDE_DIRS} ${TANDEM_SQLITECPP_INCLUDE} ${TANDEM_FMT_INCLUDE} ${TANDEM_SPDLOG_INCLUDE}
-  ${TANDEM_EIGEN_INCLUDE})
+  ${TANDEM_EIGEN_INCLUDE} ${TANDEM_HWY_INCLUDE})
 target_compile_definitions(tandem_libraries INTERFACE FMT_HEADER_ONLY SPDLOG_FMT_EXTERNAL)
 target_link_libraries(tandem_libraries INTERFACE
   Boost::program_options nlohmann_json::nlohmann_json
   ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_ZLIB_STATIC} ${TANDEM_CRYPTO_STATIC}
-  Threads::Threads ${CMAKE_DL_LIBS})
+  ${TANDEM_HWY} Threads::Threads ${CMAKE_DL_LIBS})
+
+# A shared libhwy lies beside the program, whose run path begins there, under the name it is linked by.
+get_filename_component(_hwy ${TANDEM_HWY} REALPATH)
+if(_hwy MATCHES "/(libhwy\\.so\\.[0-9]+)[.0-9]*$")
+  file(COPY_FILE ${_hwy} ${PROJECT_BINARY_DIR}/${CMAKE_MATCH_1} ONLY_IF_DIFFERENT)
+endif()
