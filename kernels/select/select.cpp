@@ -1,53 +1,49 @@
-// Radix selection on integer keys whose order is the wanted one (larger key = chosen earlier).
-// One pass counts the keys by their leading bits; one gathers the keys of the bucket that holds the
-// k-th, a few per cent of the data, in which nth_element finds the threshold; one marks. Integer
-// keys, because a worker flushes subnormals to zero in floating-point arithmetic.
+// Selection in about one read. A sample of n^(2/3) scores gives two keys, low and high, between
+// which the k-th lies (all but surely); one pass flags what is above and collects what is between,
+// 1 or 2 per cent at n = 1e7; the k-th among those settles their flags. The keys low and high
+// themselves are left out of the between, so that a value that many scores share is not collected:
+// where the k-th is one of the two, its ties are counted off from the front (low) or taken back
+// from the end (high). Nothing is believed: where the numbers do not come out, radix selection on
+// the leading bits (two reads and the marking) does it again. After Floyd and Rivest (CACM 1975).
 #include "kernels/select/select.h"
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
 #include <functional>
 #include <vector>
 
+#include "core/philox.h"
+#include "kernels/select/keys.h"
+#include "kernels/select/sieve.h"
 #include "kernels/simd_clones.h"
 
 namespace tandem {
 namespace {
 
-template <class T>
-struct Layout;
-template <>
-struct Layout<float> {
-  using Key = std::uint32_t;
-  static constexpr Key kInfinity = 0x7F800000u;
-  static constexpr int kBits = 32, kBucketBits = 12;  // sign, exponent, 3 bits of the mantissa
-};
-template <>
-struct Layout<double> {
-  using Key = std::uint64_t;
-  static constexpr Key kInfinity = 0x7FF0000000000000ull;
-  static constexpr int kBits = 64, kBucketBits = 14;  // sign, exponent, 2 bits of the mantissa
-};
+using namespace selecting;
 
-// flip: 0 for the largest, all ones for the smallest. NaN gets 0, which no number has.
+constexpr std::int64_t kSampledFrom = 2048;  // positions; below, radix selection is as fast
+constexpr std::int64_t kKeptScratch = std::int64_t{1} << 22;  // entries that a thread may keep
+constexpr std::int64_t kPastCaches = std::int64_t{1} << 22;   // flags that no cache should keep
+constexpr double kDeviations = 3.5;  // half the bracket: missed once in 2,000 selections
+
 template <class T>
-inline __attribute__((always_inline)) typename Layout<T>::Key key_of(T score,
-                                                                     typename Layout<T>::Key flip) {
-  using Key = typename Layout<T>::Key;
-  constexpr Key kSign = Key{1} << (Layout<T>::kBits - 1);
-  const Key bits = std::bit_cast<Key>(score);
-  const Key magnitude = bits & ~kSign;
-  const Key unsigned_zero = magnitude == 0 ? Key{0} : bits;
-  const Key negative = Key{0} - (unsigned_zero >> (Layout<T>::kBits - 1));
-  const Key ordered = (unsigned_zero ^ (negative | kSign)) ^ flip;
-  return magnitude > Layout<T>::kInfinity ? Key{0} : ordered;
-}
+struct Problem {
+  const T* scores;
+  const std::uint8_t* eligible;
+  std::int64_t n, candidates, k;  // candidates: eligible positions
+  KeyOf<T> flip;
+  std::uint8_t* chosen;
+
+  const std::uint8_t* eligible_at(std::int64_t i) const {
+    return eligible ? eligible + i : nullptr;
+  }
+};
 
 template <class T>
 inline __attribute__((always_inline)) void mark_loop(const T* __restrict__ scores,
                                                      const std::uint8_t* __restrict__ eligible,
-                                                     std::int64_t n, typename Layout<T>::Key flip,
-                                                     typename Layout<T>::Key lowest,
+                                                     std::int64_t n, KeyOf<T> flip, KeyOf<T> lowest,
                                                      std::uint8_t* __restrict__ chosen) {
   if (eligible == nullptr) {
     for (std::int64_t i = 0; i < n; ++i) chosen[i] = key_of(scores[i], flip) >= lowest;
@@ -67,71 +63,200 @@ TANDEM_SIMD_CLONES void mark(const double* scores, const std::uint8_t* eligible,
   mark_loop(scores, eligible, n, flip, lowest, chosen);
 }
 
-template <class Key>
-struct Threshold {
-  Key lowest;         // keys above it are chosen
-  std::int64_t ties;  // how many equal to it are chosen
-  bool all_ties;      // and that is every one of them
-};
+// Sets the flag of the first `count` positions of a key (last = false) or clears that of the last
+// ones; every position of the key has the other flag before. Returns how many were not found.
+template <class T>
+std::int64_t change_ties(const Problem<T>& p, KeyOf<T> key, bool last, std::int64_t count) {
+  std::uint8_t equal[kBlock];
+  const std::int64_t blocks = (p.n + kBlock - 1) / kBlock;
+  for (std::int64_t b = 0; b < blocks && count > 0; ++b) {
+    const std::int64_t start = (last ? blocks - 1 - b : b) * kBlock;
+    const std::int64_t n = std::min(kBlock, p.n - start);
+    find_equal(p.scores + start, p.eligible_at(start), n, p.flip, key, equal);
+    std::int64_t excess = std::max<std::int64_t>(count_ones(equal, n) - count, 0);
+    count -= count_ones(equal, n) - excess;
+    for (std::int64_t i = last ? 0 : n - 1; excess > 0; i += last ? 1 : -1) {
+      excess -= equal[i];
+      equal[i] = 0;
+    }
+    std::uint8_t* chosen = p.chosen + start;
+    for (std::int64_t i = 0; i < n; ++i) chosen[i] ^= equal[i];
+  }
+  return count;
+}
 
 template <class T>
-std::vector<std::int64_t> count_buckets(const T* scores, const std::uint8_t* eligible,
-                                        std::int64_t n, typename Layout<T>::Key flip) {
+std::vector<std::int64_t> count_buckets(const Problem<T>& p) {
   constexpr int kShift = Layout<T>::kBits - Layout<T>::kBucketBits;
   constexpr std::size_t kBuckets = std::size_t{1} << Layout<T>::kBucketBits;
   std::vector<std::int64_t> counts(kBuckets + 1, 0);  // the last one: not eligible
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::size_t bucket = key_of(scores[i], flip) >> kShift;
-    ++counts[eligible == nullptr || eligible[i] != 0 ? bucket : kBuckets];
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    const std::size_t bucket = key_of(p.scores[i], p.flip) >> kShift;
+    ++counts[p.eligible == nullptr || p.eligible[i] != 0 ? bucket : kBuckets];
   }
   return counts;
 }
 
-// k is in [1, eligible positions].
+// One pass counts the keys by their leading bits; one gathers the keys of the bucket that holds the
+// k-th, a few per cent of the data, in which nth_element finds it; one marks. k is in
+// [1, candidates].
 template <class T>
-Threshold<typename Layout<T>::Key> find_threshold(const T* scores, const std::uint8_t* eligible,
-                                                  std::int64_t n, std::int64_t k,
-                                                  typename Layout<T>::Key flip,
-                                                  const std::vector<std::int64_t>& counts) {
-  using Key = typename Layout<T>::Key;
+void select_by_radix(const Problem<T>& p) {
+  using Key = KeyOf<T>;
   constexpr int kShift = Layout<T>::kBits - Layout<T>::kBucketBits;
+  const auto counts = count_buckets(p);
   std::size_t bucket = counts.size() - 2;
-  std::int64_t needed = k;
+  std::int64_t needed = p.k;
   while (counts[bucket] < needed) needed -= counts[bucket--];
-  if (counts[bucket] == needed) return {static_cast<Key>(bucket) << kShift, needed, true};
-
+  if (counts[bucket] == needed) {
+    return mark(p.scores, p.eligible, p.n, p.flip, static_cast<Key>(bucket) << kShift, p.chosen);
+  }
   std::vector<Key> keys(static_cast<std::size_t>(counts[bucket]) + 1);  // one to write past
   std::size_t found = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Key key = key_of(scores[i], flip);
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    const Key key = key_of(p.scores[i], p.flip);
     keys[found] = key;
-    found += ((key >> kShift) == bucket) & (eligible == nullptr || eligible[i] != 0);
+    found += ((key >> kShift) == bucket) & (p.eligible == nullptr || p.eligible[i] != 0);
   }
   keys.pop_back();
   const auto kth = keys.begin() + (needed - 1);
   std::nth_element(keys.begin(), kth, keys.end(), std::greater<>());
   const Key lowest = *kth;
-  const auto above = std::count_if(keys.begin(), keys.end(), [&](Key x) { return x > lowest; });
-  const auto equal = std::count(keys.begin(), keys.end(), lowest);
-  return {lowest, needed - above, needed - above == equal};
+  needed -= std::count_if(keys.begin(), keys.end(), [&](Key x) { return x > lowest; });
+  // The key of infinity is below the largest integer, so that lowest + 1 does not wrap.
+  mark(p.scores, p.eligible, p.n, p.flip, lowest + 1, p.chosen);
+  change_ties(p, lowest, false, needed);
 }
 
-// Ties are taken in index order: block by block, until they are used up.
+// The sample: one eligible score, or none, from each of about n^(2/3) stretches.
 template <class T>
-void mark_with_ties(const T* scores, const std::uint8_t* eligible, std::int64_t n,
-                    typename Layout<T>::Key flip, Threshold<typename Layout<T>::Key> threshold,
-                    std::uint8_t* chosen) {
-  std::int64_t i = 0;
-  for (; i < n && threshold.ties > 0; ++i) {
-    const auto key = key_of(scores[i], flip);
-    const bool tie = key == threshold.lowest && (eligible == nullptr || eligible[i] != 0);
-    const bool above = key > threshold.lowest && (eligible == nullptr || eligible[i] != 0);
-    threshold.ties -= tie;
-    chosen[i] = tie || above;
+std::int64_t sample_keys(const Problem<T>& p, Scratch<KeyOf<T>>& scratch) {
+  constexpr std::int64_t kAhead = 64;  // stretches whose scores are fetched together
+  const std::int64_t stretch = static_cast<std::int64_t>(std::cbrt(static_cast<double>(p.n))) + 1;
+  const std::int64_t stretches = p.n / stretch;
+  KeyOf<T>* keys = scratch.reserve(stretches + 1);
+  std::int64_t found = 0;
+  for (std::int64_t start = 0; start < stretches; start += kAhead) {
+    const std::int64_t size = std::min(kAhead, stretches - start);
+    std::int64_t at[kAhead];
+    for (std::int64_t s = 0; s < size; ++s) {
+      const std::uint64_t draw = mix64(static_cast<std::uint64_t>(start + s)) >> 32;
+      const std::uint64_t offset = (draw * static_cast<std::uint64_t>(stretch)) >> 32;
+      at[s] = (start + s) * stretch + static_cast<std::int64_t>(offset);
+      __builtin_prefetch(p.scores + at[s]);
+      if (p.eligible != nullptr) __builtin_prefetch(p.eligible + at[s]);
+    }
+    for (std::int64_t s = 0; s < size; ++s) {
+      keys[found] = key_of(p.scores[at[s]], p.flip);
+      found += p.eligible == nullptr || p.eligible[at[s]] != 0;
+    }
   }
-  // The key of infinity is below the largest integer, so that lowest + 1 does not wrap.
-  mark(scores + i, eligible == nullptr ? nullptr : eligible + i, n - i, flip, threshold.lowest + 1,
-       chosen + i);
+  return found;
+}
+
+template <class T>
+struct Bracket {
+  KeyOf<T> low, high;  // low < high
+  bool in_halves;      // the upper halves of the keys tell well enough what is between
+  std::int64_t room;   // for this many between
+};
+
+template <class T>
+Bracket<T> find_bracket(const Problem<T>& p, Scratch<KeyOf<T>>& scratch) {
+  using Key = KeyOf<T>;
+  const std::int64_t m = sample_keys(p, scratch);
+  const Key* const keys = scratch.data();
+  const double share = static_cast<double>(p.k) / static_cast<double>(p.candidates);
+  const double rank = share * static_cast<double>(m);
+  const double margin =
+      kDeviations * std::sqrt(static_cast<double>(m) * share * (1 - share)) + kDeviations;
+  const auto low_rank = static_cast<std::int64_t>(std::ceil(rank + margin));
+  const auto high_rank = static_cast<std::int64_t>(std::floor(rank - margin));
+  const Key low = low_rank > m ? Key{0} : kth_largest(keys, m, low_rank).key;
+  Key high = high_rank < 1 ? Key(kHighestNumber<T> + 1) : kth_largest(keys, m, high_rank).key;
+  high = std::max(high, Key(low + 1));
+
+  const std::int64_t width = std::min(low_rank, m) - std::max<std::int64_t>(high_rank, 0) + 1;
+  const Halves<T> halves(low, high);
+  const std::int64_t covered =
+      std::count_if(keys, keys + m, [&](Key key) { return halves.covers(key); });
+  const bool in_halves = low != 0 && covered <= 2 * width + 16;
+  const double most = 1.25 * static_cast<double>(in_halves ? covered : width) + 8;
+  const double room = static_cast<double>(p.candidates) * most / static_cast<double>(m + 1);
+  return {
+      low, high, in_halves,
+      room < static_cast<double>(p.candidates) ? static_cast<std::int64_t>(room) : p.candidates};
+}
+
+struct Split {
+  std::int64_t above, between;
+};
+// Marks what is above and collects what is between, of which at most bracket.room + kBlock.
+template <class T, class Unit>
+Split split_all(const Problem<T>& p, Sieve<Unit> sieve, std::int64_t room, KeyOf<T>* bits,
+                std::int64_t* positions) {
+  std::uint64_t between[kBlock / 64];
+  Split found{0, 0};
+  sieve.past_caches = p.n >= kPastCaches;
+  const auto misaligned =
+      static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.chosen) % 64);
+  std::int64_t n = 0;
+  for (std::int64_t start = 0; start < p.n && found.between <= room; start += n) {
+    n = std::min(start == 0 ? kBlock - misaligned : kBlock, p.n - start);
+    const T* scores = p.scores + start;
+    found.above += split(scores, p.eligible_at(start), n, sieve, between, p.chosen + start);
+    found.between +=
+        append(scores, between, n, start, bits + found.between, positions + found.between);
+  }
+  return found;
+}
+
+// Marks the first `count` of n keys by (key, position).
+template <class T>
+bool mark_between(const Problem<T>& p, const KeyOf<T>* keys, const std::int64_t* positions,
+                  std::int64_t n, std::int64_t count) {
+  const auto kth = kth_largest(keys, n, count);
+  if (kth.key == 0) return false;  // NaN, of which others may not be among these
+  std::int64_t ties = count - kth.above;
+  for (std::int64_t i = 0; i < n; ++i) {
+    __builtin_prefetch(p.chosen + positions[std::min(i + 32, n - 1)], 1);
+    const bool tie = (keys[i] == kth.key) & (ties > 0);
+    ties -= tie;
+    p.chosen[positions[i]] = (keys[i] > kth.key) | tie;
+  }
+  return true;
+}
+
+// Returns false where it could not, with any flags in `chosen`.
+template <class T>
+bool select_in_bracket(const Problem<T>& p) {
+  thread_local Scratch<KeyOf<T>> kept_keys;
+  thread_local Scratch<std::int64_t> kept_positions;
+  const auto bracket = find_bracket(p, kept_keys);
+  if (bracket.room > p.n / 4 + kBlock) return false;
+  KeyOf<T>* const keys = kept_keys.reserve(bracket.room + kBlock + kAppendSlack);
+  std::int64_t* const positions = kept_positions.reserve(bracket.room + kBlock + kAppendSlack);
+  const bool largest = p.flip == 0;
+  const auto [above, between] =
+      bracket.in_halves ? split_all(p, Halves<T>(bracket.low, bracket.high).sieve(largest),
+                                    bracket.room, keys, positions)
+                        : split_all(p, sieve_of_keys<T>(bracket.low, bracket.high, largest),
+                                    bracket.room, keys, positions);
+  if (between > bracket.room) return false;
+  const std::int64_t left = p.k - above;
+  bool done = left == 0;
+  if (left > 0 && left <= between) {
+    bits_to_keys(keys, between, p.flip);
+    done = mark_between(p, keys, positions, between, left);
+  } else if (left < 0 && !bracket.in_halves) {
+    done = change_ties(p, bracket.high, true, -left) == 0;
+  } else if (left > 0 && !bracket.in_halves) {
+    for (std::int64_t i = 0; i < between; ++i) p.chosen[positions[i]] = 1;
+    done = change_ties(p, bracket.low, false, left - between) == 0;
+  }
+  if (kept_keys.size() > kKeptScratch) kept_keys.release();
+  if (kept_positions.size() > kKeptScratch) kept_positions.release();
+  return done;
 }
 
 template <class T>
@@ -145,20 +270,13 @@ int select(const T* scores, const std::uint8_t* eligible, std::int64_t n, std::i
     std::fill(chosen, chosen + n, std::uint8_t{0});
     return kSelectDone;
   }
-  using Key = typename Layout<T>::Key;
-  const Key flip = largest ? Key{0} : ~Key{0};
-  const auto counts = count_buckets(scores, eligible, n, flip);
-  const std::int64_t candidates = n - counts.back();
+  const std::int64_t candidates = eligible == nullptr ? n : count_nonzero(eligible, n);
+  const Problem<T> p{scores, eligible, n, candidates, k, flip_of<T>(largest), chosen};
   if (k > candidates) return kSelectTooFew;
   if (k == candidates) {
-    mark(scores, eligible, n, flip, Key{0}, chosen);
-    return kSelectDone;
-  }
-  const auto threshold = find_threshold(scores, eligible, n, k, flip, counts);
-  if (threshold.all_ties) {
-    mark(scores, eligible, n, flip, threshold.lowest, chosen);
-  } else {
-    mark_with_ties(scores, eligible, n, flip, threshold, chosen);
+    mark(scores, eligible, n, p.flip, KeyOf<T>{0}, chosen);
+  } else if (n < kSampledFrom || !select_in_bracket(p)) {
+    select_by_radix(p);
   }
   return kSelectDone;
 }

@@ -2,11 +2,17 @@
 #include "kernels/select/select.h"
 
 #include <algorithm>
+#include <bit>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
+#include <type_traits>
 #include <vector>
+
+#include "core/philox.h"
+#include "kernels/select/sieve.h"
 
 namespace tandem {
 namespace {
@@ -74,6 +80,71 @@ std::vector<T> scores_of_kind(int kind, std::int64_t n, std::mt19937_64& random)
   return scores;
 }
 
+// The positions at which select_top looks first; scores that differ there mislead it.
+std::vector<bool> sampled(std::int64_t n) {
+  const std::int64_t stretch = static_cast<std::int64_t>(std::cbrt(static_cast<double>(n))) + 1;
+  std::vector<bool> at(static_cast<std::size_t>(n));
+  for (std::int64_t s = 0; s < n / stretch; ++s) {
+    const std::uint64_t draw = mix64(static_cast<std::uint64_t>(s)) >> 32;
+    at[s * stretch + ((draw * static_cast<std::uint64_t>(stretch)) >> 32)] = true;
+  }
+  return at;
+}
+
+// NaN whose upper half is that of infinity.
+template <class T>
+T narrow_nan(bool negative) {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const T nan = std::bit_cast<T>(std::bit_cast<Bits>(std::numeric_limits<T>::infinity()) + 1);
+  return negative ? -nan : nan;
+}
+
+constexpr int kManyKinds = 16;
+template <class T>
+std::vector<T> many_scores(int kind, std::int64_t n, std::mt19937_64& random) {
+  if (kind < 6) return scores_of_kind<T>(kind, n, random);
+  const auto look = sampled(n);
+  auto scores = scores_of_kind<T>(0, n, random);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T x = scores[i], rank = static_cast<T>(i);
+    switch (kind) {
+      case 6:  // ascending
+        scores[i] = rank;
+        break;
+      case 7:  // descending through zero
+        scores[i] = static_cast<T>(n / 2) - rank;
+        break;
+      case 8:  // close together: the upper halves tell little
+        scores[i] = T(1) + std::numeric_limits<T>::epsilon() * static_cast<T>(random() % 1000);
+        break;
+      case 9:  // nine in ten are zero, of either sign
+        scores[i] = random() % 10 == 0 ? std::abs(x) : (random() % 2 == 0 ? T(0) : T(-0.0));
+        break;
+      case 10:  // half are zero, between negative and positive ones
+        scores[i] = random() % 2 == 0 ? x : T(0);
+        break;
+      case 11:  // misled: the threshold is taken for one above every score but the sampled
+        scores[i] = look[i] ? std::abs(x) + 10 : x;
+        break;
+      case 12:  // misled: the sample is one value
+        scores[i] = look[i] ? T(0.5) : x;
+        break;
+      case 13:  // misled: few are where the sample says
+        scores[i] = look[i] ? x : std::round(x * 4) * 100;
+        break;
+      case 14:  // infinities, and NaN that look like them in halves
+        scores[i] = i % 3 == 0   ? std::numeric_limits<T>::infinity() * (i % 2 == 0 ? 1 : -1)
+                    : i % 3 == 1 ? narrow_nan<T>(random() % 2 == 0)
+                                 : x;
+        break;
+      default:  // a few of those
+        if (random() % 500 == 0) scores[i] = narrow_nan<T>(random() % 2 == 0);
+        if (random() % 500 == 0) scores[i] = std::numeric_limits<T>::infinity();
+    }
+  }
+  return scores;
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("select_top equals a stable sort", "[parity]", float, double) {
@@ -97,6 +168,107 @@ TEMPLATE_TEST_CASE("select_top equals a stable sort", "[parity]", float, double)
           CHECK(run(scores, &eligible, few, largest) == reference(scores, &eligible, few, largest));
         }
       }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("select_top of many equals a stable sort", "[parity]", float, double) {
+  using T = TestType;
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  for (int kind = 0; kind < kManyKinds; ++kind) {
+    const std::int64_t n = 16384 + static_cast<std::int64_t>(random() % 20000);
+    const auto scores = many_scores<T>(kind, n, random);
+    const auto zeros = static_cast<std::int64_t>(std::count(scores.begin(), scores.end(), T(0)));
+    for (const bool largest : {true, false}) {
+      for (const std::int64_t k :
+           {std::int64_t{1}, n / 100, n / 10, n / 2, n - zeros, n - n / 50, n - 1, n}) {
+        CAPTURE(kind, n, k, largest);
+        CHECK(run(scores, nullptr, k, largest) == reference(scores, nullptr, k, largest));
+      }
+      const std::int64_t one_of[] = {1000, 10, 2, 1};
+      const auto sparsity = static_cast<std::uint64_t>(one_of[random() % 4]);
+      std::vector<std::uint8_t> eligible(n);
+      for (auto& e : eligible) e = random() % sparsity == 0 ? 128 : 0;
+      const auto candidates =
+          n - static_cast<std::int64_t>(std::count(eligible.begin(), eligible.end(), 0));
+      for (const std::int64_t k : {candidates / 10, candidates / 2, candidates}) {
+        CAPTURE(kind, n, k, largest, sparsity);
+        CHECK(run(scores, &eligible, k, largest) == reference(scores, &eligible, k, largest));
+      }
+    }
+  }
+}
+
+TEST_CASE("select_top reuses what a thread keeps whatever came before", "[parity]") {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 12; ++round) {
+    const std::int64_t n = 1 + static_cast<std::int64_t>(random() % 60000);
+    const auto scores = scores_of_kind<float>(round % 6, n, random);
+    const auto k = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+    CAPTURE(round, n, k);
+    CHECK(run(scores, nullptr, k, round % 2 == 0) == reference(scores, nullptr, k, round % 2 == 0));
+  }
+}
+
+TEST_CASE("select_top past the caches, at any alignment", "[parity]") {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  const std::int64_t n = (std::int64_t{1} << 22) + 77, k = n / 3;
+  std::vector<float> scores(n), sorted;
+  for (auto& s : scores) s = static_cast<float>(random() % 100000);
+  sorted = scores;
+  std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end(), std::greater<>());
+  const float lowest = sorted[k - 1];
+  auto ties = k - std::count_if(scores.begin(), scores.end(), [&](float s) { return s > lowest; });
+  std::vector<std::uint8_t> expected(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    expected[i] = scores[i] > lowest || (scores[i] == lowest && ties-- > 0);
+  }
+  for (const std::int64_t shift : {0, 1, 63}) {
+    std::vector<std::uint8_t> chosen(n + shift + 1, 9);
+    REQUIRE(select_top(scores.data(), nullptr, n, k, true, chosen.data() + shift) == kSelectDone);
+    CHECK(std::equal(expected.begin(), expected.end(), chosen.begin() + shift));
+    CHECK(std::count(chosen.begin(), chosen.begin() + shift, 9) == shift);
+    CHECK(chosen.back() == 9);
+  }
+}
+
+TEMPLATE_TEST_CASE("split gives the same with and without AVX-512", "[parity]", std::uint16_t,
+                   std::uint32_t) {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 300; ++round) {
+    const auto n = static_cast<std::int64_t>(random() % (selecting::kBlock + 1));
+    const auto scores = scores_of_kind<float>(round % 6, n, random);
+    std::vector<std::uint8_t> eligible(n + 1);
+    for (auto& e : eligible) e = static_cast<std::uint8_t>(random() % 3);
+    const bool largest = random() % 2 == 0;
+    const auto flip = selecting::flip_of<float>(largest);
+    const auto other = scores_of_kind<float>(round % 6, 2, random);
+    const auto a = selecting::key_of(other[0], flip), b = selecting::key_of(other[1], flip);
+    const auto low = std::min(a, b), high = std::max(std::max(a, b), low + 1);
+    const auto sieve = [&] {
+      if constexpr (sizeof(TestType) == 2) {
+        return selecting::Halves<float>(low, high).sieve(largest);
+      } else {
+        return selecting::sieve_of_keys<float>(low, high, largest);
+      }
+    }();
+    for (const bool masked : {false, true}) {
+      const std::uint8_t* own = masked ? eligible.data() : nullptr;
+      std::vector<std::uint64_t> between(selecting::kBlock / 64, 5), plain_between = between;
+      std::vector<std::uint8_t> above(selecting::kBlock, 9), plain_above = above;
+      CAPTURE(round, n, largest, masked);
+      CHECK(split(scores.data(), own, n, sieve, between.data(), above.data()) ==
+            split_plain(scores.data(), own, n, sieve, plain_between.data(), plain_above.data()));
+      CHECK(between == plain_between);
+      CHECK(above == plain_above);
     }
   }
 }

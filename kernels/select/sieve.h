@@ -1,0 +1,155 @@
+// One pass over scores that splits them at two keys, and what is done with the few in between.
+// The pass compares s - origin in integers modulo 2^bits, where s is the score's bits in the order
+// of numbers: NaN, above +infinity and below -infinity, then lies beyond what is above on either
+// side, and two comparisons tell the kinds apart. It may look at the upper halves of the scores
+// alone, which takes fewer instructions. Internal to kernels/select.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+#include "kernels/select/keys.h"
+
+namespace tandem::selecting {
+
+inline constexpr std::int64_t kBlock = 2048;  // scores whose flags are kept in the first cache
+
+template <class Unit>  // a key, or the upper half of one
+struct Sieve {
+  using Signed = std::make_signed_t<Unit>;
+  bool largest;
+  Unit origin;
+  Signed between_below, above_below;  // bounds of the difference, which a bias makes signed
+  Signed top;                         // the place of infinity
+  bool past_caches = false;           // what is above is written around the caches
+};
+
+// Between: first <= unit < end, units of numbers; above: end <= unit. NaN is neither, but in halves
+// some NaN share the unit of infinity, which then is between wherever first and end are.
+template <class Unit>
+Sieve<Unit> make_sieve(Unit first, Unit end, Unit infinity, bool largest) {
+  using Signed = std::make_signed_t<Unit>;
+  constexpr Unit kBias = static_cast<Unit>(Unit{1} << (8 * sizeof(Unit) - 1));
+  const auto place = [=](Unit unit) {
+    return static_cast<Signed>(static_cast<Unit>(unit - first) ^ kBias);
+  };
+  return {largest, largest ? first : static_cast<Unit>(~first), place(std::max(first, end)),
+          place(static_cast<Unit>(infinity + 1)), place(infinity)};
+}
+
+// Between: low < key < high; above: high <= key. low < high.
+template <class T>
+Sieve<KeyOf<T>> sieve_of_keys(KeyOf<T> low, KeyOf<T> high, bool largest) {
+  using Key = KeyOf<T>;
+  // -0 lies beside +0 in this order, in the other half of the range: both go to the same side.
+  Key first = std::max(Key(low + 1), kLowestNumber<T>);
+  if (low == kSignBit<T> - 1) first = kSignBit<T> + 1;
+  const Key end = high == kSignBit<T> ? Key(high - 1) : high;
+  return make_sieve<Key>(first, end, kHighestNumber<T>, largest);
+}
+
+// The upper halves that `between` covers: from that of low to that of high, both included.
+template <class T>
+struct Halves {
+  using Half = typename Layout<T>::Half;
+  Half first, last;
+
+  static constexpr Half half_of(KeyOf<T> key) {
+    return static_cast<Half>(key >> (Layout<T>::kBits / 2));
+  }
+  Halves(KeyOf<T> low, KeyOf<T> high)
+      : first(half_of(std::max(low, kLowestNumber<T>))),
+        last(half_of(std::min(high, kHighestNumber<T>))) {
+    constexpr Half kUpper = half_of(kSignBit<T>);  // one of the zeros; the other is just below
+    if (first == kUpper) first = kUpper - 1;
+    if (last == kUpper - 1) last = kUpper;
+  }
+  bool covers(KeyOf<T> key) const { return half_of(key) >= first && half_of(key) <= last; }
+  Sieve<Half> sieve(bool largest) const {
+    return make_sieve<Half>(first, static_cast<Half>(last + 1), half_of(kHighestNumber<T>),
+                            largest);
+  }
+};
+
+// For n <= kBlock scores: flags of what is above, whose number is returned, and one bit of
+// kBlock / 64 words for what is between. What is not eligible is neither. eligible and above may be
+// null; without above, 0 is returned. split takes AVX-512 where the processor has it; split_plain
+// gives the same without.
+std::int64_t split(const float* scores, const std::uint8_t* eligible, std::int64_t n,
+                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+std::int64_t split(const float* scores, const std::uint8_t* eligible, std::int64_t n,
+                   const Sieve<std::uint16_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+std::int64_t split(const double* scores, const std::uint8_t* eligible, std::int64_t n,
+                   const Sieve<std::uint64_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+std::int64_t split(const double* scores, const std::uint8_t* eligible, std::int64_t n,
+                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+std::int64_t split_plain(const float* scores, const std::uint8_t* eligible, std::int64_t n,
+                         const Sieve<std::uint32_t>& sieve, std::uint64_t* between,
+                         std::uint8_t* above);
+std::int64_t split_plain(const float* scores, const std::uint8_t* eligible, std::int64_t n,
+                         const Sieve<std::uint16_t>& sieve, std::uint64_t* between,
+                         std::uint8_t* above);
+std::int64_t split_plain(const double* scores, const std::uint8_t* eligible, std::int64_t n,
+                         const Sieve<std::uint64_t>& sieve, std::uint64_t* between,
+                         std::uint8_t* above);
+std::int64_t split_plain(const double* scores, const std::uint8_t* eligible, std::int64_t n,
+                         const Sieve<std::uint32_t>& sieve, std::uint64_t* between,
+                         std::uint8_t* above);
+
+// Positions and bits of the scores that are between, in order; returns how many. Writes up to
+// kAppendSlack entries past the end of what it adds.
+inline constexpr std::int64_t kAppendSlack = 2;
+std::int64_t append(const float* scores, const std::uint64_t* between, std::int64_t n,
+                    std::int64_t first, std::uint32_t* bits, std::int64_t* positions);
+std::int64_t append(const double* scores, const std::uint64_t* between, std::int64_t n,
+                    std::int64_t first, std::uint64_t* bits, std::int64_t* positions);
+
+// Flags of the eligible scores that have this key.
+void find_equal(const float* scores, const std::uint8_t* eligible, std::int64_t n,
+                std::uint32_t flip, std::uint32_t key, std::uint8_t* equal);
+void find_equal(const double* scores, const std::uint8_t* eligible, std::int64_t n,
+                std::uint64_t flip, std::uint64_t key, std::uint8_t* equal);
+
+void bits_to_keys(std::uint32_t* bits, std::int64_t n, std::uint32_t flip);
+void bits_to_keys(std::uint64_t* bits, std::int64_t n, std::uint64_t flip);
+
+std::int64_t count_ones(const std::uint8_t* flags, std::int64_t n);     // flags of 0 and 1
+std::int64_t count_nonzero(const std::uint8_t* flags, std::int64_t n);  // any bytes
+
+// Storage that grows without being cleared or, unless asked, kept.
+template <class V>
+class Scratch {
+ public:
+  V* reserve(std::int64_t n) {
+    if (n > size_) {
+      data_.reset();
+      data_ = std::make_unique_for_overwrite<V[]>(static_cast<std::size_t>(n));
+      size_ = n;
+    }
+    return data_.get();
+  }
+  void release() {
+    data_.reset();
+    size_ = 0;
+  }
+  V* data() const { return data_.get(); }
+  std::int64_t size() const { return size_; }
+
+ private:
+  std::unique_ptr<V[]> data_;
+  std::int64_t size_ = 0;
+};
+
+template <class Key>
+struct Kth {
+  Key key;
+  std::int64_t above;  // how many keys are larger
+};
+// The rank-th largest of n keys, rank in [1, n]: a histogram between the smallest and the largest
+// key, then nth_element in one of its buckets.
+Kth<std::uint32_t> kth_largest(const std::uint32_t* keys, std::int64_t n, std::int64_t rank);
+Kth<std::uint64_t> kth_largest(const std::uint64_t* keys, std::int64_t n, std::int64_t rank);
+
+}  // namespace tandem::selecting
