@@ -24,12 +24,13 @@ StepTables::StepTables(std::int64_t most, std::int64_t replicas, std::int64_t wi
 
 void StepTables::begin(std::int64_t steps) {
   TORCH_INTERNAL_ASSERT(steps >= 1 && steps <= most_, steps, " steps in tables of ", most_);
+  padded_ = false;
+  if (!device_.is_cuda() && host_numbers_.defined()) return;
   const auto host = torch::TensorOptions().pinned_memory(device_.is_cuda());
   // Fresh memory each time: the last tables may still be on their way to the device.
   host_numbers_ =
       torch::empty({steps, replicas_, kernels::kStepNumbers}, host.dtype(torch::kFloat64));
   host_examples_ = torch::empty({steps, replicas_, width_}, host.dtype(torch::kInt64));
-  padded_ = false;
 }
 
 kernels::StepNumbers& StepTables::numbers(std::int64_t step, std::int64_t r) {

@@ -68,8 +68,12 @@ std::vector<Context> Trainer::passes_of(const StepKind& kind, const StepRows& ro
   const Policies& of_weights = runs_.front().weights;
   LevelPlan attention = level_plan(kind.attention, runs_.front().attention.alignment);
   LevelPlan weights = level_plan(kind.weights, of_weights.alignment);
-  attention.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, attention_full)).ne(0);
-  weights.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_full)).ne(0);
+  if (kind.attention.running == Running::kMixed) {
+    attention.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, attention_full)).ne(0);
+  }
+  if (kind.weights.running == Running::kMixed) {
+    weights.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_full)).ne(0);
+  }
   if (kind.attention.aligns) {
     attention.pull_full = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_full));
     attention.pull_sparse = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_sparse));
