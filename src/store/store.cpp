@@ -375,7 +375,7 @@ void StoreWriter::set_state(const std::string& run, const std::string& state,
   });
 }
 
-std::int64_t StoreWriter::begin_attempt(const std::string& run, bool anew) {
+std::int64_t StoreWriter::begin_attempt(const std::string& run) {
   Impl& m = *impl_;
   std::int64_t attempt = 0;
   m.transaction("beginning an attempt", [&] {
@@ -387,13 +387,6 @@ std::int64_t StoreWriter::begin_attempt(const std::string& run, bool anew) {
     s.executeStep();
     attempt = s.getColumn(0).getInt64();
     s.tryReset();
-    for (const char* table : {"eval", "metric", "topology_update"}) {
-      if (!anew) break;
-      SQLite::Statement& rows = m.statement(fmt::format("DELETE FROM {} WHERE run = ?", table));
-      rows.bind(1, key);
-      rows.exec();
-      rows.tryReset();
-    }
     m.add_event(key, "attempt", "");
   });
   return attempt;

@@ -58,9 +58,8 @@ class StoreWriter {
                 const std::vector<std::string>& run_ids);
   void add_runs(const std::vector<RunRecord>& runs);  // keeps those that are there
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
-  // State running, attempt + 1. `anew`: what earlier attempts wrote goes, since nothing is resumed.
-  std::int64_t begin_attempt(const std::string& run, bool anew = false);
-  void insert(const std::vector<Row>& rows);  // one transaction; StateRow also updates run
+  std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
+  void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run
   void add_tuning(const std::vector<TuningRecord>& trials);  // a trial that is there is replaced
   void add_references(const std::vector<ReferenceRecord>& numbers);  // likewise
 

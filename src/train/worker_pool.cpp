@@ -78,8 +78,7 @@ class WorkerPool {
     const Task task = queue_.front();
     queue_.pop_front();
     write_group_file(options_.database, *task.group);
-    const bool anew = !task.group->resumed && task.attempt == 1;
-    for (const auto& run : open_runs(*task.group)) store_.begin_attempt(run, anew);
+    for (const auto& run : open_runs(*task.group)) store_.begin_attempt(run);
     workers_.push_back(std::make_unique<Worker>(*task.group, task.attempt, options_));
     observer_.group_started(*task.group, task.attempt);
   }

@@ -110,24 +110,6 @@ TEST_CASE("a state row in force is the latest of its attempt", "[unit]") {
   CHECK_THROWS_WITH(writer.set_state(a.id, "odd"), Catch::Contains("diverged"));
 }
 
-TEST_CASE("an attempt that begins anew leaves nothing of the one before", "[unit]") {
-  const TemporaryFolder folder;
-  const std::string path = folder / "r.sqlite";
-  const RunRecord a = make_run({});
-  StoreWriter writer(path);
-  writer.add_runs({a});
-  const auto rows_left = [&path] {
-    const auto counted = StoreReader(path).query("SELECT count(*) FROM v_metric");
-    return counted.rows.at(0).at(0);
-  };
-  writer.begin_attempt(a.id, true);
-  writer.insert({{a.id, 3, MetricRow{1, "", "train_loss", 0.5}}});
-  CHECK(writer.begin_attempt(a.id) == 2);
-  CHECK(rows_left() == "1");
-  CHECK(writer.begin_attempt(a.id, true) == 3);
-  CHECK(rows_left() == "0");
-}
-
 TEST_CASE("adding again keeps what is there; a grid that changed names its runs anew", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
