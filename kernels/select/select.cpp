@@ -1,10 +1,11 @@
-// Selection in about one read. A sample of n^(2/3) scores gives two keys, low and high, between
-// which the k-th lies (all but surely); one pass flags what is above and collects what is between,
-// 1 or 2 per cent at n = 1e7; the k-th among those settles their flags. The keys low and high
-// themselves are left out of the between, so that a value that many scores share is not collected:
-// where the k-th is one of the two, its ties are counted off from the front (low) or taken back
-// from the end (high). Nothing is believed: where the numbers do not come out, radix selection on
-// the leading bits (two reads and the marking) does it again. After Floyd and Rivest (CACM 1975).
+// Selection in one pass over the scores. A sample of n^(2/3) scores gives two keys, low and high,
+// between which the k-th lies (all but surely); one pass flags what is above and collects what is
+// between, 1 or 2 per cent at n = 1e7; the k-th among those settles their flags. The keys low and
+// high themselves are left out of the between, so that a value that many scores share is not
+// collected: where the k-th is one of the two, its ties are counted off from the front (low) or
+// taken back from the end (high). Nothing is believed: where the numbers do not come out, radix
+// selection on the leading bits (two reads and the marking) does it again. After Floyd and Rivest
+// (CACM 1975).
 #include "kernels/select/select.h"
 
 #include <algorithm>

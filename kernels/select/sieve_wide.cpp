@@ -1,5 +1,4 @@
-// The split of sieve.h for float in AVX-512, where a comparison gives the bits directly: about
-// half the time of the plain loop.
+// The split of sieve.h for float in AVX-512, where a comparison gives the bits directly.
 #include "kernels/select/sieve.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

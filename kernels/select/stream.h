@@ -1,8 +1,8 @@
 // The k largest or smallest of scores that arrive in blocks, in the order of select_top: exact,
 // ties to the smaller position, NaN after every number. It keeps at most about 2k scores: what
 // cannot be among the k best of what has come so far is not kept, and a full buffer is cut to
-// little more than its k best. Once the buffer has been cut, a block costs little more than reading
-// it.
+// little more than its k best. A cut reads the whole buffer, so that scores which keep improving,
+// and a k that is no small share of all, cost many reads (tandem_kernel_bench prints how many).
 #pragma once
 
 #include <cstdint>

@@ -151,6 +151,7 @@ void graph_release(void* graph) {
 const CudaApi kApi = {
     .version = kCudaApiVersion,
     .device_count = device_count,
+    .device_text = describe_device,
     .total_bytes = total_bytes,
     .enter_stream = enter_stream,
     .synchronize = synchronize,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 #include "kernels/update/settle.h"
 #include "kernels/update/update.h"
@@ -18,6 +19,7 @@ struct CudaApi {
   std::int64_t version;
 
   int (*device_count)();
+  std::string (*device_text)(int device);  // name and facts of a card, for people
   std::int64_t (*total_bytes)(int device);
   // Makes a stream of the pool the calling thread's current one (captures need one).
   void (*enter_stream)(int device);
@@ -68,7 +70,17 @@ struct CudaApi {
   int (*select_top)(const float* scores, const std::uint8_t* eligible, std::int64_t rows,
                     std::int64_t n, const std::int64_t* counts, bool largest, std::uint8_t* chosen);
 };
-constexpr std::int64_t kCudaApiVersion = 2;
+constexpr std::int64_t kCudaApiVersion = 3;
+
+// The one of two functions of the table that is for T, float or double.
+template <class T, class Float, class Double>
+constexpr auto function_for(Float for_float, Double for_double) {
+  if constexpr (std::is_same_v<T, float>) {
+    return for_float;
+  } else {
+    return for_double;
+  }
+}
 
 struct PluginStatus {
   bool loaded;

@@ -25,16 +25,7 @@ std::string resolve_device(const std::string& wanted) {
 }
 
 std::string describe_device(const std::string& device) {
-  if (!is_gpu(device)) return device;
-  // The plug-in lists the cards as "NAME (FACTS), NAME (FACTS)".
-  const std::string& all = load_cuda_plugin().message;
-  std::size_t begin = 0, end = all.find(')');
-  for (int skipped = 0; skipped < gpu_index(device) && end != std::string::npos; ++skipped) {
-    begin = all.find_first_not_of(", ", end + 1);
-    end = all.find(')', end + 1);
-  }
-  if (begin >= all.size()) return device;
-  return device + ": " + all.substr(begin, end == std::string::npos ? end : end + 1 - begin);
+  return is_gpu(device) ? device + ": " + cuda_api().device_text(gpu_index(device)) : device;
 }
 
 std::int64_t device_bytes(const std::string& device) {

@@ -181,14 +181,9 @@ std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split
 }
 
 // Whether every layer keeps a connection at this density.
-bool can_spread(Trainer& trainer, const RunSchedule& run, double density) {
-  std::vector<LayerShape> shapes;
-  for (const Linear* layer : trainer.model().linears()) {
-    shapes.push_back(
-        {layer->name(), layer->inputs(), layer->outputs(), layer->connections == nullptr});
-  }
+bool can_spread(const Trainer& trainer, const RunSchedule& run, double density) {
   try {
-    spread_budget(shapes, density, run.weights.start.budget);
+    spread_budget(trainer.layers(), density, run.weights.start.budget);
   } catch (const ConfigError&) {
     return false;
   }
@@ -206,7 +201,7 @@ struct SharedReadout {
   std::vector<char> of;  // [R]
 };
 
-std::vector<SharedReadout> shared_readouts(Trainer& trainer, const Evaluation& evaluation) {
+std::vector<SharedReadout> shared_readouts(const Trainer& trainer, const Evaluation& evaluation) {
   const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   std::vector<SharedReadout> shared;
   for (std::int64_t r = 0; r < trainer.replicas(); ++r) {

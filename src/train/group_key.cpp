@@ -57,8 +57,8 @@ WorkingSet working_set(const Config& config, double read_out_share) {
 }
 
 // On a GPU: weights with gradients, slots, masks, masked copies and scores; activations of both
-// streams with their gradients, in the captured steps' memory and in that of evaluation. Measured:
-// 1.0 GiB a replica for ssa at context 512, where this says 1.5.
+// streams with their gradients, in the captured steps' memory and in that of evaluation. An
+// estimate on the safe side.
 constexpr double kGpuCopiesOfWeights = 14, kGpuCopiesOfActivations = 3.5, kGpuShare = 0.85;
 constexpr double kGpuReadOutShare = 0.4;  // of a training step's activations
 constexpr std::int64_t kGpuMost = 1024;

@@ -33,6 +33,8 @@ struct ReplicaPlan {
   bool update_instead = false;   // a topology update takes the place of this step
   bool update_after = false;     // a topology update follows this step
   double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
+
+  bool updates() const { return runs && (update_instead || update_after); }
 };
 
 // Learning rate over the steps of a task; options lr, lr_schedule and their like, read once.

@@ -45,7 +45,7 @@ class GroupRun {
   void emit(std::int64_t r, RowBody body);
   void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
   void end_diverged(std::int64_t r, const std::string& what);
-  void note_diverged();
+  bool note_diverged();
   std::int64_t steps_to_boundary() const;
   bool take_steps();
   void emit_updates(const StepReport& report);
@@ -69,6 +69,7 @@ class GroupRun {
   std::optional<Batch> probe_batch_;
   std::vector<RunLog> logs_;
   std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
+  std::int64_t boundary_ = 0;  // the step of the stage where something is due next
   bool stage_begun_ = false;
   double train_s_ = 0, eval_s_ = 0, probe_s_ = 0;
   Clock::time_point saved_at_ = Clock::now();
@@ -98,17 +99,8 @@ GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
     logs_.push_back({id});
   }
   probe_runs_ = probe_runs(trainer_);
-  bool watches = false;
   for (const auto& [name, factory] : probes().all()) {
     probes_.emplace_back(name, factory(probe_runs_));
-    watches = watches || probes_.back().second->watches_updates();
-  }
-  if (watches) {
-    trainer_.watch_updates([this](std::int64_t r, const std::string& layer,
-                                  const std::vector<std::uint8_t>& before,
-                                  const std::vector<std::uint8_t>& after) {
-      for (auto& [name, probe] : probes_) probe->after_update(r, layer, before, after);
-    });
   }
 }
 
@@ -177,27 +169,33 @@ std::int64_t GroupRun::steps_to_boundary() const {
   return nearest;
 }
 
-// Some steps; true where they end at a boundary.
+// Some steps; true where they end at a boundary or a run has diverged.
 bool GroupRun::take_steps() {
   const auto begin = Clock::now();
-  const std::int64_t most = steps_to_boundary();
-  const StepReport report = trainer_.advance(stage_, in_stage_, most);
-  const bool at_boundary = report.steps == most;
-  if (at_boundary) trainer_.synchronize();
+  if (in_stage_ >= boundary_) boundary_ = in_stage_ + steps_to_boundary();
+  const StepReport report = trainer_.advance(stage_, in_stage_, boundary_ - in_stage_);
   in_stage_ += report.steps;
+  const bool at_boundary = in_stage_ == boundary_;
+  if (at_boundary) trainer_.synchronize();
   steps_done_ += report.steps;
   train_s_ += seconds_since(begin);
   emit_updates(report);
   // On a CPU the state costs nothing to look at, and a group without a living run ends at once.
-  if (at_boundary || !trainer_.device().is_cuda()) note_diverged();
-  return at_boundary || (!trainer_.device().is_cuda() && nobody_lives());
+  const bool looks = at_boundary || !trainer_.device().is_cuda();
+  const bool any_diverged = looks && note_diverged();
+  return at_boundary || any_diverged;
 }
 
-void GroupRun::note_diverged() {
+// Ends the runs that have diverged since it was last asked; true where there are any.
+bool GroupRun::note_diverged() {
+  bool any = false;
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const bool open = !trainer_.frozen(r) && !logs_[static_cast<std::size_t>(r)].ended;
-    if (open && trainer_.diverged(r)) end_diverged(r, "the loss or its gradient was");
+    if (!open || !trainer_.diverged(r)) continue;
+    end_diverged(r, "the loss or its gradient was");
+    any = true;
   }
+  return any;
 }
 
 void GroupRun::emit_updates(const StepReport& report) {
@@ -206,9 +204,13 @@ void GroupRun::emit_updates(const StepReport& report) {
     const auto replica = static_cast<std::int64_t>(r);
     for (const UpdateCounts& update : report.updates) {
       if (update.mask_hash[r].empty()) continue;
-      emit(replica,
-           TopologyRow{trainer_.steps_of(replica), trainer_.layer_name(update.layer), update.nnz[r],
-                       update.dropped[r], update.grown[r], update.mask_hash[r]});
+      const std::string& layer = trainer_.layers()[update.layer].name;
+      for (auto& [name, probe] : probes_) {
+        if (!probe->watches_updates()) continue;
+        probe->after_update(replica, layer, update.before[r], update.after[r]);
+      }
+      emit(replica, TopologyRow{trainer_.steps_of(replica), layer, update.nnz[r], update.dropped[r],
+                                update.grown[r], update.mask_hash[r]});
     }
   }
 }
@@ -426,7 +428,7 @@ GroupEnd GroupRun::run() {
   }
   const bool final_runs = spec_.runs.front().flag("final");
   bool over = false;
-  for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, stage_begun_ = false) {
+  for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, boundary_ = 0, stage_begun_ = false) {
     if (!stage_begun_) trainer_.begin_stage(stage_);
     stage_begun_ = true;
     over = nobody_lives();

@@ -52,9 +52,8 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
   build_tasks();
   start_topology();
   width_ = configs.front().integer("batch") + strategy_->replay_slots();
-  tables_ = std::make_unique<StepTables>(
-      options_.device.is_cuda() ? kStepsAhead : 1, replicas(), width_,
-      data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0, options_.device, options_.dtype);
+  tables_ = std::make_unique<StepTables>(options_.device.is_cuda() ? kStepsAhead : 1, replicas(),
+                                         width_, filler(), options_.device, options_.dtype);
   flops_ = std::make_unique<FlopsLedger>(*model_, runs_,
                                          context > 0 ? static_cast<double>(context) : 1.0);
 }

@@ -10,7 +10,6 @@
 
 #include <compare>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -102,15 +101,9 @@ class Trainer {
   bool frozen(std::int64_t r) const { return frozen_[static_cast<std::size_t>(r)] != 0; }
   void synchronize() const;
 
-  // Told of every layer's mask before and after each topology update, packed (bit i = position i).
-  using UpdateWatcher = std::function<void(std::int64_t replica, const std::string& layer,
-                                           const std::vector<std::uint8_t>& before,
-                                           const std::vector<std::uint8_t>& after)>;
-  void watch_updates(UpdateWatcher watcher) { watcher_ = std::move(watcher); }
-
   void begin_stage(std::int64_t stage);
-  // Name of a layer in UpdateCounts.
-  const std::string& layer_name(std::size_t layer) const { return layers_[layer].name; }
+  // Of the model's linear layers; UpdateCounts counts along them.
+  const std::vector<LayerShape>& layers() const { return layers_; }
 
   // Takes steps `in_stage` and on of a stage: at least one, at most `most`; a topology update ends
   // them. Several at once are taken on a GPU only, where they are queued and not waited for.
@@ -138,6 +131,7 @@ class Trainer {
     std::vector<at::Tensor> gradients;  // of the parameters, in the graph's memory
   };
 
+  std::int64_t filler() const;  // the example that stands where a replica has none
   std::vector<ReplicaPlan> plan_step(std::int64_t stage, std::int64_t in_stage) const;
   std::vector<std::vector<std::int64_t>> next_examples(std::int64_t in_stage,
                                                        const std::vector<ReplicaPlan>& plans);
@@ -173,8 +167,7 @@ class Trainer {
   std::vector<std::vector<std::int64_t>> stage_examples_;  // [R] of the current stage
   at::Tensor target_table_;   // int64 [R * classes]; undefined: identity
   at::Tensor allowed_table_;  // bool [R * classes, C]
-  UpdateWatcher watcher_;
-  std::int64_t width_ = 0;  // examples per replica and step, replay included
+  std::int64_t width_ = 0;    // examples per replica and step, replay included
   std::unique_ptr<StepTables> tables_;
   std::int64_t ahead_ = 0;  // steps of the last tables
   std::map<StepKind, Captured> captured_;

@@ -14,6 +14,10 @@ constexpr std::int64_t kFirstSteps = 4;
 
 }  // namespace
 
+std::int64_t Trainer::filler() const {
+  return data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0;
+}
+
 std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_stage) const {
   std::vector<ReplicaPlan> plans;
   plans.reserve(runs_.size());
@@ -82,8 +86,7 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
 
 Batch Trainer::make_batch(const std::vector<std::vector<std::int64_t>>& examples,
                           std::int64_t width, bool masked) const {
-  const std::int64_t filler = data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0;
-  StepTables tables(1, replicas(), width, filler, at::kCPU, options_.dtype);
+  StepTables tables(1, replicas(), width, filler(), at::kCPU, options_.dtype);
   tables.begin(1);
   for (std::int64_t r = 0; r < replicas(); ++r) {
     tables.set_examples(0, r, examples[static_cast<std::size_t>(r)]);
@@ -133,9 +136,6 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       std::max<std::int64_t>(1, std::min({most, ahead_, stage_steps(stage) - in_stage}));
   std::vector<ReplicaPlan> plans;
   std::vector<StepKind> kinds;
-  const auto updates = [](const ReplicaPlan& plan) {
-    return plan.runs && (plan.update_instead || plan.update_after);
-  };
   tables_->begin(room);
   for (bool due = false; report.steps < room && !due; ++report.steps) {
     plans = plan_step(stage, in_stage + report.steps);
@@ -146,7 +146,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
       tables_->set_examples(report.steps, replica, examples[r]);
       counts.push_back(static_cast<double>(examples[r].size()));
-      due = due || updates(plans[r]);
+      due = due || plans[r].updates();
     }
     kinds.push_back(kind_of(plans));
     flops_->charge(plans, counts);  // with the masks that the step's products have
@@ -229,16 +229,15 @@ const kernels::ReplicaState& Trainer::state(std::int64_t r) const {
 }
 
 void Trainer::clear_losses(std::int64_t r) {
-  kernels::ReplicaState own = state(r);
+  state(r);  // fresh from here on
+  kernels::ReplicaState& own = host_state_[static_cast<std::size_t>(r)];
   own.loss_sum = own.alignment_sum = own.losses = 0;
-  host_state_[static_cast<std::size_t>(r)] = own;
   write_state();
 }
 
 void Trainer::mark_diverged(std::int64_t r) {
-  kernels::ReplicaState own = state(r);
-  own.alive = 0;
-  host_state_[static_cast<std::size_t>(r)] = own;
+  state(r);
+  host_state_[static_cast<std::size_t>(r)].alive = 0;
   write_state();
 }
 

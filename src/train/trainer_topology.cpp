@@ -81,16 +81,14 @@ void Trainer::scale_initial_weights(Linear& layer) {
 
 // Updates of the replicas that are due after the step just taken, or in its place.
 void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report) {
-  UpdateMoment moment;
-  bool planned = false, any = false;
-  for (const ReplicaPlan& plan : plans) {
-    planned = planned || (plan.runs && (plan.update_instead || plan.update_after));
+  if (std::none_of(plans.begin(), plans.end(), [](const auto& plan) { return plan.updates(); })) {
+    return;  // before anything waits for the device
   }
-  if (!planned) return;
+  UpdateMoment moment;
+  bool any = false;
   for (std::size_t r = 0; r < plans.size(); ++r) {
     const ReplicaPlan& plan = plans[r];
-    const bool due = plan.runs && (plan.update_instead || plan.update_after) &&
-                     !diverged(static_cast<std::int64_t>(r));
+    const bool due = plan.updates() && !diverged(static_cast<std::int64_t>(r));
     moment.due.push_back(due);
     moment.progress.push_back(plan.topology_progress);
     moment.number.push_back(plan.step + 1);
@@ -102,14 +100,6 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
   const bool zero_dormant = !runs_.front().weights.dormant_carry_values();
   report.updates = topology_->update(moment, zero_dormant);
   note_masks();
-  if (!watcher_) return;
-  for (const UpdateCounts& update : report.updates) {
-    for (std::size_t r = 0; r < plans.size(); ++r) {
-      if (!moment.due[r]) continue;
-      watcher_(static_cast<std::int64_t>(r), layers_[update.layer].name, update.before[r],
-               update.after[r]);
-    }
-  }
 }
 
 namespace {

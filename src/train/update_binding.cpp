@@ -1,7 +1,5 @@
 #include "train/update_binding.h"
 
-#include <type_traits>
-
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 
@@ -58,15 +56,9 @@ void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernel
       return;
     }
     const CudaApi& api = cuda_api();
-    if constexpr (std::is_same_v<T, float>) {
-      check_cuda(
-          api.sgd_float(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
-          "sgd_update");
-    } else {
-      check_cuda(
-          api.sgd_double(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
-          "sgd_update");
-    }
+    const auto update = function_for<T>(api.sgd_float, api.sgd_double);
+    check_cuda(update(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
+               "sgd_update");
   });
 }
 
@@ -84,15 +76,9 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at
       return;
     }
     const CudaApi& api = cuda_api();
-    if constexpr (std::is_same_v<T, float>) {
-      check_cuda(api.adam_float(weight, gradient, m, v, ages, s.masks, s.length, s.replicas,
-                                s.count, rule),
-                 "adam_update");
-    } else {
-      check_cuda(api.adam_double(weight, gradient, m, v, ages, s.masks, s.length, s.replicas,
-                                 s.count, rule),
-                 "adam_update");
-    }
+    const auto update = function_for<T>(api.adam_float, api.adam_double);
+    check_cuda(update(weight, gradient, m, v, ages, s.masks, s.length, s.replicas, s.count, rule),
+               "adam_update");
   });
 }
 
@@ -115,12 +101,9 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at:
       return;
     }
     const CudaApi& api = cuda_api();
-    double* parts = scratch.data_ptr<double>();
-    if constexpr (std::is_same_v<T, float>) {
-      check_cuda(api.squares_float(values, set, length, rows, count, parts, sums), "sum_squares");
-    } else {
-      check_cuda(api.squares_double(values, set, length, rows, count, parts, sums), "sum_squares");
-    }
+    const auto add = function_for<T>(api.squares_float, api.squares_double);
+    check_cuda(add(values, set, length, rows, count, scratch.data_ptr<double>(), sums),
+               "sum_squares");
   });
 }
 

@@ -14,13 +14,7 @@ namespace {
 
 // Short enough for the battery; updates happen several times.
 Settings battery_settings(const std::string& method, const std::string& optimizer) {
-  Settings said = {{"weights", method}, {"steps", "24"}, {"optimizer", optimizer}};
-  said["lr"] = optimizer == "sgd" ? "0.05" : "0.002";
-  const Part& facts = part("weights", method);
-  for (const auto& [option, value] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"update_interval", "5"}, {"refresh_interval", "5"}, {"prune_interval", "3"}}) {
-    if (std::count(facts.uses.begin(), facts.uses.end(), option)) said[option] = value;
-  }
+  Settings said = busy_method(method, optimizer, 24, 5);
   if (method == "set") said["update_interval_epochs"] = "0.5";
   return said;
 }

@@ -26,14 +26,7 @@ TEST_CASE("a stopped run resumes to the same bits", "[crash]") {
 }
 
 TEST_CASE("a stopped task sequence resumes to the same bits", "[crash]") {
-  require_resumable(pair_of({{"scenario", "class_il"},
-                             {"strategy", "er"},
-                             {"buffer", "30"},
-                             {"replay_batch", "8"},
-                             {"batch", "8"},
-                             {"epochs", "1"},
-                             {"weights", "set"}}),
-                    7);
+  require_resumable(pair_of(small_sequence()), 7);
 }
 
 TEST_CASE("a run that diverged between two boundaries ends as diverged after a stop", "[crash]") {

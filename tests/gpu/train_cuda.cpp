@@ -17,17 +17,6 @@ namespace {
 
 constexpr const char* kDevice = "cuda:0";
 
-Settings battery_settings(const std::string& method, const std::string& optimizer) {
-  Settings said = {{"weights", method}, {"steps", "40"}, {"optimizer", optimizer}};
-  said["lr"] = optimizer == "sgd" ? "0.05" : "0.002";
-  const Part& facts = part("weights", method);
-  for (const auto& [option, value] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"update_interval", "7"}, {"refresh_interval", "7"}, {"prune_interval", "3"}}) {
-    if (std::count(facts.uses.begin(), facts.uses.end(), option)) said[option] = value;
-  }
-  return said;
-}
-
 std::vector<Config> seeds_of(Settings said, int count) {
   std::vector<Config> runs;
   for (int seed = 1; seed <= count; ++seed) {
@@ -87,29 +76,6 @@ void require_parity(const Settings& said, std::int64_t steps) {
   for (std::int64_t r = 0; r < 3; ++r) REQUIRE(distance(cpu, r, gpu, r, false) < 2e-3);
 }
 
-Settings byte_model(const std::string& corpus, const std::string& attention,
-                    const std::string& weights) {
-  return {{"data", "bytes"},
-          {"model", "transformer"},
-          {"attention", attention},
-          {"weights", weights},
-          {"context", "32"},
-          {"layers", "2"},
-          {"width", "16"},
-          {"heads", "4"},
-          {"kv_heads", "2"},
-          {"block_size", "4"},
-          {"blocks", "2"},
-          {"batch", "3"},
-          {"density", "0.3"},
-          {"optimizer", "adamw"},
-          {"steps", "30"},
-          {"curve", "false"},
-          {"lr", "0.002"},
-          {"corpus", corpus},
-          {"evaluation_windows", "20"}};
-}
-
 std::string write_corpus(const TemporaryFolder& folder) {
   std::string text;
   for (int i = 0; i < 20000; ++i) text.push_back(static_cast<char>(i * i % 97 + i % 13));
@@ -124,7 +90,7 @@ TEST_CASE("every weights method trains on a GPU as on the CPU", "[gpu]") {
   for (const auto& [name, factory] : weights_methods().all()) {
     for (const std::string optimizer : {"sgd", "adamw"}) {
       CAPTURE(name, optimizer);
-      require_parity(battery_settings(name, optimizer), 40);
+      require_parity(busy_method(name, optimizer, 40, 7), 40);
     }
   }
 }
@@ -148,7 +114,7 @@ TEST_CASE("a run on a GPU does not depend on its company beyond rounding", "[gpu
   if (gpu_missing()) return;
   for (const std::string method : {"rigl", "set", "ssa"}) {
     CAPTURE(method);
-    const auto runs = seeds_of(battery_settings(method, "sgd"), 5);
+    const auto runs = seeds_of(busy_method(method, "sgd", 40, 7), 5);
     Trainer group(runs, options_of(kDevice, torch::kFloat64));
     train(group, 40);
     for (std::int64_t r : {0, 4}) {
@@ -167,14 +133,7 @@ TEST_CASE("a group on a GPU resumes to the same bits", "[gpu]") {
     if (name == "rigl") said["update_interval"] = "4";
     require_resumable(pair_of(said), 11, kDevice);
   }
-  require_resumable(pair_of({{"scenario", "class_il"},
-                             {"strategy", "er"},
-                             {"buffer", "30"},
-                             {"replay_batch", "8"},
-                             {"batch", "8"},
-                             {"epochs", "1"},
-                             {"weights", "set"}}),
-                    7, kDevice);
+  require_resumable(pair_of(small_sequence()), 7, kDevice);
 }
 
 TEST_CASE("a replica that diverges on a GPU is frozen and the others go on", "[gpu]") {
@@ -212,7 +171,12 @@ TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
                                                         {"ssa", "rigl"},
                                                         {"ssa", "ssa"}}) {
     CAPTURE(attention, weights);
-    Settings said = byte_model(corpus, attention, weights);
+    Settings said = small_transformer({{"attention", attention},
+                                       {"weights", weights},
+                                       {"steps", "30"},
+                                       {"lr", "0.002"},
+                                       {"corpus", corpus},
+                                       {"evaluation_windows", "20"}});
     std::vector<Config> runs;
     for (const std::string seed : {"1", "2"}) {
       said["seed"] = seed;

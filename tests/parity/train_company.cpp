@@ -2,6 +2,7 @@
 // group whose other members differ in all that may differ.
 #include <catch2/catch.hpp>
 
+#include "data/tensor.h"
 #include "methods/method.h"
 #include "support/train_support.h"
 #include "train/trainer.h"
@@ -60,6 +61,16 @@ TEST_CASE("a run that nobody wants any more stands still, and the others go on",
   run_group(spec, company);
   REQUIRE(alone.results().size() > 5);
   REQUIRE(company.results() == alone.results());
+  Trainer trainer({frozen, wanted}, {});
+  trainer.freeze(0);
+  const at::Tensor weight = trainer.model().linears().front()->weight.value.detach();
+  const at::Tensor before = weight.clone();
+  trainer.begin_stage(0);
+  for (std::int64_t s = 0; s < 15; ++s) trainer.advance(0, s, 1);
+  REQUIRE(torch::equal(weight[0], before[0]));
+  REQUIRE(trainer.steps_of(0) == 0);
+  REQUIRE_FALSE(torch::equal(weight[1], before[1]));
+  REQUIRE(trainer.steps_of(1) == 15);
 }
 
 TEST_CASE("a batch of one and a class order of its own change nothing either", "[parity]") {
@@ -74,24 +85,11 @@ TEST_CASE("a batch of one and a class order of its own change nothing either", "
 }
 
 TEST_CASE("a transformer's run is the same alone and in company", "[parity]") {
-  const Settings base = {{"data", "bytes"},
-                         {"model", "transformer"},
-                         {"optimizer", "adamw"},
-                         {"context", "32"},
-                         {"layers", "2"},
-                         {"width", "16"},
-                         {"heads", "4"},
-                         {"kv_heads", "2"},
-                         {"block_size", "4"},
-                         {"blocks", "2"},
-                         {"steps", "8"},
-                         {"batch", "3"},
-                         {"attention", "ssa"},
-                         {"weights", "rigl"},
-                         {"update_interval", "3"},
-                         {"density", "0.3"},
-                         {"evaluation_windows", "6"},
-                         {"curve", "false"}};
+  const Settings base = small_transformer({{"steps", "8"},
+                                           {"attention", "ssa"},
+                                           {"weights", "rigl"},
+                                           {"update_interval", "3"},
+                                           {"evaluation_windows", "6"}});
   Settings other = base;
   other["seed"] = "2";
   require_same_results({Config::resolve(base), Config::resolve(other)});

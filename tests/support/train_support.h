@@ -1,12 +1,14 @@
 // What tests of the engine share: small runs on real images, a sink that remembers.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "config/config.h"
+#include "config/part.h"
 #include "store/rows.h"
 #include "train/group.h"
 
@@ -19,6 +21,39 @@ inline Config small_run(Settings said = {}) {
                        {"validation", "0.01"},    {"lr", "0.05"},      {"clip", "1"}};
   for (auto& [name, value] : said) settings[name] = value;
   return Config::resolve(settings);
+}
+
+// Settings of a weights method in which its topology changes every few steps.
+inline Settings busy_method(const std::string& method, const std::string& optimizer, int steps,
+                            int interval) {
+  Settings said = {{"weights", method}, {"steps", std::to_string(steps)}, {"optimizer", optimizer}};
+  said["lr"] = optimizer == "sgd" ? "0.05" : "0.002";
+  const Part& facts = part("weights", method);
+  const auto uses = [&facts](const std::string& option) {
+    return std::count(facts.uses.begin(), facts.uses.end(), option) != 0;
+  };
+  for (const std::string option : {"update_interval", "refresh_interval"}) {
+    if (uses(option)) said[option] = std::to_string(interval);
+  }
+  if (uses("prune_interval")) said["prune_interval"] = "3";
+  return said;
+}
+
+// A transformer that trains in no time; `said` goes on top.
+inline Settings small_transformer(const Settings& said) {
+  Settings settings = {{"data", "bytes"}, {"model", "transformer"}, {"optimizer", "adamw"},
+                       {"context", "32"}, {"layers", "2"},          {"width", "16"},
+                       {"heads", "4"},    {"kv_heads", "2"},        {"block_size", "4"},
+                       {"blocks", "2"},   {"batch", "3"},           {"density", "0.3"},
+                       {"curve", "false"}};
+  for (const auto& [name, value] : said) settings[name] = value;
+  return settings;
+}
+
+// A class-incremental sequence with replay.
+inline Settings small_sequence() {
+  return {{"scenario", "class_il"}, {"strategy", "er"}, {"buffer", "30"},  {"replay_batch", "8"},
+          {"batch", "8"},           {"epochs", "1"},    {"weights", "set"}};
 }
 
 class MemorySink : public RowSink {
