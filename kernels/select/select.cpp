@@ -9,6 +9,7 @@
 #include "kernels/select/select.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -64,10 +65,19 @@ TANDEM_SIMD_CLONES void mark(const double* scores, const std::uint8_t* eligible,
   mark_loop(scores, eligible, n, flip, lowest, chosen);
 }
 
+void flip(const std::uint8_t* equal, std::int64_t n, std::uint8_t* flags) {
+  for (std::int64_t i = 0; i < n; ++i) flags[i] ^= equal[i];
+}
+void flip(const std::uint8_t* equal, std::int64_t n, std::uint64_t* words) {
+  for (std::int64_t i = 0; i < n; ++i) words[i / 64] ^= std::uint64_t{equal[i]} << (i % 64);
+}
+
 // Sets the flag of the first `count` positions of a key (last = false) or clears that of the last
 // ones; every position of the key has the other flag before. Returns how many were not found.
-template <class T>
-std::int64_t change_ties(const Problem<T>& p, KeyOf<T> key, bool last, std::int64_t count) {
+// flags: bytes, or words of kPerFlag bits.
+template <int kPerFlag, class T, class Flag>
+std::int64_t change_ties(const Problem<T>& p, KeyOf<T> key, bool last, std::int64_t count,
+                         Flag* flags) {
   std::uint8_t equal[kBlock];
   const std::int64_t blocks = (p.n + kBlock - 1) / kBlock;
   for (std::int64_t b = 0; b < blocks && count > 0; ++b) {
@@ -80,8 +90,7 @@ std::int64_t change_ties(const Problem<T>& p, KeyOf<T> key, bool last, std::int6
       excess -= equal[i];
       equal[i] = 0;
     }
-    std::uint8_t* chosen = p.chosen + start;
-    for (std::int64_t i = 0; i < n; ++i) chosen[i] ^= equal[i];
+    flip(equal, n, flags + start / kPerFlag);
   }
   return count;
 }
@@ -126,32 +135,72 @@ void select_by_radix(const Problem<T>& p) {
   needed -= std::count_if(keys.begin(), keys.end(), [&](Key x) { return x > lowest; });
   // The key of infinity is below the largest integer, so that lowest + 1 does not wrap.
   mark(p.scores, p.eligible, p.n, p.flip, lowest + 1, p.chosen);
-  change_ties(p, lowest, false, needed);
+  change_ties<1>(p, lowest, false, needed, p.chosen);
 }
 
-// The sample: one eligible score, or none, from each of about n^(2/3) stretches.
 template <class T>
-std::int64_t sample_keys(const Problem<T>& p, Scratch<KeyOf<T>>& scratch) {
+struct Kept {
+  Scratch<KeyOf<T>> keys;
+  Scratch<std::int64_t> positions;
+};
+template <class T>
+struct ReleaseLarge {
+  Kept<T>& kept;
+
+  ~ReleaseLarge() {
+    if (kept.keys.size() > kKeptScratch) kept.keys.release();
+    if (kept.positions.size() > kKeptScratch) kept.positions.release();
+  }
+};
+
+// The sample: about n^(2/3) scores, one from each stretch; of many scores 2 n^(2/3), in lines of
+// the cache, since a line costs as much as a score.
+template <class T>
+struct Sample {
+  static constexpr std::int64_t kMany = std::int64_t{1} << 18;
+  std::int64_t line, stretch;
+
+  explicit Sample(std::int64_t n) {
+    const auto root = std::cbrt(static_cast<double>(n));
+    line = n < kMany ? 1 : static_cast<std::int64_t>(64 / sizeof(T));
+    stretch = line * (static_cast<std::int64_t>(n < kMany ? root : root / 2) + 1);
+  }
+  std::int64_t at(std::int64_t s) const {
+    const std::uint64_t draw = mix64(static_cast<std::uint64_t>(s)) >> 32;
+    const std::uint64_t lines = static_cast<std::uint64_t>(stretch / line);
+    return s * stretch + static_cast<std::int64_t>((draw * lines) >> 32) * line;
+  }
+};
+
+// Keys of the eligible ones, and where those of each stretch end.
+template <class T>
+std::int64_t sample_keys(const Problem<T>& p, const Sample<T>& sample, Kept<T>& kept) {
   constexpr std::int64_t kAhead = 64;  // stretches whose scores are fetched together
-  const std::int64_t stretch = static_cast<std::int64_t>(std::cbrt(static_cast<double>(p.n))) + 1;
-  const std::int64_t stretches = p.n / stretch;
-  KeyOf<T>* keys = scratch.reserve(stretches + 1);
+  const std::int64_t stretches = p.n / sample.stretch;
+  KeyOf<T>* keys = kept.keys.reserve(stretches * sample.line + 1);
+  std::int64_t* ends = kept.positions.reserve(stretches);
   std::int64_t found = 0;
   for (std::int64_t start = 0; start < stretches; start += kAhead) {
     const std::int64_t size = std::min(kAhead, stretches - start);
     std::int64_t at[kAhead];
     for (std::int64_t s = 0; s < size; ++s) {
-      const std::uint64_t draw = mix64(static_cast<std::uint64_t>(start + s)) >> 32;
-      const std::uint64_t offset = (draw * static_cast<std::uint64_t>(stretch)) >> 32;
-      at[s] = (start + s) * stretch + static_cast<std::int64_t>(offset);
+      at[s] = sample.at(start + s);
       __builtin_prefetch(p.scores + at[s]);
       if (p.eligible != nullptr) __builtin_prefetch(p.eligible + at[s]);
     }
     for (std::int64_t s = 0; s < size; ++s) {
-      keys[found] = key_of(p.scores[at[s]], p.flip);
-      found += p.eligible == nullptr || p.eligible[at[s]] != 0;
+      const T* const scores = p.scores + at[s];
+      for (std::int64_t i = 0; p.eligible != nullptr && i < sample.line; ++i) {
+        keys[found] = key_of(scores[i], p.flip);
+        found += p.eligible[at[s] + i] != 0;
+      }
+      for (std::int64_t i = 0; p.eligible == nullptr && i < sample.line; ++i) {
+        keys[found++] = std::bit_cast<KeyOf<T>>(scores[i]);
+      }
+      ends[start + s] = found;
     }
   }
+  if (p.eligible == nullptr) bits_to_keys(keys, found, p.flip);
   return found;
 }
 
@@ -163,24 +212,35 @@ struct Bracket {
 };
 
 template <class T>
-Bracket<T> find_bracket(const Problem<T>& p, Scratch<KeyOf<T>>& scratch) {
+Bracket<T> find_bracket(const Problem<T>& p, Kept<T>& kept) {
   using Key = KeyOf<T>;
-  const std::int64_t m = sample_keys(p, scratch);
-  const Key* const keys = scratch.data();
+  const Sample<T> sample(p.n);
+  const std::int64_t m = sample_keys(p, sample, kept);
+  const Key* const keys = kept.keys.data();
+  const Ranks<Key> ranks(keys, m);
   const double share = static_cast<double>(p.k) / static_cast<double>(p.candidates);
   const double rank = share * static_cast<double>(m);
-  const double margin =
-      kDeviations * std::sqrt(static_cast<double>(m) * share * (1 - share)) + kDeviations;
+  double sigma = std::sqrt(static_cast<double>(m) * share * (1 - share));
+  if (m > 0 && sample.line > 1) {
+    const auto near = std::clamp<std::int64_t>(std::llround(rank), 1, m);
+    const double shown =
+        rank_deviation(keys, kept.positions.data(), p.n / sample.stretch, ranks.rough(near), share);
+    sigma = std::max(sigma, shown);
+  }
+  const double margin = kDeviations * sigma + kDeviations;
   const auto low_rank = static_cast<std::int64_t>(std::ceil(rank + margin));
   const auto high_rank = static_cast<std::int64_t>(std::floor(rank - margin));
-  const Key low = low_rank > m ? Key{0} : kth_largest(keys, m, low_rank).key;
-  Key high = high_rank < 1 ? Key(kHighestNumber<T> + 1) : kth_largest(keys, m, high_rank).key;
+  Key low = 0, high = kHighestNumber<T> + 1;
+  if (m > 0) {
+    const auto two = ranks.exact(std::min(low_rank, m), std::max<std::int64_t>(high_rank, 1));
+    if (low_rank <= m) low = two.smaller;
+    if (high_rank >= 1) high = two.larger;
+  }
   high = std::max(high, Key(low + 1));
 
   const std::int64_t width = std::min(low_rank, m) - std::max<std::int64_t>(high_rank, 0) + 1;
   const Halves<T> halves(low, high);
-  const std::int64_t covered =
-      std::count_if(keys, keys + m, [&](Key key) { return halves.covers(key); });
+  const std::int64_t covered = count_within(keys, m, halves.lowest(), halves.highest());
   const bool in_halves = low != 0 && covered <= 2 * width + 16;
   const double most = 1.25 * static_cast<double>(in_halves ? covered : width) + 8;
   const double room = static_cast<double>(p.candidates) * most / static_cast<double>(m + 1);
@@ -192,71 +252,80 @@ Bracket<T> find_bracket(const Problem<T>& p, Scratch<KeyOf<T>>& scratch) {
 struct Split {
   std::int64_t above, between;
 };
-// Marks what is above and collects what is between, of which at most bracket.room + kBlock.
+// Marks what is above and collects what is between, of which at most room + kBlock.
 template <class T, class Unit>
-Split split_all(const Problem<T>& p, Sieve<Unit> sieve, std::int64_t room, KeyOf<T>* bits,
-                std::int64_t* positions) {
+Split split_all(const Problem<T>& p, const Sieve<Unit>& sieve, std::int64_t room, KeyOf<T>* bits,
+                std::int64_t* positions, std::uint64_t* marks) {
   std::uint64_t between[kBlock / 64];
   Split found{0, 0};
-  sieve.past_caches = p.n >= kPastCaches;
-  const auto misaligned =
-      static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.chosen) % 64);
-  std::int64_t n = 0;
-  for (std::int64_t start = 0; start < p.n && found.between <= room; start += n) {
-    n = std::min(start == 0 ? kBlock - misaligned : kBlock, p.n - start);
+  for (std::int64_t start = 0; start < p.n && found.between <= room; start += kBlock) {
+    const std::int64_t n = std::min(kBlock, p.n - start);
     const T* scores = p.scores + start;
-    found.above += split(scores, p.eligible_at(start), n, sieve, between, p.chosen + start);
+    found.above += split(scores, p.eligible_at(start), n, sieve, between, marks + start / 64);
     found.between +=
         append(scores, between, n, start, bits + found.between, positions + found.between);
   }
   return found;
 }
 
-// Marks the first `count` of n keys by (key, position).
-template <class T>
-bool mark_between(const Problem<T>& p, const KeyOf<T>* keys, const std::int64_t* positions,
-                  std::int64_t n, std::int64_t count) {
+// Marks the first `count` of n keys by (key, position). Returns the last one's key, 0 where that is
+// NaN, of which others may not be among these.
+template <class Key>
+Key mark_between(const Key* keys, const std::int64_t* positions, std::int64_t n, std::int64_t count,
+                 std::uint64_t* marks) {
   const auto kth = kth_largest(keys, n, count);
-  if (kth.key == 0) return false;  // NaN, of which others may not be among these
   std::int64_t ties = count - kth.above;
   for (std::int64_t i = 0; i < n; ++i) {
-    __builtin_prefetch(p.chosen + positions[std::min(i + 32, n - 1)], 1);
     const bool tie = (keys[i] == kth.key) & (ties > 0);
     ties -= tie;
-    p.chosen[positions[i]] = (keys[i] > kth.key) | tie;
+    const std::uint64_t mark = (keys[i] > kth.key) | tie;
+    marks[positions[i] / 64] |= mark << (positions[i] % 64);
   }
-  return true;
+  return kth.key;
 }
 
-// Returns false where it could not, with any flags in `chosen`.
+// The bits of what is chosen, and a key below which none is; false where it could not, with any
+// bits in `marks`.
 template <class T>
-bool select_in_bracket(const Problem<T>& p) {
-  thread_local Scratch<KeyOf<T>> kept_keys;
-  thread_local Scratch<std::int64_t> kept_positions;
-  const auto bracket = find_bracket(p, kept_keys);
+bool mark_in_bracket(const Problem<T>& p, std::uint64_t* marks, KeyOf<T>* worst) {
+  thread_local Kept<T> kept;
+  const auto bracket = find_bracket(p, kept);
   if (bracket.room > p.n / 4 + kBlock) return false;
-  KeyOf<T>* const keys = kept_keys.reserve(bracket.room + kBlock + kAppendSlack);
-  std::int64_t* const positions = kept_positions.reserve(bracket.room + kBlock + kAppendSlack);
+  KeyOf<T>* const keys = kept.keys.reserve(bracket.room + kBlock + kAppendSlack);
+  std::int64_t* const positions = kept.positions.reserve(bracket.room + kBlock + kAppendSlack);
+  const ReleaseLarge<T> at_end{kept};
   const bool largest = p.flip == 0;
+  const Halves<T> halves(bracket.low, bracket.high);
   const auto [above, between] =
-      bracket.in_halves ? split_all(p, Halves<T>(bracket.low, bracket.high).sieve(largest),
-                                    bracket.room, keys, positions)
+      bracket.in_halves ? split_all(p, halves.sieve(largest), bracket.room, keys, positions, marks)
                         : split_all(p, sieve_of_keys<T>(bracket.low, bracket.high, largest),
-                                    bracket.room, keys, positions);
+                                    bracket.room, keys, positions, marks);
   if (between > bracket.room) return false;
   const std::int64_t left = p.k - above;
-  bool done = left == 0;
+  *worst = bracket.in_halves ? halves.highest() : bracket.high;
+  if (left == 0) return true;
   if (left > 0 && left <= between) {
     bits_to_keys(keys, between, p.flip);
-    done = mark_between(p, keys, positions, between, left);
-  } else if (left < 0 && !bracket.in_halves) {
-    done = change_ties(p, bracket.high, true, -left) == 0;
-  } else if (left > 0 && !bracket.in_halves) {
-    for (std::int64_t i = 0; i < between; ++i) p.chosen[positions[i]] = 1;
-    done = change_ties(p, bracket.low, false, left - between) == 0;
+    *worst = mark_between(keys, positions, between, left, marks);
+    return *worst != 0;
   }
-  if (kept_keys.size() > kKeptScratch) kept_keys.release();
-  if (kept_positions.size() > kKeptScratch) kept_positions.release();
+  if (bracket.in_halves) return false;
+  if (left < 0) return change_ties<64>(p, bracket.high, true, -left, marks) == 0;
+  *worst = bracket.low;
+  for (std::int64_t i = 0; i < between; ++i) {
+    marks[positions[i] / 64] |= std::uint64_t{1} << (positions[i] % 64);
+  }
+  return change_ties<64>(p, bracket.low, false, left - between, marks) == 0;
+}
+
+// Returns false where it could not; `chosen` is then untouched.
+template <class T>
+bool select_in_bracket(const Problem<T>& p) {
+  thread_local Scratch<std::uint64_t> marks;
+  KeyOf<T> worst;
+  const bool done = mark_in_bracket(p, marks.reserve((p.n + kBlock) / 64), &worst);
+  if (done) expand(marks.data(), p.n, p.n >= kPastCaches, p.chosen);
+  if (marks.size() > kKeptScratch) marks.release();
   return done;
 }
 
@@ -282,7 +351,24 @@ int select(const T* scores, const std::uint8_t* eligible, std::int64_t n, std::i
   return kSelectDone;
 }
 
+template <class T>
+bool mark_some(const T* scores, std::int64_t n, std::int64_t k, bool largest, std::uint64_t* marks,
+               KeyOf<T>* worst) {
+  if (n < kSampledFrom) return false;
+  const Problem<T> p{scores, nullptr, n, n, k, flip_of<T>(largest), nullptr};
+  return mark_in_bracket(p, marks, worst);
+}
+
 }  // namespace
+
+bool selecting::mark_top(const float* scores, std::int64_t n, std::int64_t k, bool largest,
+                         std::uint64_t* marks, std::uint32_t* worst) {
+  return mark_some(scores, n, k, largest, marks, worst);
+}
+bool selecting::mark_top(const double* scores, std::int64_t n, std::int64_t k, bool largest,
+                         std::uint64_t* marks, std::uint64_t* worst) {
+  return mark_some(scores, n, k, largest, marks, worst);
+}
 
 int select_top(const float* scores, const std::uint8_t* eligible, std::int64_t n, std::int64_t k,
                bool largest, std::uint8_t* chosen) {

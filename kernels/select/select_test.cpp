@@ -8,14 +8,23 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "core/philox.h"
 #include "kernels/select/sieve.h"
+#include "kernels/spmm/spmm.h"
 
 namespace tandem {
 namespace {
+
+using Flags = std::vector<std::uint8_t>;
+
+struct BestTargetAgain {
+  ~BestTargetAgain() { kernels::spmm_use_target(""); }
+};
 
 template <class T>
 std::vector<std::uint8_t> run(const std::vector<T>& scores,
@@ -80,7 +89,8 @@ std::vector<T> scores_of_kind(int kind, std::int64_t n, std::mt19937_64& random)
   return scores;
 }
 
-// The positions at which select_top looks first; scores that differ there mislead it.
+// The positions at which select_top looks first, of fewer than 2^18; scores that differ there
+// mislead it.
 std::vector<bool> sampled(std::int64_t n) {
   const std::int64_t stretch = static_cast<std::int64_t>(std::cbrt(static_cast<double>(n))) + 1;
   std::vector<bool> at(static_cast<std::size_t>(n));
@@ -238,44 +248,98 @@ TEST_CASE("select_top past the caches, at any alignment", "[parity]") {
   }
 }
 
-TEMPLATE_TEST_CASE("split gives the same with and without AVX-512", "[parity]", std::uint16_t,
-                   std::uint32_t) {
+TEMPLATE_TEST_CASE("split and expand give the same on every instruction set", "[parity]",
+                   (std::pair<float, std::uint16_t>), (std::pair<float, std::uint32_t>),
+                   (std::pair<double, std::uint32_t>), (std::pair<double, std::uint64_t>)) {
+  using T = typename TestType::first_type;
+  using Unit = typename TestType::second_type;
+  using selecting::kBlock, selecting::KeyOf;
+  const BestTargetAgain again;
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
   for (int round = 0; round < 300; ++round) {
-    const auto n = static_cast<std::int64_t>(random() % (selecting::kBlock + 1));
-    const auto scores = scores_of_kind<float>(round % 6, n, random);
-    std::vector<std::uint8_t> eligible(n + 1);
+    const auto n = static_cast<std::int64_t>(random() % (kBlock + 1));
+    const auto scores = scores_of_kind<T>(round % 6, n, random);
+    Flags eligible(n + 1);
     for (auto& e : eligible) e = static_cast<std::uint8_t>(random() % 3);
-    const bool largest = random() % 2 == 0;
-    const auto flip = selecting::flip_of<float>(largest);
-    const auto other = scores_of_kind<float>(round % 6, 2, random);
-    const auto a = selecting::key_of(other[0], flip), b = selecting::key_of(other[1], flip);
-    const auto low = std::min(a, b), high = std::max(std::max(a, b), low + 1);
+    const bool largest = random() % 2 == 0, masked = random() % 2 == 0;
+    const auto flip = selecting::flip_of<T>(largest);
+    const auto other = scores_of_kind<T>(round % 6, 2, random);
+    const KeyOf<T> a = selecting::key_of(other[0], flip), b = selecting::key_of(other[1], flip);
+    const KeyOf<T> low = std::min(a, b), high = std::max(std::max(a, b), KeyOf<T>(low + 1));
     const auto sieve = [&] {
-      if constexpr (sizeof(TestType) == 2) {
-        return selecting::Halves<float>(low, high).sieve(largest);
+      if constexpr (sizeof(Unit) < sizeof(T)) {
+        return selecting::Halves<T>(low, high).sieve(largest);
       } else {
-        return selecting::sieve_of_keys<float>(low, high, largest);
+        return selecting::sieve_of_keys<T>(low, high, largest);
       }
     }();
-    for (const bool masked : {false, true}) {
-      const std::uint8_t* own = masked ? eligible.data() : nullptr;
-      std::vector<std::uint64_t> between(selecting::kBlock / 64, 5), plain_between = between;
-      std::vector<std::uint8_t> above(selecting::kBlock, 9), plain_above = above;
-      CAPTURE(round, n, largest, masked);
-      CHECK(split(scores.data(), own, n, sieve, between.data(), above.data()) ==
-            split_plain(scores.data(), own, n, sieve, plain_between.data(), plain_above.data()));
-      CHECK(between == plain_between);
-      CHECK(above == plain_above);
+    for (const std::string& target : kernels::spmm_targets()) {
+      REQUIRE(kernels::spmm_use_target(target));
+      CAPTURE(target, round, n, largest, masked, low, high);
+      std::vector<std::uint64_t> between(kBlock / 64, 5), above = between;
+      const std::int64_t count = split(scores.data(), masked ? eligible.data() : nullptr, n, sieve,
+                                       between.data(), above.data());
+      std::int64_t wrong = 0, expected = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const KeyOf<T> key = selecting::key_of(scores[i], flip);
+        const bool allowed = !masked || eligible[i] != 0;
+        bool is_between = key > low && key < high && key != 0, is_above = key >= high;
+        if constexpr (sizeof(Unit) < sizeof(T)) {  // what shares a half with either, or infinity
+          const selecting::Halves<T> halves(low, high);
+          const KeyOf<T> ends[] = {halves.lowest(), halves.highest()};
+          const bool zero = std::abs(scores[i]) == 0;
+          const bool top = std::bit_cast<KeyOf<T>>(std::abs(scores[i])) >> (4 * sizeof(T)) ==
+                           selecting::Layout<T>::kInfinity >> (4 * sizeof(T));
+          if (top || zero) continue;
+          is_between = key >= ends[0] && key <= ends[1] && key != 0;
+          is_above = key > ends[1];
+        }
+        wrong += (between[i / 64] >> (i % 64) & 1) != (is_between && allowed);
+        wrong += (above[i / 64] >> (i % 64) & 1) != (is_above && allowed);
+      }
+      for (std::int64_t i = n; i < (n + 63) / 64 * 64; ++i) {
+        wrong += (between[i / 64] | above[i / 64]) >> (i % 64) & 1;
+      }
+      CHECK(wrong == 0);
+      for (std::int64_t w = 0; w < (n + 63) / 64; ++w) expected += std::popcount(above[w]);
+      CHECK(count == expected);
+      Flags flags(n + 70, 9), plain = flags;
+      const std::int64_t shift = static_cast<std::int64_t>(random() % 66);
+      for (std::int64_t i = 0; i < n; ++i) plain[shift + i] = above[i / 64] >> (i % 64) & 1;
+      selecting::expand(above.data(), n, random() % 2 == 0, flags.data() + shift);
+      CHECK(flags == plain);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("select_top of many in lines that are alike, on every instruction set",
+                   "[parity]", float, double) {
+  const BestTargetAgain again;
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  const std::int64_t n = (std::int64_t{1} << 18) + 4321;
+  for (int kind = 0; kind < 3; ++kind) {
+    auto scores = scores_of_kind<TestType>(kind == 2 ? 2 : 0, n, random);
+    for (std::int64_t i = 0; i < n && kind == 1; ++i) scores[i] = scores[i / 500 * 500];
+    Flags eligible(n);
+    for (auto& e : eligible) e = random() % 3 == 0 ? 0 : 255;
+    for (const std::string& target : kernels::spmm_targets()) {
+      REQUIRE(kernels::spmm_use_target(target));
+      const bool largest = random() % 2 == 0;
+      CAPTURE(kind, target, largest);
+      for (const std::int64_t k : {n / 300, n / 3}) {
+        CHECK(run(scores, nullptr, k, largest) == reference(scores, nullptr, k, largest));
+        CHECK(run(scores, &eligible, k, largest) == reference(scores, &eligible, k, largest));
+      }
     }
   }
 }
 
 TEST_CASE("select_top: ties, signed zeros and NaN by hand", "[parity]") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  using Flags = std::vector<std::uint8_t>;
   CHECK(run<float>({1, 1, 1, 1}, nullptr, 2, true) == Flags{1, 1, 0, 0});
   CHECK(run<float>({0.0f, -0.0f, 0.0f}, nullptr, 2, true) == Flags{1, 1, 0});
   CHECK(run<float>({-0.0f, 0.0f, -0.0f}, nullptr, 2, false) == Flags{1, 1, 0});

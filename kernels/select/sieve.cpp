@@ -1,85 +1,20 @@
-// The loops of sieve.h.
+// The k-th of a few keys, and the loops of sieve.h that see a part of the scores.
 #include "kernels/select/sieve.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
-#include <limits>
-#include <type_traits>
 #include <vector>
 
 #include "kernels/simd_clones.h"
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
 
 #define TANDEM_INLINE inline __attribute__((always_inline))
 
 namespace tandem::selecting {
 namespace {
-
-// Unit is the whole key or its upper half. 0: below or NaN, 1: above, 2: between.
-template <class T, class Unit, bool kLargest, bool kEligible>
-TANDEM_INLINE void split_loop(const T* __restrict__ scores,
-                              const std::uint8_t* __restrict__ eligible, std::int64_t n,
-                              const Sieve<Unit>& sieve, std::uint8_t* __restrict__ kinds) {
-  using Signed = std::make_signed_t<Unit>;
-  constexpr int kUnitBits = 8 * sizeof(Unit), kDropped = Layout<T>::kBits - kUnitBits;
-  const Unit origin = sieve.origin;
-  const Signed between_below = sieve.between_below, above_below = sieve.above_below;
-  const Signed top = sieve.top;
-  Signed wide[kBlock];
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto bits = static_cast<Signed>(std::bit_cast<KeyOf<T>>(scores[i]) >> kDropped);
-    const auto negative = static_cast<Signed>(bits >> (kUnitBits - 1));
-    const auto ordered = static_cast<Unit>(bits ^ (negative & std::numeric_limits<Signed>::max()));
-    const auto place = static_cast<Signed>(kLargest ? ordered - origin : origin - ordered);
-    const bool between = (place < between_below) | (kDropped > 0 && place == top);
-    wide[i] = static_cast<Signed>((place < above_below ? 1 : 0) + (between ? 1 : 0));
-  }
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto kind = static_cast<std::uint8_t>(wide[i]);
-    kinds[i] = !kEligible || eligible[i] != 0 ? kind : 0;
-  }
-}
-
-// Bit i tells whether byte i is 2, for 64 bytes of 0, 1 or 2.
-TANDEM_INLINE std::uint64_t pack_twos(const std::uint8_t* kinds) {
-  std::uint64_t packed = 0;
-#ifdef __SSE2__
-  for (int part = 0; part < 4; ++part) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kinds + 16 * part));
-    const auto bits = static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_slli_epi16(bytes, 6)));
-    packed |= static_cast<std::uint64_t>(bits) << (16 * part);
-  }
-#else
-  for (int i = 0; i < 64; ++i) packed |= static_cast<std::uint64_t>(kinds[i] >> 1) << i;
-#endif
-  return packed;
-}
-
-template <class T, class Unit>
-TANDEM_INLINE std::int64_t split_any(const T* scores, const std::uint8_t* eligible, std::int64_t n,
-                                     const Sieve<Unit>& sieve, std::uint64_t* between,
-                                     std::uint8_t* above) {
-  alignas(32) std::uint8_t kinds[kBlock];
-  if (eligible == nullptr && sieve.largest) {
-    split_loop<T, Unit, true, false>(scores, eligible, n, sieve, kinds);
-  } else if (eligible == nullptr) {
-    split_loop<T, Unit, false, false>(scores, eligible, n, sieve, kinds);
-  } else if (sieve.largest) {
-    split_loop<T, Unit, true, true>(scores, eligible, n, sieve, kinds);
-  } else {
-    split_loop<T, Unit, false, true>(scores, eligible, n, sieve, kinds);
-  }
-  std::memset(kinds + n, 0, static_cast<std::size_t>((n + 63) / 64 * 64 - n));
-  for (std::int64_t base = 0; base < n; base += 64) between[base / 64] = pack_twos(kinds + base);
-  if (above == nullptr) return 0;
-  for (std::int64_t i = 0; i < n; ++i) above[i] = kinds[i] & 1;
-  return count_ones(above, n);
-}
 
 template <class T>
 TANDEM_INLINE void equal_loop(const T* __restrict__ scores,
@@ -116,26 +51,78 @@ TANDEM_SIMD_CLONES void range_of(const std::uint64_t* keys, std::int64_t n, std:
 }
 
 template <class Key>
-Kth<Key> find_kth(const Key* keys, std::int64_t n, std::int64_t rank) {
-  constexpr int kBucketBits = 11;
-  Key low, high;
-  range_of(keys, n, &low, &high);
-  const int shift = std::max(0, static_cast<int>(std::bit_width(Key(high - low))) - kBucketBits);
-  std::array<std::int64_t, std::size_t{1} << kBucketBits> counts{};
-  for (std::int64_t i = 0; i < n; ++i) ++counts[Key(keys[i] - low) >> shift];
+TANDEM_INLINE std::int64_t within_loop(const Key* keys, std::int64_t n, Key lowest, Key highest) {
+  Key count = 0;
+  for (std::int64_t i = 0; i < n; ++i) count += (keys[i] >= lowest) & (keys[i] <= highest);
+  return static_cast<std::int64_t>(count);
+}
 
-  std::size_t bucket = static_cast<std::size_t>(Key(high - low) >> shift);
+template <class Key>
+TANDEM_INLINE double deviation_loop(const Key* keys, const std::int64_t* ends,
+                                    std::int64_t stretches, Key key, double share) {
+  constexpr std::int64_t kLine = 64 / sizeof(Key);
+  double squares = 0;
+  for (std::int64_t s = 0, i = 0; s < stretches; i = ends[s++]) {
+    const std::int64_t size = ends[s] - i;
+    Key above = 0;
+    if (size == kLine) {
+      for (std::int64_t j = 0; j < kLine; ++j) above += keys[i + j] >= key;
+    } else {
+      for (std::int64_t j = 0; j < size; ++j) above += keys[i + j] >= key;
+    }
+    const double off = static_cast<double>(above) - share * static_cast<double>(size);
+    squares += off * off;
+  }
+  return std::sqrt(squares);
+}
+
+}  // namespace
+
+template <class Key>
+Ranks<Key>::Ranks(const Key* keys, std::int64_t n) : keys_(keys), n_(n) {
+  if (n == 0) return;
+  range_of(keys, n, &low_, &high_);
+  shift_ = std::max(0, static_cast<int>(std::bit_width(Key(high_ - low_))) - kBucketBits);
+  const Key low = low_;
+  const int shift = shift_;
+  for (std::int64_t i = 0; i < n; ++i) ++counts_[Key(keys[i] - low) >> shift];
+}
+
+template <class Key>
+Kth<std::size_t> Ranks<Key>::bucket_of(std::int64_t rank) const {
+  std::size_t bucket = static_cast<std::size_t>(Key(high_ - low_) >> shift_);
   std::int64_t above = 0;
-  while (above + counts[bucket] < rank) above += counts[bucket--];
-  if (shift == 0) return {Key(low + static_cast<Key>(bucket)), above};
+  while (above + counts_[bucket] < rank) above += counts_[bucket--];
+  return {bucket, above};
+}
 
-  std::vector<Key> found(static_cast<std::size_t>(counts[bucket]) + 1);  // one to write past
-  std::size_t size = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    found[size] = keys[i];
-    size += (Key(keys[i] - low) >> shift) == bucket;
+template <class Key>
+Key Ranks<Key>::rough(std::int64_t rank) const {
+  return Key(low_ + (static_cast<Key>(bucket_of(rank).key) << shift_));
+}
+
+template <class Key>
+std::vector<Key> Ranks<Key>::gather(std::size_t first, std::size_t last) const {
+  std::int64_t size = 0;
+  for (std::size_t b = first; b <= last; ++b) size += counts_[b];
+  std::vector<Key> found(static_cast<std::size_t>(size) + 1);  // one to write past
+  const std::size_t span = last - first;
+  const Key low = low_;
+  const int shift = shift_;
+  Key* to = found.data();
+  for (std::int64_t i = 0; i < n_; ++i) {
+    *to = keys_[i];
+    to += (Key(keys_[i] - low) >> shift) - first <= span;
   }
   found.pop_back();
+  return found;
+}
+
+template <class Key>
+Kth<Key> Ranks<Key>::exact(std::int64_t rank) const {
+  auto [bucket, above] = bucket_of(rank);
+  if (shift_ == 0) return {Key(low_ + static_cast<Key>(bucket)), above};
+  auto found = gather(bucket, bucket);
   const auto kth = found.begin() + (rank - above - 1);
   std::nth_element(found.begin(), kth, found.end(), std::greater<>());
   const Key key = *kth;
@@ -143,52 +130,20 @@ Kth<Key> find_kth(const Key* keys, std::int64_t n, std::int64_t rank) {
   return {key, above};
 }
 
-template <class T>
-TANDEM_INLINE std::int64_t append_loop(const T* scores, const std::uint64_t* between,
-                                       std::int64_t n, std::int64_t first, KeyOf<T>* bits,
-                                       std::int64_t* positions) {
-  std::int64_t found = 0;
-  for (std::int64_t base = 0; base < n; base += 64) {
-    std::uint64_t packed = between[base / 64];
-    const int count = std::popcount(packed);
-    const std::uint64_t stop = std::uint64_t{1} << std::min<std::int64_t>(63, n - base - 1);
-    int done = 0;
-    do {  // in pairs, needed or not, so that few branches are mispredicted
-      for (int j = 0; j < 2; ++j) {
-        const std::int64_t i = base + __builtin_ctzll(packed | stop);
-        bits[found + done + j] = std::bit_cast<KeyOf<T>>(scores[i]);
-        positions[found + done + j] = first + i;
-        packed &= packed - 1;
-      }
-      done += 2;
-    } while (done < count);
-    found += count;
-  }
-  return found;
+template <class Key>
+typename Ranks<Key>::Two Ranks<Key>::exact(std::int64_t low_rank, std::int64_t high_rank) const {
+  const auto low = bucket_of(low_rank), high = bucket_of(high_rank);
+  auto found = gather(low.key, high.key);
+  const auto of_low = found.begin() + (low_rank - high.above - 1);
+  const auto of_high = found.begin() + (high_rank - high.above - 1);
+  std::nth_element(found.begin(), of_low, found.end(), std::greater<>());
+  const Key smaller = *of_low;
+  std::nth_element(found.begin(), of_high, of_low + 1, std::greater<>());
+  return {smaller, *of_high};
 }
 
-}  // namespace
-
-TANDEM_SIMD_CLONES std::int64_t split_plain(const float* scores, const std::uint8_t* eligible,
-                                            std::int64_t n, const Sieve<std::uint32_t>& sieve,
-                                            std::uint64_t* between, std::uint8_t* above) {
-  return split_any(scores, eligible, n, sieve, between, above);
-}
-TANDEM_SIMD_CLONES std::int64_t split_plain(const float* scores, const std::uint8_t* eligible,
-                                            std::int64_t n, const Sieve<std::uint16_t>& sieve,
-                                            std::uint64_t* between, std::uint8_t* above) {
-  return split_any(scores, eligible, n, sieve, between, above);
-}
-TANDEM_SIMD_CLONES std::int64_t split_plain(const double* scores, const std::uint8_t* eligible,
-                                            std::int64_t n, const Sieve<std::uint64_t>& sieve,
-                                            std::uint64_t* between, std::uint8_t* above) {
-  return split_any(scores, eligible, n, sieve, between, above);
-}
-TANDEM_SIMD_CLONES std::int64_t split_plain(const double* scores, const std::uint8_t* eligible,
-                                            std::int64_t n, const Sieve<std::uint32_t>& sieve,
-                                            std::uint64_t* between, std::uint8_t* above) {
-  return split_any(scores, eligible, n, sieve, between, above);
-}
+template class Ranks<std::uint32_t>;
+template class Ranks<std::uint64_t>;
 
 TANDEM_SIMD_CLONES void find_equal(const float* scores, const std::uint8_t* eligible,
                                    std::int64_t n, std::uint32_t flip, std::uint32_t key,
@@ -206,6 +161,24 @@ TANDEM_SIMD_CLONES void bits_to_keys(std::uint32_t* bits, std::int64_t n, std::u
 }
 TANDEM_SIMD_CLONES void bits_to_keys(std::uint64_t* bits, std::int64_t n, std::uint64_t flip) {
   for (std::int64_t i = 0; i < n; ++i) bits[i] = key_of_bits<double>(bits[i], flip);
+}
+
+TANDEM_SIMD_CLONES std::int64_t count_within(const std::uint32_t* keys, std::int64_t n,
+                                             std::uint32_t lowest, std::uint32_t highest) {
+  return within_loop(keys, n, lowest, highest);
+}
+TANDEM_SIMD_CLONES std::int64_t count_within(const std::uint64_t* keys, std::int64_t n,
+                                             std::uint64_t lowest, std::uint64_t highest) {
+  return within_loop(keys, n, lowest, highest);
+}
+
+TANDEM_SIMD_CLONES double rank_deviation(const std::uint32_t* keys, const std::int64_t* ends,
+                                         std::int64_t stretches, std::uint32_t key, double share) {
+  return deviation_loop(keys, ends, stretches, key, share);
+}
+TANDEM_SIMD_CLONES double rank_deviation(const std::uint64_t* keys, const std::int64_t* ends,
+                                         std::int64_t stretches, std::uint64_t key, double share) {
+  return deviation_loop(keys, ends, stretches, key, share);
 }
 
 TANDEM_SIMD_CLONES std::int64_t count_ones(const std::uint8_t* flags, std::int64_t n) {
@@ -239,21 +212,10 @@ TANDEM_SIMD_CLONES std::int64_t count_nonzero(const std::uint8_t* flags, std::in
 }
 
 Kth<std::uint32_t> kth_largest(const std::uint32_t* keys, std::int64_t n, std::int64_t rank) {
-  return find_kth(keys, n, rank);
+  return Ranks(keys, n).exact(rank);
 }
 Kth<std::uint64_t> kth_largest(const std::uint64_t* keys, std::int64_t n, std::int64_t rank) {
-  return find_kth(keys, n, rank);
-}
-
-TANDEM_SIMD_CLONES std::int64_t append(const float* scores, const std::uint64_t* between,
-                                       std::int64_t n, std::int64_t first, std::uint32_t* bits,
-                                       std::int64_t* positions) {
-  return append_loop(scores, between, n, first, bits, positions);
-}
-TANDEM_SIMD_CLONES std::int64_t append(const double* scores, const std::uint64_t* between,
-                                       std::int64_t n, std::int64_t first, std::uint64_t* bits,
-                                       std::int64_t* positions) {
-  return append_loop(scores, between, n, first, bits, positions);
+  return Ranks(keys, n).exact(rank);
 }
 
 }  // namespace tandem::selecting

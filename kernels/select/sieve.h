@@ -6,9 +6,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "kernels/select/keys.h"
 
@@ -23,7 +25,6 @@ struct Sieve {
   Unit origin;
   Signed between_below, above_below;  // bounds of the difference, which a bias makes signed
   Signed top;                         // the place of infinity
-  bool past_caches = false;           // what is above is written around the caches
 };
 
 // Between: first <= unit < end, units of numbers; above: end <= unit. NaN is neither, but in halves
@@ -66,45 +67,59 @@ struct Halves {
     if (first == kUpper) first = kUpper - 1;
     if (last == kUpper - 1) last = kUpper;
   }
-  bool covers(KeyOf<T> key) const { return half_of(key) >= first && half_of(key) <= last; }
+  KeyOf<T> lowest() const { return static_cast<KeyOf<T>>(first) << (Layout<T>::kBits / 2); }
+  KeyOf<T> highest() const {
+    return (static_cast<KeyOf<T>>(last) << (Layout<T>::kBits / 2)) +
+           ((KeyOf<T>{1} << (Layout<T>::kBits / 2)) - 1);
+  }
   Sieve<Half> sieve(bool largest) const {
     return make_sieve<Half>(first, static_cast<Half>(last + 1), half_of(kHighestNumber<T>),
                             largest);
   }
 };
 
-// For n <= kBlock scores: flags of what is above, whose number is returned, and one bit of
-// kBlock / 64 words for what is between. What is not eligible is neither. eligible and above may be
-// null; without above, 0 is returned. split takes AVX-512 where the processor has it; split_plain
-// gives the same without.
+// For n <= kBlock scores: one bit each, in kBlock / 64 words, of what is between and what is above;
+// returns the number above. What is not eligible is neither. eligible may be null. Bits past n are
+// 0.
 std::int64_t split(const float* scores, const std::uint8_t* eligible, std::int64_t n,
-                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint64_t* above);
 std::int64_t split(const float* scores, const std::uint8_t* eligible, std::int64_t n,
-                   const Sieve<std::uint16_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+                   const Sieve<std::uint16_t>& sieve, std::uint64_t* between, std::uint64_t* above);
 std::int64_t split(const double* scores, const std::uint8_t* eligible, std::int64_t n,
-                   const Sieve<std::uint64_t>& sieve, std::uint64_t* between, std::uint8_t* above);
+                   const Sieve<std::uint64_t>& sieve, std::uint64_t* between, std::uint64_t* above);
 std::int64_t split(const double* scores, const std::uint8_t* eligible, std::int64_t n,
-                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint8_t* above);
-std::int64_t split_plain(const float* scores, const std::uint8_t* eligible, std::int64_t n,
-                         const Sieve<std::uint32_t>& sieve, std::uint64_t* between,
-                         std::uint8_t* above);
-std::int64_t split_plain(const float* scores, const std::uint8_t* eligible, std::int64_t n,
-                         const Sieve<std::uint16_t>& sieve, std::uint64_t* between,
-                         std::uint8_t* above);
-std::int64_t split_plain(const double* scores, const std::uint8_t* eligible, std::int64_t n,
-                         const Sieve<std::uint64_t>& sieve, std::uint64_t* between,
-                         std::uint8_t* above);
-std::int64_t split_plain(const double* scores, const std::uint8_t* eligible, std::int64_t n,
-                         const Sieve<std::uint32_t>& sieve, std::uint64_t* between,
-                         std::uint8_t* above);
+                   const Sieve<std::uint32_t>& sieve, std::uint64_t* between, std::uint64_t* above);
+
+// n bits become bytes of 0 and 1; past_caches: no cache should keep them.
+void expand(const std::uint64_t* words, std::int64_t n, bool past_caches, std::uint8_t* flags);
+
+// The places of the bits of a byte that are set, in order.
+struct Places {
+  std::uint32_t at[256][8] = {};
+  constexpr Places() {
+    for (unsigned bits = 0; bits < 256; ++bits) {
+      for (unsigned i = 0, n = 0; i < 8; ++i) {
+        if ((bits >> i & 1) != 0) at[bits][n++] = i;
+      }
+    }
+  }
+};
+inline constexpr Places kPlaces;
 
 // Positions and bits of the scores that are between, in order; returns how many. Writes up to
 // kAppendSlack entries past the end of what it adds.
-inline constexpr std::int64_t kAppendSlack = 2;
+inline constexpr std::int64_t kAppendSlack = 64;
 std::int64_t append(const float* scores, const std::uint64_t* between, std::int64_t n,
                     std::int64_t first, std::uint32_t* bits, std::int64_t* positions);
 std::int64_t append(const double* scores, const std::uint64_t* between, std::int64_t n,
                     std::int64_t first, std::uint64_t* bits, std::int64_t* positions);
+
+// Of n values those whose bit is set, in order; returns how many. `to` may be `from`, or has room
+// for kAppendSlack more.
+std::int64_t compact(const std::uint32_t* from, const std::uint64_t* words, std::int64_t n,
+                     std::uint32_t* to);
+std::int64_t compact(const std::uint64_t* from, const std::uint64_t* words, std::int64_t n,
+                     std::uint64_t* to);
 
 // Flags of the eligible scores that have this key.
 void find_equal(const float* scores, const std::uint8_t* eligible, std::int64_t n,
@@ -112,8 +127,28 @@ void find_equal(const float* scores, const std::uint8_t* eligible, std::int64_t 
 void find_equal(const double* scores, const std::uint8_t* eligible, std::int64_t n,
                 std::uint64_t flip, std::uint64_t key, std::uint8_t* equal);
 
+// The bits of the k best of n scores as select_top has them, k in [1, n), in (n + kBlock) / 64
+// words; false where a sample of them misled it, with any bits. *worst: no key chosen is below it.
+bool mark_top(const float* scores, std::int64_t n, std::int64_t k, bool largest,
+              std::uint64_t* marks, std::uint32_t* worst);
+bool mark_top(const double* scores, std::int64_t n, std::int64_t k, bool largest,
+              std::uint64_t* marks, std::uint64_t* worst);
+
 void bits_to_keys(std::uint32_t* bits, std::int64_t n, std::uint32_t flip);
 void bits_to_keys(std::uint64_t* bits, std::int64_t n, std::uint64_t flip);
+
+std::int64_t count_within(const std::uint32_t* keys, std::int64_t n, std::uint32_t lowest,
+                          std::uint32_t highest);
+std::int64_t count_within(const std::uint64_t* keys, std::int64_t n, std::uint64_t lowest,
+                          std::uint64_t highest);
+
+// Of a sample in stretches that end at ends[..]: the standard deviation of the number of keys not
+// below a key, of which a `share` is expected in each stretch. Keys of one stretch may be alike:
+// what the stretches show counts, not their length.
+double rank_deviation(const std::uint32_t* keys, const std::int64_t* ends, std::int64_t stretches,
+                      std::uint32_t key, double share);
+double rank_deviation(const std::uint64_t* keys, const std::int64_t* ends, std::int64_t stretches,
+                      std::uint64_t key, double share);
 
 std::int64_t count_ones(const std::uint8_t* flags, std::int64_t n);     // flags of 0 and 1
 std::int64_t count_nonzero(const std::uint8_t* flags, std::int64_t n);  // any bytes
@@ -151,5 +186,30 @@ struct Kth {
 // key, then nth_element in one of its buckets.
 Kth<std::uint32_t> kth_largest(const std::uint32_t* keys, std::int64_t n, std::int64_t rank);
 Kth<std::uint64_t> kth_largest(const std::uint64_t* keys, std::int64_t n, std::int64_t rank);
+
+// The same histogram for several questions. Where one of the n keys is to be known, n > 0.
+template <class Key>  // std::uint32_t or std::uint64_t
+class Ranks {
+ public:
+  Ranks(const Key* keys, std::int64_t n);
+  Key rough(std::int64_t rank) const;  // the lower end of the rank-th largest key's bucket
+  Kth<Key> exact(std::int64_t rank) const;
+  struct Two {
+    Key smaller, larger;
+  };
+  // low_rank >= high_rank, in [1, n].
+  Two exact(std::int64_t low_rank, std::int64_t high_rank) const;
+
+ private:
+  static constexpr int kBucketBits = 11;
+  std::vector<Key> gather(std::size_t first, std::size_t last) const;
+  Kth<std::size_t> bucket_of(std::int64_t rank) const;
+
+  const Key* keys_;
+  std::int64_t n_;
+  Key low_ = 0, high_ = 0;
+  int shift_ = 0;
+  std::array<std::int64_t, std::size_t{1} << kBucketBits> counts_{};
+};
 
 }  // namespace tandem::selecting

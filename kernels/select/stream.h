@@ -1,8 +1,8 @@
 // The k largest or smallest of scores that arrive in blocks, in the order of select_top: exact,
-// ties to the smaller position, NaN after every number. It keeps at most about 2k scores: what
-// cannot be among the k best of what has come so far is not kept, and a full buffer is cut to
-// little more than its k best. A cut reads the whole buffer, so that scores which keep improving,
-// and a k that is no small share of all, cost many reads (tandem_kernel_bench prints how many).
+// ties to the smaller position, NaN after every number. It keeps at most about 2k scores and their
+// positions: what is not better than the k-th of an earlier moment is not kept, and a full buffer
+// is cut to its k best as select_top finds them. Scores in random order fill it log2(n / k) times;
+// where they keep improving, or positions do not ascend from block to block, it costs more.
 #pragma once
 
 #include <cstdint>
@@ -32,14 +32,17 @@ class TopStream {
  private:
   void add_block(std::int64_t first_position, const T* scores, const std::uint8_t* eligible,
                  std::int64_t n);
-  bool thin();
+  bool mark_sorted(selecting::KeyOf<T>* worst);
   void cut();
+  void cut_by_sorting();
 
   std::int64_t k_;
   bool largest_;
-  selecting::Scratch<selecting::KeyOf<T>> keys_;
+  selecting::Scratch<T> scores_;
   selecting::Scratch<std::int64_t> positions_;
+  selecting::Scratch<std::uint64_t> marks_;
   std::int64_t size_ = 0;
+  bool sorted_ = true;      // positions_ ascend
   bool has_worst_ = false;  // what is not better than the worst is not needed
   selecting::KeyOf<T> worst_key_ = 0;
   std::int64_t worst_position_ = 0;

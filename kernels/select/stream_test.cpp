@@ -6,13 +6,20 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
+
+#include "kernels/spmm/spmm.h"
 
 namespace tandem {
 namespace {
 
 using Positions = std::vector<std::int64_t>;
 using Flags = std::vector<std::uint8_t>;
+
+struct BestTargetAgain {
+  ~BestTargetAgain() { kernels::spmm_use_target(""); }
+};
 
 template <class T>
 Positions reference(const std::vector<T>& scores, const std::uint8_t* eligible, std::int64_t k,
@@ -79,8 +86,11 @@ TEMPLATE_TEST_CASE("TopStream equals a stable sort", "[parity]", float, double) 
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
+  const BestTargetAgain again;
+  const auto targets = kernels::spmm_targets();
   for (int kind = 0; kind < 7; ++kind) {
     for (const std::int64_t n : {1, 100, 20000}) {
+      REQUIRE(kernels::spmm_use_target(targets[random() % targets.size()]));
       const auto scores = scores_of_kind<TestType>(kind, n, random);
       Flags eligible(scores.size());
       for (auto& e : eligible) e = random() % 4 == 0 ? 0 : static_cast<std::uint8_t>(random() | 1);
@@ -97,6 +107,27 @@ TEMPLATE_TEST_CASE("TopStream equals a stable sort", "[parity]", float, double) 
         const auto few = std::min(k, candidates);
         CHECK(run(scores, eligible.data(), few, largest, blocks) ==
               reference(scores, eligible.data(), few, largest));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("TopStream of many, on every instruction set", "[parity]", float, double) {
+  const BestTargetAgain again;
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937_64 random(seed);
+  const std::int64_t n = 60000 + static_cast<std::int64_t>(random() % 1000);
+  for (const std::string& target : kernels::spmm_targets()) {
+    REQUIRE(kernels::spmm_use_target(target));
+    for (const int kind : {0, 1, 6}) {
+      const auto scores = scores_of_kind<TestType>(kind, n, random);
+      const auto blocks = cut_into_blocks(n, 9000, random);
+      for (const std::int64_t k : {n / 300, n / 30, n / 3}) {
+        for (const bool largest : {true, false}) {
+          CAPTURE(target, kind, k, largest);
+          CHECK(run(scores, nullptr, k, largest, blocks) == reference(scores, nullptr, k, largest));
+        }
       }
     }
   }

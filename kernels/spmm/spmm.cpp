@@ -106,6 +106,17 @@ int relu_backward(const T* y, std::int64_t outputs, std::int64_t stride, std::in
   return kSpmmDone;
 }
 
+template <class T>
+int relu_bias_gradient(const T* y, const T* dy, std::int64_t outputs, std::int64_t stride,
+                       std::int64_t batch, T* dz, T* db) {
+  if (!good_columns(stride, batch) || !good_rows(y, outputs) || !good_rows(dy, outputs) ||
+      !good_rows(dz, outputs) || (outputs > 0 && db == nullptr)) {
+    return kSpmmBadArguments;
+  }
+  spmm_run(ReluBiasCall<T>{y, dy, outputs, stride, batch, dz, db});
+  return kSpmmDone;
+}
+
 #define TANDEM_SPMM_INSTANCES(T, I)                                                               \
   template int spmm_forward(const SparsePattern<I>&, const T*, const T*, const T*, std::int64_t,  \
                             std::int64_t, bool, T*);                                              \
@@ -119,5 +130,9 @@ template int bias_gradient(const float*, std::int64_t, std::int64_t, std::int64_
 template int bias_gradient(const double*, std::int64_t, std::int64_t, std::int64_t, double*);
 template int relu_backward(const float*, std::int64_t, std::int64_t, std::int64_t, float*);
 template int relu_backward(const double*, std::int64_t, std::int64_t, std::int64_t, double*);
+template int relu_bias_gradient(const float*, const float*, std::int64_t, std::int64_t,
+                                std::int64_t, float*, float*);
+template int relu_bias_gradient(const double*, const double*, std::int64_t, std::int64_t,
+                                std::int64_t, double*, double*);
 
 }  // namespace tandem::kernels

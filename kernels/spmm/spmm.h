@@ -80,6 +80,22 @@ int bias_gradient(const T* dy, std::int64_t outputs, std::int64_t stride, std::i
 template <class T>
 int relu_backward(const T* y, std::int64_t outputs, std::int64_t stride, std::int64_t batch, T* dy);
 
+// dz = dy where y > 0 or y is NaN, else 0, and 0 in the columns from batch to stride; db [outputs]
+// is what bias_gradient makes of dz. One pass; dz may be dy.
+template <class T>
+int relu_bias_gradient(const T* y, const T* dy, std::int64_t outputs, std::int64_t stride,
+                       std::int64_t batch, T* dz, T* db);
+
+// x [batch][row_stride], of which the first `features` columns count and which may begin anywhere,
+// to y [features][stride], with zeros from batch to stride; and back, where the columns of x beyond
+// `features` stay as they are. The columns of y beyond the batch are not read.
+template <class T>
+int to_features(const T* x, std::int64_t batch, std::int64_t features, std::int64_t row_stride,
+                std::int64_t stride, T* y);
+template <class T>
+int from_features(const T* y, std::int64_t batch, std::int64_t features, std::int64_t row_stride,
+                  std::int64_t stride, T* x);
+
 // The instruction sets this machine has a version for, best first; the one in use; and, for tests,
 // the choice of another ("" is the best). Not while another thread computes.
 std::vector<std::string> spmm_targets();

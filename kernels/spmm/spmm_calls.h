@@ -3,6 +3,10 @@
 
 #include "kernels/spmm/spmm.h"
 
+// Highway: too slow to be worth their code, or (SVE, RVV) without arrays of registers.
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+
 namespace tandem::kernels {
 
 constexpr std::int64_t kTileBytes = 256;
@@ -49,6 +53,23 @@ struct ReluCall {
   T* dy;
 };
 
+template <class T>
+struct ReluBiasCall {
+  const T* y;
+  const T* dy;
+  std::int64_t outputs, stride, batch;
+  T* dz;
+  T* db;
+};
+
+// to[c][r] = from[r][c]; rows of `to` that begin at a multiple of 64 bytes are not asked for.
+template <class T>
+struct TransposeCall {
+  const T* from;
+  std::int64_t rows, columns, from_stride, to_stride;
+  T* to;
+};
+
 void spmm_run(const ForwardCall<float, std::uint16_t>& call);
 void spmm_run(const ForwardCall<float, std::uint32_t>& call);
 void spmm_run(const ForwardCall<double, std::uint16_t>& call);
@@ -61,5 +82,9 @@ void spmm_run(const BiasCall<float>& call);
 void spmm_run(const BiasCall<double>& call);
 void spmm_run(const ReluCall<float>& call);
 void spmm_run(const ReluCall<double>& call);
+void spmm_run(const ReluBiasCall<float>& call);
+void spmm_run(const ReluBiasCall<double>& call);
+void spmm_run(const TransposeCall<float>& call);
+void spmm_run(const TransposeCall<double>& call);
 
 }  // namespace tandem::kernels

@@ -16,12 +16,11 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/spmm/spmm_vectors.cpp"
-// Too slow to be worth their code, or (SVE, RVV) without arrays of registers.
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+
+#include "kernels/spmm/vectors_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tandem::kernels {
@@ -29,23 +28,6 @@ namespace {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#undef TANDEM_UNROLL
-#if HWY_TARGET == HWY_SCALAR || !HWY_COMPILER_GCC_ACTUAL
-#define TANDEM_UNROLL
-#else
-#define TANDEM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-template <class T>
-using Tag = hn::ScalableTag<T>;
-template <class T>
-using Vec = hn::Vec<Tag<T>>;
-template <class T>
-constexpr int kLanes = static_cast<int>(HWY_LANES(T));
-template <class T>
-constexpr int kPerChunk = 16 / kLanes<T>;  // a chunk is 16 columns
-template <class T>
-constexpr int kTile = static_cast<int>(kTileBytes / sizeof(T));
 constexpr bool kManyRegisters = HWY_TARGET == HWY_AVX3;  // x_i and dx_i fit, of two tiles even
 
 // The columns walked together: kChunks chunks, of the last one only `left` columns where kRagged.
@@ -73,11 +55,6 @@ struct Columns {
     hn::Store(value, Tag<T>(), row + v * kLanes<T>);
   }
 };
-
-template <class T>
-HWY_INLINE Vec<T> zero_where_not_positive(Vec<T> of, Vec<T> value) {
-  return hn::IfThenZeroElse(hn::Le(of, hn::Zero(Tag<T>())), value);
-}
 
 // In blocks, where a row's connections of the next block lie far from those of the last.
 template <class T, class I>
@@ -147,66 +124,6 @@ HWY_NOINLINE void forward_tile(const ForwardCall<T, I>& c, std::int64_t column) 
     }
   }
 }
-
-// One level: neighbours of the sequence of partial sums are added.
-template <class T, int kCount>
-HWY_INLINE void add_neighbours(Vec<T>* v) {
-  TANDEM_UNROLL
-  for (int i = 0; i < kCount / 2; ++i) {
-#if HWY_TARGET == HWY_SCALAR
-    v[i] = hn::Add(v[2 * i], v[2 * i + 1]);
-#else
-    const Tag<T> d;
-    v[i] = hn::Add(hn::ConcatEven(d, v[2 * i + 1], v[2 * i]),
-                   hn::ConcatOdd(d, v[2 * i + 1], v[2 * i]));
-#endif
-  }
-}
-
-// Collects the 16 partial sums of each of up to kLanes dots and writes the dots in one go. Where
-// the next sums go is the caller's to count: in a register it costs nothing.
-template <class T, int kTiles>
-class Dots {
- public:
-  static constexpr int kRoom = 16 * kLanes<T>;  // for one tile's sums
-
-  explicit HWY_INLINE Dots(bool add) : add_(add) {}
-
-  HWY_INLINE T* begin() { return sums_; }
-  HWY_INLINE T* end() { return sums_ + kRoom; }
-
-  // The dots of a full buffer; to: the place of the first.
-  HWY_INLINE void write(T* to) const {
-    const Tag<T> d;
-    Vec<T> dots = reduce(sums_);
-    if (add_) dots = hn::Add(hn::LoadU(d, to), dots);
-    if (kTiles == 2) dots = hn::Add(dots, reduce(sums_ + kRoom));
-    hn::StoreU(dots, d, to);
-  }
-  // The dots whose sums end at `at`; to: behind the place of the last.
-  HWY_NOINLINE void write_rest(const T* at, T* to) const {
-    const auto count = static_cast<int>((at - sums_) / 16);
-    HWY_ALIGN T dots[kLanes<T>] = {};
-    std::copy_n(to - count, add_ ? count : 0, dots);
-    write(dots);
-    std::copy_n(dots, count, to - count);
-  }
-
- private:
-  static HWY_INLINE Vec<T> reduce(const T* sums) {
-    Vec<T> v[16];
-    TANDEM_UNROLL
-    for (int i = 0; i < 16; ++i) v[i] = hn::Load(Tag<T>(), sums + i * kLanes<T>);
-    add_neighbours<T, 16>(v);
-    add_neighbours<T, 8>(v);
-    add_neighbours<T, 4>(v);
-    add_neighbours<T, 2>(v);
-    return v[0];
-  }
-
-  alignas(64) T sums_[kTiles * kRoom] = {};
-  bool add_;
-};
 
 // One connection: row is dy_o, w its weight. sum (dx_i) += w row; the partial sums of <x_i, row> go
 // to `at`, those of a second tile to a buffer further.
@@ -334,51 +251,6 @@ void backward(const BackwardCall<T, I>& c) {
   }
 }
 
-// The sums of lanes j kLanes .. of every chunk of one tile.
-template <class T>
-HWY_INLINE Vec<T> sum_lanes(const T* row, int j, std::int64_t columns) {
-  const Tag<T> d;
-  Vec<T> sum = hn::Zero(d);
-  for (std::int64_t b = j * kLanes<T>; b < columns; b += 16) {
-    const std::int64_t left = columns - b;
-    sum = hn::Add(sum,
-                  left >= kLanes<T>
-                      ? hn::Load(d, row + b)
-                      : hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(left)), d, row + b));
-  }
-  return sum;
-}
-
-template <class T>
-void sum_rows(const BiasCall<T>& c) {
-  for (std::int64_t column = 0; column < c.batch; column += kTile<T>) {
-    const std::int64_t columns = std::min<std::int64_t>(kTile<T>, c.batch - column);
-    Dots<T, 1> dots(column != 0);
-    T* at = dots.begin();
-    for (std::int64_t o = 0; o < c.outputs; ++o) {
-      const T* row = c.dy + o * c.stride + column;
-      for (int j = 0; j < kPerChunk<T>; ++j) {
-        hn::Store(sum_lanes(row, j, columns), Tag<T>(), at + j * kLanes<T>);
-      }
-      at += 16;
-      if (at == dots.end()) {
-        dots.write(c.db + o + 1 - kLanes<T>);
-        at = dots.begin();
-      }
-    }
-    if (at != dots.begin()) dots.write_rest(at, c.db + c.outputs);
-  }
-}
-
-template <class T>
-void zero_dead(const ReluCall<T>& c) {
-  const Tag<T> d;
-  for (std::int64_t n = 0; n < c.n; n += kLanes<T>) {
-    const Vec<T> dy = hn::Load(d, c.dy + n);
-    hn::Store(zero_where_not_positive<T>(hn::Load(d, c.y + n), dy), d, c.dy + n);
-  }
-}
-
 void forward_float_16(const ForwardCall<float, std::uint16_t>& c) { forward(c); }
 void forward_float_32(const ForwardCall<float, std::uint32_t>& c) { forward(c); }
 void forward_double_16(const ForwardCall<double, std::uint16_t>& c) { forward(c); }
@@ -392,12 +264,6 @@ void backward_float_16(const BackwardCall<float, std::uint16_t>& c) { backward_e
 void backward_float_32(const BackwardCall<float, std::uint32_t>& c) { backward_either(c); }
 void backward_double_16(const BackwardCall<double, std::uint16_t>& c) { backward_either(c); }
 void backward_double_32(const BackwardCall<double, std::uint32_t>& c) { backward_either(c); }
-
-void sum_rows_float(const BiasCall<float>& c) { sum_rows(c); }
-void sum_rows_double(const BiasCall<double>& c) { sum_rows(c); }
-
-void zero_dead_float(const ReluCall<float>& c) { zero_dead(c); }
-void zero_dead_double(const ReluCall<double>& c) { zero_dead(c); }
 
 std::int64_t target() { return HWY_TARGET; }
 
@@ -417,10 +283,6 @@ HWY_EXPORT(backward_float_16);
 HWY_EXPORT(backward_float_32);
 HWY_EXPORT(backward_double_16);
 HWY_EXPORT(backward_double_32);
-HWY_EXPORT(sum_rows_float);
-HWY_EXPORT(sum_rows_double);
-HWY_EXPORT(zero_dead_float);
-HWY_EXPORT(zero_dead_double);
 HWY_EXPORT(target);
 }  // namespace
 
@@ -448,10 +310,6 @@ void spmm_run(const BackwardCall<double, std::uint16_t>& c) {
 void spmm_run(const BackwardCall<double, std::uint32_t>& c) {
   HWY_DYNAMIC_DISPATCH(backward_double_32)(c);
 }
-void spmm_run(const BiasCall<float>& c) { HWY_DYNAMIC_DISPATCH(sum_rows_float)(c); }
-void spmm_run(const BiasCall<double>& c) { HWY_DYNAMIC_DISPATCH(sum_rows_double)(c); }
-void spmm_run(const ReluCall<float>& c) { HWY_DYNAMIC_DISPATCH(zero_dead_float)(c); }
-void spmm_run(const ReluCall<double>& c) { HWY_DYNAMIC_DISPATCH(zero_dead_double)(c); }
 
 std::vector<std::string> spmm_targets() {
   std::vector<std::string> names;
