@@ -22,9 +22,9 @@ bool is_seed(const std::string& name) { return name == "seed" || name.rfind("see
 // Columns of v_run that tell how a run went or where, not what was asked for.
 bool is_outcome(const std::string& name) {
   static const std::set<std::string> kOutcomes = {
-      "run",     "state",       "attempt",         "steps_done", "train_seconds", "eval_seconds",
-      "seconds", "train_flops", "inference_flops", "message",    "probe_seconds", "device",
-      "threads", "revision",    "machine",         "data_sha256"};
+      "run",     "state",       "attempt",         "steps_done",  "train_seconds", "eval_seconds",
+      "seconds", "train_flops", "inference_flops", "message",     "probe_seconds", "device",
+      "threads", "revision",    "machine",         "data_sha256", "layer_storage"};
   return kOutcomes.count(name) != 0;
 }
 

@@ -29,6 +29,9 @@ SELECT
   json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
                 WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
                '$.machine') AS machine,
+  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
+                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
+               '$.storage') AS layer_storage,
   (SELECT group_concat(json_extract(f.value, '$.sha256'), ' ')
    FROM json_each((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
                    WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),

@@ -168,7 +168,8 @@ std::string explain_run(const StoreReader& store, const std::string& prefix) {
   const QueryResult places = store.query(
       "SELECT l.attempt, json_extract(p.json, '$.revision') AS revision,"
       " json_extract(p.json, '$.dirty') AS dirty, json_extract(p.json, '$.device') AS device,"
-      " json_extract(p.json, '$.threads') AS threads, json_extract(p.json, '$.machine') AS machine"
+      " json_extract(p.json, '$.threads') AS threads, json_extract(p.json, '$.machine') AS machine,"
+      " json_extract(p.json, '$.storage') AS storage"
       " FROM run_provenance l JOIN provenance p ON p.id = l.provenance JOIN run r ON r.key = l.run"
       " WHERE r.id = ? ORDER BY l.attempt, l.sequence",
       {run.id});

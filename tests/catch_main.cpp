@@ -1,10 +1,12 @@
 // The entry of both test programs. MKL reads MKL_CBWR at its first product: with it a test that is
-// started by hand computes the same bits as under CTest.
+// started by hand computes the same bits as under CTest. What a planner measures stays in the build
+// folder.
 #define CATCH_CONFIG_RUNNER
 #include <catch2/catch.hpp>
 #include <cstdlib>
 
 int main(int argc, char* argv[]) {
   setenv("MKL_CBWR", "AUTO,STRICT", 0);
+  setenv("TANDEM_CACHE", TANDEM_TEST_CACHE, 1);
   return Catch::Session().run(argc, argv);
 }

@@ -101,5 +101,7 @@ struct EngineBench {
 };
 void bench_engine(const EngineBench& asked);
 void bench_continual(const Config& said);
+void bench_kernels();
+void bench_sparse();
 
 }  // namespace tandem

@@ -9,12 +9,13 @@
 #include <thread>
 
 #include "app/bench.h"
+#include "app/bench_run.h"
 #include "core/files.h"
 #include "core/text.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "train/group.h"
-#include "train/trainer.h"
+#include "train/provenance.h"
 
 namespace tandem {
 namespace {
@@ -69,34 +70,6 @@ Effort effort_on_gpu(const BenchCase& of, std::int64_t replicas) {
   if (replicas <= 16) effort.engine_steps = 5 * kBenchInterval;
   return effort;
 }
-
-// The engine on a group of replicas of one case.
-class EngineRun {
- public:
-  EngineRun(const std::vector<Config>& runs, at::Device device, std::int64_t first)
-      : trainer_(runs, {.device = device}), in_stage_(first) {
-    trainer_.begin_stage(0);
-  }
-
-  std::int64_t run(std::int64_t steps) {
-    std::int64_t updates = 0;
-    for (const std::int64_t end = in_stage_ + steps; in_stage_ < end;) {
-      const StepReport report = trainer_.advance(0, in_stage_, end - in_stage_);
-      in_stage_ += report.steps;
-      for (const char updated : report.updated) {
-        if (updated == 0) continue;
-        ++updates;
-        break;
-      }
-    }
-    trainer_.synchronize();
-    return updates;
-  }
-
- private:
-  Trainer trainer_;
-  std::int64_t in_stage_;
-};
 
 // LibTorch's switch for TF32 products, which the engine sets as well, for a while.
 class Tf32 {
@@ -180,15 +153,7 @@ class EngineBenchmark {
   }
 
   std::string device_name() const {
-    if (device_.is_cuda()) return load_cuda_plugin().message;
-    std::ifstream facts("/proc/cpuinfo");
-    for (std::string line; std::getline(facts, line);) {
-      const auto colon = line.find(':');
-      if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
-        return trim(line.substr(colon + 1));
-      }
-    }
-    return "unknown processor";
+    return device_.is_cuda() ? load_cuda_plugin().message : processor_name();
   }
 
   void print_heading() const {
@@ -258,7 +223,7 @@ class EngineBenchmark {
                                  const std::function<std::int64_t(std::int64_t)>& plain) const {
     const bool on_gpu = device_.is_cuda();
     const Effort effort = on_gpu ? effort_on_gpu(of, replicas) : effort_on_cpu(of, replicas);
-    EngineRun engine(group_of(of, replicas), device_, effort.first);
+    EngineRun engine(group_of(of, replicas), {.device = device_}, effort.first);
     const BenchSide plain_side{plain, effort.plain_warm_up, effort.plain_steps};
     const BenchSide engine_side{[&engine](std::int64_t steps) { return engine.run(steps); },
                                 effort.engine_warm_up, effort.engine_steps};
@@ -273,6 +238,19 @@ class EngineBenchmark {
 };
 
 }  // namespace
+
+std::int64_t EngineRun::run(std::int64_t steps) {
+  std::int64_t updates = 0;
+  for (const std::int64_t end = in_stage_ + steps; in_stage_ < end;) {
+    const StepReport report = trainer_.advance(0, in_stage_, end - in_stage_);
+    in_stage_ += report.steps;
+    const auto updated = std::count_if(report.updated.begin(), report.updated.end(),
+                                       [](char each) { return each != 0; });
+    updates += updated > 0 ? 1 : 0;
+  }
+  trainer_.synchronize();
+  return updates;
+}
 
 Settings engine_settings(const std::string& model, const std::string& method) {
   Settings common = {{"steps", "1000000"}, {"curve", "false"}};

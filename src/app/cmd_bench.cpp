@@ -66,7 +66,7 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
 
 ExitCode bench(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kOnly, kReplicas});
-  const std::vector<std::string> names = {"continual", "engine"};
+  const std::vector<std::string> names = {"continual", "engine", "kernels", "sparse"};
   if (parsed.positionals.size() != 1) {
     throw ConfigError("tandem bench needs one name: " + join(names, ", "));
   }
@@ -81,8 +81,10 @@ ExitCode bench(const Arguments& args) {
   enter_worker_environment(args);
   at::set_num_threads(1);
   at::globalContext().setFlushDenormal(true);
-  name == "engine" ? bench_engine(engine_bench(parsed))
-                   : bench_continual(Config::resolve(parsed.settings));
+  if (name == "engine") bench_engine(engine_bench(parsed));
+  if (name == "continual") bench_continual(Config::resolve(parsed.settings));
+  if (name == "kernels") bench_kernels();
+  if (name == "sparse") bench_sparse();
   return kExitDone;
 }
 
@@ -90,11 +92,16 @@ const bool registered = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
-              "bench continual [--data-dir DIR]",
-     .text = "engine: model-steps per second of an MLP and of the byte model of "
-             "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
-             "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
-             "the DER Split MNIST protocol, alone and in a group of eight; needs MNIST.",
+              "bench continual [--data-dir DIR]\nbench kernels\nbench sparse",
+     .text =
+         "engine: model-steps per second of an MLP and of the byte model of "
+         "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
+         "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
+         "the DER Split MNIST protocol, alone and in a group of eight; needs MNIST.\nkernels: the "
+         "products of a sparse layer beside dense LibTorch, its CSR and Eigen, with the break-even "
+         "density, and selection beside one read of the scores.\nsparse: whole "
+         "training steps with sparse connections beside masked and dense ones, two workers "
+         "against one, and time and memory of wide layers; needs Fashion-MNIST.",
      .options = {kOnly, kReplicas},
      .takes_config = false,
      .run = bench});

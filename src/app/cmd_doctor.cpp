@@ -13,6 +13,7 @@
 #include "cuda/plugin.h"
 #include "data/dataset.h"
 #include "store/store.h"
+#include "train/break_even.h"
 
 namespace tandem {
 namespace {
@@ -44,6 +45,24 @@ void devices() {
   line("threads", "one per worker; MKL_CBWR=AUTO,STRICT is set for each");
 }
 
+constexpr std::size_t kShownBreakEvens = 8;
+
+void break_evens() {
+  const BreakEven measured;
+  const std::string file = measured.file().empty() ? "no file" : measured.file();
+  line("break-even", measured.remembered().empty()
+                         ? "none measured yet (" + file + ")"
+                         : "density below which a layer's step is faster sparse (" + file + ")");
+  std::size_t shown = 0;
+  for (const auto& [shape, density] : measured.remembered()) {
+    if (shown++ == kShownBreakEvens) break;
+    line("", fmt::format("{}: {}", shape, density));
+  }
+  if (shown > kShownBreakEvens) {
+    line("", fmt::format("and {} more", measured.remembered().size() - kShownBreakEvens));
+  }
+}
+
 std::string files_text(const Dataset& data) {
   std::int64_t bytes = 0;
   for (const auto& file : data.files) bytes += file.bytes;
@@ -72,6 +91,7 @@ ExitCode run(const Arguments& args) {
   if (!parsed.positionals.empty()) throw ConfigError("tandem doctor takes no arguments");
   versions();
   devices();
+  break_evens();
   data_sets(parsed.settings);
   return kExitDone;
 }

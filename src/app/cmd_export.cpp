@@ -1,7 +1,8 @@
 // `tandem export`: the final weights of a finished run as a safetensors file, one tensor per
 // parameter. The sparse read-out is the parameters with zeros outside of the trained masks (bit i %
-// 8 of byte i / 8 is position i).
-#include <ATen/core/Tensor.h>
+// 8 of byte i / 8 is position i). A layer that was stored sparsely (inputs, outputs, positions) is
+// written dense as well, [in,out]; where that would be very large, as NAME.values [n] and
+// NAME.indices [2,n], input and output of each.
 #include <fmt/format.h>
 
 #include <cstring>
@@ -13,6 +14,7 @@
 #include "config/command_line.h"
 #include "core/files.h"
 #include "core/safetensors.h"
+#include "data/tensor.h"
 #include "store/store.h"
 #include "train/checkpoint.h"
 
@@ -55,6 +57,49 @@ void zero_outside(const at::Tensor& tensor, const at::Tensor& mask, const std::s
   }
 }
 
+// Positions of a layer that is still written dense: half a gigabyte of floats.
+constexpr std::int64_t kMostDense = std::int64_t{1} << 27;
+
+// A sparse layer's connections as saved.
+struct Listed {
+  const std::int64_t* numbers;
+  std::int64_t count;
+  explicit Listed(const at::Tensor& saved)
+      : numbers(saved.const_data_ptr<std::int64_t>()), count(saved.numel() - 2) {}
+  std::int64_t inputs() const { return numbers[0]; }
+  std::int64_t outputs() const { return numbers[1]; }
+  std::int64_t position(std::int64_t i) const { return numbers[2 + i]; }
+};
+
+std::vector<std::pair<std::string, at::Tensor>> written_as(const std::string& name,
+                                                           const at::Tensor& values,
+                                                           const at::Tensor& saved) {
+  const Listed connections(saved);
+  if (values.numel() != connections.count) {
+    throw StoreError(fmt::format("{} has {} values and {} connections", name, values.numel(),
+                                 connections.count));
+  }
+  const std::int64_t inputs = connections.inputs(), outputs = connections.outputs();
+  if (inputs * outputs <= kMostDense) {
+    const at::Tensor dense = torch::zeros({inputs * outputs}, values.options());
+    const std::size_t size = values.element_size();
+    const auto* from = static_cast<const char*>(values.const_data_ptr());
+    auto* to = static_cast<char*>(dense.mutable_data_ptr());
+    for (std::int64_t i = 0; i < connections.count; ++i) {
+      std::memcpy(to + static_cast<std::size_t>(connections.position(i)) * size,
+                  from + static_cast<std::size_t>(i) * size, size);
+    }
+    return {{name, dense.view({inputs, outputs})}};
+  }
+  const at::Tensor indices = torch::empty({2, connections.count}, torch::kLong);
+  auto* ends = indices.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < connections.count; ++i) {
+    ends[i] = connections.position(i) / outputs;
+    ends[connections.count + i] = connections.position(i) % outputs;
+  }
+  return {{name + ".values", values}, {name + ".indices", indices}};
+}
+
 Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
   const std::string folder = checkpoint_root(database) + "/final/" + run.id;
   auto checkpoint = load_checkpoint(folder);
@@ -78,12 +123,20 @@ ExitCode run(const Arguments& args) {
     throw ConfigError("run " + short_id(record.id) +
                       " has no masks, its weights method is dense: export --read-out full");
   }
-  std::vector<TensorView> views;
+  std::vector<std::pair<std::string, at::Tensor>> written;
   for (const auto& [name, tensor] : parameters) {
     const auto mask = masks.find(name);
+    if (mask != masks.end() && mask->second.scalar_type() == torch::kLong) {
+      for (auto& [own, values] : written_as(name, tensor, mask->second)) {
+        written.emplace_back(own, values);
+      }
+      continue;
+    }
     if (read_out == "sparse" && mask != masks.end()) zero_outside(tensor, mask->second, name);
-    views.push_back(view_of(name, tensor));
+    written.emplace_back(name, tensor);
   }
+  std::vector<TensorView> views;
+  for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));
   std::string out = extra_value(parsed, kOut);
   if (out.empty()) out = short_id(record.id) + "-" + read_out + ".safetensors";
   const auto folder = std::filesystem::path(out).parent_path();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <system_error>
 
 #include "analysis/query.h"
@@ -55,6 +56,19 @@ std::string time_text(const std::optional<double>& seconds) {
   return seconds ? "about " + duration_text(*seconds) : "unknown (no earlier runs of the kind)";
 }
 
+// Where any layer is sparse: one line per method and density, layers in the order of the network.
+void print_storages(const GridPlan& plan) {
+  std::set<std::string> lines;
+  for (const GroupPlan& group : plan.groups) {
+    if (!any_sparse(group.storage)) continue;
+    for (const Config& run : group.runs) {
+      lines.insert(fmt::format("  storage of {} at density {}: {}\n", run.text("weights"),
+                               run.text("density"), storages_text(group.storage)));
+    }
+  }
+  for (const std::string& line : lines) fmt::print("{}", line);
+}
+
 ExitCode plan(const Request& request) {
   const std::vector<Config> runs = wanted_now(request.grid, request.grid.runs.front().text("db"));
   if (!request.grid.tune.empty()) {
@@ -75,6 +89,7 @@ ExitCode plan(const Request& request) {
                first.text("strategy"), time_text(group.predicted_seconds),
                group.resumed ? ", resumed" : "");
   }
+  print_storages(plan);
   return kExitDone;
 }
 

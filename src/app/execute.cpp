@@ -46,6 +46,7 @@ PlannerInput planner_input(const std::vector<Config>& runs, std::vector<RunRecor
   input.database = runs.front().text("db");
   input.device = resolve_device(runs.front().text("device"));
   input.jobs = jobs_of(runs.front(), input.device);
+  input.storage = storage_chooser();
   return input;
 }
 

@@ -41,6 +41,21 @@ std::vector<Option> length_options() {
        .default_value = "false",
        .neutral = "false",
        .help = "products in TF32 (10 bits of mantissa); on a GPU only"},
+      {.name = "storage",
+       .type = kChoice,
+       .default_value = "auto",
+       .neutral = "auto",
+       .help = "connections of a layer: all weights and a mask, or the active weights alone (on a "
+               "CPU, for methods that keep nothing outside the mask); auto: what is measured to be "
+               "faster at the layer's density",
+       .choices = {"masked", "sparse", "auto"}},
+      {.name = "storage",
+       .type = kChoice,
+       .default_value = "auto",
+       .neutral = "auto",
+       .help = "how connections are stored: with a mask over all weights, or only what exists; "
+               "auto: per layer, what was measured to be faster here",
+       .choices = {"masked", "sparse", "auto"}},
   };
 }
 

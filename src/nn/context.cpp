@@ -4,6 +4,12 @@
 
 namespace tandem {
 
+Post Post::relu() {
+  Post post([](const at::Tensor& x) { return torch::relu(x); });
+  post.is_relu_ = true;
+  return post;
+}
+
 at::Tensor select_stream(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse) {
   if (plan.running == Running::kFull) return full;
   if (plan.running == Running::kSparse) return sparse;

@@ -47,7 +47,23 @@ struct Site {
   std::string layer;
 };
 
-using Post = std::function<at::Tensor(const at::Tensor&)>;
+// What follows a site in its block. A plain ReLU is known as such, since a product can apply it
+// where it stores.
+class Post {
+ public:
+  Post() = default;
+  template <class Function>
+  Post(Function function) : function_(std::move(function)) {}
+  static Post relu();
+
+  explicit operator bool() const { return static_cast<bool>(function_); }
+  at::Tensor operator()(const at::Tensor& x) const { return function_(x); }
+  bool is_relu() const { return is_relu_; }
+
+ private:
+  std::function<at::Tensor(const at::Tensor&)> function_;
+  bool is_relu_ = false;
+};
 
 // Sees both streams' outputs of each site (probes: gap, feature norms).
 using SiteObserver =
@@ -82,6 +98,8 @@ class Context {
     other_ = other;
     paired_level_ = level;
   }
+
+  bool keeps_or_pairs_sites() const { return keeps_ || other_ != nullptr; }
 
   // Sum of the alignment terms so far, [R]; undefined where there are none.
   at::Tensor alignment() const { return alignment_; }

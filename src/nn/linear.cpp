@@ -26,8 +26,10 @@ at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Post& po
   product.selected = plan.view == View::kSelected;
   product.full_runs = plan.full_runs;
   product.mask_gradient = plan.mask_gradient;
+  const bool one_output = product.selected || product.full != product.sparse;
+  product.relu = one_output && post.is_relu() && !context.keeps_or_pairs_sites();
   const TwoStreams y = connections->product(x, has_bias_ ? bias.value : at::Tensor(), product);
-  return context.meet({Level::kWeights, name_}, y.full, y.sparse, post);
+  return context.meet({Level::kWeights, name_}, y.full, y.sparse, product.relu ? Post() : post);
 }
 
 }  // namespace tandem

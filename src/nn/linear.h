@@ -9,6 +9,7 @@
 
 #include "nn/context.h"
 #include "topology/connections.h"
+#include "topology/initial_weights.h"
 #include "topology/parameter.h"
 
 namespace tandem {
@@ -26,6 +27,7 @@ class Linear {
   bool has_bias() const { return has_bias_; }
 
   Parameter weight, bias;                    // filled by the model's allocation
+  InitialWeights initial;                    // how `weight` starts
   std::unique_ptr<Connections> connections;  // null: dense in both streams
 
  private:

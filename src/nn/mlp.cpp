@@ -32,7 +32,7 @@ class Mlp : public Model {
       }
       layers_.push_back(
           std::make_unique<Linear>("layer" + std::to_string(l), widths[l], widths[l + 1], true));
-      initialize_linear(*layers_.back(), configs, shape.dtype);
+      initialize_linear(*layers_.back(), configs, shape);
       if (config.flag("layer_norm") && l + 2 < widths.size()) {
         const std::string name = "norm" + std::to_string(l);
         gains_.push_back(
@@ -41,12 +41,13 @@ class Mlp : public Model {
             constant_parameter(name + ".shift", shape.replicas, {widths[l + 1]}, 0.0, shape.dtype));
       }
     }
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) posts_.push_back(post(l));
   }
 
   at::Tensor forward(const at::Tensor& x, Context& context) override {
     at::Tensor h = x;  // [R,B,F]
     for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
-      h = layers_[l]->forward(h, context, [this, l](const at::Tensor& z) { return post(l, z); });
+      h = layers_[l]->forward(h, context, posts_[l]);
       if (context.observe_tensor) context.observe_tensor(layers_[l]->name(), "activation", h);
     }
     return layers_.back()->forward(h, context);
@@ -79,18 +80,19 @@ class Mlp : public Model {
   }
 
  private:
-  at::Tensor post(std::size_t layer, const at::Tensor& z) const {
-    at::Tensor y = z;
-    if (!gains_.empty()) {
-      y = torch::layer_norm(y, {y.size(-1)}) * gains_[layer].value.unsqueeze(1) +
-          shifts_[layer].value.unsqueeze(1);
-    }
-    return gelu_ ? gelu_alike(y) : torch::relu(y);
+  Post post(std::size_t layer) const {
+    if (gains_.empty()) return gelu_ ? Post(gelu_alike) : Post::relu();
+    return [this, layer](const at::Tensor& z) {
+      const at::Tensor y = torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
+                           shifts_[layer].value.unsqueeze(1);
+      return gelu_ ? gelu_alike(y) : torch::relu(y);
+    };
   }
 
   bool gelu_ = false;
   std::vector<std::unique_ptr<Linear>> layers_;
   std::vector<Parameter> gains_, shifts_;
+  std::vector<Post> posts_;  // of the hidden layers
 };
 
 const bool registered = models().add(

@@ -20,6 +20,7 @@ struct ModelShape {
   std::int64_t features = 0;  // inputs of an image model
   std::int64_t outputs = 0;
   at::ScalarType dtype = at::kFloat;  // tests build models in double
+  bool weights_later = false;  // linear layers get their weights from whoever starts connections
 };
 
 class Model {
@@ -47,7 +48,7 @@ Registry<ModelFactory>& models();
 // Makes parameter values on the CPU in `dtype`: each replica's from its own stream "init", keyed by
 // (parameter name, position), so that neither company nor architecture order shifts a draw.
 // std or bound follow the config's `init`; matrices get 1/sqrt(fan_in)-type scales, biases too.
-void initialize_linear(Linear& linear, const std::vector<Config>& configs, at::ScalarType dtype);
+void initialize_linear(Linear& linear, const std::vector<Config>& configs, const ModelShape& shape);
 // A parameter filled with one value (norm gains), or normal draws of the given deviation
 // (embeddings).
 Parameter constant_parameter(const std::string& name, std::int64_t replicas,

@@ -194,7 +194,7 @@ class Transformer : public Model {
     }
     const auto linear = [&](const char* what, std::int64_t inputs, std::int64_t outputs) {
       auto built = std::make_unique<Linear>(made.name + "." + what, inputs, outputs, false);
-      initialize_linear(*built, configs, shape.dtype);
+      initialize_linear(*built, configs, shape);
       return built;
     };
     const std::int64_t width = sizes_.width, kv_width = sizes_.kv_heads * sizes_.head_dim();

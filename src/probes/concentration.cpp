@@ -48,6 +48,8 @@ double top_half_mass(const at::Tensor& weight, const at::Tensor& mask) {
 
 class ConcentrationProbe : public Probe {
  public:
+  bool reads_dense_weights() const override { return true; }
+
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     Model& model = input.model;

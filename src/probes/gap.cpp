@@ -56,26 +56,29 @@ void record_ends(Recorder& rows, Level of, const at::Tensor& full, const at::Ten
 
 class GapProbe : public Probe {
  public:
+  explicit GapProbe(bool carry) : carry_(carry) {}
+
+  bool reads_dense_weights() const override { return carry_; }
+
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     Model& model = input.model;
     const auto replicas = static_cast<std::int64_t>(input.runs.size());
-    const bool carry = dormant_carry_values(input.runs);
     const LayerMasks masks =
-        carry ? trained_masks(model, input.runs) : LayerMasks(model.linears().size());
+        carry_ ? trained_masks(model, input.runs) : LayerMasks(model.linears().size());
     Recorder rows(replicas);
     Context both;
     run_both(both.attention);
     run_both(both.weights);
     both.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
-      record_site(rows, site, full, sparse, carry || site.level == Level::kAttention);
+      record_site(rows, site, full, sparse, carry_ || site.level == Level::kAttention);
     };
     at::Tensor logits;
     {
       const BorrowedMasks borrowed(model, masks);
       logits = model.forward(input.x, both);
     }
-    if (carry && model.sites(Level::kWeights) > 0) {
+    if (carry_ && model.sites(Level::kWeights) > 0) {
       const MaskedWeights sparse(model, masks);
       Context full;
       record_ends(rows, Level::kWeights, logits, model.forward(input.x, full));
@@ -87,6 +90,9 @@ class GapProbe : public Probe {
     }
     return rows.finish();
   }
+
+ private:
+  bool carry_;  // dormant weights carry values
 };
 
 const bool registered = probes().add(
@@ -96,8 +102,8 @@ const bool registered = probes().add(
                 "logit_kl_full_sparse, logit_kl_sparse_full, top1_agreement at the end",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
-      return std::make_unique<GapProbe>();
+    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+      return std::make_unique<GapProbe>(dormant_carry_values(runs));
     });
 
 }  // namespace

@@ -42,10 +42,14 @@ at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& ac
 SparseReadout::SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
                              const std::vector<double>& density)
     : model_(model) {
+  if (keeps_own_nets(model, runs, density)) return;
   const LayerCounts counts = readout_counts(model, runs, density);
+  copies_ = std::make_unique<DenseCopies>(model);
   kept_ = put_masked(model, readout_masks(model, counts, ranks_active_first(runs)));
 }
 
-SparseReadout::~SparseReadout() { put_back(model_, kept_); }
+SparseReadout::~SparseReadout() {
+  if (!kept_.empty()) put_back(model_, kept_);
+}
 
 }  // namespace tandem

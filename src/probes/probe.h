@@ -17,6 +17,7 @@
 #include "config/part.h"
 #include "nn/model.h"
 #include "policy/policy.h"
+#include "topology/active_set.h"
 #include "topology/budgets.h"
 
 namespace tandem {
@@ -48,11 +49,13 @@ class Probe {
  public:
   virtual ~Probe() = default;
   virtual Measurements measure(const ProbeInput& input) = 0;
-  // Called after every topology update with the packed masks of a layer before it and after it (bit
-  // i = position i), for probes with a memory (coverage, churn, survival). Default: nothing.
+  // It reads weight values [R,in,out]: measure() is called while DenseCopies (readout.h) stand in
+  // for layers that store less, and not at all where these are too large.
+  virtual bool reads_dense_weights() const { return false; }
+  // Called after every topology update with what is active in a layer before it and after it, for
+  // probes with a memory (coverage, churn, survival). Default: nothing.
   virtual void after_update(std::int64_t /*replica*/, const std::string& /*layer*/,
-                            const std::vector<std::uint8_t>& /*before*/,
-                            const std::vector<std::uint8_t>& /*after*/) {}
+                            const ActiveSet& /*before*/, const ActiveSet& /*after*/) {}
   virtual bool watches_updates() const { return false; }
   // A memory that a checkpoint keeps, per replica, as named integer lists.
   virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
@@ -71,9 +74,11 @@ Registry<ProbeFactory>& probes();  // kind "probe"
 at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
                         bool active_first);
 
-// While it lives, the linear layers of a model hold their weights masked for a sparse read-out at
-// the given density per replica (spread over layers by the runs' own budget), and compute one
-// product.
+class DenseCopies;  // readout.h
+
+// While it lives, the model is ready for a sparse read-out at the given density per replica (spread
+// over layers by the runs' own budget) in one product, that of view(): its linear layers hold their
+// weights masked, or, where every replica keeps its own net, everything is as it was.
 class SparseReadout {
  public:
   SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
@@ -82,9 +87,12 @@ class SparseReadout {
   SparseReadout(const SparseReadout&) = delete;
   SparseReadout& operator=(const SparseReadout&) = delete;
 
+  View view() const { return kept_.empty() ? View::kSparse : View::kFull; }
+
  private:
   Model& model_;
-  std::vector<at::Tensor> kept_;
+  std::unique_ptr<DenseCopies> copies_;
+  std::vector<at::Tensor> kept_;  // empty: as it was
 };
 
 }  // namespace tandem

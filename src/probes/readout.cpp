@@ -1,7 +1,10 @@
 #include "probes/readout.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "core/error.h"
 #include "core/shape.h"
 #include "data/tensor.h"
 #include "topology/masked_connections.h"
@@ -25,6 +28,32 @@ bool stays_as_it_is(const ProbeRun& run, std::int64_t active, std::int64_t budge
   return active <= budget;
 }
 
+// Calls visit(replica, budgets of the layers at its density, whether its net stays as it is).
+template <class Visit>
+void for_each_replica(Model& model, const std::vector<ProbeRun>& runs,
+                      const std::vector<double>& density, const Visit& visit) {
+  TORCH_INTERNAL_ASSERT(!runs.empty() && density.size() == runs.size(), density.size(),
+                        " densities for ", runs.size(), " runs");
+  const std::vector<Linear*> linears = model.linears();
+  const std::vector<LayerShape> shapes = shapes_of(model);
+  const bool active_first = ranks_active_first(runs);
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    const auto budgets = spread_budget(shapes, density[r], runs[r].weights.start.budget);
+    std::int64_t active = 0, budget = 0;
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      if (shapes[l].exempt) continue;
+      active += linears[l]->connections->active(replica);
+      budget += budgets[l].active;
+    }
+    visit(replica, budgets, active_first && stays_as_it_is(runs[r], active, budget));
+  }
+}
+
+bool is_dense(const Linear& layer) {
+  return layer.connections == nullptr || layer.connections->is_dense();
+}
+
 }  // namespace
 
 bool dormant_carry_values(const std::vector<ProbeRun>& runs) {
@@ -43,28 +72,23 @@ std::vector<double> trained_density(const std::vector<ProbeRun>& runs) {
 
 LayerCounts readout_counts(Model& model, const std::vector<ProbeRun>& runs,
                            const std::vector<double>& density) {
-  TORCH_INTERNAL_ASSERT(!runs.empty() && density.size() == runs.size(), density.size(),
-                        " densities for ", runs.size(), " runs");
   const std::vector<Linear*> linears = model.linears();
-  const std::vector<LayerShape> shapes = shapes_of(model);
-  const bool active_first = ranks_active_first(runs);
   LayerCounts counts(linears.size());
-  for (std::size_t r = 0; r < runs.size(); ++r) {
-    const auto budgets = spread_budget(shapes, density[r], runs[r].weights.start.budget);
-    std::int64_t active = 0, budget = 0;
+  for_each_replica(model, runs, density, [&](std::int64_t r, const auto& budgets, bool stays) {
     for (std::size_t l = 0; l < linears.size(); ++l) {
-      if (shapes[l].exempt) continue;
-      active += linears[l]->connections->active(static_cast<std::int64_t>(r));
-      budget += budgets[l].active;
+      const Connections* own = linears[l]->connections.get();
+      if (own != nullptr) counts[l].push_back(stays ? own->active(r) : budgets[l].active);
     }
-    const bool stays = active_first && stays_as_it_is(runs[r], active, budget);
-    for (std::size_t l = 0; l < linears.size(); ++l) {
-      if (shapes[l].exempt) continue;
-      counts[l].push_back(stays ? linears[l]->connections->active(static_cast<std::int64_t>(r))
-                                : budgets[l].active);
-    }
-  }
+  });
   return counts;
+}
+
+bool keeps_own_nets(Model& model, const std::vector<ProbeRun>& runs,
+                    const std::vector<double>& density) {
+  bool all = true;
+  for_each_replica(model, runs, density,
+                   [&](std::int64_t, const auto&, bool stays) { all = all && stays; });
+  return all;
 }
 
 LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first) {
@@ -134,6 +158,92 @@ void put_back(Model& model, const std::vector<at::Tensor>& kept) {
     if (kept[l].defined()) linears[l]->weight.value = kept[l];
   }
 }
+
+std::string too_large_to_copy(Model& model) {
+  std::int64_t total = 0, most = 0;
+  const Linear* largest = nullptr;
+  for (const Linear* layer : model.linears()) {
+    if (is_dense(*layer)) continue;
+    const std::int64_t n = layer->connections->positions() * layer->connections->replicas();
+    total += n;
+    if (largest == nullptr || n > most) {
+      largest = layer;
+      most = n;
+    }
+  }
+  if (total <= kDenseCopyPositions) return {};
+  return fmt::format(
+      "layer '{}' has {} x {} positions in each of {} runs, {} in all layers that are stored "
+      "sparsely, and dense copies are made of {} at most",
+      largest->name(), largest->inputs(), largest->outputs(), largest->connections->replicas(),
+      total, kDenseCopyPositions);
+}
+
+void check_dense_readers(Model& model, const std::vector<ProbeRun>& runs, bool curve) {
+  const std::string too_large = too_large_to_copy(model);
+  if (too_large.empty()) return;
+  if (curve) {
+    throw ConfigError(too_large +
+                      "; read-outs at other budgets than the trained one need them: give "
+                      "--curve=false");
+  }
+  if (!keeps_own_nets(model, runs, trained_density(runs))) {
+    throw ConfigError(too_large +
+                      "; the sparse read-out of a net that is not at its density needs them: give "
+                      "a method that starts at its density, or smaller layers");
+  }
+  const bool probed = std::any_of(runs.begin(), runs.end(), [](const ProbeRun& run) {
+    return run.config.integer("probe_every") > 0;
+  });
+  if (!probed) return;
+  for (const auto& [name, factory] : probes().all()) {
+    if (!factory(runs)->reads_dense_weights()) continue;
+    throw ConfigError(too_large + "; the probe '" + name +
+                      "' needs them: give --probe_every=0, which leaves it out at the end as well");
+  }
+}
+
+// Holds what a layer has of its own, and puts it back.
+class DenseCopies::Layer {
+ public:
+  explicit Layer(Linear& layer)
+      : layer_(layer), value_(layer.weight.value), connections_(std::move(layer.connections)) {}
+  ~Layer() {
+    layer_.weight.value = value_;
+    layer_.connections = std::move(connections_);
+    layer_.weight.connections = layer_.connections.get();
+  }
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  void copy() {
+    layer_.weight.value =
+        connections_->dense_values().detach().requires_grad_(value_.requires_grad());
+    auto masked = std::make_unique<MaskedConnections>(layer_.weight, connections_->dense_flags());
+    // Flags beside the stored values say that some of these are not active.
+    masked->set_zero_dormant(!connections_->active_flags().defined());
+    layer_.connections = std::move(masked);
+  }
+
+ private:
+  Linear& layer_;
+  at::Tensor value_;
+  std::unique_ptr<Connections> connections_;
+};
+
+DenseCopies::DenseCopies(Model& model) {
+  const std::string too_large = too_large_to_copy(model);
+  if (!too_large.empty()) {
+    throw ConfigError(too_large + "; give --curve=false and --probe_every=0");
+  }
+  for (Linear* layer : model.linears()) {
+    if (is_dense(*layer)) continue;
+    layers_.push_back(std::make_unique<Layer>(*layer));
+    layers_.back()->copy();
+  }
+}
+
+DenseCopies::~DenseCopies() = default;
 
 BorrowedMasks::BorrowedMasks(Model& model, const LayerMasks& masks) : linears_(model.linears()) {
   std::vector<std::unique_ptr<Connections>> borrowed(linears_.size());

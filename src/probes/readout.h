@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -28,11 +29,40 @@ std::vector<double> trained_density(const std::vector<ProbeRun>& runs);  // [R]
 // Connections that a read-out keeps. Ranked active first, a net within its budget stays as it is.
 LayerCounts readout_counts(Model& model, const std::vector<ProbeRun>& runs,
                            const std::vector<double>& density);
+// Whether that is the own net of every replica, which its sparse stream computes as it is.
+bool keeps_own_nets(Model& model, const std::vector<ProbeRun>& runs,
+                    const std::vector<double>& density);
+// Masks, and what takes them, need weight values [R,in,out]: see DenseCopies.
 LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first);
 LayerMasks trained_masks(Model& model, const std::vector<ProbeRun>& runs);
 
 at::Tensor magnitudes(const Linear& layer);     // |w| of all positions, [R,n], no autograd
 at::Tensor current_flags(const Linear& layer);  // active flags of all positions, uint8 [R,n]
+
+// Dense copies are made of so many positions at most, over layers and replicas.
+constexpr std::int64_t kDenseCopyPositions = std::int64_t{1} << 27;
+// What is too large in a model whose layers store less; empty: nothing is.
+std::string too_large_to_copy(Model& model);
+
+// While it lives, every layer that is stored otherwise is dense: its weight, with zeros where
+// nothing is stored, and a mask. Slots stay as they are and don't fit. Costs nothing where all
+// layers are dense. Throws ConfigError where too_large_to_copy().
+class DenseCopies {
+ public:
+  explicit DenseCopies(Model& model);
+  ~DenseCopies();
+  DenseCopies(const DenseCopies&) = delete;
+  DenseCopies& operator=(const DenseCopies&) = delete;
+
+ private:
+  class Layer;
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+// Throws ConfigError where copies would be too large and the runs ask for what reads them: probes
+// inside of training, read-outs at other budgets (`curve`), or a net that starts above its budget.
+// To be called before the first step.
+void check_dense_readers(Model& model, const std::vector<ProbeRun>& runs, bool curve);
 
 // The context of a forward pass through the stream that each level trains; full where both are.
 Context trained_context(const std::vector<ProbeRun>& runs);

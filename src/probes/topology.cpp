@@ -6,7 +6,6 @@
 //                   all updates so far
 // A position that one update drops and grows again has not moved. Random growth of g_u positions
 // at update u covers 1 - unseen / n, unseen_0 = n - k, unseen *= 1 - g_u / (n - k + g_u).
-#include <bit>
 #include <map>
 
 #include "core/error.h"
@@ -18,27 +17,6 @@ namespace tandem {
 namespace {
 
 const std::string kLevel = "weights";
-
-using Bits = std::vector<std::uint64_t>;
-
-std::int64_t count_bits(const Bits& bits) {
-  std::int64_t count = 0;
-  for (const std::uint64_t word : bits) count += std::popcount(word);
-  return count;
-}
-
-Bits words_of(const std::vector<std::uint8_t>& packed) {
-  Bits bits((packed.size() + 7) / 8, 0);
-  for (std::size_t i = 0; i < packed.size(); ++i) {
-    bits[i / 8] |= static_cast<std::uint64_t>(packed[i]) << (8 * (i % 8));
-  }
-  return bits;
-}
-
-std::vector<std::int64_t> to_integers(const Bits& bits) { return {bits.begin(), bits.end()}; }
-Bits to_bits(const std::vector<std::int64_t>& integers) {
-  return {integers.begin(), integers.end()};
-}
 
 [[noreturn]] void refuse(const std::string& list, const std::string& expected) {
   throw StoreError("list '" + list + "' of the topology probe in a checkpoint: expected " +
@@ -66,44 +44,39 @@ struct Counts {
 
 class LayerMemory {
  public:
-  void update(const Bits& before, const Bits& after) {
-    if (ever_.empty()) {
-      ever_.assign(before.size(), 0);
-      newborn_.assign(before.size(), 0);
+  void update(const ActiveSet& before, const ActiveSet& after) {
+    if (newborn_.known()) {
+      counts_.born += newborn_.count();
+      counts_.survived += newborn_.count_common(after);
     }
-    counts_.born += count_bits(newborn_);
-    counts_.grown = counts_.dropped = 0;
-    for (std::size_t i = 0; i < ever_.size(); ++i) {
-      counts_.survived += std::popcount(newborn_[i] & after[i]);
-      ever_[i] |= before[i] | after[i];
-      newborn_[i] = after[i] & ~before[i];
-      counts_.grown += std::popcount(newborn_[i]);
-      counts_.dropped += std::popcount(before[i] & ~after[i]);
-    }
+    ever_ = (ever_.known() ? ever_.united(before) : before).united(after);
+    newborn_ = after.without(before);
+    counts_.grown = newborn_.count();
+    counts_.dropped = before.count_without(after);
     counts_.moved = counts_.grown + counts_.dropped;
-    counts_.sizes = count_bits(before) + count_bits(after);
+    counts_.sizes = before.count() + after.count();
     counts_.updated = true;
   }
 
   Counts counts(std::int64_t positions) const {
     Counts all = counts_;
-    all.ever = count_bits(ever_);
+    all.ever = ever_.count();
     all.positions = positions;
     return all;
   }
 
   void save(const std::string& layer,
             std::vector<std::pair<std::string, std::vector<std::int64_t>>>& lists) const {
-    lists.emplace_back(layer + "/ever", to_integers(ever_));
-    lists.emplace_back(layer + "/newborn", to_integers(newborn_));
+    lists.emplace_back(layer + "/ever", ever_.save());
+    lists.emplace_back(layer + "/newborn", newborn_.save());
     lists.emplace_back(layer + "/counts",
                        std::vector<std::int64_t>{counts_.moved, counts_.sizes, counts_.grown,
                                                  counts_.dropped, counts_.born, counts_.survived});
   }
 
   void load(const std::string& what, const std::vector<std::int64_t>& values) {
-    if (what == "ever") ever_ = to_bits(values);
-    if (what == "newborn") newborn_ = to_bits(values);
+    if (what == "ever") ever_ = ActiveSet::load(values);
+    if (what == "newborn") newborn_ = ActiveSet::load(values);
     if (what != "counts") return;
     if (values.size() != 6) refuse(what, "6 numbers");
     counts_ = {.moved = values[0],
@@ -116,7 +89,7 @@ class LayerMemory {
   }
 
  private:
-  Bits ever_, newborn_;  // newborn: what the last update grew
+  ActiveSet ever_, newborn_;  // newborn: what the last update grew
   Counts counts_;
 };
 
@@ -130,11 +103,9 @@ class TopologyProbe : public Probe {
 
   bool watches_updates() const override { return true; }
 
-  void after_update(std::int64_t replica, const std::string& layer,
-                    const std::vector<std::uint8_t>& before,
-                    const std::vector<std::uint8_t>& after) override {
-    TORCH_INTERNAL_ASSERT(before.size() == after.size(), layer, " changed its size");
-    memory_[static_cast<std::size_t>(replica)][layer].update(words_of(before), words_of(after));
+  void after_update(std::int64_t replica, const std::string& layer, const ActiveSet& before,
+                    const ActiveSet& after) override {
+    memory_[static_cast<std::size_t>(replica)][layer].update(before, after);
   }
 
   Measurements measure(const ProbeInput& input) override {

@@ -115,6 +115,8 @@ void record_active(Recorder& rows, Model& model, std::int64_t r) {
 
 class WeightsProbe : public Probe {
  public:
+  bool reads_dense_weights() const override { return true; }
+
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     Model& model = input.model;

@@ -39,7 +39,7 @@ struct TopologyRow {
   std::int64_t step = 0;
   std::string layer;
   std::int64_t nnz = 0, dropped = 0, grown = 0;
-  std::string mask_hash;  // first 16 hex digits of SHA-256 over the packed mask
+  std::string mask_hash;  // 16 hex digits of the set of active positions, see topology/active_set.h
 };
 
 // State of the run: "running", "done", "diverged", "failed", "stopped".

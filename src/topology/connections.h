@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "policy/policy.h"
+#include "topology/active_set.h"
 #include "topology/criteria.h"
 #include "topology/parameter.h"
 
@@ -22,6 +24,7 @@ struct ProductPlan {
   bool selected = false;             // one output: per replica W where full_runs, M*W elsewhere
   at::Tensor full_runs;              // bool [R], with selected
   bool mask_gradient = false;        // gradient of the sparse product reaches active weights only
+  bool relu = false;                 // one output: relu(y) is wanted and y itself is not
 };
 
 struct TwoStreams {
@@ -45,6 +48,9 @@ struct Newborn {
   std::vector<std::uint64_t> keys;  // [R] random stream of this (run, layer, update)
 };
 
+// Which positions an operation chooses among.
+enum class Among { kAll, kActive, kInactive };
+
 class Connections {
  public:
   virtual ~Connections() = default;
@@ -64,26 +70,39 @@ class Connections {
   virtual TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                              const ProductPlan& plan) const = 0;
 
-  // Active flags, uint8 [total] beside Parameter::flat(). Undefined: everything is active.
+  // Active flags, uint8 [total] beside Parameter::flat(). Undefined: everything there is active.
   virtual at::Tensor active_flags() const = 0;
-  // Packed mask of a replica (bit i = position i), for hashes and checkpoints.
-  virtual std::vector<std::uint8_t> packed_mask(std::int64_t replica) const = 0;
+  virtual ActiveSet active_set(std::int64_t replica) const = 0;
   // The same of the replicas that are wanted [R]; empty for the others.
-  virtual std::vector<std::vector<std::uint8_t>> packed_masks(
-      const std::vector<char>& wanted) const {
-    std::vector<std::vector<std::uint8_t>> masks(wanted.size());
-    for (std::size_t r = 0; r < wanted.size(); ++r) {
-      if (wanted[r]) masks[r] = packed_mask(static_cast<std::int64_t>(r));
-    }
-    return masks;
-  }
-  virtual void set_packed_mask(std::int64_t replica, const std::vector<std::uint8_t>& bits) = 0;
+  virtual std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const;
 
-  // Calls visit(first position, scores, active flags) over consecutive blocks of all positions of a
-  // replica, in order; what is not stored has the criterion's score of a zero weight.
-  virtual void visit_scores(std::int64_t replica, const Criterion& criterion,
-                            const std::function<void(std::int64_t, const at::Tensor& scores,
-                                                     const at::Tensor& active)>& visit) const = 0;
+  // The topology of a replica as a tensor for checkpoints, in the storage's own form; undefined
+  // where everything is active and has been from the start. Loading may resize the parameter and
+  // its slots: values come after it.
+  virtual at::Tensor save_topology(std::int64_t replica) const = 0;
+  virtual void load_topology(std::int64_t replica, const at::Tensor& saved) = 0;
+
+  // Initial scale of the weights of a sparse layer, in place (Evci et al. 2022): of each unit's own
+  // fan-in, w sqrt(inputs / fan-in), or of the density, w / sqrt(density).
+  virtual void scale(std::int64_t replica, Start::InitScale kind) = 0;
+
+  // The next backward passes keep what a criterion needs to read the dense gradient, until this is
+  // called with false.
+  virtual void expect_gradient(bool /*expected*/) {}
+
+  // Calls visit(scores [m], flags uint8 [m]) over consecutive blocks of positions of a replica, in
+  // order. What is not among the asked ones is flagged 0 or left out; undefined flags: all are.
+  // What is not stored has the criterion's score of a zero weight.
+  virtual void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
+                            const std::function<void(const at::Tensor& scores,
+                                                     const at::Tensor& flags)>& visit) const = 0;
+
+  // Copies for what reads a whole layer at leisure (probes, read-outs at other budgets): values
+  // [R,in,out] with zeros where nothing is stored, and active flags uint8 [R,in*out].
+  virtual at::Tensor dense_values() const = 0;
+  virtual at::Tensor dense_flags() const = 0;
+  // Values are [R,in,out] already, so that such readers may use the parameter itself.
+  virtual bool is_dense() const = 0;
 
   // New mask = the count[r] highest of the criterion over all positions (active or not).
   virtual void rank(const Change& change, const Criterion& criterion, bool zero_dormant) = 0;

@@ -29,27 +29,4 @@ at::Tensor initial_mask(Start::Pattern pattern, const at::Tensor& weight,
                      streams);
 }
 
-std::vector<at::Tensor> initial_masks(const std::vector<Start>& starts,
-                                      const std::vector<LayerShape>& layers,
-                                      const std::vector<at::Tensor>& weights,
-                                      const std::vector<std::uint64_t>& run_keys) {
-  TORCH_INTERNAL_ASSERT(!starts.empty() && starts.size() == run_keys.size() &&
-                        layers.size() == weights.size());
-  std::vector<std::vector<LayerBudget>> budgets;
-  for (const Start& start : starts) {
-    budgets.push_back(spread_budget(layers, start.density, start.budget));
-  }
-  std::vector<at::Tensor> masks;
-  for (std::size_t l = 0; l < layers.size(); ++l) {
-    std::vector<std::int64_t> active;
-    std::vector<std::uint64_t> keys;
-    for (std::size_t r = 0; r < starts.size(); ++r) {
-      active.push_back(budgets[r][l].active);
-      keys.push_back(topology_key(run_keys[r], static_cast<std::int64_t>(l), 0));
-    }
-    masks.push_back(initial_mask(starts[0].pattern, weights[l], active, keys));
-  }
-  return masks;
-}
-
 }  // namespace tandem

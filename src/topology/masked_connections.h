@@ -35,13 +35,18 @@ class MaskedConnections final : public Connections {
   TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
-  std::vector<std::uint8_t> packed_mask(std::int64_t replica) const override;
-  std::vector<std::vector<std::uint8_t>> packed_masks(
-      const std::vector<char>& wanted) const override;
-  void set_packed_mask(std::int64_t replica, const std::vector<std::uint8_t>& bits) override;
-  void visit_scores(std::int64_t replica, const Criterion& criterion,
-                    const std::function<void(std::int64_t, const at::Tensor& scores,
-                                             const at::Tensor& active)>& visit) const override;
+  ActiveSet active_set(std::int64_t replica) const override;  // as bits
+  std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
+  // Packed mask, uint8; bit i % 8 of byte i / 8 is position i.
+  at::Tensor save_topology(std::int64_t replica) const override;
+  void load_topology(std::int64_t replica, const at::Tensor& saved) override;
+  void scale(std::int64_t replica, Start::InitScale kind) override;
+  void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
+                    const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
+                        visit) const override;
+  at::Tensor dense_values() const override { return parameter_->value.detach(); }  // no copy
+  at::Tensor dense_flags() const override;
+  bool is_dense() const override { return true; }
   void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const Change& change, const Criterion& criterion) override;
   void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
@@ -60,6 +65,8 @@ class MaskedConnections final : public Connections {
   };
 
   bool all_active() const;
+  std::vector<std::uint8_t> packed(std::int64_t replica) const;
+  at::Tensor flags_among(std::int64_t replica, Among among) const;
   std::vector<Rows> due_rows(const std::vector<char>& due) const;
   at::Tensor values() const;  // [R,n]
   void allocate_mask();

@@ -20,6 +20,16 @@ std::vector<std::int64_t> Parameter::segments() const {
   return offsets;
 }
 
+at::Tensor Parameter::segment(const at::Tensor& flat_values, std::int64_t replica) const {
+  const auto offsets = segments();
+  const auto r = static_cast<std::size_t>(replica);
+  return flat_values.narrow(0, offsets.at(r), offsets.at(r + 1) - offsets.at(r));
+}
+
+at::Tensor Parameter::of_replica(std::int64_t replica) const {
+  return value.dim() > 1 ? value.detach()[replica] : segment(flat(), replica);
+}
+
 at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
   const auto found = slots.find(slot_name);
   if (found != slots.end()) return found->second.values;

@@ -28,6 +28,10 @@ struct Parameter {
   std::int64_t replicas() const;
   at::Tensor flat() const;                     // [total], sharing memory, no autograd
   std::vector<std::int64_t> segments() const;  // [R+1] offsets into flat()
+  // A replica's values in their own shape, and its part of something as long as flat(); they share
+  // memory.
+  at::Tensor of_replica(std::int64_t replica) const;
+  at::Tensor segment(const at::Tensor& flat_values, std::int64_t replica) const;
   // Makes it with `newborn` everywhere on first use.
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
 };

@@ -4,12 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
-#include <string_view>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "core/parallel.h"
 #include "data/tensor.h"
 #include "topology/random_ranks.h"
@@ -44,27 +40,7 @@ at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::i
                      torch::tensor(lengths, torch::kLong).to(per_replica.device()));
 }
 
-// Bits of `a` that are not in `b`.
-std::int64_t count_only_in(const std::vector<std::uint8_t>& a, const std::vector<std::uint8_t>& b) {
-  std::int64_t count = 0;
-  std::size_t i = 0;
-  for (; i + sizeof(std::uint64_t) <= a.size(); i += sizeof(std::uint64_t)) {
-    std::uint64_t mine, other;
-    std::memcpy(&mine, a.data() + i, sizeof(mine));
-    std::memcpy(&other, b.data() + i, sizeof(other));
-    count += std::popcount(mine & ~other);
-  }
-  for (; i < a.size(); ++i) count += std::popcount(static_cast<unsigned>(a[i] & ~b[i] & 0xFF));
-  return count;
-}
-
 }  // namespace
-
-std::string mask_hash(const std::vector<std::uint8_t>& packed_mask) {
-  const std::string_view bytes(reinterpret_cast<const char*>(packed_mask.data()),
-                               packed_mask.size());
-  return sha256(bytes).substr(0, 16);
-}
 
 TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<LayerShape> shapes,
                                  std::vector<TopologyRule> rules, std::vector<Start> starts,
@@ -108,6 +84,13 @@ bool TopologyUpdater::needs_gradient() const {
       [](const Operation& operation) { return criterion(operation.criterion).needs_gradient; });
 }
 
+void TopologyUpdater::expect_gradient(bool expected) {
+  if (!needs_gradient()) return;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (changes(l)) layers_[l]->expect_gradient(expected);
+  }
+}
+
 std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bool zero_dormant) {
   TORCH_INTERNAL_ASSERT(moment.due.size() == replicas() && moment.progress.size() == replicas() &&
                             moment.number.size() == replicas(),
@@ -128,7 +111,7 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
   opened_.reset();
   moved_.assign(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
   targets_ = moved_;
-  before_.assign(layers_.size(), std::vector<std::vector<std::uint8_t>>(replicas()));
+  before_.assign(layers_.size(), std::vector<ActiveSet>(replicas()));
   for (std::size_t r = 0; r < replicas(); ++r) {
     if (!moment.due[r]) continue;
     const double density = density_at(rules_[r], starts_[r].density, moment.progress[r]);
@@ -136,7 +119,7 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
     for (std::size_t l = 0; l < layers_.size(); ++l) targets_[l][r] = budgets[l].active;
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    if (changes(l)) before_[l] = layers_[l]->packed_masks(moment.due);
+    if (changes(l)) before_[l] = layers_[l]->active_sets(moment.due);
   }
 }
 
@@ -221,16 +204,16 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   UpdateCounts counts;
   counts.layer = layer;
   counts.before = std::move(before_[layer]);
-  counts.after = layers_[layer]->packed_masks(moment.due);
+  counts.after = layers_[layer]->active_sets(moment.due);
   counts.nnz.assign(replicas(), 0);
   counts.dropped = counts.grown = counts.nnz;
   counts.mask_hash.resize(replicas());
   for_each_index(replicas(), at::get_num_threads(), [&](std::size_t r) {
     counts.nnz[r] = layers_[layer]->active(static_cast<std::int64_t>(r));
     if (!moment.due[r]) return;
-    counts.dropped[r] = count_only_in(counts.before[r], counts.after[r]);
-    counts.grown[r] = count_only_in(counts.after[r], counts.before[r]);
-    counts.mask_hash[r] = mask_hash(counts.after[r]);
+    counts.dropped[r] = counts.before[r].count_without(counts.after[r]);
+    counts.grown[r] = counts.after[r].count_without(counts.before[r]);
+    counts.mask_hash[r] = counts.after[r].hash();
   });
   return counts;
 }

@@ -21,11 +21,9 @@ struct UpdateCounts {
   std::size_t layer = 0;
   std::vector<std::int64_t> nnz;             // [R] active now
   std::vector<std::int64_t> dropped, grown;  // [R] active before and not now; now and not before
-  std::vector<std::string> mask_hash;        // [R] first 16 hex digits of SHA-256, packed mask
-  std::vector<std::vector<std::uint8_t>> before, after;  // [R] packed masks; empty: not due
+  std::vector<std::string> mask_hash;        // [R] ActiveSet::hash() of what is active now
+  std::vector<ActiveSet> before, after;      // [R] unknown: not due
 };
-
-std::string mask_hash(const std::vector<std::uint8_t>& packed_mask);
 
 // When an update happens, per replica. Entries of replicas that are not due are ignored.
 struct UpdateMoment {
@@ -44,6 +42,8 @@ class TopologyUpdater {
 
   // Some criterion reads the dense gradient of the step.
   bool needs_gradient() const;
+  // Announces backward passes whose dense gradient update() will read, or that none will be.
+  void expect_gradient(bool expected);
   // Some criterion keeps a slot up to date after each backward pass.
   bool accumulates() const;
   // After a backward pass: these criteria see the dense gradient of the replicas that take part
@@ -73,6 +73,8 @@ class TopologyUpdater {
   Counts whole_net_counts(const Operation& operation, const UpdateMoment& moment) const;
   std::vector<std::int64_t> spread(const Operation& operation, std::size_t replica,
                                    std::int64_t count, std::int64_t number) const;
+  std::vector<std::int64_t> spread_at_random(const Operation& operation, std::size_t replica,
+                                             std::int64_t count, std::int64_t number) const;
   Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
                    const UpdateMoment& moment) const;
   void apply(const Operation& operation, const UpdateMoment& moment, bool zero_dormant);
@@ -85,9 +87,9 @@ class TopologyUpdater {
   std::vector<std::uint64_t> run_keys_;
 
   // Of the update under way.
-  std::optional<Operation::Kind> opened_;  // the operation that waits for its counterpart
-  Counts moved_, targets_;                 // what it moved; scheduled active counts
-  std::vector<std::vector<std::vector<std::uint8_t>>> before_;  // [L][R] packed masks
+  std::optional<Operation::Kind> opened_;       // the operation that waits for its counterpart
+  Counts moved_, targets_;                      // what it moved; scheduled active counts
+  std::vector<std::vector<ActiveSet>> before_;  // [L][R]
 };
 
 }  // namespace tandem

@@ -1,11 +1,14 @@
 #include "train/evaluate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "data/tensor.h"
+#include "probes/readout.h"
 #include "train/group.h"
 #include "train/loss.h"
 
@@ -26,6 +29,44 @@ std::vector<ProbeRun> probe_runs(const Trainer& trainer) {
     runs.push_back({run.config, run.attention, run.weights});
   }
   return runs;
+}
+
+std::vector<NamedProbe> make_probes(Model& model, const std::vector<ProbeRun>& runs, bool curve) {
+  check_dense_readers(model, runs, curve);
+  const std::string too_large = too_large_to_copy(model);
+  std::vector<NamedProbe> all;
+  for (const auto& [name, factory] : probes().all()) {
+    std::unique_ptr<Probe> probe = factory(runs);
+    if (!too_large.empty() && probe->reads_dense_weights()) {
+      log_warn("the probe '" + name + "' is left out: " + too_large);
+      continue;
+    }
+    all.emplace_back(name, std::move(probe));
+  }
+  return all;
+}
+
+// Those that read dense weights come last, while copies stand in for what layers store.
+std::vector<Measurements> measure_all(const std::vector<NamedProbe>& all, const ProbeInput& input) {
+  std::vector<Measurements> measured(all.size());
+  const auto measure = [&](bool dense) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto& [name, probe] = all[i];
+      if (probe->reads_dense_weights() != dense) continue;
+      const auto begin = std::chrono::steady_clock::now();
+      measured[i] = probe->measure(input);
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+      log_debug("probe " + name + ": " + std::to_string(took.count()) + " s");
+    }
+  };
+  measure(false);
+  const bool any_dense = std::any_of(all.begin(), all.end(), [](const NamedProbe& each) {
+    return each.second->reads_dense_weights();
+  });
+  if (!any_dense) return measured;
+  const DenseCopies copies(input.model);
+  measure(true);
+  return measured;
 }
 
 std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve) {
@@ -101,8 +142,9 @@ std::vector<bool> logit_kinds(const TaskSequence& sequence) {
   return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 
-Context context_of(const Trainer& trainer, const BudgetReadout& readout) {
+Context context_of(const Trainer& trainer, const BudgetReadout& readout, View weights) {
   Context context;
+  context.weights.view = weights;
   context.attention.view = readout.attention_sparse ? View::kSparse : View::kFull;
   if (readout.attention_sparse) {
     const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
@@ -113,7 +155,7 @@ Context context_of(const Trainer& trainer, const BudgetReadout& readout) {
 
 // One read-out over one task, in chunks: tallies per kind of logits and replica.
 std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
-                                            const BudgetReadout& readout,
+                                            const BudgetReadout& readout, View weights,
                                             const std::vector<bool>& masked) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
   const std::int64_t chunk = bytes ? kWindowChunk : kImageChunk;
@@ -131,7 +173,7 @@ std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask&
       width = std::max(width, part[r].size());
     }
     const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
-    Context context = context_of(trainer, readout);
+    Context context = context_of(trainer, readout, weights);
     at::Tensor logits = trainer.model().forward(batch.x, context);
     logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
     for (std::size_t kind = 0; kind < masked.size(); ++kind) {
@@ -239,10 +281,11 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       }
       guard = std::make_unique<SparseReadout>(trainer.model(), runs, density);
     }
+    const View weights = guard ? guard->view() : View::kFull;
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
       const std::vector<bool> masked = logit_kinds(trainer.tasks(0));
-      const auto tallies = run_readout(trainer, split, readout, masked);
+      const auto tallies = run_readout(trainer, split, readout, weights, masked);
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
           if (!of[r]) continue;

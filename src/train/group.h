@@ -10,6 +10,7 @@
 
 #include "config/config.h"
 #include "store/rows.h"
+#include "topology/storage.h"
 
 namespace tandem {
 
@@ -28,7 +29,8 @@ class RowSink {
 struct GroupSpec {
   std::vector<Config> runs;  // equal group_key()
   std::string device = "cpu";
-  std::string checkpoint_folder;  // "" = no checkpoints
+  std::vector<Storage> storage = {};  // as in TrainerOptions
+  std::string checkpoint_folder;      // "" = no checkpoints
   double checkpoint_every_s = 60;
   std::int64_t stop_after_steps = 0;  // > 0: stop with a checkpoint after so many steps (tests)
   std::vector<std::string> frozen =
@@ -47,6 +49,7 @@ constexpr std::int64_t kImageChunk = 500, kWindowChunk = 16;
 // What two runs must share to train in one group: everything but the per_replica options.
 std::string group_key(const Config& config);
 // How many replicas a group should have on a device: by working set on a CPU, by memory on a GPU.
-std::int64_t group_size(const Config& config, const std::string& device);
+std::int64_t group_size(const Config& config, const std::string& device,
+                        const std::vector<Storage>& storage = {});
 
 }  // namespace tandem

@@ -5,6 +5,7 @@
 #include "methods/method.h"
 #include "train/device.h"
 #include "train/group.h"
+#include "train/storage_choice.h"
 
 namespace tandem {
 
@@ -66,6 +67,22 @@ constexpr std::int64_t kGpuMost = 1024;
 // On a CPU a group gains while it shares the cost of each call and loses once it leaves the cache.
 constexpr double kCacheBytes = 8e6;
 constexpr std::int64_t kCpuMost = 16;
+// Per active weight of a sparse layer, beside the four of a masked one: its copy in the forward
+// order, and its places in both indices.
+constexpr double kSparseNumbers = 6.0 / 4.0;
+
+double stored_weights(const Config& config, const std::vector<Storage>& storage) {
+  const std::vector<LayerShape> layers = linear_layers(config);
+  const Start start = policies_of(config, Level::kWeights).start;
+  const std::vector<LayerBudget> budgets = spread_budget(layers, start.density, start.budget);
+  double stored = 0;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const bool sparse = l < storage.size() && storage[l] == Storage::kSparse;
+    stored += sparse ? kSparseNumbers * static_cast<double>(budgets[l].active)
+                     : static_cast<double>(layers[l].positions());
+  }
+  return stored;
+}
 
 std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(bytes / each), 1, most);
@@ -73,14 +90,16 @@ std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
 
 }  // namespace
 
-std::int64_t group_size(const Config& config, const std::string& device) {
+std::int64_t group_size(const Config& config, const std::string& device,
+                        const std::vector<Storage>& storage) {
   if (is_gpu(device)) {
     const WorkingSet set = working_set(config, kGpuReadOutShare);
     const double each =
         4 * (kGpuCopiesOfWeights * set.weights + kGpuCopiesOfActivations * set.activations);
     return whole_groups(kGpuShare * static_cast<double>(device_bytes(device)), each, kGpuMost);
   }
-  const WorkingSet set = working_set(config, 0);
+  WorkingSet set = working_set(config, 0);
+  if (any_sparse(storage)) set.weights = stored_weights(config, storage);
   return whole_groups(kCacheBytes, 4 * (4 * set.weights + set.activations), kCpuMost);
 }
 

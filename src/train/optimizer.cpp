@@ -41,13 +41,15 @@ void Optimizer::step(const std::vector<Parameter*>& parameters, const at::Tensor
     if (!gradient.defined()) continue;
     if (!gradient.is_contiguous()) gradient = gradient.contiguous();
     if (parameters[i]->connections) active[i] = parameters[i]->connections->active_flags();
-    if (clips_) add_squares(gradient, active[i], numbers, scratch_, squares_);
+    if (clips_) {
+      add_squares(gradient, active[i], parameters[i]->segments(), numbers, scratch_, squares_);
+    }
   }
   settle_step(numbers, constants_, loss, alignment, squares_, state, updates_);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (!parameters[i]->value.grad().defined()) continue;
-    update(*parameters[i],
-           {parameters[i]->flat(), parameters[i]->value.grad(), active[i], updates_});
+    update(*parameters[i], {parameters[i]->flat(), parameters[i]->value.grad(), active[i], updates_,
+                            parameters[i]->segments()});
   }
 }
 

@@ -153,4 +153,9 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   return plan;
 }
 
+bool any_updates(const std::vector<ReplicaPlan>& plans) {
+  return std::any_of(plans.begin(), plans.end(),
+                     [](const ReplicaPlan& plan) { return plan.updates(); });
+}
+
 }  // namespace tandem

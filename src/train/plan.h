@@ -36,6 +36,7 @@ struct ReplicaPlan {
 
   bool updates() const { return runs && (update_instead || update_after); }
 };
+bool any_updates(const std::vector<ReplicaPlan>& plans);
 
 // Learning rate over the steps of a task; options lr, lr_schedule and their like, read once.
 class LearningRate {

@@ -43,6 +43,7 @@ struct StoredGroup {
   std::string folder, database;
   std::vector<std::string> ids;
   std::set<std::string> frozen;  // stood still while the others went on: they can't catch up here
+  std::vector<Storage> storage;
 };
 
 // Folders whose group.json is missing or torn are none of ours, or were never begun.
@@ -53,8 +54,11 @@ std::optional<StoredGroup> read_group(const fs::path& folder) {
     const json j = json::parse(read_file((folder / kGroupFile).string()));
     return StoredGroup{folder.string(), j.at("database").get<std::string>(),
                        j.at("runs").get<std::vector<std::string>>(),
-                       j.value("frozen", std::set<std::string>())};
+                       j.value("frozen", std::set<std::string>()),
+                       storages_of_text(j.value("storage", ""))};
   } catch (const json::exception&) {
+    return std::nullopt;
+  } catch (const StoreError&) {  // a storage that another version has
     return std::nullopt;
   }
 }
@@ -141,6 +145,13 @@ class Planner {
     GroupPlan group;
     group.folder = stored.folder;
     group.resumed = true;
+    group.storage = stored.storage;
+    if (any_sparse(stored.storage) && is_gpu(input_.device)) {
+      throw DeviceError(fmt::format(
+          "the stopped group in {} has sparse connections, which live on the CPU only: resume it "
+          "with --device cpu, or remove that folder to begin its {} runs anew",
+          stored.folder, stored.ids.size()));
+    }
     for (const auto& id : stored.ids) {
       const auto found = wanted_.find(id);
       auto config = found != wanted_.end() ? std::optional<Config>(*found->second)
@@ -160,9 +171,10 @@ class Planner {
     plan_.groups.push_back(std::move(group));
   }
 
-  // Runs of one key, in the order in which they are wanted.
+  // Runs of one key and one choice of storages, in the order in which they are wanted.
   struct Class {
     std::vector<Config> runs;
+    std::vector<Storage> storage;
     std::size_t chunks = 1;
     std::size_t largest() const { return (runs.size() + chunks - 1) / chunks; }
   };
@@ -173,8 +185,11 @@ class Planner {
     for (const auto& run : input_.wanted) {
       const std::string id = run.id();
       if (finished(id) || !placed_.insert(id).second) continue;
-      const auto [at, added] = index.emplace(input_.key(run), classes.size());
-      if (added) classes.emplace_back();
+      std::vector<Storage> storage;
+      if (input_.storage) storage = input_.storage(run, input_.device);
+      const auto [at, added] =
+          index.emplace(storages_text(storage) + "\n" + input_.key(run), classes.size());
+      if (added) classes.push_back({{}, std::move(storage), 1});
       classes[at->second].runs.push_back(run);
     }
     return classes;
@@ -188,8 +203,8 @@ class Planner {
     for (auto& each : classes) {
       // Workers of one GPU share its memory.
       const auto sharing = is_gpu(input_.device) ? std::max(1, input_.jobs) : 1;
-      const auto size =
-          std::max<std::int64_t>(1, input_.size(each.runs.front(), input_.device) / sharing);
+      const auto whole = input_.size(each.runs.front(), input_.device, each.storage);
+      const auto size = std::max<std::int64_t>(1, whole / sharing);
       const auto most = std::min(static_cast<std::size_t>(size), (total + jobs - 1) / jobs);
       each.chunks = (each.runs.size() + most - 1) / most;
       chunks += each.chunks;
@@ -221,6 +236,7 @@ class Planner {
                         begin + static_cast<std::ptrdiff_t>(n * (i + 1) / of_key.chunks));
       if (group.runs.empty()) continue;
       group.folder = group_folder(input_.database, group.runs);
+      group.storage = of_key.storage;
       predict(group);
       plan_.groups.push_back(std::move(group));
     }
@@ -282,10 +298,11 @@ void write_group_file(const std::string& database, const GroupPlan& group) {
   std::vector<std::string> ids;
   for (const auto& run : group.runs) ids.push_back(run.id());
   ensure_folder(group.folder);
-  atomic_write(
-      group.folder + "/" + kGroupFile,
-      json{{"database", database_name(database)}, {"runs", ids}, {"frozen", group.frozen}}.dump() +
-          "\n");
+  const json facts = {{"database", database_name(database)},
+                      {"runs", ids},
+                      {"frozen", group.frozen},
+                      {"storage", storages_text(group.storage)}};
+  atomic_write(group.folder + "/" + kGroupFile, facts.dump() + "\n");
 }
 
 void remove_group_folder(const std::string& folder) {

@@ -3,8 +3,9 @@
 // longest first.
 //
 // A stored group is a folder of checkpoints below `checkpoint_root`, named by the hash of the
-// database's name and the sorted run ids, with a group.json that names both. It counts only while
-// all of its runs have begun in this database: rows before its checkpoint are nowhere else.
+// database's name and the sorted run ids, with a group.json that names both, and the storages of
+// its layers, which the checkpoint's tensors have. It counts only while all of its runs have begun
+// in this database: rows before its checkpoint are nowhere else.
 #pragma once
 
 #include <functional>
@@ -16,6 +17,7 @@
 #include "config/config.h"
 #include "store/store.h"
 #include "train/group.h"
+#include "train/storage_choice.h"
 
 namespace tandem {
 
@@ -23,6 +25,7 @@ struct GroupPlan {
   std::vector<Config> runs;
   // Of a stored group: ids of runs that nobody wants any more, and of those that are finished.
   std::vector<std::string> frozen, settled;
+  std::vector<Storage> storage = {};  // as in TrainerOptions; of a stored group what it began with
   std::string folder;
   bool resumed = false;
   std::optional<double> predicted_seconds;  // on one worker; none without earlier runs of the kind
@@ -35,7 +38,9 @@ struct PlannerInput {
   std::string device = "cpu";
   int jobs = 1;
   std::function<std::string(const Config&)> key = group_key;
-  std::function<std::int64_t(const Config&, const std::string&)> size = group_size;
+  std::function<std::int64_t(const Config&, const std::string&, const std::vector<Storage>&)> size =
+      group_size;
+  StorageChooser storage = {};  // part of a group's key; none: as the configs say
 };
 
 struct GridPlan {

@@ -11,9 +11,23 @@
 #include "core/embedded.h"
 #include "data/tensor.h"
 #include "train/device.h"
+#include "train/storage_choice.h"
 
 namespace tandem {
 namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+// Of each linear layer, or one word for all.
+std::string storage_of(const GroupSpec& spec) {
+  if (!spec.storage.empty()) return storages_text(spec.storage);
+  return spec.runs.front().text("storage") == "sparse" ? "sparse" : "masked";
+}
+
+}  // namespace
 
 std::string processor_name() {
   std::ifstream lines("/proc/cpuinfo");
@@ -22,13 +36,6 @@ std::string processor_name() {
   }
   return "unknown";
 }
-
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-}  // namespace
 
 std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
   utsname system{};
@@ -48,6 +55,7 @@ std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
                         {"threads", at::get_num_threads()},
                         {"mkl_cbwr", variable("MKL_CBWR")},
                         {"device", describe_device(spec.device)},
+                        {"storage", storage_of(spec)},
                         {"group_size", spec.runs.size()},
                         {"data", data.name},
                         {"data_files", files}}

@@ -1,5 +1,5 @@
-// Where a run's numbers came from: revision, machine, libraries, threads and data files, as one
-// JSON object that the store keeps by its hash.
+// Where a run's numbers came from: revision, machine, libraries, threads, storages and data files,
+// as one JSON object that the store keeps by its hash.
 #pragma once
 
 #include <string>
@@ -9,6 +9,7 @@
 
 namespace tandem {
 
+std::string processor_name();  // "unknown" where the system doesn't tell
 std::string provenance_json(const GroupSpec& spec, const Dataset& data);
 
 }  // namespace tandem

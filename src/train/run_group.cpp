@@ -27,7 +27,7 @@ double seconds_since(Clock::time_point begin) {
 }
 
 constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
-constexpr int kCheckpointFormat = 2;  // of the group's state; another one is not resumed
+constexpr int kCheckpointFormat = 3;  // of the group's state; another one is not resumed
 
 // What the rows of one run need beside its trainer's state.
 struct RunLog {
@@ -65,7 +65,7 @@ class GroupRun {
   RowSink& sink_;
   Trainer trainer_;
   std::vector<ProbeRun> probe_runs_;
-  std::vector<std::pair<std::string, std::unique_ptr<Probe>>> probes_;
+  std::vector<NamedProbe> probes_;
   std::optional<Batch> probe_batch_;
   std::vector<RunLog> logs_;
   std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
@@ -85,6 +85,7 @@ std::int64_t steps_between_evaluations(const Config& config, std::int64_t steps_
 TrainerOptions trainer_options(const GroupSpec& spec) {
   TrainerOptions options;
   options.device = at::Device(spec.device);
+  options.storage = spec.storage;
   options.dtype = spec.runs.front().text("dtype") == "float64" ? torch::kFloat64 : torch::kFloat32;
   return options;
 }
@@ -99,9 +100,7 @@ GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
     logs_.push_back({id});
   }
   probe_runs_ = probe_runs(trainer_);
-  for (const auto& [name, factory] : probes().all()) {
-    probes_.emplace_back(name, factory(probe_runs_));
-  }
+  probes_ = make_probes(trainer_.model(), probe_runs_, spec.runs.front().flag("curve"));
 }
 
 void GroupRun::emit(std::int64_t r, RowBody body) {
@@ -289,9 +288,7 @@ void GroupRun::probe_now(const std::vector<char>& wanted) {
                          .correct.to(torch::kFloat64)
                          .mean(1);
                    }};
-  for (auto& [name, probe] : probes_) {
-    const auto own_begin = Clock::now();
-    const Measurements measured = probe->measure(input);
+  for (const Measurements& measured : measure_all(probes_, input)) {
     for (std::size_t r = 0; r < measured.size(); ++r) {
       if (!wanted[r]) continue;
       const std::int64_t step = trainer_.steps_of(static_cast<std::int64_t>(r));
@@ -301,7 +298,6 @@ void GroupRun::probe_now(const std::vector<char>& wanted) {
         }
       }
     }
-    log_debug("probe " + name + ": " + std::to_string(seconds_since(own_begin)) + " s");
   }
   probe_s_ += seconds_since(begin);
 }

@@ -133,6 +133,7 @@ void Trainer::build_network() {
   shape.features = data_->features;
   shape.outputs = sequences_.front().outputs;
   shape.dtype = options_.dtype;
+  shape.weights_later = true;
   const Config& config = configs.front();
   model_ = models().at("model", config.text("model"))(configs, shape);
   if (model_->sites(Level::kAttention) == 0 &&

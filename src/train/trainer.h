@@ -23,6 +23,7 @@
 #include "data/gather.h"
 #include "data/sampler.h"
 #include "nn/model.h"
+#include "topology/storage.h"
 #include "topology/topology_update.h"
 #include "train/flops.h"
 #include "train/optimizer.h"
@@ -34,6 +35,8 @@ namespace tandem {
 struct TrainerOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  std::vector<Storage> storage =
+      {};  // of each linear layer; empty: as the config says, auto masked
 };
 
 // A batch on the device.
@@ -124,7 +127,7 @@ class Trainer {
   void build_tasks();
   void build_network();
   void start_topology();
-  void scale_initial_weights(Linear& layer);
+  std::vector<Storage> storages_of_layers() const;
   struct Captured {
     bool seen = false;  // once, without a graph: what a first run sets up can't be captured
     CudaGraph graph;

@@ -153,12 +153,14 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   }
   tables_->upload();
   fresh_ = false;
+  topology_->expect_gradient(any_updates(plans));
   for (std::int64_t s = 0; s < report.steps; ++s) {
     run_step(kinds[static_cast<std::size_t>(s)]);
     strategy_->after_step(in_stage + s);
   }
   if (!options_.device.is_cuda()) read_state();
   update_topology(plans, report);
+  topology_->expect_gradient(false);
   for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
   return report;
 }
@@ -244,7 +246,7 @@ void Trainer::mark_diverged(std::int64_t r) {
 bool Trainer::finite(std::int64_t r) {
   at::NoGradGuard no_grad;
   for (const Parameter* parameter : model_->parameters()) {
-    if (!torch::isfinite(parameter->value[r]).all().item<bool>()) return false;
+    if (!torch::isfinite(parameter->of_replica(r)).all().item<bool>()) return false;
   }
   return true;
 }

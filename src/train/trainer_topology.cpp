@@ -5,8 +5,7 @@
 #include "config/seeds.h"
 #include "core/error.h"
 #include "data/tensor.h"
-#include "topology/initial_mask.h"
-#include "topology/masked_connections.h"
+#include "topology/storage.h"
 #include "train/trainer.h"
 
 namespace tandem {
@@ -36,54 +35,51 @@ void Trainer::start_topology() {
     }
   }
   for (Parameter* parameter : model_->parameters()) {
-    if (parameter->value.device() != options_.device) {
+    if (parameter->value.defined() && parameter->value.device() != options_.device) {
       parameter->value = parameter->value.detach().to(options_.device).requires_grad_(true);
     }
   }
-  std::vector<at::Tensor> weights;
-  for (const Linear* layer : linears) weights.push_back(layer->weight.value.detach());
-  const auto masks = initial_masks(starts, layers_, weights, keys);
+  const std::vector<Storage> storages = storages_of_layers();
+  std::vector<LayerStart> layer_start = layer_starts(starts, layers_, keys);
   std::vector<Connections*> connections;
   for (std::size_t l = 0; l < linears.size(); ++l) {
+    Linear& layer = *linears[l];
     if (layers_[l].exempt) {
+      layer.weight.value =
+          draw_dense(layer.initial, options_.dtype).to(options_.device).requires_grad_(true);
       connections.push_back(nullptr);
       continue;
     }
-    auto masked = std::make_unique<MaskedConnections>(linears[l]->weight, masks[l]);
-    masked->set_zero_dormant(!runs_.front().weights.dormant_carry_values());
-    linears[l]->connections = std::move(masked);
-    connections.push_back(linears[l]->connections.get());
-    scale_initial_weights(*linears[l]);
+    layer_start[l].storage = storages[l];
+    layer_start[l].zero_dormant = !runs_.front().weights.dormant_carry_values();
+    layer_start[l].device = options_.device;
+    layer_start[l].dtype = options_.dtype;
+    layer.connections = start_connections(layer.weight, layer.initial, layer_start[l]);
+    for (std::int64_t r = 0; r < replicas(); ++r) {
+      layer.connections->scale(r, run(r).weights.start.init_scale);
+    }
+    connections.push_back(layer.connections.get());
   }
   topology_ = std::make_unique<TopologyUpdater>(connections, layers_, rules, starts, keys);
   for (Parameter* parameter : model_->parameters()) optimizer_->prepare(*parameter);
   note_masks();
 }
 
-// Initial scale of a sparse net: of the dense fan-in as drawn, of each unit's own fan-in, or of the
-// layer's density (Evci et al. 2022; weights x sqrt(fan_in / active fan_in), x 1/sqrt(density)).
-void Trainer::scale_initial_weights(Linear& layer) {
-  at::NoGradGuard no_grad;
-  const at::Tensor flags = layer.connections->active_flags();
-  if (!flags.defined()) return;
-  const at::Tensor mask = flags.view_as(layer.weight.value).to(options_.dtype);  // [R,in,out]
-  for (std::int64_t r = 0; r < replicas(); ++r) {
-    const Start& start = run(r).weights.start;
-    if (start.init_scale == Start::InitScale::kDense) continue;
-    const at::Tensor own = mask[r];
-    const at::Tensor share =
-        start.init_scale == Start::InitScale::kFanIn
-            ? own.mean(0, true).clamp_min(1.0 / static_cast<double>(own.size(0)))
-            : own.mean();
-    layer.weight.value[r].div_(share.sqrt());
+// What the options say, or else the config; auto is resolved where runs are planned.
+std::vector<Storage> Trainer::storages_of_layers() const {
+  if (!options_.storage.empty()) {
+    TORCH_INTERNAL_ASSERT(options_.storage.size() == layers_.size(), options_.storage.size(),
+                          " storages for ", layers_.size(), " layers");
+    return options_.storage;
   }
+  const std::string& said = runs_.front().config.text("storage");
+  const Storage storage = said == "auto" ? Storage::kMasked : storage_of_name(said);
+  return std::vector<Storage>(layers_.size(), storage);
 }
 
 // Updates of the replicas that are due after the step just taken, or in its place.
 void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report) {
-  if (std::none_of(plans.begin(), plans.end(), [](const auto& plan) { return plan.updates(); })) {
-    return;  // before anything waits for the device
-  }
+  if (!any_updates(plans)) return;  // before anything waits for the device
   UpdateMoment moment;
   bool any = false;
   for (std::size_t r = 0; r < plans.size(); ++r) {
@@ -104,10 +100,6 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
 
 namespace {
 
-at::Tensor replica_of(const at::Tensor& flat, std::int64_t r, std::int64_t replicas) {
-  return flat.view({replicas, -1})[r];
-}
-
 at::Tensor host_copy(const at::Tensor& values) {
   return values.detach().to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
 }
@@ -126,19 +118,14 @@ std::vector<std::int64_t> integers_of(const at::Tensor& values) {
 std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) const {
   std::vector<std::pair<std::string, at::Tensor>> all;
   for (Parameter* parameter : model_->parameters()) {
-    all.emplace_back("parameter/" + parameter->name, host_copy(parameter->value[r]));
+    all.emplace_back("parameter/" + parameter->name, host_copy(parameter->of_replica(r)));
     for (const auto& [name, slot] : parameter->slots) {
       all.emplace_back("slot/" + parameter->name + "/" + name,
-                       host_copy(replica_of(slot.values, r, replicas())));
+                       host_copy(parameter->segment(slot.values, r)));
     }
-    if (parameter->connections == nullptr || !parameter->connections->active_flags().defined()) {
-      continue;
-    }
-    const auto bits = parameter->connections->packed_mask(r);
-    all.emplace_back("mask/" + parameter->name,
-                     torch::from_blob(const_cast<std::uint8_t*>(bits.data()),
-                                      {static_cast<std::int64_t>(bits.size())}, torch::kUInt8)
-                         .clone());
+    if (parameter->connections == nullptr) continue;
+    const at::Tensor topology = parameter->connections->save_topology(r);
+    if (topology.defined()) all.emplace_back("mask/" + parameter->name, topology);
   }
   for (const auto& [name, values] : strategy_->save(r)) {
     all.emplace_back("strategy/" + name, of_integers(values));
@@ -153,18 +140,15 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
   at::NoGradGuard no_grad;
   std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
   for (Parameter* parameter : model_->parameters()) {
-    // The mask first: setting it may clear what lies outside, the values then come as they were.
+    // The topology first: it may clear and resize, the values then come as they were.
     const auto mask = by_name.find("mask/" + parameter->name);
-    if (mask != by_name.end()) {
-      const auto* begin = mask->second.data_ptr<std::uint8_t>();
-      parameter->connections->set_packed_mask(r, {begin, begin + mask->second.numel()});
-    }
-    parameter->value[r].copy_(by_name.at("parameter/" + parameter->name));
+    if (mask != by_name.end()) parameter->connections->load_topology(r, mask->second);
+    parameter->of_replica(r).copy_(by_name.at("parameter/" + parameter->name));
     const std::string prefix = "slot/" + parameter->name + "/";
     for (const auto& [name, values] : by_name) {
       if (name.rfind(prefix, 0) != 0) continue;
       const at::Tensor slot = parameter->slot(name.substr(prefix.size()));
-      replica_of(slot, r, replicas()).copy_(values);
+      parameter->segment(slot, r).copy_(values);
     }
   }
   for (const auto& [name, values] : by_name) {

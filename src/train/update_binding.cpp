@@ -25,64 +25,90 @@ void in_dtype(const at::Tensor& values, const Run& run) {
   }
 }
 
-struct Segments {
-  const kernels::ReplicaUpdate* replicas;
-  std::int64_t count, length;
-  kernels::UpdateMasks masks;
+const kernels::ReplicaUpdate* updates_of(const UpdateTensors& tensors) {
+  return reinterpret_cast<const kernels::ReplicaUpdate*>(tensors.replicas.data_ptr<std::uint8_t>());
+}
+
+// Neighbouring replicas whose segments are of one length.
+struct Stretch {
+  std::int64_t replica, count, first, length;  // of a replica; of an element; of each segment
 };
 
-Segments segments_of(const UpdateTensors& tensors) {
-  const auto size = static_cast<std::int64_t>(sizeof(kernels::ReplicaUpdate));
-  const std::int64_t count = tensors.replicas.numel() / size;
-  const std::uint8_t* active = pointer<std::uint8_t>(tensors.active);
-  return {
-      reinterpret_cast<const kernels::ReplicaUpdate*>(tensors.replicas.data_ptr<std::uint8_t>()),
-      count,
-      tensors.weight.numel() / count,
-      {active, active, active}};
+std::vector<Stretch> stretches(const std::vector<std::int64_t>& segments) {
+  std::vector<Stretch> all;
+  for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
+    const std::int64_t length = segments[r + 1] - segments[r];
+    if (!all.empty() && all.back().length == length) {
+      ++all.back().count;
+    } else {
+      all.push_back({static_cast<std::int64_t>(r), 1, segments[r], length});
+    }
+  }
+  return all;
+}
+
+kernels::UpdateMasks masks_at(const at::Tensor& active, std::int64_t first) {
+  const std::uint8_t* flags = pointer<std::uint8_t>(active);
+  if (flags != nullptr) flags += first;
+  return {flags, flags, flags};
+}
+
+template <class T>
+T* at_place(T* pointer, std::int64_t first) {
+  return pointer == nullptr ? nullptr : pointer + first;
 }
 
 }  // namespace
 
 void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule) {
-  const Segments s = segments_of(tensors);
   in_dtype(tensors.weight, [&](auto zero) {
     using T = decltype(zero);
     T* weight = pointer<T>(tensors.weight);
     const T* gradient = pointer<T>(tensors.gradient);
     T* slot = pointer<T>(momentum);
-    if (!tensors.weight.is_cuda()) {
-      kernels::sgd_update<T>(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule);
-      return;
+    for (const auto& [replica, count, first, length] : stretches(tensors.segments)) {
+      const kernels::UpdateMasks masks = masks_at(tensors.active, first);
+      const auto* updates = updates_of(tensors) + replica;
+      if (!tensors.weight.is_cuda()) {
+        kernels::sgd_update<T>(weight + first, gradient + first, at_place(slot, first), masks,
+                               length, updates, count, rule);
+        continue;
+      }
+      const CudaApi& api = cuda_api();
+      const auto update = function_for<T>(api.sgd_float, api.sgd_double);
+      check_cuda(update(weight + first, gradient + first, at_place(slot, first), masks, length,
+                        updates, count, rule),
+                 "sgd_update");
     }
-    const CudaApi& api = cuda_api();
-    const auto update = function_for<T>(api.sgd_float, api.sgd_double);
-    check_cuda(update(weight, gradient, slot, s.masks, s.length, s.replicas, s.count, rule),
-               "sgd_update");
   });
 }
 
-void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at::Tensor& second,
-                 const at::Tensor& count, kernels::AdamRule rule) {
-  const Segments s = segments_of(tensors);
+void adam_update(const UpdateTensors& tensors, const at::Tensor& first_moment,
+                 const at::Tensor& second_moment, const at::Tensor& count, kernels::AdamRule rule) {
   in_dtype(tensors.weight, [&](auto zero) {
     using T = decltype(zero);
     T* weight = pointer<T>(tensors.weight);
     const T* gradient = pointer<T>(tensors.gradient);
-    T *m = pointer<T>(first), *v = pointer<T>(second), *ages = pointer<T>(count);
-    if (!tensors.weight.is_cuda()) {
-      kernels::adam_update<T>(weight, gradient, m, v, ages, s.masks, s.length, s.replicas, s.count,
-                              rule);
-      return;
+    T *m = pointer<T>(first_moment), *v = pointer<T>(second_moment), *ages = pointer<T>(count);
+    for (const auto& [replica, replicas, first, length] : stretches(tensors.segments)) {
+      const kernels::UpdateMasks masks = masks_at(tensors.active, first);
+      const auto* updates = updates_of(tensors) + replica;
+      if (!tensors.weight.is_cuda()) {
+        kernels::adam_update<T>(weight + first, gradient + first, m + first, v + first,
+                                at_place(ages, first), masks, length, updates, replicas, rule);
+        continue;
+      }
+      const CudaApi& api = cuda_api();
+      const auto update = function_for<T>(api.adam_float, api.adam_double);
+      check_cuda(update(weight + first, gradient + first, m + first, v + first,
+                        at_place(ages, first), masks, length, updates, replicas, rule),
+                 "adam_update");
     }
-    const CudaApi& api = cuda_api();
-    const auto update = function_for<T>(api.adam_float, api.adam_double);
-    check_cuda(update(weight, gradient, m, v, ages, s.masks, s.length, s.replicas, s.count, rule),
-               "adam_update");
   });
 }
 
-void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at::Tensor& numbers,
+void add_squares(const at::Tensor& gradient, const at::Tensor& active,
+                 const std::vector<std::int64_t>& segments, const at::Tensor& numbers,
                  const at::Tensor& scratch, at::Tensor squares) {
   const std::int64_t count = squares.numel(), length = gradient.numel() / count;
   const auto* rows = records<kernels::StepNumbers>(numbers);
@@ -95,8 +121,9 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at:
       for (std::int64_t r = 0; r < count; ++r) {
         if (rows[r].runs == 0 || rows[r].steps == 0) continue;
         const bool masks = set != nullptr && rows[r].mask_gradient != 0;
-        sums[r] += kernels::sum_squares<T>(values + r * length, masks ? set + r * length : nullptr,
-                                           length);
+        const std::int64_t first = segments[static_cast<std::size_t>(r)];
+        sums[r] += kernels::sum_squares<T>(values + first, masks ? set + first : nullptr,
+                                           segments[static_cast<std::size_t>(r + 1)] - first);
       }
       return;
     }

@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
 #include "kernels/update/settle.h"
 #include "kernels/update/update.h"
 
@@ -14,15 +16,17 @@ struct UpdateTensors {
   at::Tensor weight, gradient;  // [R n]
   at::Tensor active;            // uint8 [R n]: M, and S and U where a replica masks; undefined: all
   at::Tensor replicas;          // uint8 [R sizeof(ReplicaUpdate)]
+  std::vector<std::int64_t> segments;  // [R+1] offsets; on a GPU all segments are of one length
 };
 
 void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule);
 void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at::Tensor& second,
                  const at::Tensor& count, kernels::AdamRule rule);
 
-// squares[r] += sum of squares of S * gradient; numbers double [R,kStepNumbers], squares double
-// [R], scratch double [R,kSquaresParts] on a GPU.
-void add_squares(const at::Tensor& gradient, const at::Tensor& active, const at::Tensor& numbers,
+// squares[r] += sum of squares of S * gradient, in the parameter's segments; numbers double
+// [R,kStepNumbers], squares double [R], scratch double [R,kSquaresParts] on a GPU.
+void add_squares(const at::Tensor& gradient, const at::Tensor& active,
+                 const std::vector<std::int64_t>& segments, const at::Tensor& numbers,
                  const at::Tensor& scratch, at::Tensor squares);
 
 // See kernels/update/settle.h; tables of doubles [R,...], loss and alignment [R], squares [R] or

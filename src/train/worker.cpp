@@ -30,6 +30,7 @@ GroupSpec spec_of(const GroupPlan& group, const PoolOptions& options) {
   GroupSpec spec;
   spec.runs = group.runs;
   spec.device = options.device;
+  spec.storage = group.storage;
   spec.checkpoint_folder = group.folder;
   spec.checkpoint_every_s = options.checkpoint_every_s;
   spec.stop_after_steps = options.stop_after_steps;

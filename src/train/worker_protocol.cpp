@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "train/storage_choice.h"
 
 namespace tandem {
 namespace {
@@ -42,6 +43,7 @@ std::string encode_group(const GroupSpec& spec) {
   for (const auto& run : spec.runs) runs.push_back({{"id", run.id()}, {"values", run.values()}});
   return json{{"runs", std::move(runs)},
               {"device", spec.device},
+              {"storage", storages_text(spec.storage)},
               {"checkpoint_folder", spec.checkpoint_folder},
               {"checkpoint_every_s", spec.checkpoint_every_s},
               {"stop_after_steps", spec.stop_after_steps},
@@ -54,6 +56,7 @@ GroupSpec decode_group(const std::string& line) {
     GroupSpec spec;
     for (const auto& run : j.at("runs")) spec.runs.push_back(decode_run(run));
     spec.device = j.at("device").get<std::string>();
+    spec.storage = storages_of_text(j.at("storage").get<std::string>());
     spec.checkpoint_folder = j.at("checkpoint_folder").get<std::string>();
     spec.checkpoint_every_s = j.at("checkpoint_every_s").get<double>();
     spec.stop_after_steps = j.at("stop_after_steps").get<std::int64_t>();

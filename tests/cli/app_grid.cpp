@@ -97,6 +97,27 @@ TEST_CASE("a grid runs, makes a table, explains it, and is done", "[cli]") {
   CHECK(contains(tail.output, "done"));
 }
 
+TEST_CASE("a plan tells how connections are stored, or why they can't be", "[cli]") {
+  const TinyGrid tiny(16);
+  const ProgramResult plan = tiny.grid("plan", {"--storage", "sparse", "--weights", "rigl"});
+  INFO(plan.errors);
+  REQUIRE(plan.exit_code == 0);
+  CHECK(contains(plan.output, "storage of rigl at density 0.2: sparse,sparse\n"));
+  CHECK_FALSE(contains(tiny.grid("plan", {"--storage", "masked"}).output, "storage of"));
+  const ProgramResult refused = tiny.grid("plan", {"--storage", "sparse"});
+  CHECK(refused.exit_code == kExitConfig);
+  CHECK(contains(refused.errors, "weights = dense"));
+  CHECK(contains(refused.errors, "--storage masked"));
+
+  const ProgramResult run =
+      tiny.grid("run", {"--storage", "sparse", "--weights", "rigl", "--seed", "1"});
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  CHECK(tiny.count("SELECT layer_storage FROM v_run") == "sparse,sparse");
+  const std::string id = tiny.count("SELECT id FROM run");
+  CHECK(contains(run_program({"why", id.substr(0, 10), "--db", tiny.db}).output, "sparse,sparse"));
+}
+
 TEST_CASE("a run prints where it is, and its weights can be exported", "[cli]") {
   const TemporaryFolder folder;
   const std::string db = folder / "one.sqlite";

@@ -25,6 +25,17 @@ TEST_CASE("a stopped run resumes to the same bits", "[crash]") {
   }
 }
 
+TEST_CASE("a stopped run with sparse storage resumes to the same bits", "[crash]") {
+  for (const std::string name : {"rigl", "set", "gmp"}) {
+    Settings said = busy_method(name, "adamw", 40, 5);
+    said["storage"] = "sparse";
+    std::vector<Config> runs = pair_of(said);
+    said["density"] = "0.4";  // a segment of another length
+    runs.push_back(small_run(said));
+    require_resumable(runs, 7);
+  }
+}
+
 TEST_CASE("a stopped task sequence resumes to the same bits", "[crash]") {
   require_resumable(pair_of(small_sequence()), 7);
 }

@@ -54,6 +54,8 @@ TEST_CASE("ids of configs stay", "[golden]") {
        "e45951abe52d5d74e133a6796576b11c6c4830be99cc83f1654aebbc42a80da3"},
       {{{"dtype", "float64"}, {"curve", "false"}},
        "f57a212eca3a8640ea38b00d771f15e503043c41a80483b6f685ce93621837b3"},
+      {{{"weights", "static"}, {"storage", "sparse"}},
+       "92c144b85745c16ad404c42f17c87c2be7251021a46ec397592221e91915f5ab"},
   };
   const test::ConfigFixture fixture;
   for (const auto& [said, id] : pinned) {

@@ -50,7 +50,11 @@ double distance(Trainer& a, std::int64_t first, Trainer& b, std::int64_t second,
     const double scale = x.abs().max().item<double>() + 1e-30;
     worst = std::max(worst, (x - y).abs().max().item<double>() / scale);
     if (!same_masks || mine[i]->connections == nullptr) continue;
-    REQUIRE(mine[i]->connections->packed_mask(first) == other[i]->connections->packed_mask(second));
+    const std::vector<char> all(static_cast<std::size_t>(a.replicas()), 1);
+    REQUIRE(mine[i]->connections->active_set(first).positions() ==
+            other[i]->connections->active_set(second).positions());
+    REQUIRE(mine[i]->connections->active_sets(all)[static_cast<std::size_t>(first)].save() ==
+            mine[i]->connections->active_set(first).save());
   }
   return worst;
 }

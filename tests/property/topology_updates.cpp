@@ -5,7 +5,7 @@
 #include <random>
 
 #include "data/tensor.h"
-#include "topology/initial_mask.h"
+#include "support/topology_support.h"
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
 #include "topology/topology_update.h"
@@ -38,7 +38,7 @@ struct Group {
     parameter.name = "layer.weight";
     parameter.value = torch::stack(values).requires_grad_(true);
     connections = std::make_unique<MaskedConnections>(
-        parameter, initial_masks(starts, {shape}, {parameter.value}, keys)[0]);
+        parameter, test::start_masks(starts, {shape}, {parameter.value}, keys)[0]);
     connections->set_zero_dormant(true);
     parameter.slot("momentum");
     parameter.slot("age", 3);
@@ -181,7 +181,8 @@ TEST_CASE("a run's updates do not depend on its company", "[property]") {
       }
       for (std::int64_t r = 0; r < 3; ++r) {
         const Group& alone = *groups[r + 1];
-        CHECK(groups[0]->connections->packed_mask(r) == alone.connections->packed_mask(0));
+        CHECK(groups[0]->connections->active_set(r).positions() ==
+              alone.connections->active_set(0).positions());
         CHECK(groups[0]->row(groups[0]->parameter.flat(), r).equal(alone.parameter.flat()));
         CHECK(groups[0]
                   ->row(groups[0]->parameter.slots.at("momentum").values, r)

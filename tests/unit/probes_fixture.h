@@ -15,12 +15,12 @@
 namespace tandem {
 
 // Flags as a packed mask: bit i of the whole is flag i.
-inline std::vector<std::uint8_t> packed_bits(const std::vector<std::uint8_t>& flags) {
+inline ActiveSet active_bits(const std::vector<std::uint8_t>& flags) {
   std::vector<std::uint8_t> bits((flags.size() + 7) / 8, 0);
   for (std::size_t i = 0; i < flags.size(); ++i) {
     bits[i / 8] = static_cast<std::uint8_t>(bits[i / 8] | ((flags[i] != 0) << (i % 8)));
   }
-  return bits;
+  return ActiveSet::of_bits(std::move(bits));
 }
 
 // Layers "layer0", "layer1", ... without biases, ReLU between them.

@@ -43,12 +43,15 @@ TEST_CASE("what is written can be read", "[unit]") {
     Row e = test::eval(a.id, 0, 1, 1, 90, 100);
     std::get<EvalRow>(e.body).example_bits = std::string("\x01\xfe", 2);
     TopologyRow t{10, "fc1", 50, 5, 5, "ff"};
-    writer.insert({e,
-                   {a.id, 1, t},
-                   test::metric(a.id, 2, 10, "fc1", "gap", 0.25),
-                   test::metric(a.id, 3, 10, "fc1", "gap", std::nan("")),
-                   {a.id, 4, ProvenanceRow{R"({"revision":"abc","threads":2,"device":"cpu"})"}},
-                   test::state(a.id, 5, "done", 100)});
+    writer.insert(
+        {e,
+         {a.id, 1, t},
+         test::metric(a.id, 2, 10, "fc1", "gap", 0.25),
+         test::metric(a.id, 3, 10, "fc1", "gap", std::nan("")),
+         {a.id, 4,
+          ProvenanceRow{
+              R"({"revision":"abc","threads":2,"device":"cpu","storage":"sparse,masked"})"}},
+         test::state(a.id, 5, "done", 100)});
   }
   const StoreReader reader(path);
   const RunRecord back = reader.find_run(a.id.substr(0, 8));
@@ -71,6 +74,7 @@ TEST_CASE("what is written can be read", "[unit]") {
   CHECK(one(reader, "SELECT value FROM v_metric WHERE sequence = 3") == "NULL");
   CHECK(one(reader, "SELECT nnz FROM v_topology WHERE layer = 'fc1'") == "50");
   CHECK(one(reader, "SELECT revision || device || threads FROM v_run") == "abccpu2");
+  CHECK(one(reader, "SELECT layer_storage FROM v_run") == "sparse,masked");
   CHECK(one(reader, "SELECT lr FROM v_run WHERE seed = 3 AND density < 0.2") == "0.05");
 }
 

@@ -161,31 +161,130 @@ TEST_CASE("replicas that are not due stay as they are", "[unit]") {
   CHECK(layer.connections->active(1) == 4);
 }
 
-TEST_CASE("packed masks come back, bit i for position i", "[unit]") {
+TEST_CASE("topologies come back from packed masks, bit i for position i", "[unit]") {
   Layer layer(std::vector<double>(11, 1.0), {1, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1}, 2);
-  CHECK(layer.connections->packed_mask(0) == std::vector<std::uint8_t>{0x89, 0x06});
-  layer.connections->set_packed_mask(1, {0xFF, 0x00});
+  const auto bytes = [](const std::vector<int>& values) { return flags_tensor(values); };
+  CHECK(layer.connections->save_topology(0).equal(bytes({0x89, 0x06})));
+  layer.connections->load_topology(1, bytes({0xFF, 0x00}));
   CHECK(layer.connections->active(1) == 8);
   CHECK(layer.connections->active(0) == 5);
-  CHECK(layer.connections->packed_mask(1) == std::vector<std::uint8_t>{0xFF, 0x00});
+  CHECK(layer.connections->save_topology(1).equal(bytes({0xFF, 0x00})));
+  CHECK(layer.connections->active_set(0).positions() == std::vector<std::int64_t>{0, 3, 7, 9, 10});
+  const auto sets = layer.connections->active_sets({0, 1});
+  CHECK_FALSE(sets[0].known());
+  CHECK(sets[1].hash() == layer.connections->active_set(1).hash());
+  CHECK_THROWS_AS(layer.connections->load_topology(0, bytes({0xFF})), StoreError);
+  CHECK_THROWS_AS(layer.connections->load_topology(0, torch::zeros({2}, torch::kLong)), StoreError);
+  layer.connections->load_topology(1, {});
+  CHECK(layer.connections->active(1) == 11);
+  CHECK(layer.mask(1) == Flags(11, 1));
   Layer full(std::vector<double>(11, 1.0), {});
   CHECK_FALSE(full.connections->active_flags().defined());
-  CHECK(full.connections->packed_mask(0) == std::vector<std::uint8_t>{0xFF, 0x07});
+  CHECK_FALSE(full.connections->save_topology(0).defined());
+  CHECK(full.connections->active_set(0).count() == 11);
   CHECK(full.connections->active(0) == 11);
+  full.connections->load_topology(0, bytes({0x03, 0x04}));
+  CHECK(full.mask() == Flags{1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1});
 }
 
-TEST_CASE("visited scores cover all positions in order", "[unit]") {
-  Layer layer({-1, 2, -3}, {1, 0, 1}, 2);
-  std::int64_t next = 0;
-  layer.connections->visit_scores(
-      1, criterion("magnitude"),
-      [&](std::int64_t first, const at::Tensor& scores, const at::Tensor& active) {
-        CHECK(first == next);
-        next += scores.numel();
-        CHECK(scores.equal(torch::tensor({1., 2., 3.}, torch::kDouble)));
-        CHECK(active.equal(flags_tensor({1, 0, 1})));
-      });
-  CHECK(next == 3);
+TEST_CASE("a dense storage shows its values and flags", "[unit]") {
+  Layer layer({1, 2, 3}, {1, 0, 1}, 2);
+  CHECK(layer.connections->is_dense());
+  CHECK(layer.connections->dense_values().equal(layer.parameter.value));
+  CHECK_FALSE(layer.connections->dense_values().requires_grad());
+  CHECK(layer.connections->dense_flags().equal(flags_tensor({1, 0, 1, 1, 0, 1}).view({2, 3})));
+  Layer full({1, 2, 3}, {}, 2);
+  CHECK(full.connections->dense_flags().equal(torch::ones({2, 3}, torch::kByte)));
+  CHECK_FALSE(full.connections->active_flags().defined());
+}
+
+TEST_CASE("initial scales are of the density or of each unit's fan-in", "[unit]") {
+  const auto layer = [](const torch::Tensor& mask) {
+    auto parameter = std::make_unique<Parameter>();
+    parameter->value = torch::ones({2, 4, 2}, torch::kDouble).requires_grad_(true);
+    auto connections = std::make_unique<MaskedConnections>(*parameter, mask);
+    return std::pair(std::move(parameter), std::move(connections));
+  };
+  // Unit 0 has one of 4 inputs, unit 1 none.
+  const auto mask = flags_tensor({0, 0, 1, 0, 0, 0, 0, 0}).repeat({2});
+  const auto ones = torch::ones({4, 2}, torch::kDouble);
+  const auto [by_unit, units] = layer(mask);
+  units->scale(1, Start::InitScale::kFanIn);
+  units->scale(1, Start::InitScale::kDense);
+  CHECK(by_unit->value[0].equal(ones));
+  CHECK(by_unit->value[1].equal(2 * ones));  // sqrt(4 / 1), for unit 1 as if it had one
+  const auto [by_density, whole] = layer(mask);
+  whole->scale(0, Start::InitScale::kDensity);
+  CHECK(by_density->value[0].equal(ones / torch::full({}, 0.125, torch::kDouble).sqrt()));
+  CHECK(by_density->value[1].equal(ones));
+  const auto [same, everything] = layer({});
+  everything->scale(0, Start::InitScale::kFanIn);
+  CHECK(same->value.equal(torch::ones({2, 4, 2}, torch::kDouble)));
+}
+
+TEST_CASE("a product gives relu of the one output asked for", "[unit]") {
+  Layer layer({1, -2, 3}, {1, 1, 0});
+  const auto x = torch::tensor({2.}, torch::kDouble).view({1, 1, 1});
+  const auto row = [](const std::vector<double>& values) {
+    return torch::tensor(values, torch::kDouble).view({1, 1, 3});
+  };
+  ProductPlan plan;
+  plan.relu = true;
+  CHECK(layer.connections->product(x, {}, plan).full.equal(row({2, 0, 6})));
+  plan.full = false;
+  plan.sparse = true;
+  CHECK(layer.connections->product(x, {}, plan).sparse.equal(row({2, 0, 0})));
+  plan.full = true;
+  CHECK_THROWS(layer.connections->product(x, {}, plan));
+  plan = {};
+  plan.relu = plan.selected = true;
+  plan.full = false;
+  plan.full_runs = torch::tensor({false});
+  CHECK(layer.connections->product(x, {}, plan).full.equal(row({2, 0, 0})));
+  plan.relu = false;
+  CHECK(layer.connections->product(x, {}, plan).full.equal(row({2, -4, 0})));
+  layer.connections->set_zero_dormant(true);
+  plan = {};
+  plan.full = false;
+  plan.sparse = plan.relu = true;
+  CHECK(layer.connections->product(x, {}, plan).sparse.equal(row({2, 0, 0})));
+}
+
+TEST_CASE("visited scores cover all positions in order, with flags of what is asked", "[unit]") {
+  Layer layer({-1, 2, -3}, {1, 0, 1}, 2), full({-1, 2, -3}, {});
+  const auto visit = [](const Layer& of, std::int64_t r, Among among) {
+    torch::Tensor found;
+    int blocks = 0;
+    of.connections->visit_scores(r, criterion("magnitude"), among,
+                                 [&](const at::Tensor& scores, const at::Tensor& flags) {
+                                   ++blocks;
+                                   CHECK(scores.equal(torch::tensor({1., 2., 3.}, torch::kDouble)));
+                                   found = flags;
+                                 });
+    CHECK(blocks == 1);
+    return found;
+  };
+  CHECK_FALSE(visit(layer, 1, Among::kAll).defined());
+  CHECK(visit(layer, 1, Among::kActive).equal(flags_tensor({1, 0, 1})));
+  CHECK(visit(layer, 1, Among::kInactive).equal(flags_tensor({0, 1, 0})));
+  CHECK_FALSE(visit(full, 0, Among::kActive).defined());
+  CHECK(visit(full, 0, Among::kInactive).equal(flags_tensor({0, 0, 0})));
+}
+
+TEST_CASE("layers of several blocks are visited in order", "[unit]") {
+  Parameter parameter;
+  const std::int64_t n = (1 << 20) + 5;
+  parameter.value = torch::arange(n, torch::kFloat).view({1, 1, n});
+  MaskedConnections connections(parameter, torch::arange(n).remainder(2).to(torch::kByte));
+  std::vector<at::Tensor> scores, flags;
+  connections.visit_scores(0, criterion("magnitude"), Among::kActive,
+                           [&](const at::Tensor& block, const at::Tensor& among) {
+                             scores.push_back(block);
+                             flags.push_back(among);
+                           });
+  CHECK(scores.size() == 2);
+  CHECK(torch::cat(scores).equal(parameter.value.view(-1)));
+  CHECK(torch::cat(flags).equal(connections.active_flags()));
 }
 
 TEST_CASE("zero_dormant clears what lies outside the mask", "[unit]") {

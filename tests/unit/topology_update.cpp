@@ -6,7 +6,8 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
-#include "topology/initial_mask.h"
+#include "listed_connections.h"
+#include "support/topology_support.h"
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
 
@@ -36,7 +37,7 @@ struct Net {
     for (const auto& shape : shapes) {
       weights.push_back(torch::randn({replicas, shape.inputs, shape.outputs}, torch::kDouble));
     }
-    const auto masks = initial_masks(starts, shapes, weights, keys);
+    const auto masks = test::start_masks(starts, shapes, weights, keys);
     for (std::size_t l = 0; l < shapes.size(); ++l) {
       parameters.push_back(std::make_unique<Parameter>());
       parameters[l]->name = shapes[l].name;
@@ -98,9 +99,10 @@ TEST_CASE("drop then grow keeps the budget of each layer", "[unit]") {
     CHECK(report.dropped == report.grown);
     for (std::size_t r = 0; r < 2; ++r) {
       CHECK(report.dropped[r] <= (report.layer == 0 ? 4 : 3));  // int(0.3 x 15), int(0.3 x 10)
-      const auto packed = net.layers[report.layer]->packed_mask(static_cast<std::int64_t>(r));
-      CHECK(report.mask_hash[r] == mask_hash(packed));
-      CHECK(report.mask_hash[r].size() == 16);
+      const auto now = net.layers[report.layer]->active_set(static_cast<std::int64_t>(r));
+      CHECK(report.mask_hash[r] == now.hash());
+      CHECK(report.after[r].positions() == now.positions());
+      CHECK(report.dropped[r] == report.before[r].count_without(now));
     }
   }
 }
@@ -195,6 +197,9 @@ TEST_CASE("whole-net growth takes the largest gradients of all layers", "[unit]"
     return torch::cat({net.layers[0]->active_flags(), net.layers[1]->active_flags()}).ne(0);
   };
   const auto before = flags();
+  // What is active has the largest of all and takes no part.
+  const auto active = net.layers[1]->active_flags().view({1, 5, 4});
+  net.parameters[1]->value.mutable_grad().add_(100 * active);
   auto updater = net.updater(rule_of({{Operation::Kind::kGrow, "gradient", true}}));
   const auto reports = updater.update(net.moment(0), true);
   CHECK(reports[0].grown[0] + reports[1].grown[0] == 7);  // int(0.3 x 25)
@@ -204,10 +209,57 @@ TEST_CASE("whole-net growth takes the largest gradients of all layers", "[unit]"
         gradients.masked_select(~flags()).max().item<double>());
 }
 
+TEST_CASE("whole-net choices break ties by layer, then position", "[unit]") {
+  for (const bool single : {false, true}) {
+    CAPTURE(single);
+    Net net(1, Start::Pattern::kDense, 0.5);
+    for (const auto& parameter : net.parameters) {
+      parameter->flat().fill_(2);
+      if (!single) continue;
+      parameter->value = parameter->value.detach().to(torch::kFloat).requires_grad_(true);
+    }
+    // 25 of 50 stay: the 5 that are larger, and the first 20 of the 45 that tie.
+    net.parameters[1]->flat().slice(0, 10, 15).fill_(-3);
+    auto updater = net.updater(rule_of({{Operation::Kind::kRank, "magnitude", true}}));
+    const auto reports = updater.update(net.moment(0), false);
+    CHECK(reports[0].nnz == Counts{20});
+    CHECK(reports[1].nnz == Counts{5});
+    CHECK(net.layers[0]->active_set(0).positions().back() == 19);
+    CHECK(net.layers[1]->active_set(0).positions() == Counts{10, 11, 12, 13, 14});
+  }
+}
+
+TEST_CASE("storages are told of a gradient that some criterion will read", "[unit]") {
+  Net net(1, Start::Pattern::kRandom, 0.5);
+  std::vector<Parameter> parameters(2);
+  std::vector<std::unique_ptr<ListedConnections>> layers;
+  std::vector<Connections*> pointers;
+  for (std::size_t l = 0; l < 2; ++l) {
+    layers.push_back(std::make_unique<ListedConnections>(
+        parameters[l], net.shapes[l].inputs, net.shapes[l].outputs,
+        std::vector<std::vector<std::int64_t>>{{0, 3}}));
+    pointers.push_back(layers.back().get());
+  }
+  net.shapes[1].exempt = true;
+  const auto updater = [&](const std::string& growth) {
+    return TopologyUpdater(pointers, net.shapes,
+                           {rule_of({{Operation::Kind::kDrop, "magnitude", false},
+                                     {Operation::Kind::kGrow, growth, false}})},
+                           net.starts, net.keys);
+  };
+  updater("random").expect_gradient(true);
+  CHECK(layers[0]->expectations.empty());
+  updater("gradient").expect_gradient(true);
+  updater("gradient").expect_gradient(false);
+  CHECK(layers[0]->expectations == std::vector<bool>{true, false});
+  CHECK(layers[1]->expectations.empty());
+}
+
 TEST_CASE("exempt layers and replicas that are not due are left alone", "[unit]") {
   Net net(2, Start::Pattern::kRandom, 0.5);
   net.shapes[1].exempt = true;
-  const auto before = net.layers[1]->packed_mask(0), other = net.layers[0]->packed_mask(1);
+  const auto before = net.layers[1]->active_set(0).hash(),
+             other = net.layers[0]->active_set(1).hash();
   auto updater = net.updater(rule_of({{Operation::Kind::kDrop, "magnitude", false}}));
   auto moment = net.moment(0);
   moment.due[1] = 0;
@@ -217,8 +269,10 @@ TEST_CASE("exempt layers and replicas that are not due are left alone", "[unit]"
   CHECK(reports[0].nnz == Counts{11, 15});
   CHECK(reports[0].dropped == Counts{4, 0});
   CHECK(reports[0].mask_hash[1].empty());
-  CHECK(net.layers[1]->packed_mask(0) == before);
-  CHECK(net.layers[0]->packed_mask(1) == other);
+  CHECK_FALSE(reports[0].before[1].known());
+  CHECK_FALSE(reports[0].after[1].known());
+  CHECK(net.layers[1]->active_set(0).hash() == before);
+  CHECK(net.layers[0]->active_set(1).hash() == other);
 }
 
 TEST_CASE("impossible rules are config errors", "[unit]") {

@@ -38,7 +38,7 @@ struct Fixture {
   Fixture() {
     input.database = folder / "t.sqlite";
     input.key = [](const Config& run) { return run.text("weights"); };
-    input.size = [](const Config&, const std::string&) { return 8; };
+    input.size = [](const Config&, const std::string&, const std::vector<Storage>&) { return 8; };
   }
   void want(const std::string& weights, int seeds) {
     for (int seed = 1; seed <= seeds; ++seed) input.wanted.push_back(run_of(weights, seed));
@@ -173,6 +173,47 @@ TEST_CASE("a stored group that can't be resumed here is useless", "[unit]") {
   for (const auto& group : plan.groups) CHECK_FALSE(group.resumed);
 }
 
+TEST_CASE("runs of one key with other storages don't share a group", "[unit]") {
+  Fixture f;
+  f.want("rigl", 6);
+  f.want("dense", 2);
+  std::vector<std::string> asked;
+  f.input.storage = [&](const Config& run, const std::string& device) -> std::vector<Storage> {
+    asked.push_back(run.id() + device);
+    if (run.text("weights") == "dense") return {};
+    return {run.text("seed") <= "4" ? Storage::kSparse : Storage::kMasked, Storage::kMasked};
+  };
+  f.input.size = [](const Config&, const std::string&, const std::vector<Storage>& storage) {
+    return any_sparse(storage) ? 2 : 8;
+  };
+  const GridPlan plan = plan_groups(f.input);
+  CHECK(asked.size() == 8);
+  REQUIRE(plan.groups.size() == 4);
+  std::map<std::string, std::size_t> runs;
+  for (const auto& group : plan.groups) runs[storages_text(group.storage)] += group.runs.size();
+  CHECK(runs ==
+        std::map<std::string, std::size_t>{{"", 2}, {"masked,masked", 2}, {"sparse,masked", 4}});
+}
+
+TEST_CASE("a stored group keeps its storages, whatever would be chosen now", "[unit]") {
+  Fixture f;
+  f.want("rigl", 2);
+  GroupPlan stored = f.store(f.input.wanted);
+  stored.storage = {Storage::kSparse, Storage::kMasked};
+  write_group_file(f.input.database, stored);
+  f.input.known = {record_of(f.input.wanted[0], "stopped"),
+                   record_of(f.input.wanted[1], "stopped")};
+  f.input.storage = [](const Config&, const std::string&) {
+    return std::vector<Storage>{Storage::kMasked, Storage::kMasked};
+  };
+  const GridPlan plan = plan_groups(f.input);
+  REQUIRE(plan.groups.size() == 1);
+  CHECK(plan.groups[0].resumed);
+  CHECK(storages_text(plan.groups[0].storage) == "sparse,masked");
+  f.input.device = "cuda:0";
+  CHECK_THROWS_WITH(plan_groups(f.input), Catch::Contains("--device cpu"));
+}
+
 TEST_CASE("another database's group is left alone, as is one that nobody wants", "[unit]") {
   Fixture f;
   f.want("dense", 2);
@@ -196,6 +237,14 @@ TEST_CASE("another database's group is left alone, as is one that nobody wants",
   SECTION("torn group.json") {
     const GroupPlan stored = f.store(f.input.wanted);
     atomic_write(stored.folder + "/group.json", "{\"database\":");
+  }
+  SECTION("storages of another version") {
+    const GroupPlan stored = f.store(f.input.wanted);
+    std::string facts = read_file(stored.folder + "/group.json");
+    const std::string none = "\"storage\":\"\"";
+    REQUIRE(facts.find(none) != std::string::npos);
+    facts.replace(facts.find(none), none.size(), "\"storage\":\"hashed\"");
+    atomic_write(stored.folder + "/group.json", facts);
   }
   const GridPlan plan = plan_groups(f.input);
   CHECK(plan.useless_folders.empty());

@@ -10,6 +10,7 @@
 #include "train/pipe_sink.h"
 #include "train/process.h"
 #include "train/progress.h"
+#include "train/storage_choice.h"
 #include "train/worker_protocol.h"
 
 namespace tandem {
@@ -47,6 +48,7 @@ TEST_CASE("a group comes back from its line", "[unit]") {
         {{"weights", "rigl"}, {"seed", seed}, {"lr", "0.037"}, {"data_dir", "/a b"}}));
   }
   spec.device = "cuda";
+  spec.storage = {Storage::kSparse, Storage::kMasked};
   spec.checkpoint_folder = "/x/\"quoted\"";
   spec.checkpoint_every_s = 0.1;
   spec.stop_after_steps = 7;
@@ -60,6 +62,7 @@ TEST_CASE("a group comes back from its line", "[unit]") {
     CHECK(back.runs[i].values() == spec.runs[i].values());
   }
   CHECK(back.device == spec.device);
+  CHECK(storages_text(back.storage) == "sparse,masked");
   CHECK(back.checkpoint_folder == spec.checkpoint_folder);
   CHECK(back.checkpoint_every_s == spec.checkpoint_every_s);
   CHECK(back.stop_after_steps == 7);
@@ -79,6 +82,11 @@ TEST_CASE("malformed lines are store errors", "[unit]") {
   const auto at = line.find("\"seed\":\"1\"");
   REQUIRE(at != std::string::npos);
   line.replace(at, 10, "\"seed\":\"2\"");
+  CHECK_THROWS_AS(decode_group(line), StoreError);
+  line = encode_group(spec);
+  const std::string none = "\"storage\":\"\"";
+  REQUIRE(line.find(none) != std::string::npos);
+  line.replace(line.find(none), none.size(), "\"storage\":\"hashed\"");
   CHECK_THROWS_AS(decode_group(line), StoreError);
 }
 

@@ -1,0 +1,25 @@
+// How the weights of a linear layer are drawn at the start: each from its run's own stream, keyed
+// by its position, so that a storage draws what it keeps and nothing else, and all storages and
+// dtypes start from the same numbers.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/philox.h"
+
+namespace tandem {
+
+struct InitialWeights {
+  enum class Law { kUniform, kNormal };  // on (-scale, scale); of deviation `scale`
+  Law law = Law::kUniform;
+  double scale = 0;
+  std::int64_t inputs = 0, outputs = 0;
+  std::vector<RandomStream> streams = {};  // [R] one per replica
+
+  std::int64_t replicas() const { return static_cast<std::int64_t>(streams.size()); }
+  std::int64_t positions() const { return inputs * outputs; }
+  double at(std::int64_t replica, std::int64_t position) const;
+};
+
+}  // namespace tandem

@@ -1,0 +1,264 @@
+// Topology updates of the sparse storage, replica by replica.
+#include <algorithm>
+#include <numeric>
+
+#include "data/tensor.h"
+#include "kernels/select/stream.h"
+#include "topology/random_ranks.h"
+#include "topology/select_rows.h"
+#include "topology/sparse_connections.h"
+
+namespace tandem {
+namespace {
+
+at::Tensor flags_over(std::vector<std::uint8_t>& flags) {  // shares memory
+  return torch::from_blob(flags.data(), {static_cast<std::int64_t>(flags.size())}, torch::kByte);
+}
+
+at::Tensor list_of(const std::vector<std::int64_t>& values) {
+  return torch::tensor(values, torch::kLong);
+}
+
+// The `count` lowest of what is eligible: uint8 [n].
+at::Tensor lowest(const at::Tensor& scores, const at::Tensor& eligible, std::int64_t count) {
+  return select_rows(scores.unsqueeze(0), eligible.unsqueeze(0), {count}, /*largest=*/false)[0];
+}
+
+// Offers all scores of a visit to the stream, in order.
+template <class T>
+int offer(TopStream<T>& stream, std::int64_t& first, const at::Tensor& scores,
+          const at::Tensor& flags) {
+  const at::Tensor own = scores.contiguous();
+  const int error =
+      stream.add(first, own.data_ptr<T>(),
+                 flags.defined() ? flags.data_ptr<std::uint8_t>() : nullptr, own.numel());
+  first += own.numel();
+  return error;
+}
+
+}  // namespace
+
+std::int64_t SparseConnections::Draft::active_count() const {
+  return std::count(active.begin(), active.end(), std::uint8_t{1});
+}
+
+std::vector<std::int64_t> SparseConnections::Draft::active_positions() const {
+  std::vector<std::int64_t> kept;
+  for (std::size_t e = 0; e < positions.size(); ++e) {
+    if (active[e] != 0) kept.push_back(positions[e]);
+  }
+  return kept;
+}
+
+SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
+                                                   const Criterion& criterion) {
+  for (const std::string& name : criterion.slots) parameter_->slot(name);
+  auto [found, begins] = drafts_.try_emplace(replica);
+  Draft& own = found->second;
+  if (begins) {
+    own.positions = index_.at(static_cast<std::size_t>(replica)).positions();
+    own.active.assign(own.positions.size(), 1);
+    own.was = own.active;
+    own.values = segment(parameter_->flat(), replica).clone();
+    for (const auto& [name, slot] : parameter_->slots) {
+      own.slots[name] = segment(slot.values, replica).clone();
+    }
+  }
+  for (const auto& [name, slot] : parameter_->slots) {  // what this criterion has just made
+    if (own.slots.contains(name)) continue;
+    own.slots[name] = torch::full({own.values.numel()}, slot.newborn, slot.values.options());
+  }
+  return own;
+}
+
+void SparseConnections::rank(const Change&, const Criterion&, bool) {
+  TORCH_INTERNAL_ASSERT(false, "a sparse storage has no dormant weights to rank");
+}
+
+void SparseConnections::drop(const Change& change, const Criterion& criterion) {
+  at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const auto q = static_cast<std::size_t>(r);
+    if (!change.due[q]) continue;
+    Draft& own = draft(r, criterion);
+    at::Tensor active = flags_over(own.active);
+    at::Tensor chosen = torch::zeros_like(active);
+    if (criterion.random) {
+      if (change.count[q] > 0) {
+        const auto ranks = random_ranks(draw_stream(change.keys[q], Draw::kDrop),
+                                        own.active_count(), change.count[q]);
+        mark_ranks(ranks, own.active.data(), chosen.numel(), chosen.data_ptr<std::uint8_t>());
+      }
+    } else if (criterion.per_sign) {
+      const at::Tensor scores = criterion.score(stored_inputs(r, criterion));
+      const at::Tensor below_zero = own.values.lt(0).to(torch::kByte);
+      chosen = lowest(scores, active * below_zero, change.negatives[q]) +
+               lowest(scores, active * (1 - below_zero), change.count[q] - change.negatives[q]);
+    } else if (criterion.needs_gradient) {
+      std::vector<at::Tensor> scores;
+      visit_scores(r, criterion, Among::kActive,
+                   [&](const at::Tensor& block, const at::Tensor& flags) {
+                     scores.push_back(block.masked_select(flags.ne(0)));
+                   });
+      const at::Tensor of_active = torch::cat(scores);
+      chosen.masked_scatter_(
+          active.ne(0),
+          lowest(of_active, torch::ones_like(of_active, torch::kByte), change.count[q]));
+    } else {
+      chosen = lowest(criterion.score(stored_inputs(r, criterion)), active, change.count[q]);
+    }
+    active.sub_(chosen);
+  }
+}
+
+std::vector<std::int64_t> SparseConnections::choose_growth(std::int64_t replica, std::int64_t count,
+                                                           const Criterion& criterion,
+                                                           std::uint64_t key) const {
+  if (count == 0) return {};
+  if (criterion.random) {
+    const std::vector<std::int64_t> occupied = drafts_.at(replica).active_positions();
+    const auto free = positions() - static_cast<std::int64_t>(occupied.size());
+    return ranks_outside(random_ranks(draw_stream(key, Draw::kGrow), free, count), occupied);
+  }
+  std::vector<std::int64_t> chosen;
+  const auto choose = [&](auto zero) {
+    TopStream<decltype(zero)> stream(count, /*largest=*/true);
+    std::int64_t first = 0;
+    int error = kSelectDone;
+    visit_scores(replica, criterion, Among::kInactive,
+                 [&](const at::Tensor& scores, const at::Tensor& flags) {
+                   if (error == kSelectDone) error = offer(stream, first, scores, flags);
+                 });
+    if (error == kSelectDone) error = stream.finish(chosen);
+    TORCH_INTERNAL_ASSERT(error == kSelectDone, "growing ", count, " connections of ",
+                          parameter_->name, " failed with code ", error);
+  };
+  if (parameter_->value.scalar_type() == torch::kFloat) {
+    choose(0.0f);
+  } else {
+    choose(0.0);
+  }
+  return chosen;
+}
+
+// `chosen` ascending and not active. What is stored already keeps its place.
+void SparseConnections::insert(Draft& draft, const std::vector<std::int64_t>& chosen,
+                               const Newborn& newborn, std::uint64_t key) const {
+  std::vector<std::int64_t> merged, from_old, to, born;  // places of old ones; those to be reset
+  merged.reserve(draft.positions.size() + chosen.size());
+  std::vector<std::uint8_t> active, was;
+  std::size_t old = 0;
+  const auto take_old = [&](std::uint8_t flag) {
+    from_old.push_back(static_cast<std::int64_t>(old));
+    to.push_back(static_cast<std::int64_t>(merged.size()));
+    merged.push_back(draft.positions[old]);
+    active.push_back(flag);
+    was.push_back(draft.was[old++]);
+  };
+  for (const std::int64_t position : chosen) {
+    while (old < draft.positions.size() && draft.positions[old] < position) {
+      take_old(draft.active[old]);
+    }
+    if (old < draft.positions.size() && draft.positions[old] == position) {
+      if (!newborn.keep_regrown || draft.was[old] == 0) {
+        born.push_back(static_cast<std::int64_t>(merged.size()));
+      }
+      take_old(1);
+      continue;
+    }
+    born.push_back(static_cast<std::int64_t>(merged.size()));
+    merged.push_back(position);
+    active.push_back(1);
+    was.push_back(0);
+  }
+  while (old < draft.positions.size()) take_old(draft.active[old]);
+
+  const at::Tensor sources = list_of(from_old), places = list_of(to), newcomers = list_of(born);
+  const auto moved = [&](const at::Tensor& values, double fill) {
+    const at::Tensor all =
+        torch::full({static_cast<std::int64_t>(merged.size())}, fill, values.options());
+    all.index_copy_(0, places, values.index_select(0, sources));
+    return all.index_fill_(0, newcomers, fill);
+  };
+  draft.values = moved(draft.values, 0);
+  if (newborn.deviation > 0) {
+    const RandomStream stream = draw_stream(key, Draw::kValue);
+    at::Tensor draws = torch::empty({newcomers.numel()}, torch::kDouble);
+    for (std::size_t i = 0; i < born.size(); ++i) {
+      draws.data_ptr<double>()[i] =
+          newborn.deviation * normal_at(stream, merged[static_cast<std::size_t>(born[i])]);
+    }
+    draft.values.index_copy_(0, newcomers, draws.to(draft.values.scalar_type()));
+  }
+  for (auto& [name, values] : draft.slots) {
+    values = moved(values, parameter_->slots.at(name).newborn);
+  }
+  draft.positions = std::move(merged);
+  draft.active = std::move(active);
+  draft.was = std::move(was);
+}
+
+void SparseConnections::grow(const Change& change, const Criterion& criterion,
+                             const Newborn& newborn) {
+  at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const auto q = static_cast<std::size_t>(r);
+    if (!change.due[q]) continue;
+    const std::uint64_t key = newborn.keys.empty() ? 0 : newborn.keys[q];
+    Draft& own = draft(r, criterion);
+    insert(own, choose_growth(r, change.count[q], criterion, key), newborn, key);
+  }
+}
+
+void SparseConnections::finish(const Change& change, bool /*zero_dormant*/) {
+  at::NoGradGuard no_grad;
+  std::map<std::int64_t, Draft> done;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const auto found = drafts_.find(r);
+    if (!change.due[static_cast<std::size_t>(r)] || found == drafts_.end()) continue;
+    Draft& own = found->second;
+    std::vector<std::int64_t> kept;
+    for (std::size_t e = 0; e < own.positions.size(); ++e) {
+      if (own.active[e] != 0) kept.push_back(static_cast<std::int64_t>(e));
+    }
+    const at::Tensor places = list_of(kept);
+    own.positions = own.active_positions();
+    own.values = own.values.index_select(0, places);
+    for (auto& [name, values] : own.slots) values = values.index_select(0, places);
+    done.emplace(r, std::move(own));
+    drafts_.erase(found);
+  }
+  replace(done);
+}
+
+// New connections, values and slots of these replicas. Tensors are replaced where lengths change.
+void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
+  if (drafts.empty()) return;
+  bool same_length = true;
+  for (const auto& [r, own] : drafts) {
+    same_length = same_length && own.values.numel() == index_[static_cast<std::size_t>(r)].count();
+  }
+  const auto put = [&](const at::Tensor& flat, const std::string& slot) {
+    const auto of = [&](const Draft& own) {
+      return slot.empty() ? own.values : own.slots.at(slot);
+    };
+    if (same_length) {
+      for (const auto& [r, own] : drafts) segment(flat, r).copy_(of(own));
+      return flat;
+    }
+    std::vector<at::Tensor> parts;
+    for (std::int64_t r = 0; r < replicas(); ++r) {
+      const auto found = drafts.find(r);
+      parts.push_back(found != drafts.end() ? of(found->second) : segment(flat, r));
+    }
+    return torch::cat(parts);
+  };
+  const at::Tensor values = put(parameter_->flat(), "");
+  for (auto& [name, slot] : parameter_->slots) slot.values = put(slot.values, name);
+  if (!same_length) parameter_->value = values.detach().requires_grad_(true);
+  for (const auto& [r, own] : drafts) {
+    index_[static_cast<std::size_t>(r)] = SparseIndex(inputs_, outputs_, own.positions);
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,129 @@
+// The masked and the sparse storage train the same network: equal masks after every update, equal
+// values and slots up to the order of additions.
+#include <catch2/catch.hpp>
+
+#include "data/tensor.h"
+#include "support/train_support.h"
+#include "topology/active_set.h"
+#include "train/trainer.h"
+
+using namespace tandem;
+using namespace tandem::test;
+
+namespace {
+
+constexpr std::int64_t kSteps = 300;
+
+std::vector<Config> stored(const Settings& said, const std::string& storage) {
+  Settings settings = said;
+  settings["storage"] = storage;
+  std::vector<Config> runs;
+  for (const char* density : {"0.1", "0.3"}) {  // one group, segments of different length
+    settings["density"] = density;
+    settings["seed"] = density == std::string("0.1") ? "3" : "4";
+    runs.push_back(small_run(settings));
+  }
+  return runs;
+}
+
+// What the two storages say of one replica's layer, in position order.
+at::Tensor active_part(const Parameter& parameter, const at::Tensor& flat, std::int64_t r) {
+  const at::Tensor own = parameter.segment(flat, r);
+  const at::Tensor flags = parameter.connections->active_flags();
+  return flags.defined() ? own.masked_select(parameter.segment(flags, r).ne(0)) : own;
+}
+
+void require_alike(Trainer& masked, Trainer& sparse, double tolerance) {
+  const auto mine = masked.model().parameters(), other = sparse.model().parameters();
+  REQUIRE(mine.size() == other.size());
+  const auto close = [tolerance](const at::Tensor& a, const at::Tensor& b) {
+    REQUIRE(a.sizes() == b.sizes());
+    return torch::allclose(a, b, tolerance, tolerance);
+  };
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    CAPTURE(mine[i]->name);
+    for (std::int64_t r = 0; r < masked.replicas(); ++r) {
+      if (mine[i]->connections == nullptr) {
+        REQUIRE(close(mine[i]->of_replica(r), other[i]->of_replica(r)));
+        continue;
+      }
+      REQUIRE(mine[i]->connections->active_set(r).hash() ==
+              other[i]->connections->active_set(r).hash());
+      REQUIRE(close(active_part(*mine[i], mine[i]->flat(), r),
+                    active_part(*other[i], other[i]->flat(), r)));
+      REQUIRE(mine[i]->slots.size() == other[i]->slots.size());
+      for (const auto& [name, slot] : mine[i]->slots) {
+        CAPTURE(name);
+        REQUIRE(close(active_part(*mine[i], slot.values, r),
+                      active_part(*other[i], other[i]->slots.at(name).values, r)));
+      }
+    }
+  }
+}
+
+// Trains both side by side, compares every update, and swaps the sparse one for a new trainer that
+// loads its state in the middle.
+void require_parity(const Settings& said, at::ScalarType dtype, double tolerance) {
+  TrainerOptions options;
+  options.dtype = dtype;
+  const auto sparse_runs = stored(said, "sparse");
+  Trainer masked(stored(said, "masked"), options);
+  auto sparse = std::make_unique<Trainer>(sparse_runs, options);
+  REQUIRE_FALSE(sparse->model().linears().front()->connections->is_dense());
+  masked.begin_stage(0);
+  sparse->begin_stage(0);
+  int updates = 0;
+  for (std::int64_t step = 0; step < kSteps; ++step) {
+    CAPTURE(step);
+    if (step == kSteps / 2) {
+      auto fresh = std::make_unique<Trainer>(sparse_runs, options);
+      fresh->begin_stage(0);
+      for (std::int64_t r = 0; r < 2; ++r) fresh->load(r, sparse->save(r));
+      sparse = std::move(fresh);
+    }
+    const StepReport mine = masked.advance(0, step, 1), other = sparse->advance(0, step, 1);
+    REQUIRE(mine.updates.size() == other.updates.size());
+    for (std::size_t l = 0; l < mine.updates.size(); ++l) {
+      ++updates;
+      REQUIRE(mine.updates[l].mask_hash == other.updates[l].mask_hash);
+      REQUIRE(mine.updates[l].nnz == other.updates[l].nnz);
+      REQUIRE(mine.updates[l].dropped == other.updates[l].dropped);
+      REQUIRE(mine.updates[l].grown == other.updates[l].grown);
+    }
+  }
+  require_alike(masked, *sparse, tolerance);
+  if (said.at("weights") != "static") REQUIRE(updates > 10);
+}
+
+Settings busy(const std::string& method, const std::string& optimizer, Settings more = {}) {
+  Settings said = busy_method(method, optimizer, kSteps, 10);
+  said["weight_decay"] = "0.01";
+  said.merge(more);
+  return said;
+}
+
+}  // namespace
+
+TEST_CASE("both storages train alike in double precision", "[parity]") {
+  const std::vector<std::pair<std::string, Settings>> cases = {
+      {"static", {}},
+      {"set", {}},
+      {"set", {{"drop_rule", "magnitude"}, {"regrow_dropped", "zero"}}},
+      {"rigl", {}},
+      {"rigl", {{"update_order", "step_then_update"}, {"init_scale", "fan_in"}}},
+      {"gmp", {}}};
+  for (const auto& [method, more] : cases) {
+    for (const std::string optimizer : {"sgd", "adamw"}) {
+      CAPTURE(method, optimizer, more);
+      Settings said = more;
+      require_parity(busy(method, optimizer, said), torch::kFloat64, 1e-10);
+    }
+  }
+}
+
+TEST_CASE("other shapes and activations train alike in both storages", "[parity]") {
+  const Settings gelu = {{"activation", "gelu"}, {"layer_norm", "true"}, {"batch", "19"}};
+  require_parity(busy("set", "sgd", gelu), torch::kFloat64, 1e-10);
+  const Settings exempt = {{"exempt", "layer2"}, {"batch", "1"}, {"init_scale", "density"}};
+  require_parity(busy("rigl", "adamw", exempt), torch::kFloat64, 1e-10);
+}
