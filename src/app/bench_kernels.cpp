@@ -41,15 +41,22 @@ void say(fmt::format_string<Values...> format, Values&&... values) {
   std::fflush(stdout);
 }
 
-BenchSide side_of(const std::function<void()>& work, std::int64_t steps) {
-  return {.run =
-              [work](std::int64_t times) {
-                for (std::int64_t t = 0; t < times; ++t) work();
-                return std::int64_t{0};
-              },
-          .warm_up = 2,
-          .steps = steps};
-}
+struct Work {
+  std::function<void()> step;
+  std::string target = {};  // the instruction set of our kernels
+
+  // Choosing a set asks the processor, which takes microseconds: once in a round.
+  BenchSide side(std::int64_t steps) const {
+    return {.run =
+                [work = *this](std::int64_t times) {
+                  kernels::spmm_use_target(work.target);
+                  for (std::int64_t t = 0; t < times; ++t) work.step();
+                  return std::int64_t{0};
+                },
+            .warm_up = 2,
+            .steps = steps};
+  }
+};
 
 // One layer's connections and activations, as each side wants them. Feature-major x [in,B] and
 // dy [out,B] but for dense LibTorch, which has x [B,in], W [in,out] and dy [B,out].
@@ -168,32 +175,36 @@ class LayerBench {
   EigenSparse eigen_, eigen_by_input_;
 };
 
-// The names of the columns; the first one is the best instruction set, which a run would use.
+// The names of the columns; the first one is the best instruction set, which a run uses.
 std::vector<std::string> columns() {
   std::vector<std::string> names = kernels::spmm_targets();
   names.insert(names.end(), {"dense", "CSR", "Eigen"});
   return names;
 }
 
-// Tries work once; nothing where the library has no such operation.
-std::optional<std::function<void()>> available(const std::function<void()>& work) {
+// Tries a step once; nothing where the library has no such operation.
+std::optional<Work> available(const std::function<void()>& step) {
   try {
-    work();
+    step();
   } catch (const c10::Error&) {
     return std::nullopt;
   }
-  return work;
+  return Work{step};
+}
+
+// Steps of about four milliseconds.
+BenchSide round_of(const Work& work) {
+  paired_medians({work.side(1)}, 1);
+  const double once = paired_medians({work.side(4)}, 3).front();
+  return work.side(std::max<std::int64_t>(1, std::llround(4e-3 / once)));
 }
 
 // Seconds of each column; nothing where there is no such operation.
 std::vector<std::optional<double>> measure(LayerBench& layer, bool forward) {
-  std::vector<std::optional<std::function<void()>>> works;
-  const std::vector<std::string> targets = kernels::spmm_targets();
-  for (const std::string& target : targets) {
-    works.emplace_back([&layer, forward, target] {
-      kernels::spmm_use_target(target);
-      forward ? layer.forward() : layer.backward();
-    });
+  std::vector<std::optional<Work>> works;
+  for (const std::string& target : kernels::spmm_targets()) {
+    works.push_back(
+        Work{[&layer, forward] { forward ? layer.forward() : layer.backward(); }, target});
   }
   const auto either = [forward](auto one, auto other) {
     return available([=] { forward ? one() : other(); });
@@ -206,9 +217,7 @@ std::vector<std::optional<double>> measure(LayerBench& layer, bool forward) {
 
   std::vector<BenchSide> sides;
   for (const auto& work : works) {
-    if (!work) continue;
-    const double once = paired_medians({side_of(*work, 1)}, 3).front();
-    sides.push_back(side_of(*work, std::max<std::int64_t>(1, std::llround(4e-3 / once))));
+    if (work) sides.push_back(round_of(*work));
   }
   const std::vector<double> seconds = paired_medians(sides, kRounds);
   kernels::spmm_use_target("");
@@ -338,7 +347,7 @@ void bench_selection(std::int64_t n) {
         }};
     std::vector<BenchSide> sides;
     const std::int64_t steps = std::max<std::int64_t>(1, 4'000'000 / n);
-    for (const auto& work : works) sides.push_back(side_of(work, steps));
+    for (const auto& work : works) sides.push_back(Work{work}.side(steps));
     sides[0].steps *= 4;
     const auto s = paired_medians(sides, n > 20'000'000 ? 3 : 9);
     const auto cell = [&](double seconds) {

@@ -2,6 +2,7 @@
 // engine's masked and dense steps and to a plain dense LibTorch step in the same run; two workers
 // against one; and time and memory as layers grow wider at a fixed fan-in.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -213,6 +214,7 @@ void work_at_width(std::int64_t width) {
     EngineRun small(runs(64, 0.5));  // data, libraries and allocator are there from here on
     small.run(20);
   }
+  malloc_trim(0);  // what the start needed goes back, so that it can't hide what comes
   const double before = memory_now("VmRSS:");
   forget_peak();
   EngineRun engine(runs(width, density_at_width(width)));
