@@ -17,6 +17,15 @@ at::Tensor of_list(std::vector<std::int64_t>& values) {  // shares memory
   return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, torch::kLong);
 }
 
+bool ascending_below(const std::int64_t* positions, std::int64_t count, std::int64_t end) {
+  std::int64_t least = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (positions[i] < least || positions[i] >= end) return false;
+    least = positions[i] + 1;
+  }
+  return true;
+}
+
 }  // namespace
 
 SparseConnections::SparseConnections(Parameter& parameter, std::int64_t inputs,
@@ -78,12 +87,12 @@ at::Tensor SparseConnections::save_topology(std::int64_t replica) const {
 void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& saved) {
   const bool list = saved.scalar_type() == torch::kLong && saved.numel() >= 2;
   const auto* begin = list ? saved.data_ptr<std::int64_t>() : nullptr;
-  if (!list || begin[0] != inputs_ || begin[1] != outputs_) {
+  if (!list || begin[0] != inputs_ || begin[1] != outputs_ ||
+      !ascending_below(begin + 2, saved.numel() - 2, positions())) {
     throw StoreError("the connections of " + parameter_->name +
-                     " in a checkpoint are not those of "
-                     "a sparse layer of " +
+                     " in a checkpoint are not those of a sparse layer of " +
                      std::to_string(inputs_) + " inputs and " + std::to_string(outputs_) +
-                     " outputs; train anew");
+                     " outputs, in order; train anew");
   }
   at::NoGradGuard no_grad;
   begin += 2;

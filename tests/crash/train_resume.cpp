@@ -37,7 +37,11 @@ TEST_CASE("a stopped run with sparse storage resumes to the same bits", "[crash]
 }
 
 TEST_CASE("a stopped task sequence resumes to the same bits", "[crash]") {
-  require_resumable(pair_of(small_sequence()), 7);
+  for (const char* storage : {"masked", "sparse"}) {
+    Settings said = small_sequence();
+    said["storage"] = storage;
+    require_resumable(pair_of(said), 7);
+  }
 }
 
 TEST_CASE("a run that diverged between two boundaries ends as diverged after a stop", "[crash]") {

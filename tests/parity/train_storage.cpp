@@ -1,10 +1,13 @@
 // The masked and the sparse storage train the same network: equal masks after every update, equal
-// values and slots up to the order of additions.
+// values and slots up to the order of additions; in single precision the same accuracy.
 #include <catch2/catch.hpp>
+#include <cmath>
 
+#include "analysis/statistics.h"
 #include "data/tensor.h"
 #include "support/train_support.h"
 #include "topology/active_set.h"
+#include "train/evaluate.h"
 #include "train/trainer.h"
 
 using namespace tandem;
@@ -102,6 +105,63 @@ Settings busy(const std::string& method, const std::string& optimizer, Settings 
   return said;
 }
 
+// What a storage's runs over the seeds come to, in single precision.
+struct Outcome {
+  std::vector<UpdateCounts> first;        // update, per layer
+  std::vector<double> train, validation;  // [seeds] accuracy at the end
+};
+
+Outcome outcome_of(Settings said, const std::string& storage) {
+  constexpr std::int64_t kSeeds = 10;
+  said["storage"] = storage;
+  std::vector<Config> runs;
+  for (std::int64_t seed = 1; seed <= kSeeds; ++seed) {
+    said["seed"] = std::to_string(seed);
+    runs.push_back(small_run(said));
+  }
+  Trainer trainer(runs, {});
+  const bool is_dense = trainer.model().linears().front()->connections->is_dense();
+  REQUIRE(is_dense == (storage == "masked"));
+  trainer.begin_stage(0);
+  Outcome outcome;
+  for (std::int64_t step = 0; step < trainer.stage_steps(0); ++step) {
+    StepReport report = trainer.advance(0, step, 1);
+    if (outcome.first.empty()) outcome.first = std::move(report.updates);
+  }
+  trainer.end_stage(0);
+  const auto accuracies = [&](const std::string& split) {
+    std::vector<double> all;
+    for (const auto& rows :
+         evaluate(trainer, {.stage = 1, .split = split, .wanted = std::vector<char>(kSeeds, 1)})) {
+      REQUIRE(rows.size() == 1);
+      all.push_back(static_cast<double>(rows.front().n_correct) /
+                    static_cast<double>(rows.front().n_total));
+    }
+    return all;
+  };
+  outcome.train = accuracies("train");
+  outcome.validation = accuracies("validation");
+  return outcome;
+}
+
+// Student's 99% interval of the paired difference has 0 in it, and pairs are near each other.
+void require_indistinguishable(const std::vector<double>& first,
+                               const std::vector<double>& second) {
+  REQUIRE(first.size() == second.size());
+  std::vector<double> differences;
+  double absolute = 0;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    differences.push_back(first[i] - second[i]);
+    absolute += std::abs(differences.back()) / static_cast<double>(first.size());
+  }
+  CAPTURE(first, second);
+  const Summary summary = summarize(differences);
+  const auto n = static_cast<double>(summary.n);
+  const double half = student_t(0.995, n - 1) * summary.sd.value() / std::sqrt(n);
+  CHECK(std::abs(summary.mean) <= half);
+  CHECK(absolute < 0.03);
+}
+
 }  // namespace
 
 TEST_CASE("both storages train alike in double precision", "[parity]") {
@@ -126,4 +186,24 @@ TEST_CASE("other shapes and activations train alike in both storages", "[parity]
   require_parity(busy("set", "sgd", gelu), torch::kFloat64, 1e-10);
   const Settings exempt = {{"exempt", "layer2"}, {"batch", "1"}, {"init_scale", "density"}};
   require_parity(busy("rigl", "adamw", exempt), torch::kFloat64, 1e-10);
+}
+
+TEST_CASE("in single precision the storages come to the same accuracy", "[parity]") {
+  for (const std::string method : {"set", "rigl"}) {
+    CAPTURE(method);
+    Settings said = busy_method(method, "sgd", kSteps, 10);
+    said["lr"] = "0.1";
+    said["validation"] = "0.03";
+    const Outcome masked = outcome_of(said, "masked"), sparse = outcome_of(said, "sparse");
+    REQUIRE(masked.first.size() == 3);
+    REQUIRE(sparse.first.size() == 3);
+    for (std::size_t l = 0; l < masked.first.size(); ++l) {
+      CAPTURE(l);
+      CHECK(masked.first[l].grown == sparse.first[l].grown);
+      CHECK(masked.first[l].mask_hash == sparse.first[l].mask_hash);
+    }
+    require_indistinguishable(masked.train, sparse.train);
+    require_indistinguishable(masked.validation, sparse.validation);
+    CHECK(summarize(sparse.train).mean > 0.5);  // they learn
+  }
 }
