@@ -218,6 +218,9 @@ void work_at_width(std::int64_t width) {
   const double before = memory_now("VmRSS:");
   forget_peak();
   EngineRun engine(runs(width, density_at_width(width)));
+  const double started = memory_now("VmHWM:") - before;
+  malloc_trim(0);
+  forget_peak();
   engine.run(3);
   std::vector<double> rounds;
   for (int round = 0; round < 5; ++round) {
@@ -239,24 +242,25 @@ void work_at_width(std::int64_t width) {
   }
   const double activations =
       static_cast<double>(kWideBatch) * 4 * (784 + 3.0 * static_cast<double>(width) + 10);
-  fmt::print("{} {} {} {} {}\n", rounds[2], connections, needed, activations, training);
+  fmt::print("{} {} {} {} {} {}\n", rounds[2], connections, needed, activations, started, training);
 }
 
 void measure_width() {
-  print(
-      fmt::format("\n784 inputs, three hidden layers of equal width, mean fan-in {} (ER), batch "
-                  "{}, set, sparse; "
-                  "memory above a small network's\nneeded: values, momentum and indices; peak: "
-                  "start, gradients, activations and steps\n"
-                  "{:>7} {:>12} {:>9} {:>12} {:>10} {:>15} {:>9} {:>12}\n",
-                  kFanIn, kWideBatch, "width", "connections", "ms/step", "us per unit", "needed MB",
-                  "activations MB", "peak MB", "peak/needed"));
+  print(fmt::format(
+      "\n784 inputs, three hidden layers of equal width, mean fan-in {} (ER), batch {}, set, "
+      "sparse;\nMB above a small network's. needed: values, momentum and indices; outputs: of all "
+      "layers, once;\nstart, steps: the most while connections are drawn and while steps are "
+      "taken\n{:>7} {:>12} {:>8} {:>12} {:>8} {:>8} {:>7} {:>7} {:>12} {:>20}\n",
+      kFanIn, kWideBatch, "width", "connections", "ms/step", "us per unit", "needed", "outputs",
+      "start", "steps", "steps/needed", "steps/(needed+outputs)"));
   for (const std::int64_t width : {1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
     const auto numbers = numbers_of(start_child(fmt::format("width {}", width)));
-    print(fmt::format("{:>7} {:>12.0f} {:>9.3f} {:>12.3f} {:>10.2f} {:>15.2f} {:>9.2f} {:>12.2f}\n",
-                      width, numbers[1], numbers[0] * 1e3,
-                      numbers[0] * 1e6 / static_cast<double>(width), numbers[2] / 1e6,
-                      numbers[3] / 1e6, numbers[4] / 1e6, numbers[4] / numbers[2]));
+    const double needed = numbers[2] / 1e6, outputs = numbers[3] / 1e6, steps = numbers[5] / 1e6;
+    print(fmt::format(
+        "{:>7} {:>12.0f} {:>8.3f} {:>12.3f} {:>8.2f} {:>8.2f} {:>7.2f} {:>7.2f} {:>12.2f} "
+        "{:>20.2f}\n",
+        width, numbers[1], numbers[0] * 1e3, numbers[0] * 1e6 / static_cast<double>(width), needed,
+        outputs, numbers[4] / 1e6, steps, steps / needed, steps / (needed + outputs)));
   }
 }
 

@@ -2,9 +2,9 @@
 #include "topology/random_ranks.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
-#include <unordered_set>
 
 namespace tandem {
 namespace {
@@ -18,6 +18,26 @@ void floyd(RandomStream stream, std::int64_t n, std::int64_t k, Taken&& take) {
     if (!take(draw)) take(j);
   }
 }
+
+// At most `most` ranks by open addressing: 8 to 24 bytes a rank, a third of std::unordered_set's.
+class RankSet {
+ public:
+  explicit RankSet(std::int64_t most)
+      : places_(std::bit_ceil(static_cast<std::size_t>(most + most / 2 + 1)), kFree) {}
+  bool insert(std::int64_t rank) {
+    const std::size_t last = places_.size() - 1;
+    std::size_t at = static_cast<std::size_t>(mix64(static_cast<std::uint64_t>(rank))) & last;
+    for (; places_[at] != kFree; at = (at + 1) & last) {
+      if (places_[at] == rank) return false;
+    }
+    places_[at] = rank;
+    return true;
+  }
+
+ private:
+  static constexpr std::int64_t kFree = -1;
+  std::vector<std::int64_t> places_;
+};
 
 }  // namespace
 
@@ -36,9 +56,12 @@ std::vector<std::int64_t> random_ranks(RandomStream stream, std::int64_t n, std:
     }
     return ranks;
   }
-  std::unordered_set<std::int64_t> taken;
-  floyd(stream, n, k, [&](std::int64_t rank) { return taken.insert(rank).second; });
-  ranks.assign(taken.begin(), taken.end());
+  RankSet taken(k);
+  floyd(stream, n, k, [&](std::int64_t rank) {
+    const bool is_new = taken.insert(rank);
+    if (is_new) ranks.push_back(rank);
+    return is_new;
+  });
   std::sort(ranks.begin(), ranks.end());
   return ranks;
 }

@@ -351,8 +351,8 @@ TEST_CASE("another layer's topology is refused", "[unit]") {
   Layer in_mask(shape.initial(), shape.start(Storage::kMasked));
   CHECK_THROWS_AS(in_mask.connections->load_topology(0, layer.connections->save_topology(0)),
                   StoreError);
-  for (const Positions damaged :
-       {Positions{13, 9, 5, 3}, {13, 9, 4, 4}, {13, 9, 117}, {13, 9, -1}, {13}}) {
+  for (const Positions& damaged : std::vector<Positions>{
+           Positions{13, 9, 5, 3}, {13, 9, 4, 4}, {13, 9, 117}, {13, 9, -1}, {13}}) {
     CHECK_THROWS_AS(layer.connections->load_topology(0, torch::tensor(damaged, torch::kLong)),
                     StoreError);
   }
