@@ -75,11 +75,18 @@ std::vector<std::pair<std::string, at::Tensor>> written_as(const std::string& na
                                                            const at::Tensor& values,
                                                            const at::Tensor& saved) {
   const Listed connections(saved);
-  if (values.numel() != connections.count) {
-    throw StoreError(fmt::format("{} has {} values and {} connections", name, values.numel(),
-                                 connections.count));
-  }
+  bool sound =
+      connections.count == values.numel() && connections.inputs() > 0 && connections.outputs() > 0;
   const std::int64_t inputs = connections.inputs(), outputs = connections.outputs();
+  for (std::int64_t i = 0; sound && i < connections.count; ++i) {
+    sound = connections.position(i) >= 0 && connections.position(i) / outputs < inputs;
+  }
+  if (!sound) {
+    throw StoreError(
+        fmt::format("the {} values of {} don't fit its connections of {} inputs and "
+                    "{} outputs; use the program that wrote them, or train anew",
+                    values.numel(), name, inputs, outputs));
+  }
   if (inputs * outputs <= kMostDense) {
     const at::Tensor dense = torch::zeros({inputs * outputs}, values.options());
     const std::size_t size = values.element_size();

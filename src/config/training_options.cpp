@@ -49,13 +49,6 @@ std::vector<Option> length_options() {
                "CPU, for methods that keep nothing outside the mask); auto: what is measured to be "
                "faster at the layer's density",
        .choices = {"masked", "sparse", "auto"}},
-      {.name = "storage",
-       .type = kChoice,
-       .default_value = "auto",
-       .neutral = "auto",
-       .help = "how connections are stored: with a mask over all weights, or only what exists; "
-               "auto: per layer, what was measured to be faster here",
-       .choices = {"masked", "sparse", "auto"}},
   };
 }
 

@@ -1,7 +1,7 @@
 // Activations as the sparse kernels read them: a tensor [R,N,F] whose columns (the batch) are
-// adjacent in memory, strides (F S, 1, S), with S a multiple of kSpmmAlign and S - N elements of
-// room behind each feature. Elementwise operations keep such strides where N is such a multiple, so
-// that between sparse layers nothing is transposed.
+// adjacent in memory, strides (F S, 1, S), with S the least multiple of kSpmmAlign that N fits in.
+// Elementwise operations keep such strides where N is such a multiple, so that between sparse
+// layers nothing is transposed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
