@@ -6,6 +6,7 @@
 
 #include <Eigen/Core>
 #include <Eigen/SparseCore>
+#include <algorithm>
 #include <memory>
 #include <random>
 #include <tuple>
@@ -120,6 +121,41 @@ void reorder_and_bias(benchmark::State& state) {
   }
 }
 
+// Of a batch [batch][inputs] to features and back, and the copy that bounds it.
+void transposed(benchmark::State& state) {
+  Layer l(state);
+  for (auto _ : state) {
+    to_features(l.x.data(), l.batch, l.inputs, l.inputs, l.batch, l.dx.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+void transposed_back(benchmark::State& state) {
+  Layer l(state);
+  for (auto _ : state) {
+    from_features(l.x.data(), l.batch, l.inputs, l.inputs, l.batch, l.dx.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+void copied(benchmark::State& state) {
+  Layer l(state);
+  const std::int64_t count = l.batch * l.inputs;
+  for (auto _ : state) {
+    std::copy(l.x.data(), l.x.data() + count, l.dx.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+void relu_and_bias_gradient(benchmark::State& state) {
+  Layer l(state);
+  for (auto _ : state) {
+    relu_bias_gradient(l.x.data(), l.dx.data(), l.inputs, l.batch, l.batch, l.dx.data(),
+                       l.bias.data());
+    benchmark::ClobberMemory();
+  }
+}
+
 void pattern_built(benchmark::State& state) {
   Layer l(state);
   for (auto _ : state) benchmark::DoNotOptimize(l.build());
@@ -188,11 +224,19 @@ void sparse_shapes(benchmark::internal::Benchmark* b) {
   shapes(b, {500, 800, 900, 950, 980, 990, 999});
 }
 void dense_shapes(benchmark::internal::Benchmark* b) { shapes(b, {0}); }
+void layout_shapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"out", "in", "batch", "sparsity_per_mille"})->Unit(benchmark::kMicrosecond);
+  for (const int in : {784, 1000, 1024, 3072}) b->Args({in, in, 128, 999});
+}
 
 BENCHMARK(forward)->Apply(sparse_shapes);
 BENCHMARK(backward)->Apply(sparse_shapes);
 BENCHMARK(first_layer_backward)->Apply(sparse_shapes);
 BENCHMARK(reorder_and_bias)->Apply(sparse_shapes);
+BENCHMARK(transposed)->Apply(layout_shapes);
+BENCHMARK(transposed_back)->Apply(layout_shapes);
+BENCHMARK(copied)->Apply(layout_shapes);
+BENCHMARK(relu_and_bias_gradient)->Apply(layout_shapes);
 BENCHMARK(pattern_built)->Apply(sparse_shapes);
 BENCHMARK(eigen_sparse_forward)->Apply(sparse_shapes);
 BENCHMARK(eigen_sparse_backward)->Apply(sparse_shapes);

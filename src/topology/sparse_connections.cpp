@@ -52,12 +52,6 @@ std::vector<std::int64_t> SparseConnections::segments() const {
   return offsets;
 }
 
-at::Tensor SparseConnections::segment(const at::Tensor& flat, std::int64_t replica) const {
-  std::int64_t first = 0;
-  for (std::int64_t r = 0; r < replica; ++r) first += index_[static_cast<std::size_t>(r)].count();
-  return flat.narrow(0, first, index_[static_cast<std::size_t>(replica)].count());
-}
-
 TwoStreams SparseConnections::product(const at::Tensor& x, const at::Tensor& bias,
                                       const ProductPlan& plan) const {
   TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == replicas() && x.size(2) == inputs_, "x ",
@@ -110,7 +104,7 @@ void SparseConnections::scale(std::int64_t replica, Start::InitScale kind) {
   if (kind == Start::InitScale::kDense) return;
   at::NoGradGuard no_grad;
   const SparseIndex& own = index_.at(static_cast<std::size_t>(replica));
-  at::Tensor values = segment(parameter_->flat(), replica);
+  at::Tensor values = parameter_->segment(parameter_->flat(), replica);
   if (kind == Start::InitScale::kDensity) {
     values.div_(std::sqrt(static_cast<double>(own.count()) / static_cast<double>(positions())));
     return;
@@ -129,7 +123,7 @@ at::Tensor SparseConnections::dense_values() const {
   const at::Tensor dense = torch::zeros({replicas(), positions()}, parameter_->flat().options());
   for (std::int64_t r = 0; r < replicas(); ++r) {
     std::vector<std::int64_t> own = index_[static_cast<std::size_t>(r)].positions();
-    dense[r].index_copy_(0, of_list(own), segment(parameter_->flat(), r));
+    dense[r].index_copy_(0, of_list(own), parameter_->segment(parameter_->flat(), r));
   }
   return dense.view({replicas(), inputs_, outputs_});
 }
@@ -145,7 +139,8 @@ at::Tensor SparseConnections::dense_flags() const {
 
 at::Tensor SparseConnections::values_of(std::int64_t replica) const {
   const auto drafted = drafts_.find(replica);
-  return drafted != drafts_.end() ? drafted->second.values : segment(parameter_->flat(), replica);
+  return drafted != drafts_.end() ? drafted->second.values
+                                  : parameter_->segment(parameter_->flat(), replica);
 }
 
 ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
@@ -154,8 +149,9 @@ ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
   inputs.weight = values_of(replica);
   const auto drafted = drafts_.find(replica);
   for (const std::string& name : criterion.slots) {
-    inputs.slots[name] = drafted != drafts_.end() ? drafted->second.slots.at(name)
-                                                  : segment(parameter_->slot(name), replica);
+    inputs.slots[name] = drafted != drafts_.end()
+                             ? drafted->second.slots.at(name)
+                             : parameter_->segment(parameter_->slot(name), replica);
   }
   return inputs;
 }

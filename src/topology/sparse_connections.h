@@ -69,7 +69,6 @@ class SparseConnections final : public Connections {
     at::Tensor x, dy;
   };
 
-  at::Tensor segment(const at::Tensor& flat, std::int64_t replica) const;
   Draft& draft(std::int64_t replica,
                const Criterion& criterion);  // the one under way, or a new one
   at::Tensor values_of(std::int64_t replica) const;

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "data/in_dtype.h"
 #include "data/tensor.h"
 #include "kernels/spmm/spmm.h"
 #include "topology/feature_major.h"
@@ -71,17 +72,6 @@ void output_gradient_as(const at::Tensor& y, const at::Tensor& dy, at::Tensor& d
       check(kernels::bias_gradient<T>(part<T>(dy, r), outputs, stride, batch, bias),
             "bias_gradient");
     }
-  }
-}
-
-template <class Run>
-void in_dtype(const at::Tensor& values, const Run& run) {
-  if (values.scalar_type() == torch::kFloat) {
-    run(0.0f);
-  } else {
-    TORCH_INTERNAL_ASSERT(values.scalar_type() == torch::kDouble, "sparse values of type ",
-                          values.scalar_type());
-    run(0.0);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "data/in_dtype.h"
 #include "data/tensor.h"
 #include "kernels/select/stream.h"
 #include "topology/random_ranks.h"
@@ -59,9 +60,9 @@ SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
     own.positions = index_.at(static_cast<std::size_t>(replica)).positions();
     own.active.assign(own.positions.size(), 1);
     own.was = own.active;
-    own.values = segment(parameter_->flat(), replica).clone();
+    own.values = parameter_->segment(parameter_->flat(), replica).clone();
     for (const auto& [name, slot] : parameter_->slots) {
-      own.slots[name] = segment(slot.values, replica).clone();
+      own.slots[name] = parameter_->segment(slot.values, replica).clone();
     }
   }
   for (const auto& [name, slot] : parameter_->slots) {  // what this criterion has just made
@@ -133,11 +134,7 @@ std::vector<std::int64_t> SparseConnections::choose_growth(std::int64_t replica,
     TORCH_INTERNAL_ASSERT(error == kSelectDone, "growing ", count, " connections of ",
                           parameter_->name, " failed with code ", error);
   };
-  if (parameter_->value.scalar_type() == torch::kFloat) {
-    choose(0.0f);
-  } else {
-    choose(0.0);
-  }
+  in_dtype(parameter_->value, choose);
   return chosen;
 }
 
@@ -243,13 +240,13 @@ void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
       return slot.empty() ? own.values : own.slots.at(slot);
     };
     if (same_length) {
-      for (const auto& [r, own] : drafts) segment(flat, r).copy_(of(own));
+      for (const auto& [r, own] : drafts) parameter_->segment(flat, r).copy_(of(own));
       return flat;
     }
     std::vector<at::Tensor> parts;
     for (std::int64_t r = 0; r < replicas(); ++r) {
       const auto found = drafts.find(r);
-      parts.push_back(found != drafts.end() ? of(found->second) : segment(flat, r));
+      parts.push_back(found != drafts.end() ? of(found->second) : parameter_->segment(flat, r));
     }
     return torch::cat(parts);
   };

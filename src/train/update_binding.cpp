@@ -1,6 +1,7 @@
 #include "train/update_binding.h"
 
 #include "cuda/plugin.h"
+#include "data/in_dtype.h"
 #include "data/tensor.h"
 
 namespace tandem {
@@ -14,15 +15,6 @@ T* pointer(const at::Tensor& tensor) {
 template <class Record>
 const Record* records(const at::Tensor& table) {
   return reinterpret_cast<const Record*>(table.data_ptr<double>());
-}
-
-template <class Run>
-void in_dtype(const at::Tensor& values, const Run& run) {
-  if (values.scalar_type() == torch::kFloat32) {
-    run(0.0f);
-  } else {
-    run(0.0);
-  }
 }
 
 const kernels::ReplicaUpdate* updates_of(const UpdateTensors& tensors) {
