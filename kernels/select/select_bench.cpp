@@ -5,36 +5,17 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
 #include <random>
 #include <vector>
 
+#include "kernels/select/one_read.h"
 #include "kernels/select/select.h"
 #include "kernels/select/stream.h"
-#include "kernels/simd_clones.h"
 
 namespace tandem {
 namespace {
-
-using Vector = float __attribute__((vector_size(32)));
-
-TANDEM_SIMD_CLONES float sum(const float* scores, std::int64_t n) {
-  Vector sums[8] = {};
-  for (std::int64_t i = 0; i + 64 <= n; i += 64) {
-    for (int j = 0; j < 8; ++j) {
-      Vector eight;
-      std::memcpy(&eight, scores + i + 8 * j, sizeof(eight));
-      sums[j] += eight;
-    }
-  }
-  float total = 0;
-  for (const Vector& eight : sums) {
-    for (int j = 0; j < 8; ++j) total += eight[j];
-  }
-  return total;
-}
 
 double seconds() {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -57,7 +38,7 @@ void against_read(benchmark::State& state, const Work& work) {
   double read = std::numeric_limits<double>::infinity();
   for (int repeat = 0; repeat < 30; ++repeat) {
     const double start = seconds();
-    benchmark::DoNotOptimize(sum(scores.data(), n));
+    benchmark::DoNotOptimize(read_once(scores.data(), n));
     read = std::min(read, seconds() - start);
   }
   double best = std::numeric_limits<double>::infinity();

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <functional>
 #include <optional>
@@ -18,9 +17,9 @@
 
 #include "app/bench.h"
 #include "data/tensor.h"
+#include "kernels/select/one_read.h"
 #include "kernels/select/select.h"
 #include "kernels/select/stream.h"
-#include "kernels/simd_clones.h"
 #include "kernels/spmm/spmm.h"
 #include "train/provenance.h"
 
@@ -286,25 +285,6 @@ void bench_layer(std::int64_t inputs, std::int64_t outputs) {
   }
 }
 
-using Vector = float __attribute__((vector_size(32)));
-
-TANDEM_SIMD_CLONES float sum(const float* scores, std::int64_t n) {
-  Vector sums[8] = {};
-  for (std::int64_t i = 0; i + 64 <= n; i += 64) {
-#pragma GCC unroll 8
-    for (int j = 0; j < 8; ++j) {
-      Vector eight;
-      std::memcpy(&eight, scores + i + 8 * j, sizeof(eight));
-      sums[j] += eight;
-    }
-  }
-  float total = 0;
-  for (const Vector& eight : sums) {
-    for (int j = 0; j < 8; ++j) total += eight[j];
-  }
-  return total;
-}
-
 double available_bytes() {
   std::ifstream lines("/proc/meminfo");
   for (std::string line; std::getline(lines, line);) {
@@ -332,7 +312,7 @@ void bench_selection(std::int64_t n) {
   for (const double per_cent : {0.3, 3.0, 30.0}) {
     const auto k = static_cast<std::int64_t>(std::llround(static_cast<double>(n) * per_cent / 100));
     const std::function<void()> works[] = {
-        [&] { total = sum(scores.data(), n); },
+        [&] { total = read_once(scores.data(), n); },
         [&] { select_top(scores.data(), nullptr, n, k, true, chosen.data()); },
         [&] {
           TopStream<float> stream(k, true);

@@ -66,15 +66,34 @@ std::int64_t steps_for(EngineRun& engine) {
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(0.1 / each.count()), 5, 400);
 }
 
+// The same engine with the kernels of another instruction set; LibTorch's stay the best ones.
+BenchSide on_target(BenchSide side, const std::string& target) {
+  side.run = [run = side.run, target](std::int64_t steps) {
+    kernels::spmm_use_target(target);
+    const std::int64_t updates = run(steps);
+    kernels::spmm_use_target("");
+    return updates;
+  };
+  return side;
+}
+
+// Measured beside the best instruction set, where the machine has a better one.
+constexpr char kCommonTarget[] = "AVX2";
+
 void measure_speed(BreakEven& measured) {
+  const std::vector<std::string> targets = kernels::spmm_targets();
+  const bool common = targets.front() != kCommonTarget &&
+                      std::count(targets.begin(), targets.end(), kCommonTarget) != 0;
   print(fmt::format(
       "784-1000-1000-10, batch 128, momentum SGD, ER budget, float32, one thread; ms per step, "
       "medians of 9 rounds in turns\n"
       "plain: dense, as an eager LibTorch loop; dense, masked, sparse, auto: the engine; "
       "rigl takes an update in 100 steps, set one in 469\n"
-      "{:<7} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}  {:>12} {:>13} {}\n",
-      "method", "sparsity", "plain", "dense", "masked", "sparse", "auto", "dense/sparse",
-      "masked/sparse", "auto is"));
+      "{0}: sparse, our kernels compiled for {0} alone, LibTorch's for {1} as in the other "
+      "columns\n"
+      "{2:<7} {3:>8} {4:>8} {5:>8} {6:>8} {7:>8} {8:>8} {0:>8}  {9:>12} {10:>13} {11:>10} {12}\n",
+      kCommonTarget, targets.front(), "method", "sparsity", "plain", "dense", "masked", "sparse",
+      "auto", "dense/sparse", "masked/sparse", fmt::format("dense/{}", kCommonTarget), "auto is"));
   for (const std::string method : {"set", "rigl"}) {
     for (const double sparsity : kSparsities) {
       auto plain = std::make_shared<PlainMlp>("dense", kWidths, 128, 10);
@@ -96,13 +115,17 @@ void measure_speed(BreakEven& measured) {
         sides.push_back(side_of(
             engine, method == "rigl" && engine != engines.front() ? kBenchInterval : steps));
       }
+      if (common) sides.push_back(on_target(sides[3], kCommonTarget));
       const std::vector<double> seconds = paired_medians(sides, method == "rigl" ? 3 : 9);
+      const double dense = std::min(seconds[0], seconds[1]);
+      const double sparse = std::min(seconds[3], seconds[4]);
       print(fmt::format(
-          "{:<7} {:>7}% {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f}  {:>12.1f} {:>13.1f} {}\n",
+          "{:<7} {:>7}% {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8.3f} {:>8}  {:>12.1f} {:>13.1f} "
+          "{:>10} {}\n",
           method, fmt::format("{:g}", sparsity * 100), seconds[0] * 1e3, seconds[1] * 1e3,
           seconds[2] * 1e3, seconds[3] * 1e3, seconds[4] * 1e3,
-          std::min(seconds[0], seconds[1]) / std::min(seconds[3], seconds[4]),
-          seconds[2] / std::min(seconds[3], seconds[4]),
+          common ? fmt::format("{:.3f}", seconds[5] * 1e3) : "-", dense / sparse,
+          seconds[2] / sparse, common ? fmt::format("{:.1f}", dense / seconds[5]) : "-",
           chosen.storage.empty() ? "masked" : storages_text(chosen.storage)));
     }
   }

@@ -26,7 +26,8 @@ constexpr std::uint64_t kSeed = 1;
 
 class LikeAWorker {
  public:
-  LikeAWorker() : threads_(at::get_num_threads()) {
+  LikeAWorker()
+      : threads_(at::get_num_threads()), products_unsaid_(std::getenv("MKL_CBWR") == nullptr) {
     ::setenv("MKL_CBWR", worker_environment().at("MKL_CBWR").c_str(), 0);
     if (threads_ != 1) at::set_num_threads(1);
     ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -34,6 +35,7 @@ class LikeAWorker {
     ::mallopt(M_TOP_PAD, 64 << 20);
   }
   ~LikeAWorker() {
+    if (products_unsaid_) ::unsetenv("MKL_CBWR");
     if (threads_ != 1) at::set_num_threads(threads_);
     ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
     ::mallopt(M_TRIM_THRESHOLD, 128 << 10);
@@ -45,6 +47,7 @@ class LikeAWorker {
 
  private:
   int threads_;
+  bool products_unsaid_;
 };
 
 // Numbers in [-1, 1] that no generator's state depends on.

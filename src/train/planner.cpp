@@ -146,12 +146,6 @@ class Planner {
     group.folder = stored.folder;
     group.resumed = true;
     group.storage = stored.storage;
-    if (any_sparse(stored.storage) && is_gpu(input_.device)) {
-      throw DeviceError(fmt::format(
-          "the stopped group in {} has sparse connections, which live on the CPU only: resume it "
-          "with --device cpu, or remove that folder to begin its {} runs anew",
-          stored.folder, stored.ids.size()));
-    }
     for (const auto& id : stored.ids) {
       const auto found = wanted_.find(id);
       auto config = found != wanted_.end() ? std::optional<Config>(*found->second)
@@ -163,6 +157,12 @@ class Planner {
         group.frozen.push_back(id);
       }
       group.runs.push_back(std::move(*config));
+    }
+    if (any_sparse(stored.storage) && is_gpu(input_.device)) {
+      throw DeviceError(fmt::format(
+          "the stopped group in {} has sparse connections, which live on the CPU only: resume it "
+          "with --device cpu, or remove that folder to begin its {} runs anew",
+          stored.folder, stored.ids.size()));
     }
     for (const auto& id : stored.ids) {
       if (stored.frozen.count(id) == 0) placed_.insert(id);  // else it begins anew elsewhere
