@@ -45,6 +45,35 @@ Json to_json(const TableRun& r) {
           {"config", r.config}};
 }
 
+Json to_json(const TunedCell& c) {
+  Json trials = Json::array();
+  for (const TunedTrial& t : c.trials)
+    trials.push_back({{"run", t.run},
+                      {"trial", t.point},
+                      {"seed", t.seed},
+                      {"round", t.round},
+                      {"score", optional_number(t.score)},
+                      {"state", t.state},
+                      {"chosen", t.chosen}});
+  return {{"grid", c.grid},
+          {"method", c.method},
+          {"readout", c.readout},
+          {"runs", c.runs},
+          {"trials", trials}};
+}
+
+TunedCell to_tuned(const Json& j) {
+  TunedCell c;
+  c.grid = j.at("grid");
+  c.method = j.at("method");
+  c.readout = j.at("readout");
+  c.runs = j.at("runs");
+  for (const Json& t : j.at("trials"))
+    c.trials.push_back({t.at("trial"), t.at("run"), t.at("state"), t.at("seed"), t.at("round"),
+                        to_optional(t.at("score")), t.at("chosen")});
+  return c;
+}
+
 LineageCell to_cell(const Json& j) {
   LineageCell c;
   for (const auto& [key, value] : j.at("row").items())
@@ -80,6 +109,7 @@ Lineage lineage_of(const Table& table) {
   lineage.program = build_info().revision + (build_info().dirty ? " with changes" : "");
   lineage.notes = table.notes;
   lineage.runs = table.runs;
+  lineage.tuned = table.tuned;
   for (const TableRow& row : table.rows)
     for (std::size_t j = 0; j < row.cells.size(); ++j) {
       const TableCell& cell = row.cells[j];
@@ -104,6 +134,7 @@ std::string write_lineage(const Lineage& lineage) {
             {"notes", lineage.notes}, {"cells", Json::array()}, {"runs", Json::object()}};
   for (const LineageCell& c : lineage.cells) j["cells"].push_back(to_json(c));
   for (const auto& [id, run] : lineage.runs) j["runs"][id] = to_json(run);
+  for (const TunedCell& c : lineage.tuned) j["tuning"].push_back(to_json(c));
   return j.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
@@ -119,6 +150,8 @@ Lineage read_lineage(const std::string& json) {
     lineage.notes = j.at("notes");
     for (const Json& c : j.at("cells")) lineage.cells.push_back(to_cell(c));
     for (const auto& [id, run] : j.at("runs").items()) lineage.runs[id] = to_run(run);
+    if (j.contains("tuning"))
+      for (const Json& c : j.at("tuning")) lineage.tuned.push_back(to_tuned(c));
     return lineage;
   } catch (const nlohmann::json::exception& e) {
     throw DataError(fmt::format(

@@ -27,6 +27,7 @@ struct Lineage {
   std::vector<std::string> notes;
   std::vector<LineageCell> cells;
   std::map<std::string, TableRun> runs;
+  std::vector<TunedCell> tuned;  // their choices, with every trial
 };
 
 Lineage lineage_of(const Table& table);

@@ -76,7 +76,10 @@ std::string number_text(double value, const Measure& m, const TablePlan& plan) {
 class Builder {
  public:
   Builder(const StoreReader& store, const TablePlan& plan)
-      : plan_(plan), set_(select_runs(store, plan)), split_(choose_split(set_, plan)) {
+      : store_(store),
+        plan_(plan),
+        set_(select_runs(store, plan)),
+        split_(choose_split(set_, plan)) {
     table_.name = plan.name;
     table_.title = plan.title;
     table_.key_names = plan.rows;
@@ -92,6 +95,7 @@ class Builder {
     for (const Keys& keys : distinct(set_.runs, plan_.rows)) add_row(keys, columns);
     note_spread();
     note_counts();
+    note_tuning();
     note_mixing();
     note_places();
     table_.notes.insert(table_.notes.end(), footnotes_.begin(), footnotes_.end());
@@ -223,6 +227,15 @@ class Builder {
     table_.notes.push_back(note);
   }
 
+  void note_tuning() {
+    std::vector<std::string> ids;
+    for (const RunData& run : set_.runs) ids.push_back(run.id);
+    table_.tuned = tuned_cells(store_, ids);
+    for (std::string& note : tuning_notes(store_, table_.tuned)) {
+      table_.notes.push_back(std::move(note));
+    }
+  }
+
   void note_mixing() {
     if (mixing_.empty()) return;
     table_.notes.push_back(fmt::format(
@@ -248,6 +261,7 @@ class Builder {
                                        join({others.begin(), others.end()}, "; "), usual->first));
   }
 
+  const StoreReader& store_;
   const TablePlan& plan_;
   RunSet set_;
   std::string split_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "analysis/table_plan.h"
+#include "analysis/tuning.h"
 #include "store/store.h"
 
 namespace tandem {
@@ -44,6 +45,7 @@ struct Table {
   std::vector<TableRow> rows;
   std::vector<std::string> notes;        // lines under the table; footnotes begin with their mark
   std::map<std::string, TableRun> runs;  // every run of a cell, by id
+  std::vector<TunedCell> tuned = {};     // the choices that they carry out
 };
 
 Table build_table(const StoreReader& store, const TablePlan& plan);

@@ -65,6 +65,13 @@ JOIN layer_name l ON l.key = t.layer
 JOIN run r ON r.key = t.run
 JOIN v_run v ON v.run = r.id;
 
+-- Trials of [tune] sections. score: validation accuracy, or minus the loss, in the read-out; NULL where
+-- the run diverged. round: 0 from the file's ranges, later ones extended them.
+CREATE VIEW v_tuning AS
+SELECT t.grid, t.method, t.trial, t.seed, t.run_id AS run, r.state, t.readout, t.round, t.score,
+       t.chosen, t.trials
+FROM tuning t LEFT JOIN run r ON r.id = t.run_id;
+
 -- R(stage, task) of each run and read-out. n_tasks: how many the run has (T).
 CREATE VIEW v_matrix AS
 SELECT

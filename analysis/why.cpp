@@ -124,6 +124,18 @@ std::string run_table(const Lineage& lineage, const std::vector<std::string>& id
   return render(table, QueryFormat::kAligned);
 }
 
+// The choices that any of the runs carries out.
+std::string choices_text(const std::vector<TunedCell>& cells, const std::vector<std::string>& ids) {
+  std::string text;
+  for (const TunedCell& cell : cells) {
+    const bool behind = std::any_of(ids.begin(), ids.end(), [&cell](const std::string& id) {
+      return std::find(cell.runs.begin(), cell.runs.end(), id) != cell.runs.end();
+    });
+    if (behind) text += explain_choice(cell) + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string explain_cell(const Lineage& lineage, const std::string& row,
@@ -148,7 +160,7 @@ std::string explain_cell(const Lineage& lineage, const std::string& row,
   }
   const Comparison comparison = compare(runs);
   text += "\n" + run_table(lineage, ids) + "\nconfig in common:\n" +
-          wrapped(comparison.common, "  ") + "\n";
+          wrapped(comparison.common, "  ") + "\n" + choices_text(lineage.tuned, ids);
   if (comparison.differences.empty())
     return text + "comparable: yes, the runs differ in their seeds alone\n";
   return text + "comparable: no, the runs also differ in\n" + [&comparison] {
@@ -182,6 +194,10 @@ std::string explain_run(const StoreReader& store, const std::string& prefix) {
       " WHERE r.id = ? ORDER BY e.key",
       {run.id});
   if (!events.rows.empty()) text += "\n" + render(events, QueryFormat::kAligned);
+  for (const TunedCell& cell : tuned_cells(store, {run.id})) text += "\n" + explain_choice(cell);
+  for (const TunedCell& cell : cells_of_trial(store, run.id)) {
+    text += "\na trial, " + explain_choice(cell);
+  }
   return text;
 }
 

@@ -3,6 +3,8 @@
 //   takes part   plan.runs and state.alive
 //   diverges     takes part and loss + alignment, or (where it steps) the norm, is not finite
 //   is updated   takes part, does not diverge, and plan.steps
+//   is steered   takes part, does not diverge, aligns, has a gap_target and a finite gap:
+//                alpha_factor <- clamp(alpha_factor (gap / gap_target)^gap_rate, 1e-3, 1e3)
 // Sums of losses and counts of updates live in the state, so that no step needs the host. Every
 // record is made of doubles: a table of them is a tensor, and an integer below 2^53 is exact.
 #pragma once
@@ -24,8 +26,11 @@ struct StepNumbers {
   double attention_full = 1;                                  // the full stream runs
   double attention_pull_full = 0, attention_pull_sparse = 0;  // alpha lambda / sites
   double weights_full = 1;
+  double weights_layers = 0;  // bit l: in layer l it does, where layers draw for themselves
   double weights_pull_full = 0, weights_pull_sparse = 0;
+  double gap_target = 0, gap_rate = 0;    // of the steering of the weights' alpha; 0: none
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
+  double dormant_pull = 0;                // eta that joins the dormant weights' gradient
   double examples = 0;                    // that count in its batch; what follows them is padding
 };
 constexpr std::int64_t kStepNumbers = sizeof(StepNumbers) / sizeof(double);
@@ -41,6 +46,8 @@ struct ReplicaState {
   double steps = 0;    // taken part in so far
   double updates = 0;  // by the optimizer so far: without steps whose place an update took
   double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
+  double gap = 0;           // of the weights' streams, as the last step that measured it left it
+  double alpha_factor = 1;  // of the weights' alignment, where it is steered
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);
 

@@ -13,7 +13,19 @@
 
 namespace tandem::kernels {
 
+constexpr double kLeastAlphaFactor = 1e-3, kMostAlphaFactor = 1e3;
+
 TANDEM_HOST_DEVICE inline bool is_finite(double x) { return x - x == 0; }
+
+TANDEM_HOST_DEVICE inline void steer_alpha(const StepNumbers& numbers, ReplicaState& state) {
+  const bool aligns = numbers.weights_pull_full != 0 || numbers.weights_pull_sparse != 0;
+  if (!aligns || numbers.gap_target <= 0 || !is_finite(state.gap)) return;
+  const double factor =
+      state.alpha_factor * std::pow(state.gap / numbers.gap_target, numbers.gap_rate);
+  state.alpha_factor = factor < kLeastAlphaFactor  ? kLeastAlphaFactor
+                       : factor > kMostAlphaFactor ? kMostAlphaFactor
+                                                   : factor;
+}
 
 TANDEM_HOST_DEVICE inline void settle_replica(const StepNumbers& numbers,
                                               const ReplicaConstants& constants, double loss,
@@ -43,6 +55,7 @@ TANDEM_HOST_DEVICE inline void settle_replica(const StepNumbers& numbers,
   state.losses += 1;
   state.steps += 1;
   if (update.apply) state.updates += 1;
+  steer_alpha(numbers, state);
 }
 
 }  // namespace tandem::kernels

@@ -103,5 +103,6 @@ void bench_engine(const EngineBench& asked);
 void bench_continual(const Config& said);
 void bench_kernels();
 void bench_sparse();
+void bench_methods();
 
 }  // namespace tandem

@@ -3,18 +3,14 @@
 // against one; and time and memory as layers grow wider at a fixed fan-in.
 #include <fmt/format.h>
 #include <malloc.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
 #include <thread>
 
 #include "app/bench.h"
+#include "app/bench_child.h"
 #include "app/bench_run.h"
-#include "core/error.h"
 #include "core/text.h"
 #include "kernels/spmm/spmm.h"
 #include "train/provenance.h"
@@ -131,35 +127,6 @@ void measure_speed(BreakEven& measured) {
   }
 }
 
-// What a child process prints on its one line.
-struct Child {
-  std::FILE* pipe = nullptr;
-};
-
-Child start_child(const std::string& work) {
-  const std::string command = "TANDEM_BENCH_WORK='" + work + "' exec /proc/" +
-                              std::to_string(getpid()) + "/exe bench sparse";
-  Child child{popen(command.c_str(), "r")};
-  if (child.pipe == nullptr) throw DeviceError("a process of the benchmark could not be started");
-  return child;
-}
-
-std::vector<double> numbers_of(Child child) {
-  std::string text;
-  char buffer[256];
-  while (std::fgets(buffer, sizeof(buffer), child.pipe) != nullptr) text += buffer;
-  const int status = pclose(child.pipe);
-  std::vector<double> numbers;
-  for (const std::string& word : split(trim(text), ' ')) {
-    if (const auto number = parse_real(word)) numbers.push_back(*number);
-  }
-  if (status != 0 || numbers.empty()) {
-    throw DeviceError("a process of the benchmark ended with status " + std::to_string(status) +
-                      " and said '" + trim(text) + "'");
-  }
-  return numbers;
-}
-
 double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -171,12 +138,12 @@ void measure_workers() {
   for (const double sparsity : {0.9, 0.99}) {
     const auto steps_per_second = [&](int workers) {
       const double begin = wall_seconds() + 5;
-      std::vector<Child> children;
+      std::vector<BenchChild> children;
       for (int w = 0; w < workers; ++w) {
-        children.push_back(start_child(fmt::format("worker {} {:.3f}", sparsity, begin)));
+        children.push_back(start_child("sparse", fmt::format("worker {} {:.3f}", sparsity, begin)));
       }
       double sum = 0;
-      for (const Child& child : children) sum += numbers_of(child).front();
+      for (const BenchChild& child : children) sum += numbers_of(child).front();
       return sum;
     };
     std::vector<double> one, two;
@@ -206,19 +173,6 @@ void work_as_worker(double sparsity, double begin) {
   }
   fmt::print("{}\n", static_cast<double>(steps) / elapsed.count());
 }
-
-// Bytes of this process: now, and the most since the last call of forget_peak.
-double memory_now(const char* what) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind(what, 0) != 0) continue;
-    const auto number = trim(line.substr(std::string(what).size()));
-    return 1024.0 * std::strtod(number.c_str(), nullptr);
-  }
-  throw DeviceError(std::string("/proc/self/status has no line ") + what);
-}
-
-void forget_peak() { std::ofstream("/proc/self/clear_refs") << 5; }
 
 // ER: n = eps (in + out) connections, so that a hidden layer as wide as its inputs has a mean
 // fan-in of 2 eps.
@@ -277,7 +231,7 @@ void measure_width() {
       kFanIn, kWideBatch, "width", "connections", "ms/step", "us per unit", "needed", "outputs",
       "start", "steps", "steps/needed", "steps/(needed+outputs)"));
   for (const std::int64_t width : {1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
-    const auto numbers = numbers_of(start_child(fmt::format("width {}", width)));
+    const auto numbers = numbers_of(start_child("sparse", fmt::format("width {}", width)));
     const double needed = numbers[2] / 1e6, outputs = numbers[3] / 1e6, steps = numbers[5] / 1e6;
     print(fmt::format(
         "{:>7} {:>12.0f} {:>8.3f} {:>12.3f} {:>8.2f} {:>8.2f} {:>7.2f} {:>7.2f} {:>12.2f} "
@@ -289,9 +243,8 @@ void measure_width() {
 
 // In a process of its own, so that memory and cores are its own.
 bool worked_as_child() {
-  const char* said = std::getenv("TANDEM_BENCH_WORK");
-  if (said == nullptr) return false;
-  const std::vector<std::string> words = split(said, ' ');
+  const std::vector<std::string> words = work_of_child();
+  if (words.empty()) return false;
   if (words.front() == "worker") {
     work_as_worker(*parse_real(words.at(1)), *parse_real(words.at(2)));
   } else {

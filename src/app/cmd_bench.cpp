@@ -66,7 +66,7 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
 
 ExitCode bench(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kOnly, kReplicas});
-  const std::vector<std::string> names = {"continual", "engine", "kernels", "sparse"};
+  const std::vector<std::string> names = {"continual", "engine", "kernels", "methods", "sparse"};
   if (parsed.positionals.size() != 1) {
     throw ConfigError("tandem bench needs one name: " + join(names, ", "));
   }
@@ -84,6 +84,7 @@ ExitCode bench(const Arguments& args) {
   if (name == "engine") bench_engine(engine_bench(parsed));
   if (name == "continual") bench_continual(Config::resolve(parsed.settings));
   if (name == "kernels") bench_kernels();
+  if (name == "methods") bench_methods();
   if (name == "sparse") bench_sparse();
   return kExitDone;
 }
@@ -92,14 +93,16 @@ const bool registered = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
-              "bench continual [--data-dir DIR]\nbench kernels\nbench sparse",
+              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse",
      .text =
          "engine: model-steps per second of an MLP and of the byte model of "
          "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
          "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
          "the DER Split MNIST protocol, alone and in a group of eight; needs MNIST.\nkernels: the "
          "products of a sparse layer beside dense LibTorch, its CSR and Eigen, with the break-even "
-         "density, and selection beside one read of the scores.\nsparse: whole "
+         "density, and selection beside one read of the scores.\nmethods: seconds per 1,000 steps "
+         "and peak memory of every weights method in both storages; needs Fashion-MNIST.\nsparse: "
+         "whole "
          "training steps with sparse connections beside masked and dense ones, two workers "
          "against one, and time and memory of wide layers; needs Fashion-MNIST.",
      .options = {kOnly, kReplicas},

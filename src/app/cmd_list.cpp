@@ -8,6 +8,10 @@
 #include "config/command_line.h"
 #include "config/part.h"
 #include "core/text.h"
+#include "methods/method.h"
+#include "nn/model.h"
+#include "topology/storage.h"
+#include "train/match.h"
 
 namespace tandem {
 namespace {
@@ -30,6 +34,28 @@ std::vector<std::string> topic_names() {
   return names;
 }
 
+// Training steps that cost as much as a thousand dense ones tell what a step costs; and which
+// storage the method's connections can have.
+std::string needs_of(const std::string& method) {
+  constexpr std::int64_t kSteps = 10000, kExamples = 60000;
+  const Config config = Config::resolve({{"weights", method},
+                                         {"model", "mlp"},
+                                         {"density", "0.1"},
+                                         {"steps", std::to_string(kSteps)},
+                                         {"match", "train_flops"}});
+  const ModelShape shape{.features = 784, .outputs = 10, .weights_later = true};
+  const auto model = models().at("model", "mlp")({config}, shape);
+  const Policies weights = policies_of(config, Level::kWeights);
+  const RunSchedule run(config, policies_of(config, Level::kAttention), weights,
+                        make_timeline(config, {kExamples}));
+  const RunSchedule matched = ScheduleMatcher(*model, 1).matched(run);
+  const double cost = static_cast<double>(kSteps) / static_cast<double>(matched.timeline.total());
+  const std::string refusal = sparse_refusal(weights);
+  return fmt::format("a step costs {:.2f} of a dense one (density 0.1, {}); {}", cost,
+                     "784-" + join(split(config.text("widths"), ','), "-") + "-10",
+                     refusal.empty() ? "masked or sparse storage" : "masked storage: " + refusal);
+}
+
 void print_parts(const std::string& kind, bool with_heading) {
   const auto parts = parts_of(kind);
   if (with_heading) fmt::print("{}:\n", kind);
@@ -42,6 +68,7 @@ void print_parts(const std::string& kind, bool with_heading) {
     for (const auto& [name, value] : part.defaults) defaults.push_back(name + "=" + value);
     if (!defaults.empty()) fmt::print("\n  {:<{}}  sets {}", "", width, join(defaults, ", "));
     if (!part.uses.empty()) fmt::print("\n  {:<{}}  reads {}", "", width, join(part.uses, ", "));
+    if (kind == "weights") fmt::print("\n  {:<{}}  {}", "", width, needs_of(part.name));
     fmt::print("\n");
   }
 }

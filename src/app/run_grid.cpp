@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <map>
+#include <system_error>
 
 #include "analysis/table_plan.h"
 #include "app/execute.h"
@@ -36,21 +38,41 @@ ExitCode run_round(const Grid& grid, const std::string& name, const std::vector<
   return exit_code(report);
 }
 
+// Rounds of trials until no choice asks for more of them.
+ExitCode tune(const Grid& grid, const std::string& database, std::int64_t stop_after_steps,
+              TuningState& state) {
+  state = tuning_state(grid, database);
+  for (std::size_t tried = 0; tried < state.trials().size();) {
+    const std::vector<Config> trials = state.trials();
+    const ExitCode code = run_round(grid, grid.name + "/tuning", trials, stop_after_steps);
+    if (code != kExitDone) return code;
+    tried = trials.size();
+    state = tuning_state(grid, database);
+  }
+  if (!state.complete()) throw StoreError("tuning trials of " + grid.name + " have not ended");
+  return kExitDone;
+}
+
 }  // namespace
 
 ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
   for (const TableSpec& table : grid.tables) plan_table(table);  // its errors come before the work
   if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
-  const std::vector<TuningTrial> trials = tuning_trials(grid);
-  std::vector<Config> runs;
-  for (const TuningTrial& trial : trials) runs.push_back(trial.run);
-  const ExitCode code = run_round(grid, grid.name + "/tuning", runs, stop_after_steps);
-  if (code != kExitDone) return code;
   const std::string database = grid.runs.front().text("db");
-  const TunedGrid tuned = choose(grid, trials, StoreReader(database));
-  StoreWriter(database).add_tuning(tuned.records);
-  for (const std::string& warning : tuned.warnings) log_warn(warning);
-  return run_round(grid, grid.name, tuned.runs, stop_after_steps);
+  std::error_code error;
+  if (std::filesystem::exists(database, error))
+    StoreWriter migrated(database);  // before it is read
+  TuningState state;
+  const ExitCode code = tune(grid, database, stop_after_steps, state);
+  if (code != kExitDone) return code;
+  {
+    StoreWriter writer(database);
+    writer.add_tuning(tuning_records(grid, state));
+    writer.add_tuning_plan(tuning_plan(grid, state));
+  }
+  fmt::print("{}", describe_choices(state));
+  for (const std::string& warning : edge_warnings(state)) log_warn(warning);
+  return run_round(grid, grid.name, final_runs(grid, state), stop_after_steps);
 }
 
 }  // namespace tandem

@@ -5,11 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <limits>
 #include <map>
+#include <memory>
 #include <set>
 
-#include "config/option.h"
+#include "analysis/query.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "methods/method.h"
@@ -18,205 +19,217 @@
 namespace tandem {
 namespace {
 
-bool is_seed(const std::string& name) { return name.rfind("seed", 0) == 0; }
+bool is_bytes(const Config& run) { return run.text("data") == "bytes"; }
 
-bool is_tuned(const Grid& grid, const std::string& name) {
-  return std::any_of(grid.tune.begin(), grid.tune.end(),
-                     [&](const auto& axis) { return axis.first == name; });
+// The read-outs of a level whose mean is the score.
+std::vector<std::string> readouts_of(const Config& run, Level level, const std::string& tuned_for) {
+  if (tuned_for != "own") return {tuned_for};
+  const Schedule::Kind kind = policies_of(run, level).schedule.kind;
+  std::vector<std::string> names;
+  if (kind != Schedule::Kind::kSparse) names.push_back("full");
+  if (kind != Schedule::Kind::kFull) names.push_back("sparse");
+  return names;
 }
 
-std::string method_key(const Grid& grid, const Settings& cell) {
-  std::string key;
-  for (const auto& [name, value] : cell) {
-    if (is_seed(name) || name == "final" || name == "curve" || is_tuned(grid, name)) continue;
-    if (option(name).scope == OptionScope::kProgram) continue;
-    key += (key.empty() ? "" : " ") + name + "=" + value;
+// Scores of a database's runs.
+class Scores {
+ public:
+  explicit Scores(const std::string& database) {
+    std::error_code error;
+    if (!std::filesystem::exists(database, error)) return;
+    store_ = std::make_unique<StoreReader>(database);
+    const QueryResult states = store_->query("SELECT id, state FROM run");
+    for (const auto& row : states.rows) states_[row[0]] = row[1];
   }
-  return key;
-}
 
-std::vector<Settings> points_of(const Grid& grid) {
-  std::vector<Settings> points = {{}};
-  for (const auto& [axis, values] : grid.tune) {
-    std::vector<Settings> longer;
-    for (const Settings& point : points) {
-      for (const std::string& value : values) {
-        longer.push_back(point);
-        longer.back()[axis] = value;
+  std::optional<double> of(const Config& run, const std::string& tuned_for) const {
+    const auto state = states_.find(run.id());
+    if (state == states_.end() || !is_finished(state->second)) return std::nullopt;
+    if (state->second == "diverged") return std::nan("");
+    double sum = 0;
+    int count = 0;
+    for (const std::string& weights : readouts_of(run, Level::kWeights, tuned_for)) {
+      for (const std::string& attention : readouts_of(run, Level::kAttention, tuned_for)) {
+        const auto score = of_readout(run, weights, attention);
+        if (!score) continue;
+        sum += *score;
+        ++count;
       }
     }
-    points = std::move(longer);
-  }
-  return points;
-}
-
-std::string text_of(const Settings& point) {
-  std::string text;
-  for (const auto& [name, value] : point) text += (text.empty() ? "" : " ") + name + "=" + value;
-  return text;
-}
-
-// Mean over the own read-outs at the last stage; NaN for a run that diverged.
-double score_of(const Config& run, const StoreReader& store) {
-  const std::string id = run.id();
-  const bool bytes = run.text("data") == "bytes";
-  const QueryResult state = store.query("SELECT state FROM v_run WHERE run = ?", {id});
-  if (!state.rows.empty() && state.rows[0][0] == "diverged") return std::nan("");
-  const auto streams = [](const Policies& policies) {
-    std::vector<std::string> names;
-    if (policies.schedule.kind != Schedule::Kind::kSparse) names.push_back("full");
-    if (policies.schedule.kind != Schedule::Kind::kFull) names.push_back("sparse");
-    return names;
-  };
-  double sum = 0;
-  int count = 0;
-  for (const std::string& weights : streams(policies_of(run, Level::kWeights))) {
-    for (const std::string& attention :
-         bytes ? streams(policies_of(run, Level::kAttention)) : std::vector<std::string>{"none"}) {
-      const QueryResult found = store.query(
-          "SELECT sum(n_correct) * 1.0 / sum(n_total), sum(loss * n_total) / sum(n_total) "
-          "FROM v_eval WHERE run = ? AND split = 'validation' AND weights_readout = ? "
-          "AND attention_readout = ? AND (weights_budget IS NULL OR weights_budget = density) "
-          "AND (attention_budget IS NULL OR attention_budget = blocks) "
-          "AND stage = (SELECT max(stage) FROM v_eval WHERE run = ?) "
-          "AND masked = (SELECT min(masked) FROM v_eval WHERE run = ?)",
-          {id, weights, attention, id, id});
-      if (found.rows.empty() || found.null[0][0]) continue;
-      sum += bytes ? -std::stod(found.rows[0][1]) : std::stod(found.rows[0][0]);
-      ++count;
-    }
-  }
-  if (count == 0) {
-    throw StoreError("tuning trial " + short_id(id) +
+    if (count > 0) return sum / count;
+    throw StoreError("tuning trial " + short_id(run.id()) +
                      " has no validation results; run `tandem grid run` again, and look at the "
                      "failed runs with `tandem query runs`");
   }
-  return sum / count;
+
+ private:
+  std::optional<double> of_readout(const Config& run, const std::string& weights,
+                                   const std::string& attention) const {
+    const QueryResult found = store_->query(
+        "SELECT sum(e.n_correct) * 1.0 / sum(e.n_total), sum(e.loss * e.n_total) / sum(e.n_total) "
+        "FROM eval e JOIN run r ON r.key = e.run WHERE r.id = ?1 AND e.split = 'validation' "
+        "AND e.weights_readout = ?2 AND e.attention_readout IN (?3, 'none') "
+        "AND (e.weights_budget IS NULL OR e.weights_budget = CAST(?4 AS REAL)) "
+        "AND (e.attention_budget IS NULL OR e.attention_budget = CAST(?5 AS REAL)) "
+        "AND e.stage = (SELECT max(stage) FROM eval WHERE run = r.key) "
+        "AND e.masked = (SELECT min(masked) FROM eval WHERE run = r.key)",
+        {run.id(), weights, attention, run.text("density"), run.text("blocks")});
+    const std::size_t column = is_bytes(run) ? 1 : 0;
+    if (found.rows.empty() || found.null[0][column]) return std::nullopt;
+    const double value = parse_real(found.rows[0][column]).value_or(std::nan(""));
+    return is_bytes(run) ? -value : value;
+  }
+
+  std::unique_ptr<StoreReader> store_;
+  std::map<std::string, std::string> states_;
+};
+
+void check_readouts(const Grid& grid) {
+  for (const Config& run : grid.runs) {
+    if (run.text("tuned_for") != "full") continue;
+    if (policies_of(run, Level::kWeights).dormant_carry_values()) continue;
+    throw ConfigError(grid.file + ": weights = " + run.text("weights") +
+                      " has no full read-out (its dormant weights are zero) to be tuned for; leave "
+                      "out tuned_for, or say tuned_for = sparse");
+  }
 }
 
-// What a method's key has that not all keys share: "density=0.1 weights=ssa".
-std::string difference_of(const std::string& key, const std::map<std::string, Settings>& all) {
-  std::string text;
-  for (const std::string& part : split(key, ' ')) {
-    const bool shared = std::all_of(all.begin(), all.end(), [&](const auto& other) {
-      return (" " + other.first + " ").find(" " + part + " ") != std::string::npos;
-    });
-    if (!shared) text += (text.empty() ? "" : " ") + part;
+std::map<std::string, std::string> parts_of(const TuningCell& cell) {
+  std::map<std::string, std::string> parts;
+  for (const std::string& part : split(cell.method, ' ')) {
+    const auto equals = part.find('=');
+    if (equals != std::string::npos) parts[part.substr(0, equals)] = part.substr(equals + 1);
   }
-  return text.empty() ? key : text;
+  return parts;
 }
 
-// One line per axis. An axis of two values has no inside and is not spoken of.
-std::vector<std::string> edge_warnings(const Grid& grid,
-                                       const std::map<std::string, Settings>& best) {
-  std::vector<std::string> warnings;
-  for (const auto& [axis, values] : grid.tune) {
-    if (values.size() < 3) continue;
-    std::vector<std::string> at_edge;
-    for (const auto& [method, point] : best) {
-      const std::string& value = point.at(axis);
-      if (value == values.front() || value == values.back()) {
-        at_edge.push_back(difference_of(method, best) + " (" + value + ")");
-      }
+using CellParts = std::vector<std::map<std::string, std::string>>;
+
+std::vector<std::string> values_of(const CellParts& cells, const std::string& key) {
+  std::vector<std::string> values;
+  for (const auto& parts : cells) {
+    const auto found = parts.find(key);
+    values.push_back(found == parts.end() ? "" : found->second);
+  }
+  return values;
+}
+
+bool tells_apart(const CellParts& cells, const std::vector<std::string>& keys) {
+  std::set<std::vector<std::string>> seen;
+  for (const auto& parts : cells) {
+    std::vector<std::string> values;
+    for (const std::string& key : keys) {
+      const auto found = parts.find(key);
+      values.push_back(found == parts.end() ? "" : found->second);
     }
-    if (!at_edge.empty()) {
-      warnings.push_back(fmt::format("the best {} lies at the edge of its axis for {} of {}: {}",
-                                     axis, at_edge.size(), best.size(), join(at_edge, "; ")));
+    if (!seen.insert(values).second) return false;
+  }
+  return true;
+}
+
+// Options that tell the cells apart: what a choice is made for. Parts and density are named where
+// they vary; of the others what follows from the rest (a [when] section set it) is left out.
+std::vector<std::string> telling_options(const TuningState& state) {
+  CellParts cells;
+  std::set<std::string> names;
+  for (const TuningCell& cell : state.cells) {
+    cells.push_back(parts_of(cell));
+    for (const auto& [name, value] : cells.back()) names.insert(name);
+  }
+  const auto is_named = [](const std::string& name) {
+    return is_part_kind(name) || name == "density";
+  };
+  std::vector<std::string> keys;
+  for (const bool named : {true, false}) {
+    for (const std::string& name : names) {
+      const std::vector<std::string> values = values_of(cells, name);
+      const bool varies = std::count(values.begin(), values.end(), values.front()) !=
+                          static_cast<std::ptrdiff_t>(values.size());
+      if (varies && is_named(name) == named) keys.push_back(name);
     }
   }
-  return warnings;
+  for (std::size_t i = keys.size(); i-- > 0;) {
+    std::vector<std::string> fewer = keys;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    if (!is_named(keys[i]) && tells_apart(cells, fewer)) keys = fewer;
+  }
+  return keys;
+}
+
+const TuningPoint* best_rival(const TuningCell& cell) {
+  const TuningPoint* best = nullptr;
+  for (std::size_t i = 0; i < cell.points.size(); ++i) {
+    const TuningPoint& point = cell.points[i];
+    if (i == cell.best || !std::isfinite(point.score)) continue;
+    if (best == nullptr || point.score > best->score) best = &point;
+  }
+  return best;
 }
 
 }  // namespace
 
-std::vector<TuningTrial> tuning_trials(const Grid& grid) {
-  std::vector<TuningTrial> trials;
-  std::set<std::string> seen, methods;
-  const std::vector<std::string> seeds =
-      grid.tune_seeds.empty() ? std::vector<std::string>{"1"} : grid.tune_seeds;
-  for (const Settings& cell : grid.cells) {
-    const std::string method = method_key(grid, cell);
-    if (!methods.insert(method).second) continue;
-    for (const Settings& point : points_of(grid)) {
-      for (const std::string& seed : seeds) {
-        Settings said = cell;
-        for (auto it = said.begin(); it != said.end();) {
-          it = is_seed(it->first) || it->first == "final" ? said.erase(it) : std::next(it);
-        }
-        for (const auto& [name, value] : point) said[name] = value;
-        said["seed"] = seed;
-        said["curve"] = "false";
-        TuningTrial trial{method, text_of(point), point, Config::resolve(said, false)};
-        if (seen.insert(trial.run.id()).second) trials.push_back(std::move(trial));
-      }
-    }
-  }
-  return trials;
-}
-
-TunedGrid choose(const Grid& grid, const std::vector<TuningTrial>& trials,
-                 const StoreReader& store) {
-  TunedGrid tuned;
-  struct Sum {
-    double score = 0;
-    int count = 0;
-    Settings point;
-  };
-  std::map<std::string, std::map<std::string, Sum>> by_method;
-  for (const TuningTrial& trial : trials) {
-    const double score = score_of(trial.run, store);
-    Sum& sum = by_method[trial.method][trial.point];
-    sum.score += score;
-    ++sum.count;
-    sum.point = trial.chosen;
-    tuned.records.push_back({grid.name, trial.method, trial.point, trial.run.integer("seed"),
-                             trial.run.id(), score, false});
-  }
-  std::map<std::string, Settings> best;
-  for (const auto& [method, points] : by_method) {
-    double highest = -std::numeric_limits<double>::infinity();
-    for (const auto& [text, sum] : points) {
-      const double mean = sum.score / sum.count;
-      if (std::isfinite(mean) && mean > highest) {
-        highest = mean;
-        best[method] = sum.point;
-      }
-    }
-    if (!best.count(method)) {
-      throw ConfigError("every tuning trial of '" + method +
-                        "' diverged; give smaller learning rates in [tune] of " + grid.file);
-    }
-  }
-  tuned.warnings = edge_warnings(grid, best);
-  for (TuningRecord& record : tuned.records) {
-    record.chosen = record.trial == text_of(best.at(record.method));
-  }
-  for (const Settings& cell : grid.cells) {
-    Settings said = cell;
-    for (const auto& [name, value] : best.at(method_key(grid, cell))) said[name] = value;
-    said["final"] = "true";
-    tuned.runs.push_back(Config::resolve(said, false));
-  }
-  return tuned;
+TuningState tuning_state(const Grid& grid, const std::string& database) {
+  check_readouts(grid);
+  const Scores scores(database);
+  return plan_tuning(grid, [&scores](const Config& run, const std::string& tuned_for) {
+    return scores.of(run, tuned_for);
+  });
 }
 
 std::vector<Config> wanted_now(const Grid& grid, const std::string& database) {
   if (grid.tune.empty()) return grid.runs;
-  const std::vector<TuningTrial> trials = tuning_trials(grid);
-  std::vector<Config> wanted;
-  for (const TuningTrial& trial : trials) wanted.push_back(trial.run);
-  std::error_code error;
-  if (!std::filesystem::exists(database, error)) return wanted;
-  const StoreReader store(database);
-  std::set<std::string> ended;
-  for (const RunRecord& run : store.runs()) {
-    if (is_finished(run.state)) ended.insert(run.id);
-  }
-  for (const Config& trial : wanted) {
-    if (!ended.count(trial.id())) return wanted;
-  }
-  for (const Config& run : choose(grid, trials, store).runs) wanted.push_back(run);
+  const TuningState state = tuning_state(grid, database);
+  std::vector<Config> wanted = state.trials();
+  if (!state.complete()) return wanted;
+  for (const Config& run : final_runs(grid, state)) wanted.push_back(run);
   return wanted;
+}
+
+std::vector<TuningRecord> tuning_records(const Grid& grid, const TuningState& state) {
+  std::vector<TuningRecord> records;
+  for (const TuningCell& cell : state.cells) {
+    for (std::size_t i = 0; i < cell.points.size(); ++i) {
+      const TuningPoint& point = cell.points[i];
+      for (std::size_t seed = 0; seed < point.runs.size(); ++seed) {
+        const Config& run = point.runs[seed];
+        records.push_back({grid.name, cell.method, point.text, run.integer("seed"), run.id(),
+                           point.scores[seed], i == cell.best, cell.tuned_for, point.round,
+                           static_cast<std::int64_t>(cell.points.size())});
+      }
+    }
+  }
+  return records;
+}
+
+TuningPlanRecord tuning_plan(const Grid& grid, const TuningState& state) {
+  TuningPlanRecord plan;
+  plan.grid = grid.name;
+  plan.trials = grid.tune.trials;
+  plan.seeds = static_cast<std::int64_t>(grid.tune.seeds.size());
+  plan.axes = describe(grid.tune);
+  plan.cells = join(telling_options(state), ", ");
+  plan.measure = is_bytes(grid.runs.front()) ? "loss" : "accuracy";
+  const std::vector<Config> runs = final_runs(grid, state);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    plan.runs.emplace_back(runs[i].id(), state.cells[state.cell_of_run[i]].method);
+  }
+  return plan;
+}
+
+std::string describe_choices(const TuningState& state) {
+  QueryResult table;
+  table.columns = {"tuned", "trials", "rounds", "chosen", "score", "best rival", "its score"};
+  for (const TuningCell& cell : state.cells) {
+    const TuningPoint& best = cell.points.at(cell.best);
+    const TuningPoint* rival = best_rival(cell);
+    const auto score = [](const TuningPoint& point) { return fmt::format("{:.4f}", point.score); };
+    table.rows.push_back({short_name(cell, state), std::to_string(cell.points.size()),
+                          std::to_string(cell.points.back().round + 1), best.text, score(best),
+                          rival == nullptr ? "" : rival->text,
+                          rival == nullptr ? "" : score(*rival)});
+    table.null.emplace_back(table.columns.size(), false);
+  }
+  return render(table, QueryFormat::kAligned);
 }
 
 }  // namespace tandem

@@ -1,41 +1,35 @@
-// The two rounds of a grid with a [tune] section. First every method (a cell without its seed) is
-// tried at every point of the tuned axes with the tuning seeds; then its runs are those of the file
-// at the point whose mean validation score was best, marked `final`, so that the test split is read
-// once, after every choice.
+// The rounds of a grid with [tune] sections. First every method (a cell without its seed) is tried
+// at as many points of its axes, and further where the best lies at the end of a range; then its
+// runs are those of the file at the point whose mean validation score was best, marked `final`, so
+// that the test split is read once, after every choice. What is tried when: config/grid_trials.h.
 //
-// The score is accuracy (images) or minus the loss (bytes) on the validation split, mean over the
-// read-outs of the streams that the method trains: full for dense, sparse for RigL, both for ssa.
+// The score is accuracy (images) or minus the loss (bytes) on the validation split, at the run's
+// own budgets. `tuned_for` names the read-out: full or sparse, as in a table's column, or own, the
+// mean over the read-outs of the streams that the method trains: full for dense, sparse for RigL,
+// both for ssa.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "config/grid.h"
+#include "config/grid_trials.h"
 #include "store/store.h"
 
 namespace tandem {
 
-struct TuningTrial {
-  std::string method;  // the cell's settings without seeds and tuned axes
-  std::string point;   // "lr=0.1 weight_decay=0.001"
-  Settings chosen;     // the point as settings
-  Config run;
-};
-
-std::vector<TuningTrial> tuning_trials(const Grid& grid);
-
-struct TunedGrid {
-  std::vector<Config> runs;           // the final runs, in the file's order
-  std::vector<TuningRecord> records;  // every trial, for the store
-  std::vector<std::string> warnings;  // an optimum at the edge of its axis, a method that diverged
-};
+// What the grid's trials have come to; `database` need not exist. Throws ConfigError where a run is
+// tuned for a read-out that its method doesn't have, StoreError where a trial has no results.
+TuningState tuning_state(const Grid& grid, const std::string& database);
 
 // What a grid's file stands for now: without [tune] its runs; with it the trials and, once all of
-// them have ended, the final runs at what they chose. `database` need not exist.
+// them have ended, the final runs at what they chose.
 std::vector<Config> wanted_now(const Grid& grid, const std::string& database);
 
-// Needs the trials' evaluations in the store. Throws StoreError where a trial has none.
-TunedGrid choose(const Grid& grid, const std::vector<TuningTrial>& trials,
-                 const StoreReader& store);
+// For the store. Both need a complete state.
+std::vector<TuningRecord> tuning_records(const Grid& grid, const TuningState& state);
+TuningPlanRecord tuning_plan(const Grid& grid, const TuningState& state);
+
+// A line per cell: what was chosen, its score, the best rival.
+std::string describe_choices(const TuningState& state);
 
 }  // namespace tandem

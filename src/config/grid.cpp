@@ -116,43 +116,43 @@ void keep_runs(Grid& grid, const std::vector<Settings>& cells, const GridFile& f
   }
 }
 
-void add_tuning(Grid& grid, const GridSection& section, const GridFile& file) {
-  for (const auto& entry : section.entries) {
-    if (entry.name == "seeds") {
-      grid.tune_seeds = entry.values;
-      continue;
+// Where the file sets an option.
+int line_that_sets(const std::string& name, const GridFile& file) {
+  for (const auto& section : file.sections) {
+    const bool sets =
+        section.kind == GridSection::Kind::kBase || section.kind == GridSection::Kind::kWhen;
+    for (const auto& entry : section.entries) {
+      if (sets && entry.name == name) return entry.line;
     }
-    for (const auto& other : file.sections) {
-      const bool sets =
-          other.kind == GridSection::Kind::kBase || other.kind == GridSection::Kind::kWhen;
-      for (const auto& set : other.entries) {
-        if (sets && set.name == entry.name) {
-          file.fail(entry.line, fmt::format("'{}' is tuned here and set in line {}; keep one",
-                                            entry.name, set.line));
-        }
-      }
+  }
+  return 0;
+}
+
+void check_tuning(const Grid& grid, const GridFile& file, const ConfigTables& tables) {
+  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
+    for (const TuneAxis& axis : grid.tune.axes_of(grid.runs[i], tables)) {
+      if (grid.cells[i].count(axis.name) == 0) continue;
+      file.fail(axis.line, fmt::format("'{}' is tuned here and set in line {}; keep one", axis.name,
+                                       line_that_sets(axis.name, file)));
     }
-    grid.tune.emplace_back(entry.name, entry.values);
   }
 }
 
-bool is_used(const std::string& name, const std::vector<Config>& runs, const ConfigTables& tables) {
-  if (!tables.options->at(name).of_part) return true;
-  return std::any_of(runs.begin(), runs.end(), [&](const Config& run) {
-    for (const auto& kind : part_kinds()) {
-      if (tables.options->find(kind) == nullptr) continue;
-      const auto& uses = tables.parts->at(kind, run.text(kind)).uses;
-      if (std::find(uses.begin(), uses.end(), name) != uses.end()) return true;
-    }
-    return false;
-  });
+// A [tune] section for methods that an override took away asks for nothing.
+bool is_for_no_run(const GridSection& section, const Grid& grid) {
+  return section.kind == GridSection::Kind::kTune &&
+         std::none_of(grid.runs.begin(), grid.runs.end(),
+                      [&](const Config& run) { return matches(run, section.conditions); });
 }
 
 // A cell drops what its parts don't read; what no run at all reads is a mistake.
 void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEntry>& overrides,
                const ConfigTables& tables) {
   const auto check = [&](const GridEntry& entry) {
-    if (entry.name == "seeds" || is_used(entry.name, grid.runs, tables)) return;
+    const bool used = std::any_of(grid.runs.begin(), grid.runs.end(), [&](const Config& run) {
+      return reads(run, entry.name, tables);
+    });
+    if (used) return;
     const std::string why = fmt::format(
         "option '{}' is read by no part that a run of this grid selects; leave it out", entry.name);
     if (entry.line == 0) throw ConfigError(why);
@@ -162,7 +162,10 @@ void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEnt
     if (section.kind == GridSection::Kind::kExclude || section.kind == GridSection::Kind::kTable) {
       continue;
     }
-    for (const auto& entry : section.entries) check(entry);
+    if (is_for_no_run(section, grid)) continue;
+    for (const auto& entry : section.entries) {
+      if (section.kind != GridSection::Kind::kTune || !is_tuning_word(entry.name)) check(entry);
+    }
   }
   for (const auto& entry : overrides) check(entry);
 }
@@ -179,8 +182,9 @@ Grid parse_grid(const std::string& text, const std::string& path, const Settings
   grid.file = path;
   grid.text = text;
   keep_runs(grid, expand(file, replacing, tables), file, tables);
+  grid.tune = read_tuning(file, grid.name, tables);
+  check_tuning(grid, file, tables);
   for (const auto& section : file.sections) {
-    if (section.kind == GridSection::Kind::kTune) add_tuning(grid, section, file);
     if (section.kind == GridSection::Kind::kTable) {
       grid.tables.push_back({section.name, section.settings});
     }

@@ -9,9 +9,11 @@
 //   [exclude]
 //   weights = dense             ; a conjunction: runs that match all lines of it are left out
 //   density = 0.05              ; a list here means "any of"; several [exclude] may stand
-//   [tune]                      ; axes chosen per method on the validation split (see train/tune)
-//   lr = 0.01, 0.03, 0.1
-//   seeds = 1..2                ; seeds of the trials
+//   [tune]                      ; axes chosen per method on validation (see config/grid_tune.h)
+//   trials = 16                 ; so many points for each method
+//   lr = 0.01 .. 1              ; drawn log-uniformly; lists are axes here too
+//   [tune weights=ssa]          ; axes that only some runs have
+//   weights_alpha = 0.1 .. 100
 //   [table accuracy]            ; how `tandem table` prints this grid: rows, columns, metric, ...
 //   rows = weights
 //
@@ -23,10 +25,10 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "config/config.h"
+#include "config/grid_tune.h"
 
 namespace tandem {
 
@@ -43,9 +45,7 @@ struct Grid {
   // resolved.
   std::vector<Settings> cells;
   std::vector<Config> runs;
-  // Axis and values; empty: no tuning.
-  std::vector<std::pair<std::string, std::vector<std::string>>> tune;
-  std::vector<std::string> tune_seeds;
+  Tuning tune;
   std::vector<TableSpec> tables;
 };
 

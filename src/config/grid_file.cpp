@@ -124,12 +124,16 @@ class Reader {
     section.line = line_;
     if (word == "when") {
       section.kind = Kind::kWhen;
-      section.conditions = conditions(rest);
+      section.conditions = conditions(word, rest);
     } else if (word == "exclude") {
       section.kind = Kind::kExclude;
     } else if (word == "tune") {
       section.kind = Kind::kTune;
-      refuse_second(Kind::kTune, "");
+      if (rest.empty()) {
+        refuse_second(Kind::kTune, "");
+      } else {
+        section.conditions = conditions(word, rest);
+      }
     } else if (word == "table") {
       section.kind = Kind::kTable;
       section.name = rest;
@@ -138,26 +142,27 @@ class Reader {
     } else {
       file_.fail(line_, did_you_mean("section", word, {"when", "exclude", "tune", "table"}));
     }
-    if ((word == "exclude" || word == "tune") && !rest.empty()) {
-      file_.fail(line_, fmt::format("[{}] takes nothing more, but '{}' follows", word, rest));
+    if (word == "exclude" && !rest.empty()) {
+      file_.fail(line_, fmt::format("[exclude] takes nothing more, but '{}' follows", rest));
     }
     file_.sections.push_back(std::move(section));
   }
 
   void refuse_second(Kind kind, const std::string& name) const {
     for (const auto& section : file_.sections) {
-      if (section.kind == kind && section.name == name) {
+      if (section.kind == kind && section.name == name && section.conditions.empty()) {
         file_.fail(line_, fmt::format("this section stands in line {} already", section.line));
       }
     }
   }
 
   // weights=rigl|set, density=0.1
-  std::vector<GridEntry> conditions(const std::string& text) const {
+  std::vector<GridEntry> conditions(const std::string& word, const std::string& text) const {
     if (text.empty())
       file_.fail(line_, "[when] needs conditions: [when weights=rigl, density=0.1]");
+    const std::string section = "[" + word + "]";
     std::vector<GridEntry> found;
-    for (const auto& each : split_outside_braces("[when]", text, ',')) {
+    for (const auto& each : split_outside_braces(section, text, ',')) {
       const auto equals = each.find('=');
       if (equals == std::string::npos) {
         file_.fail(line_, fmt::format("'{}' is no condition; expected option=value", each));
@@ -165,7 +170,7 @@ class Reader {
       located([&] {
         const Option& option = tables_.options->at(snake(trim(each.substr(0, equals))));
         GridEntry condition{option.name, {}, line_};
-        for (const auto& value : split_outside_braces("[when]", each.substr(equals + 1), '|')) {
+        for (const auto& value : split_outside_braces(section, each.substr(equals + 1), '|')) {
           condition.values.push_back(canonical_value(option, value, *tables_.parts));
         }
         found.push_back(std::move(condition));
@@ -195,14 +200,25 @@ class Reader {
     for (const auto& entry : section.entries) {
       if (entry.name == name) refuse_double(name);
     }
-    section.entries.push_back({name, values_of(section, name, value), line_});
+    if (section.kind == Kind::kTune) {
+      check_tuned(name);
+      section.entries.push_back({name, {}, line_, value});
+    } else {
+      section.entries.push_back({name, values_of(name, value), line_});
+    }
   }
 
-  std::vector<std::string> values_of(const GridSection& section, const std::string& name,
-                                     const std::string& text) const {
+  void check_tuned(const std::string& name) const {
+    if (is_tuning_word(name)) return;
+    located([&] {
+      if (tables_.options->at(name).scope != OptionScope::kProgram) return;
+      throw ConfigError(fmt::format("option '{}' is none of a run's and can't be tuned", name));
+    });
+  }
+
+  std::vector<std::string> values_of(const std::string& name, const std::string& text) const {
     return located([&] {
-      const bool seeds = section.kind == Kind::kTune && name == "seeds";
-      const Option& option = tables_.options->at(seeds ? "seed" : name);
+      const Option& option = tables_.options->at(name);
       auto values = grid_values(option, text, tables_);
       if (option.scope == OptionScope::kProgram && values.size() > 1) {
         throw ConfigError(fmt::format("option '{}' is none of a run's and can't be an axis", name));
@@ -221,6 +237,10 @@ class Reader {
 };
 
 }  // namespace
+
+bool is_tuning_word(const std::string& name) {
+  return name == "seeds" || name == "trials" || name == "tune_seed";
+}
 
 void GridFile::fail(int line, const std::string& message) const {
   throw ConfigError(fmt::format("{}:{}: {}", path, line, message));

@@ -11,15 +11,16 @@ namespace tandem {
 
 struct GridEntry {
   std::string name;
-  std::vector<std::string> values;  // one: a setting; several: an axis
+  std::vector<std::string> values;  // one: a setting; several: an axis; none of kTune
   int line = 0;                     // 0: from the command line
+  std::string text = {};            // kTune: as written, see config/grid_tune.h
 };
 
 struct GridSection {
   enum class Kind { kBase, kWhen, kExclude, kTune, kTable };
   Kind kind = Kind::kBase;
   int line = 0;
-  std::vector<GridEntry> conditions;  // kWhen: all must hold; values are alternatives
+  std::vector<GridEntry> conditions;  // kWhen, kTune: all must hold; values are alternatives
   std::vector<GridEntry> entries;     // all but kTable
   std::string name;                   // kTable
   Settings settings;                  // kTable: kept as written
@@ -31,6 +32,9 @@ struct GridFile {
 
   [[noreturn]] void fail(int line, const std::string& message) const;  // ConfigError "path:line: "
 };
+
+// Of a [tune] section, and no option that is tuned: seeds, trials, tune_seed.
+bool is_tuning_word(const std::string& name);
 
 GridFile read_sections(const std::string& text, const std::string& path,
                        const ConfigTables& tables);

@@ -163,6 +163,14 @@ std::vector<Option> evaluation_options() {
        .default_value = "true",
        .neutral = "true",
        .help = "evaluate the end of training at several budgets"},
+      {.name = "tuned_for",
+       .type = kChoice,
+       .default_value = "own",
+       .neutral = "own",
+       .help = "the read-out in which a grid's [tune] chooses; own: the mean over the streams that "
+               "the method trains",
+       .choices = {"own", "full", "sparse"},
+       .per_replica = true},
   };
 }
 

@@ -23,6 +23,14 @@ std::vector<Option> length_options() {
        .help = "passes over a task's training examples, where steps is 0",
        .unit = "epochs",
        .minimum = 0},
+      {.name = "match",
+       .type = kChoice,
+       .default_value = "steps",
+       .neutral = "steps",
+       .help = "what runs of several methods have in common: steps and epochs as they are said, or "
+               "the training operations of dense training for so long, to which the schedule is "
+               "stretched",
+       .choices = {"steps", "train_flops"}},
       {.name = "batch",
        .type = kInt,
        .default_value = "128",
@@ -162,6 +170,15 @@ std::vector<Option> schedule_options() {
 
 std::vector<Option> network_options() {
   return {
+      {.name = "widths_match",
+       .type = kChoice,
+       .default_value = "none",
+       .neutral = "none",
+       .help =
+           "density: hidden layers are narrower, by one factor, so that a dense net has as many "
+           "weights as a sparse one of the given widths",
+       .choices = {"none", "density"},
+       .of_part = true},
       {.name = "widths",
        .type = kIntList,
        .default_value = "400,400",

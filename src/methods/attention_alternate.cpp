@@ -1,6 +1,7 @@
 // Alternation without alignment: each step draws full or block-sparse attention for all layers. The
 // control that tells the effect of aligning from that of mixing the streams.
 #include "methods/attention_fill.h"
+#include "methods/fill.h"
 #include "methods/method.h"
 
 namespace tandem {
@@ -8,7 +9,7 @@ namespace {
 
 std::vector<std::string> options() {
   std::vector<std::string> names = selector_options();
-  names.push_back("attention_p");
+  for (const std::string& name : drawn_streams_options("attention")) names.push_back(name);
   return names;
 }
 

@@ -1,5 +1,7 @@
 #include "methods/attention_fill.h"
 
+#include "methods/fill.h"
+
 namespace tandem {
 
 Policies::Selector selector_of(const Config& config) {
@@ -16,8 +18,7 @@ std::vector<std::string> selector_options() {
 
 Policies alternating_attention(const Config& config) {
   Policies policies;
-  policies.schedule.kind = Schedule::Kind::kBernoulli;
-  policies.schedule.p = config.real("attention_p");
+  policies.schedule = drawn_streams(config, "attention");
   policies.selector = selector_of(config);
   return policies;
 }

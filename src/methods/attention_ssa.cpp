@@ -19,8 +19,9 @@ Policies ssa(const Config& config) {
 
 std::vector<std::string> options() {
   std::vector<std::string> names = selector_options();
+  for (const std::string& name : drawn_streams_options("attention")) names.push_back(name);
   for (const char* name :
-       {"attention_p", "attention_alpha", "attention_alpha_warmup", "attention_lambda_full",
+       {"attention_alpha", "attention_alpha_warmup", "attention_lambda_full",
         "attention_lambda_sparse", "attention_distance", "attention_gate_in_loss"}) {
     names.push_back(name);
   }

@@ -1,6 +1,9 @@
 #include "methods/fill.h"
 
+#include <algorithm>
+
 #include "core/error.h"
+#include "methods/granularity.h"
 
 namespace tandem {
 
@@ -42,6 +45,7 @@ Start start_of(const Config& config, Start::Pattern pattern) {
                                              {"density", Start::InitScale::kDensity}});
   start.density = config.real("density");
   start.exempt = split_names(config.text("exempt"));
+  start.granularity = granularity_of(config);
   return start;
 }
 
@@ -53,6 +57,7 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
   rule.interval_epochs = config.real("update_interval_epochs");
   rule.end = config.real("update_end");
   rule.drop_fraction = config.real("drop_fraction");
+  rule.drop_final = std::min(rule.drop_fraction, config.real("drop_final"));
   rule.drop_schedule =
       pick<TopologyRule::DropSchedule>(config, "drop_schedule",
                                        {{"constant", TopologyRule::DropSchedule::kConstant},
@@ -70,15 +75,59 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
 }
 
 std::vector<std::string> drop_and_grow_options() {
-  return {"drop_fraction", "drop_schedule", "update_interval", "update_interval_epochs",
-          "update_end",    "update_order",  "regrow_dropped",  "grow_init"};
+  return {"drop_fraction",          "drop_schedule", "update_interval",
+          "update_interval_epochs", "update_end",    "update_order",
+          "regrow_dropped",         "grow_init",     "drop_final"};
 }
 
-TopologyRule refreshed_by_magnitude(const Config& config) {
+TopologyRule pruned_to_budget(const Config& config) {
   TopologyRule rule;
-  rule.operations = {{TopologyOperation::Kind::kRank, "magnitude", false}};
+  rule.operations = {
+      {TopologyOperation::Kind::kPruneTo, "magnitude", config.text("prune_scope") == "net"}};
+  rule.budget_schedule = TopologyRule::BudgetSchedule::kCubic;
+  rule.begin = config.real("prune_begin");
+  rule.end = config.real("prune_end");
+  return rule;
+}
+
+TopologyRule refreshed_mask(const Config& config) {
+  TopologyRule rule;
+  rule.operations = {{TopologyOperation::Kind::kRank, config.text("mask_source")}};
   rule.interval_steps = config.integer("refresh_interval");
   return rule;
+}
+
+Schedule drawn_streams(const Config& config, const std::string& prefix) {
+  Schedule schedule;
+  schedule.kind = Schedule::Kind::kBernoulli;
+  schedule.p = config.real(prefix + "_p");
+  schedule.p_final = config.real(prefix + "_p_final");
+  schedule.course = pick<Schedule::Course>(config, prefix + "_p_schedule",
+                                           {{"constant", Schedule::Course::kConstant},
+                                            {"linear", Schedule::Course::kLinear},
+                                            {"cosine", Schedule::Course::kCosine}});
+  return schedule;
+}
+
+std::vector<std::string> drawn_streams_options(const std::string& prefix) {
+  return {prefix + "_p", prefix + "_p_schedule", prefix + "_p_final"};
+}
+
+void steer_alignment(const Config& config, Alignment& alignment) {
+  alignment.every_steps = config.integer("weights_align_every");
+  alignment.shuffled = config.flag("weights_shuffle_target");
+  alignment.gap_target = config.real("weights_gap_target");
+  alignment.gap_rate = config.real("weights_gap_rate");
+  if (alignment.gap_target > 0 && alignment.alpha == 0) {
+    throw ConfigError(
+        "--weights-gap-target steers a factor of alpha and --weights-alpha is 0: give an alpha to "
+        "begin with");
+  }
+}
+
+std::vector<std::string> steer_alignment_options() {
+  return {"weights_align_every", "weights_shuffle_target", "weights_gap_target",
+          "weights_gap_rate"};
 }
 
 Alignment alignment_of(const Config& config, const std::string& prefix) {
@@ -92,6 +141,7 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
                                       {{"smooth_l1", Distance::kSmoothL1},
                                        {"mse", Distance::kMse},
                                        {"relative_mse", Distance::kRelativeMse},
+                                       {"cosine", Distance::kCosine},
                                        {"logit_kl", Distance::kLogitKl}});
   if (prefix == "attention") {
     alignment.site =
@@ -100,6 +150,7 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
   }
   alignment.site = pick<Alignment::Site>(config, "weights_site",
                                          {{"pre", Alignment::Site::kPre},
+                                          {"norm", Alignment::Site::kNorm},
                                           {"post", Alignment::Site::kPost},
                                           {"logits", Alignment::Site::kLogits}});
   alignment.propagated = config.text("weights_counterpart") == "propagated";
@@ -113,6 +164,7 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
         "--weights-distance logit_kl compares distributions over classes and needs "
         "--weights-site logits");
   }
+  steer_alignment(config, alignment);
   return alignment;
 }
 
@@ -125,18 +177,74 @@ Policies sparse_with_zero_dormant(const Config& config, Start::Pattern pattern) 
   return policies;
 }
 
+Policies phased_weights(const Config& config) {
+  Policies policies;
+  policies.schedule.kind = Schedule::Kind::kPhases;
+  policies.schedule.phases = config.reals("phases");
+  policies.schedule.last_phase_lr = config.real("last_phase_lr");
+  if (!std::is_sorted(policies.schedule.phases.begin(), policies.schedule.phases.end())) {
+    throw ConfigError("--phases " + config.text("phases") + ": shares of the run must ascend");
+  }
+  policies.sets = {Support::kStream, Support::kStream};
+  policies.dormant.kind = Dormant::Kind::kHold;
+  policies.dormant.zeroed_by_phases = true;
+  policies.topology.operations = {
+      {TopologyOperation::Kind::kRank, "magnitude", config.text("prune_scope") == "net"}};
+  policies.topology.at_phases = true;
+  policies.start = start_of(config, Start::Pattern::kMagnitude);
+  return policies;
+}
+
+namespace {
+
+// The full stream computes with B alone, and what is outside of it stands still.
+void within_superset(const Config& config, Sets& sets) {
+  const double density = config.real("superset_density");
+  if (density == 0) return;
+  if (density < config.real("density")) {
+    throw ConfigError("--superset-density " + config.text("superset_density") +
+                      " is below --density " + config.text("density") +
+                      ": the superset holds the mask, so give as much or more");
+  }
+  sets.superset = density;
+  sets.superset_random = config.flag("superset_random");
+  sets.full_in_superset = true;
+  sets.update = Support::kSuperset;
+}
+
+}  // namespace
+
+std::vector<std::string> alternating_weights_options() {
+  std::vector<std::string> names = drawn_streams_options("weights");
+  for (const char* name :
+       {"weights_draw", "weights_draw_steps", "refresh_interval", "mask_source", "superset_density",
+        "superset_random", "dormant_decay", "dormant_decay_when", "dormant_decay_lr_scaled"}) {
+    names.push_back(name);
+  }
+  return names;
+}
+
 Policies alternating_weights(const Config& config) {
   Policies policies;
-  policies.schedule.kind = Schedule::Kind::kBernoulli;
-  policies.schedule.p = config.real("weights_p");
+  policies.schedule = drawn_streams(config, "weights");
+  policies.schedule.draw = pick<Schedule::Draw>(
+      config, "weights_draw", {{"step", Schedule::Draw::kStep}, {"layer", Schedule::Draw::kLayer}});
+  policies.schedule.draw_steps = config.integer("weights_draw_steps");
   policies.sets = {Support::kStream, Support::kAll};
+  within_superset(config, policies.sets);
   policies.dormant.eta = config.real("dormant_decay");
   policies.dormant.kind =
       policies.dormant.eta > 0 ? Dormant::Kind::kDecay : Dormant::Kind::kTrained;
   policies.dormant.sparse_steps_only = config.text("dormant_decay_when") == "sparse";
   policies.dormant.scaled_by_lr = config.flag("dormant_decay_lr_scaled");
-  policies.topology = refreshed_by_magnitude(config);
+  policies.topology = refreshed_mask(config);
   policies.start = start_of(config, Start::Pattern::kMagnitude);
+  if (policies.schedule.draws_per_layer() && policies.dormant.kind == Dormant::Kind::kDecay &&
+      policies.dormant.sparse_steps_only) {
+    throw ConfigError(
+        "--dormant-decay-when sparse acts on steps whose stream is sparse, and with --weights-draw "
+        "layer a step has more than one stream: give --dormant-decay-when always");
+  }
   return policies;
 }
 

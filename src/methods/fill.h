@@ -12,8 +12,25 @@ Start start_of(const Config& config, Start::Pattern pattern);
 // A drop-and-grow rule from drop_*, update_*, grow_init and regrow_dropped.
 TopologyRule drop_and_grow(const Config& config, const std::string& drop, const std::string& grow);
 
-// The mask of a net whose dormant weights live: top magnitudes, refreshed every refresh_interval.
-TopologyRule refreshed_by_magnitude(const Config& config);
+// Pruning by magnitude to a budget that shrinks by the cubic schedule; from prune_*, without its
+// interval.
+TopologyRule pruned_to_budget(const Config& config);
+
+// The mask of a net whose dormant weights live: the top of mask_source (magnitude), refreshed every
+// refresh_interval.
+TopologyRule refreshed_mask(const Config& config);
+
+// Full and sparse phases that change over at the shares `phases` of the run. A sparse one begins
+// with a pruning by magnitude, of the whole net where prune_scope says so, that empties the rest.
+Policies phased_weights(const Config& config);
+
+// The stream of each step by chance; `prefix` is "weights" or "attention".
+Schedule drawn_streams(const Config& config, const std::string& prefix);
+std::vector<std::string> drawn_streams_options(const std::string& prefix);
+
+// When and toward what the weights' streams are aligned, and how alpha is steered.
+void steer_alignment(const Config& config, Alignment& alignment);
+std::vector<std::string> steer_alignment_options();
 
 // A level's alignment; `prefix` is "weights" or "attention".
 Alignment alignment_of(const Config& config, const std::string& prefix);
@@ -23,6 +40,7 @@ Policies sparse_with_zero_dormant(const Config& config, Start::Pattern pattern);
 
 // Random alternation of the streams over one set of weights, mask by magnitude: alternate, ssa.
 Policies alternating_weights(const Config& config);
+std::vector<std::string> alternating_weights_options();
 
 // Options of drop_and_grow, for Part::uses.
 std::vector<std::string> drop_and_grow_options();

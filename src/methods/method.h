@@ -15,7 +15,8 @@ Registry<MethodFactory>& attention_methods();
 
 // Policies of the run's method at a level. Throws ConfigError for impossible numbers.
 Policies policies_of(const Config& config, Level level);
-// A sentence on a setting that is known to diverge (lambda_full = 0 with local alignment), or "".
+// Sentences on settings that are known to diverge (lambda_full = 0 with local alignment) or that
+// train no network as a whole (a draw for each layer), or "".
 std::string divergence_warning(const Config& config);
 
 }  // namespace tandem

@@ -13,7 +13,7 @@ Policies sandwich(const Config& config) {
   policies.schedule.loss_full = 1;
   policies.schedule.loss_sparse = 0;
   policies.sets = {Support::kStream, Support::kAll};
-  policies.topology = refreshed_by_magnitude(config);
+  policies.topology = refreshed_mask(config);
   policies.start = start_of(config, Start::Pattern::kMagnitude);
   policies.alignment.alpha = config.real("weights_alpha");
   policies.alignment.alpha_warmup_steps = config.integer("weights_alpha_warmup");
@@ -22,7 +22,17 @@ Policies sandwich(const Config& config) {
   policies.alignment.distance = Alignment::Distance::kLogitKl;
   policies.alignment.site = Alignment::Site::kLogits;
   policies.alignment.propagated = true;
+  steer_alignment(config, policies.alignment);
   return policies;
+}
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = steer_alignment_options();
+  for (const char* name :
+       {"weights_alpha", "weights_alpha_warmup", "refresh_interval", "mask_source"}) {
+    names.push_back(name);
+  }
+  return names;
 }
 
 const bool registered = weights_methods().add(
@@ -32,7 +42,7 @@ const bool registered = weights_methods().add(
      .cite = "arXiv:1903.05134",
      .revision = 2,
      .defaults = {{"weights_alpha", "1"}},
-     .uses = {"weights_alpha", "weights_alpha_warmup", "refresh_interval"},
+     .uses = options(),
      .file = __FILE__},
     sandwich);
 

@@ -4,6 +4,7 @@
 // full, sparse). With equal lambdas before the activation the pull reaches dormant weights only: it
 // decays them where the data can see them. Without clipping it diverges at learning rates that suit
 // the others. alpha = 10, both lambdas 1 and p = 0.5 are SSA's own.
+#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -13,7 +14,23 @@ namespace {
 Policies ssa(const Config& config) {
   Policies policies = alternating_weights(config);
   policies.alignment = alignment_of(config, "weights");
+  if (policies.schedule.draws_per_layer() && policies.alignment.propagated) {
+    throw ConfigError(
+        "--weights-draw layer mixes the streams within a pass, and a propagated counterpart needs "
+        "passes of one stream: give --weights-counterpart local");
+  }
   return policies;
+}
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = alternating_weights_options();
+  for (const char* name :
+       {"weights_alpha", "weights_alpha_warmup", "weights_lambda_full", "weights_lambda_sparse",
+        "weights_distance", "weights_site", "weights_counterpart"}) {
+    names.push_back(name);
+  }
+  for (const std::string& name : steer_alignment_options()) names.push_back(name);
+  return names;
 }
 
 const bool registered = weights_methods().add(
@@ -23,10 +40,7 @@ const bool registered = weights_methods().add(
      .cite = "arXiv:2511.20102",
      .revision = 2,
      .defaults = {{"weights_alpha", "10"}, {"clip", "1"}},
-     .uses = {"weights_p", "refresh_interval", "dormant_decay", "dormant_decay_when",
-              "dormant_decay_lr_scaled", "weights_alpha", "weights_alpha_warmup",
-              "weights_lambda_full", "weights_lambda_sparse", "weights_distance", "weights_site",
-              "weights_counterpart"},
+     .uses = options(),
      .file = __FILE__},
     ssa);
 

@@ -10,50 +10,100 @@ Post Post::relu() {
   return post;
 }
 
-at::Tensor select_stream(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse) {
+Post Post::after_norm(Function norm, Function rest) {
+  Post post(std::move(rest));
+  post.norm_ = std::move(norm);
+  return post;
+}
+
+at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer) {
+  if (!plan.layer_full_runs.defined()) return plan.full_runs;
+  return plan.layer_full_runs.select(1, layer).contiguous();
+}
+
+at::Tensor select_stream(const LevelPlan& plan, std::int64_t layer, const at::Tensor& full,
+                         const at::Tensor& sparse) {
   if (plan.running == Running::kFull) return full;
   if (plan.running == Running::kSparse) return sparse;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(full.dim()), 1);
   shape[0] = full.size(0);
-  return torch::where(plan.full_runs.view(shape), full, sparse);
+  return torch::where(full_runs_at(plan, layer).reshape(shape), full, sparse);
 }
 
+namespace {
+
+// Each example's rows become the next example's, the last one's the first one's.
+at::Tensor next_example(const at::Tensor& x, std::int64_t rows) {
+  return torch::roll(x.detach(), -rows, 1);
+}
+
+// x where the alignment site of `plan` lies, and on from there to the block's end.
+at::Tensor up_to_site(const LevelPlan& plan, const Post& post, const at::Tensor& x) {
+  if (plan.site == Alignment::Site::kPost) return post(x);
+  return plan.site == Alignment::Site::kNorm ? post.norm(x) : x;
+}
+
+at::Tensor from_site(const LevelPlan& plan, const Post& post, const at::Tensor& x) {
+  if (plan.site == Alignment::Site::kPost) return x;
+  return plan.site == Alignment::Site::kNorm ? post.rest(x) : post(x);
+}
+
+bool aligns_layers(const LevelPlan& plan) {
+  return plan.pull_full.defined() && plan.site != Alignment::Site::kLogits;
+}
+
+}  // namespace
+
 void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse) {
-  const at::Tensor term =
-      stream_distance(full, sparse, plan.pull_full, plan.pull_sparse, plan.distance);
+  if (plan.measures_gap) measure_gap(full, sparse);
+  at::Tensor term;
+  if (plan.shuffled) {
+    const at::Tensor none = torch::zeros_like(plan.pull_full);
+    term = stream_distance(full, next_example(sparse, rows_per_example), plan.pull_full, none,
+                           plan.distance) +
+           stream_distance(next_example(full, rows_per_example), sparse, none, plan.pull_sparse,
+                           plan.distance);
+  } else {
+    term = stream_distance(full, sparse, plan.pull_full, plan.pull_sparse, plan.distance);
+  }
   alignment_ = alignment_.defined() ? alignment_ + term : term;
+}
+
+void Context::measure_gap(const at::Tensor& full, const at::Tensor& sparse) {
+  at::NoGradGuard no_grad;
+  const auto squares = [](const at::Tensor& x) {
+    return x.reshape({x.size(0), -1}).square().sum(1);
+  };
+  const at::Tensor all = squares(full);
+  // Streams that are both zero have no gap.
+  const at::Tensor gap = squares(full - sparse) / torch::where(all > 0, all, torch::ones_like(all));
+  gap_sum_ = gap_sum_.defined() ? gap_sum_ + gap : gap;
+  ++gaps_;
+}
+
+at::Tensor Context::gap() const {
+  return gap_sum_.defined() ? gap_sum_ / static_cast<double>(gaps_) : gap_sum_;
 }
 
 at::Tensor Context::meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
                          const Post& post) {
   const LevelPlan& plan = site.level == Level::kAttention ? attention : weights;
-  const auto finish = [&post](const at::Tensor& x) { return post ? post(x) : x; };
-  const bool site_is_post = plan.site == Alignment::Site::kPost;
-  if (!full.defined() || !sparse.defined()) {
-    const at::Tensor& only = full.defined() ? full : sparse;
-    const at::Tensor after = finish(only);
-    const at::Tensor& at_site = site_is_post ? after : only;
-    const std::string key = level_name(site.level) + "/" + site.layer;
-    if (keeps_) kept_[key] = at_site;
-    if (other_ != nullptr && site.level == paired_level_) {
-      const at::Tensor& partner = other_->kept_.at(key);
-      if (observe_site) observe_site(site, partner, at_site);
-      if (plan.pull_full.defined() && plan.site != Alignment::Site::kLogits) {
-        align(plan, partner, at_site);
-      }
-    }
-    return after;
+  if (full.defined() && sparse.defined()) {
+    const at::Tensor full_there = up_to_site(plan, post, full);
+    const at::Tensor sparse_there = up_to_site(plan, post, sparse);
+    if (observe_site) observe_site(site, full_there, sparse_there);
+    if (aligns_layers(plan)) align(plan, full_there, sparse_there);
+    return from_site(plan, post, select_stream(plan, site.index, full_there, sparse_there));
   }
-  const bool aligns = plan.pull_full.defined() && plan.site != Alignment::Site::kLogits;
-  if (site_is_post && post) {
-    const at::Tensor post_full = post(full), post_sparse = post(sparse);
-    if (observe_site) observe_site(site, post_full, post_sparse);
-    if (aligns) align(plan, post_full, post_sparse);
-    return select_stream(plan, post_full, post_sparse);
+  const at::Tensor there = up_to_site(plan, post, full.defined() ? full : sparse);
+  const std::string key = level_name(site.level) + "/" + site.layer;
+  if (keeps_) kept_[key] = there;
+  if (other_ != nullptr && site.level == paired_level_) {
+    const at::Tensor& partner = other_->kept_.at(key);
+    if (observe_site) observe_site(site, partner, there);
+    if (aligns_layers(plan)) align(plan, partner, there);
   }
-  if (observe_site) observe_site(site, full, sparse);
-  if (aligns) align(plan, full, sparse);
-  return finish(select_stream(plan, full, sparse));
+  return from_site(plan, post, there);
 }
 
 void Context::meet_logits(const at::Tensor& logits) {

@@ -33,35 +33,45 @@ struct LevelPlan {
   View view = View::kFull;
   Running running = Running::kFull;  // where view is kBoth
   at::Tensor full_runs;              // bool [R], where view is kSelected, or kBoth and kMixed
+  at::Tensor layer_full_runs;        // bool [R,L]: each layer's own; undefined: full_runs for all
   bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
+  bool superset = false;       // the full stream computes with the superset B
   // Alignment of this level; coefficients are alpha x lambda / number of sites, [R]. Undefined:
   // none.
   at::Tensor pull_full, pull_sparse;
   Alignment::Distance distance = Alignment::Distance::kSmoothL1;
   Alignment::Site site = Alignment::Site::kPre;
+  bool shuffled = false;         // targets are another example's: each the next one's in the batch
+  bool measures_gap = false;     // Context::gap() is wanted
   std::optional<double> blocks;  // attention read-out at another budget than the config's
 };
 
 struct Site {
   Level level;
   std::string layer;
+  std::int64_t index = 0;  // among the model's linear layers, at the weights level
 };
 
-// What follows a site in its block. A plain ReLU is known as such, since a product can apply it
-// where it stores.
+// What follows a site in its block: a norm, which may be missing, and the rest. A plain ReLU is
+// known as such, since a product can apply it where it stores.
 class Post {
  public:
-  Post() = default;
-  template <class Function>
-  Post(Function function) : function_(std::move(function)) {}
-  static Post relu();
+  using Function = std::function<at::Tensor(const at::Tensor&)>;
 
-  explicit operator bool() const { return static_cast<bool>(function_); }
-  at::Tensor operator()(const at::Tensor& x) const { return function_(x); }
+  Post() = default;
+  template <class Callable>
+  Post(Callable callable) : rest_(std::move(callable)) {}
+  static Post relu();
+  static Post after_norm(Function norm, Function rest);
+
+  explicit operator bool() const { return static_cast<bool>(rest_); }
+  at::Tensor operator()(const at::Tensor& x) const { return rest(norm(x)); }
+  at::Tensor norm(const at::Tensor& x) const { return norm_ ? norm_(x) : x; }
+  at::Tensor rest(const at::Tensor& x) const { return rest_ ? rest_(x) : x; }
   bool is_relu() const { return is_relu_; }
 
  private:
-  std::function<at::Tensor(const at::Tensor&)> function_;
+  Function norm_, rest_;
   bool is_relu_ = false;
 };
 
@@ -77,6 +87,7 @@ class Context {
   LevelPlan attention, weights;
   SiteObserver observe_site;
   TensorObserver observe_tensor;
+  std::int64_t rows_per_example = 1;  // of the linear layers' outputs [R,N,...] and the logits
 
   const LevelPlan& plan(Level level) const {
     return level == Level::kAttention ? attention : weights;
@@ -103,10 +114,15 @@ class Context {
 
   // Sum of the alignment terms so far, [R]; undefined where there are none.
   at::Tensor alignment() const { return alignment_; }
+  // Mean over the sites so far of |full - sparse|^2 / |full|^2, [R], no autograd; undefined unless
+  // a level's plan asks for it.
+  at::Tensor gap() const;
 
  private:
   void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
-  at::Tensor alignment_;
+  void measure_gap(const at::Tensor& full, const at::Tensor& sparse);
+  at::Tensor alignment_, gap_sum_;
+  std::int64_t gaps_ = 0;
   bool keeps_ = false;
   Context* other_ = nullptr;
   Level paired_level_ = Level::kWeights;
@@ -119,7 +135,10 @@ at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
                            Alignment::Distance distance);
 
-// where(full_runs, full, sparse) over the replica axis.
-at::Tensor select_stream(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
+// The streams that run in a layer: its own column of layer_full_runs, or full_runs.
+at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer);
+// where(full_runs_at, full, sparse) over the replica axis.
+at::Tensor select_stream(const LevelPlan& plan, std::int64_t layer, const at::Tensor& full,
+                         const at::Tensor& sparse);
 
 }  // namespace tandem

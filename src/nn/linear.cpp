@@ -12,6 +12,26 @@ Linear::Linear(std::string name, std::int64_t inputs, std::int64_t outputs, bool
   bias.decays = false;
 }
 
+namespace {
+
+// Alignment whose gradient does not vanish where both streams are one.
+bool pulls_equal_streams(const LevelPlan& plan) {
+  return plan.pull_full.defined() &&
+         (plan.shuffled || plan.distance == Alignment::Distance::kCosine);
+}
+
+// A product may return one tensor for both streams where no replica of the group has dormant
+// weights. `apart`: two at any rate, so that gradients add up alike in every company.
+TwoStreams streams(const Connections& connections, const at::Tensor& x, const at::Tensor& bias,
+                   const ProductPlan& plan, bool apart) {
+  if (!apart || !plan.full || !plan.sparse) return connections.product(x, bias, plan);
+  ProductPlan full = plan, sparse = plan;
+  full.sparse = sparse.full = false;
+  return {connections.product(x, bias, full).full, connections.product(x, bias, sparse).sparse};
+}
+
+}  // namespace
+
 at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Post& post) const {
   expect_shape(x, {weight.replicas(), -1, inputs_}, "x");
   if (connections == nullptr) {
@@ -24,12 +44,15 @@ at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Post& po
   product.full = plan.view == View::kFull || plan.view == View::kBoth;
   product.sparse = plan.view == View::kSparse || plan.view == View::kBoth;
   product.selected = plan.view == View::kSelected;
-  product.full_runs = plan.full_runs;
+  product.full_runs = full_runs_at(plan, index);
   product.mask_gradient = plan.mask_gradient;
+  product.superset = plan.superset;
   const bool one_output = product.selected || product.full != product.sparse;
   product.relu = one_output && post.is_relu() && !context.keeps_or_pairs_sites();
-  const TwoStreams y = connections->product(x, has_bias_ ? bias.value : at::Tensor(), product);
-  return context.meet({Level::kWeights, name_}, y.full, y.sparse, product.relu ? Post() : post);
+  const TwoStreams y = streams(*connections, x, has_bias_ ? bias.value : at::Tensor(), product,
+                               pulls_equal_streams(plan));
+  const Site site{Level::kWeights, name_, index};
+  return context.meet(site, y.full, y.sparse, product.relu ? Post() : post);
 }
 
 }  // namespace tandem

@@ -26,6 +26,7 @@ class Linear {
   std::int64_t outputs() const { return outputs_; }
   bool has_bias() const { return has_bias_; }
 
+  std::int64_t index = 0;                    // among the model's linear layers
   Parameter weight, bias;                    // filled by the model's allocation
   InitialWeights initial;                    // how `weight` starts
   std::unique_ptr<Connections> connections;  // null: dense in both streams

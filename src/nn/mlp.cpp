@@ -1,7 +1,10 @@
 // A multi-layer perceptron of any widths over the replica axis:
 //   h_l = phi(norm(h_{l-1} W_l + b_l)), logits = h_L W + b,
-// phi ReLU or GELU, norm an optional LayerNorm. The streams of a layer meet before or after
-// phi(norm(.)), which is the block's post.
+// phi ReLU or GELU, norm an optional LayerNorm. phi(norm(.)) is the block's post: the streams of a
+// layer meet before it, after the norm or after all of it.
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
 #include "data/tensor.h"
 #include "nn/elementwise.h"
@@ -9,6 +12,38 @@
 
 namespace tandem {
 namespace {
+
+double weight_count(const std::vector<std::int64_t>& widths) {
+  double count = 0;
+  for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+    count += static_cast<double>(widths[l]) * static_cast<double>(widths[l + 1]);
+  }
+  return count;
+}
+
+std::vector<std::int64_t> hidden_scaled(std::vector<std::int64_t> widths, double factor) {
+  for (std::size_t l = 1; l + 1 < widths.size(); ++l) {
+    const double scaled = std::floor(factor * static_cast<double>(widths[l]));
+    widths[l] = std::max<std::int64_t>(2, static_cast<std::int64_t>(scaled));
+  }
+  return widths;
+}
+
+// Inputs, hidden units, outputs. widths_match = density: the hidden widths shrink by one factor
+// until the weights are as many as `density` of all, or just fewer.
+std::vector<std::int64_t> widths_of(const Config& config, const ModelShape& shape) {
+  std::vector<std::int64_t> widths = {shape.features};
+  for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
+  widths.push_back(shape.outputs);
+  if (config.text("widths_match") != "density") return widths;
+  const double wanted = config.real("density") * weight_count(widths);
+  double low = 0, high = 1;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    (weight_count(hidden_scaled(widths, middle)) <= wanted ? low : high) = middle;
+  }
+  return weight_count(hidden_scaled(widths, 1)) <= wanted ? widths : hidden_scaled(widths, low);
+}
 
 class Mlp : public Model {
  public:
@@ -20,9 +55,7 @@ class Mlp : public Model {
           "model=mlp learns from images and data=" + config.text("data") +
           " has none: choose an image set (`tandem list data`) or --model transformer");
     }
-    std::vector<std::int64_t> widths = {shape.features};
-    for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
-    widths.push_back(shape.outputs);
+    const std::vector<std::int64_t> widths = widths_of(config, shape);
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       if (widths[l + 1] < 2) {
         throw ConfigError("layer " + std::to_string(l) + " has width " +
@@ -32,6 +65,7 @@ class Mlp : public Model {
       }
       layers_.push_back(
           std::make_unique<Linear>("layer" + std::to_string(l), widths[l], widths[l + 1], true));
+      layers_.back()->index = static_cast<std::int64_t>(l);
       initialize_linear(*layers_.back(), configs, shape);
       if (config.flag("layer_norm") && l + 2 < widths.size()) {
         const std::string name = "norm" + std::to_string(l);
@@ -81,12 +115,14 @@ class Mlp : public Model {
 
  private:
   Post post(std::size_t layer) const {
-    if (gains_.empty()) return gelu_ ? Post(gelu_alike) : Post::relu();
-    return [this, layer](const at::Tensor& z) {
-      const at::Tensor y = torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
-                           shifts_[layer].value.unsqueeze(1);
-      return gelu_ ? gelu_alike(y) : torch::relu(y);
-    };
+    const bool gelu = gelu_;
+    if (gains_.empty()) return gelu ? Post(gelu_alike) : Post::relu();
+    return Post::after_norm(
+        [this, layer](const at::Tensor& z) {
+          return torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
+                 shifts_[layer].value.unsqueeze(1);
+        },
+        [gelu](const at::Tensor& y) { return gelu ? gelu_alike(y) : torch::relu(y); });
   }
 
   bool gelu_ = false;
@@ -100,7 +136,7 @@ const bool registered = models().add(
      .name = "mlp",
      .summary = "multi-layer perceptron of any widths",
      .cite = "",
-     .uses = {"widths", "activation", "layer_norm"},
+     .uses = {"widths", "activation", "layer_norm", "widths_match"},
      .file = __FILE__},
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Mlp>(configs, shape);

@@ -3,7 +3,9 @@
 //   value     pull_full[r] d(full, sg sparse) + pull_sparse[r] d(sg full, sparse)
 //   gradient  what those stop-gradients leave: pull_full psi to full, -pull_sparse psi to sparse,
 // psi = d' (smooth-L1: clip(full - sparse, -1, 1) / n). relative_mse divides by the mean square of
-// the target; logit_kl is KL(softmax target, softmax mover), mean over rows.
+// the target; cosine is 1 - cos(full, sparse) and logit_kl is KL(softmax target, softmax mover),
+// both over the last axis, mean over rows. A row that is zero in one stream has no direction: its
+// cosine distance and gradient are 0.
 #include "data/tensor.h"
 #include "nn/context.h"
 
@@ -56,6 +58,19 @@ at::Tensor relative_mse(const at::Tensor& mover, const at::Tensor& target) {
   return replica_sum((mover - fixed).square()) / (replica_sum(fixed.square()) + 1e-12);
 }
 
+at::Tensor cosine(const at::Tensor& mover, const at::Tensor& target) {
+  const at::Tensor fixed = target.detach();
+  const auto squares = [](const at::Tensor& x) { return x.square().sum(-1); };
+  const at::Tensor own = squares(mover), other = squares(fixed);
+  const at::Tensor nonzero = (own > 0).logical_and(other > 0);
+  // The replaced squares keep the zero rows' gradient finite, before where() takes it away.
+  const at::Tensor one = torch::ones_like(other);
+  const auto norm = [&](const at::Tensor& x) { return torch::where(nonzero, x, one).sqrt(); };
+  const at::Tensor similar = (mover * fixed).sum(-1) / (norm(own) * norm(other));
+  const double rows = static_cast<double>(other.numel() / other.size(0));
+  return replica_sum(torch::where(nonzero, 1 - similar, torch::zeros_like(other))) / rows;
+}
+
 at::Tensor divergence(const at::Tensor& mover, const at::Tensor& target) {
   const at::Tensor fixed = torch::log_softmax(target.detach(), -1);
   const at::Tensor moving = torch::log_softmax(mover, -1);
@@ -77,6 +92,8 @@ at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
                                         distance == Alignment::Distance::kSmoothL1);
     case Alignment::Distance::kRelativeMse:
       return pull_full * relative_mse(full, sparse) + pull_sparse * relative_mse(sparse, full);
+    case Alignment::Distance::kCosine:
+      return pull_full * cosine(full, sparse) + pull_sparse * cosine(sparse, full);
     case Alignment::Distance::kLogitKl:
       return pull_full * divergence(full, sparse) + pull_sparse * divergence(sparse, full);
   }

@@ -105,12 +105,17 @@ class Transformer : public Model {
                                   kDeviation, shape.dtype);
     for (std::int64_t l = 0; l < sizes_.layers; ++l) layers_.push_back(layer(l, configs, shape));
     final_norm_ = gain("final_norm", shape);
+    std::int64_t index = 0;
+    for (const Layer& each : layers_) {
+      for (Linear* linear : each.linears()) linear->index = index++;
+    }
   }
 
   at::Tensor forward(const at::Tensor& x, Context& context) override {
     expect_shape(x, {embedding_.replicas(), -1, -1}, "x");
     const std::int64_t replicas = x.size(0), batch = x.size(1), tokens = x.size(2);
     const Tables& tables = tables_for(tokens);
+    context.rows_per_example = tokens;
     at::Tensor h = embed(embedding_.value, x.reshape({replicas, batch * tokens}));  // [R,B T,W]
     for (const Layer& layer : layers_) {
       h = h + attend(layer, rms_norm(h, layer.attention_norm.value), batch, tables, context);

@@ -14,40 +14,73 @@ bool same_operations(const TopologyRule& a, const TopologyRule& b) {
   return std::equal(a.operations.begin(), a.operations.end(), b.operations.begin(),
                     b.operations.end(), [](const auto& x, const auto& y) {
                       return x.kind == y.kind && x.criterion == y.criterion &&
-                             x.whole_net == y.whole_net;
+                             x.whole_net == y.whole_net && x.parameter == y.parameter;
                     });
 }
 
 }  // namespace
 
+namespace {
+
+bool same_schedule(const Schedule& a, const Schedule& b) {
+  return a.kind == b.kind && a.draw == b.draw && a.empties_slots == b.empties_slots;
+}
+
+bool same_sets(const Sets& a, const Sets& b) {
+  return a.gradient == b.gradient && a.update == b.update && (a.superset > 0) == (b.superset > 0) &&
+         a.superset_random == b.superset_random && a.full_in_superset == b.full_in_superset;
+}
+
+bool same_dormant(const Dormant& a, const Dormant& b) {
+  return a.kind == b.kind && a.sparse_steps_only == b.sparse_steps_only &&
+         a.in_gradient == b.in_gradient && a.zeroed_by_phases == b.zeroed_by_phases;
+}
+
+bool same_rule(const TopologyRule& a, const TopologyRule& b) {
+  return same_operations(a, b) && a.order == b.order && a.regrown == b.regrown &&
+         a.redistribution == b.redistribution && a.at_phases == b.at_phases;
+}
+
+bool same_start(const Start& a, const Start& b) {
+  return a.pattern == b.pattern && a.exempt == b.exempt && a.granularity == b.granularity;
+}
+
+bool same_alignment(const Alignment& a, const Alignment& b) {
+  return (a.alpha > 0) == (b.alpha > 0) && a.distance == b.distance && a.site == b.site &&
+         a.propagated == b.propagated && a.shuffled == b.shuffled &&
+         (a.gap_target > 0) == (b.gap_target > 0);
+}
+
+}  // namespace
+
 bool same_kind(const Policies& a, const Policies& b) {
-  return a.schedule.kind == b.schedule.kind && a.sets.gradient == b.sets.gradient &&
-         a.sets.update == b.sets.update && a.dormant.kind == b.dormant.kind &&
-         a.dormant.sparse_steps_only == b.dormant.sparse_steps_only &&
-         same_operations(a.topology, b.topology) && a.topology.order == b.topology.order &&
-         a.topology.regrown == b.topology.regrown && a.start.pattern == b.start.pattern &&
-         a.start.exempt == b.start.exempt && (a.alignment.alpha > 0) == (b.alignment.alpha > 0) &&
-         a.alignment.distance == b.alignment.distance && a.alignment.site == b.alignment.site &&
-         a.alignment.propagated == b.alignment.propagated;
+  return same_schedule(a.schedule, b.schedule) && same_sets(a.sets, b.sets) &&
+         same_dormant(a.dormant, b.dormant) && same_rule(a.topology, b.topology) &&
+         same_start(a.start, b.start) && same_alignment(a.alignment, b.alignment) &&
+         a.perturbation.kind == b.perturbation.kind &&
+         a.perturbation.adds_own == b.perturbation.adds_own &&
+         (a.teacher.alpha > 0) == (b.teacher.alpha > 0) && a.power == b.power;
 }
 
 double drop_fraction_at(const TopologyRule& rule, double progress) {
   const double t = std::clamp(progress, 0.0, 1.0);
+  const double span = rule.drop_fraction - rule.drop_final;
   switch (rule.drop_schedule) {
     case TopologyRule::DropSchedule::kConstant:
       return rule.drop_fraction;
     case TopologyRule::DropSchedule::kLinear:
-      return rule.drop_fraction * (1 - t);
+      return rule.drop_final + span * (1 - t);
     case TopologyRule::DropSchedule::kCosine:
-      return rule.drop_fraction / 2 * (1 + std::cos(std::numbers::pi * t));
+      return rule.drop_final + span / 2 * (1 + std::cos(std::numbers::pi * t));
   }
   return rule.drop_fraction;
 }
 
-double density_at(const TopologyRule& rule, double final_density, double progress) {
-  if (rule.budget_schedule == TopologyRule::BudgetSchedule::kConstant) return final_density;
+double density_at(const TopologyRule& rule, const Start& start, double progress) {
+  if (rule.budget_schedule == TopologyRule::BudgetSchedule::kConstant) return start.density;
+  const double first = start.pattern == Start::Pattern::kDense ? 1.0 : start.first_density();
   const double rest = 1 - std::clamp(progress, 0.0, 1.0);
-  return final_density + (1 - final_density) * rest * rest * rest;
+  return start.density + (first - start.density) * rest * rest * rest;
 }
 
 }  // namespace tandem

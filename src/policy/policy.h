@@ -17,21 +17,40 @@ namespace tandem {
 enum class Level { kAttention, kWeights };
 std::string level_name(Level level);
 
-// Which stream runs. kBoth runs both every step, each with its own task-loss weight.
+// Which stream runs. kBoth runs both every step, each with its own task-loss weight; kPhases begins
+// with the full one and changes over at given shares of the run.
 struct Schedule {
-  enum class Kind { kFull, kSparse, kBoth, kBernoulli, kTurns };
+  enum class Kind { kFull, kSparse, kBoth, kBernoulli, kTurns, kPhases };
+  enum class Course { kConstant, kLinear, kCosine };  // of p over the run
+  enum class Draw { kStep, kLayer };  // kBernoulli: one for all layers, or each its own
   Kind kind = Kind::kFull;
-  double p = 0.5;          // kBernoulli: probability of the full stream
-  double loss_full = 1.0;  // kBoth: weight of the task loss of each stream
+  double p = 0.5;  // kBernoulli: probability of the full stream, at the start
+  double p_final = 0.5;
+  Course course = Course::kConstant;
+  Draw draw = Draw::kStep;
+  std::int64_t draw_steps = 1;  // a draw holds for so many steps
+  double loss_full = 1.0;       // kBoth: weight of the task loss of each stream
   double loss_sparse = 1.0;
+  std::vector<double> phases = {};  // kPhases: ascending shares of the run
+  bool empties_slots = false;  // all slots are emptied where a full phase begins after a sparse
+  double last_phase_lr = 1;    // factor of the learning rate in the last phase
+
+  bool draws_per_layer() const { return kind == Kind::kBernoulli && draw == Draw::kLayer; }
+  bool ends_sparse() const { return kind == Kind::kPhases && phases.size() % 2 == 1; }
 };
 
 // kStream: the running stream's own set, i.e. M on sparse steps and everything on full ones.
-enum class Support { kMask, kStream, kAll };
+// kSuperset: B, which holds M.
+enum class Support { kMask, kStream, kSuperset, kAll };
 
 struct Sets {
   Support gradient = Support::kAll;
   Support update = Support::kAll;
+  // B: M and, up to this density of all positions, the largest or random others, chosen anew at
+  // each topology update. 0: there is no B.
+  double superset = 0;
+  bool superset_random = false;
+  bool full_in_superset = false;  // the full stream computes with B instead of everything
 };
 
 struct Dormant {
@@ -39,7 +58,9 @@ struct Dormant {
   Kind kind = Kind::kTrained;
   double eta = 0;  // kDecay: w <- w (1 - eta) on dormant positions, after the step
   bool sparse_steps_only = true;
-  bool scaled_by_lr = false;  // eta is multiplied by the current learning rate
+  bool scaled_by_lr = false;      // eta is multiplied by the current learning rate
+  bool in_gradient = false;       // eta w joins their gradient instead (SR-STE)
+  bool zeroed_by_phases = false;  // values and slots are emptied where a sparse phase begins
 };
 
 // One operation of a topology update. `amount` of kDrop and kGrow is the drop fraction's schedule
@@ -54,6 +75,7 @@ struct TopologyOperation {
   Kind kind = Kind::kRank;
   std::string criterion = "magnitude";  // name in the criteria registry of src/topology
   bool whole_net = false;               // scope: one ranking over all layers
+  double parameter = 0;                 // the criterion's own number, where it has one
 };
 
 struct TopologyRule {
@@ -61,16 +83,36 @@ struct TopologyRule {
   enum class Regrown { kKeep, kZero };  // value of a position dropped and grown in one update
   enum class DropSchedule { kConstant, kCosine, kLinear };
   enum class BudgetSchedule { kConstant, kCubic };
+  // How many each layer grows of what all layers dropped: as many as it dropped itself, or shares
+  // by the mean |averaged gradient| of its active weights (SNFS).
+  enum class Redistribution { kNone, kAveragedGradient };
   std::vector<TopologyOperation> operations;  // empty: the mask never changes
   std::int64_t interval_steps = 100;          // per replica; 0 with interval_epochs set
   double interval_epochs = 0;
-  double begin = 0, end = 1;  // shares of the run's steps
-  double drop_fraction = 0.3;
+  double begin = 0, end = 1;                   // shares of the run's steps
+  double drop_fraction = 0.3, drop_final = 0;  // at the schedule's start and end
   DropSchedule drop_schedule = DropSchedule::kCosine;
   BudgetSchedule budget_schedule = BudgetSchedule::kConstant;
   Order order = Order::kStepThenUpdate;
   Regrown regrown = Regrown::kKeep;
-  double newborn_sd = 0;  // 0: newborn weights start at zero
+  Redistribution redistribution = Redistribution::kNone;
+  bool at_phases = false;  // updates where a sparse phase begins, instead of by interval
+  double newborn_sd = 0;   // 0: newborn weights start at zero
+};
+
+// What is active or dormant as one. Drop and grow choose groups by the sum of their scores.
+struct Granularity {
+  enum class Kind {
+    kElement,
+    kFanIn,  // every unit has the same number of inputs
+    kNm,     // n of each m consecutive inputs of a unit
+    kBlock,  // block x block squares
+  };
+  Kind kind = Kind::kElement;
+  std::int64_t n = 2, m = 4;
+  std::int64_t block = 4;
+  double ablation = 0;  // kFanIn: units with fewer salient weights than this share of the fan-in go
+  bool operator==(const Granularity&) const = default;
 };
 
 struct Start {
@@ -81,13 +123,18 @@ struct Start {
   Budget budget = Budget::kEr;
   InitScale init_scale = InitScale::kDense;
   double density = 1;
+  double initial_density = 0;  // of the first mask, where it is not `density`; 0: it is
   std::vector<std::string> exempt;
+  Granularity granularity;
+
+  double first_density() const { return initial_density > 0 ? initial_density : density; }
 };
 
 struct Alignment {
-  enum class Distance { kSmoothL1, kMse, kRelativeMse, kLogitKl };
-  enum class Site { kPre, kPost, kLogits };  // before or after the activation, norm or gate; logits
-  double alpha = 0;                          // 0: no alignment, no counterpart
+  enum class Distance { kSmoothL1, kMse, kRelativeMse, kCosine, kLogitKl };
+  // Before or after the block's activation, norm and gate; after its norm alone; the logits.
+  enum class Site { kPre, kNorm, kPost, kLogits };
+  double alpha = 0;  // 0: no alignment, no counterpart
   std::int64_t alpha_warmup_steps = 0;
   double lambda_full = 1;    // pulls the full stream toward the sparse one
   double lambda_sparse = 1;  // pulls the sparse stream toward the full one
@@ -95,6 +142,28 @@ struct Alignment {
   Site site = Site::kPre;
   bool propagated = false;  // the counterpart is computed in a pass of its own
   std::int64_t every_steps = 1;
+  bool shuffled = false;  // a control: targets are another example's
+  double gap_target = 0;  // > 0: alpha is steered, step by step, so that the relative gap is this
+  double gap_rate = 0;    // of the steering
+};
+
+// Gradients are taken at other weights than the current ones.
+struct Perturbation {
+  enum class Kind {
+    kNone,
+    kAscent,      // w + radius g / |g| (SAM)
+    kCompressed,  // the same, pruned to the mask (CrAM)
+  };
+  Kind kind = Kind::kNone;
+  double radius = 0;
+  bool adds_own = false;  // the gradient at the current weights is added (CrAM+)
+};
+
+// A dense net of its own, trained beside the run on the same batches; the run learns from its
+// outputs as well: loss + alpha T^2 KL(teacher / T, own / T).
+struct Teacher {
+  double alpha = 0;  // 0: there is none
+  double temperature = 1;
 };
 
 struct Policies {
@@ -104,6 +173,10 @@ struct Policies {
   TopologyRule topology;
   Start start;
   Alignment alignment;
+  Perturbation perturbation;
+  Teacher teacher;
+  double power =
+      1;  // w = v |v|^(power - 1), and v is what the optimizer updates (powerpropagation)
   // Attention only.
   struct Selector {
     bool per_head = false;     // MoBA; else shared by the heads of a group (SSA's code)
@@ -112,8 +185,12 @@ struct Policies {
   } selector;
 
   bool has_full_stream() const { return schedule.kind != Schedule::Kind::kSparse; }
-  // Dormant positions hold values of their own, so that a full read-out exists.
-  bool dormant_carry_values() const { return dormant.kind != Dormant::Kind::kZero; }
+  // Dormant positions are zero at every step, so that a product needs no mask.
+  bool dormant_stay_zero() const { return dormant.kind == Dormant::Kind::kZero; }
+  // Dormant positions of the trained net hold values of their own, so that it has a full read-out.
+  bool dormant_carry_values() const {
+    return !dormant_stay_zero() && !(dormant.zeroed_by_phases && schedule.ends_sparse());
+  }
 };
 
 // Kinds agree, so that two runs may share a group. The numbers may differ.
@@ -122,6 +199,6 @@ bool same_kind(const Policies& a, const Policies& b);
 // Share of positions dropped by an update at `progress` in [0,1] of the schedule's span.
 double drop_fraction_at(const TopologyRule& rule, double progress);
 // Density at `progress` of [begin,end]: s_t = s_f + (s_i - s_f)(1 - progress)^3 (Zhu & Gupta 2017).
-double density_at(const TopologyRule& rule, double final_density, double progress);
+double density_at(const TopologyRule& rule, const Start& start, double progress);
 
 }  // namespace tandem

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 
+#include "config/option.h"
 #include "core/shape.h"
+#include "core/text.h"
 #include "data/tensor.h"
 #include "probes/readout.h"
 #include "topology/select_rows.h"
@@ -17,6 +19,35 @@ namespace tandem {
 Registry<ProbeFactory>& probes() {
   static Registry<ProbeFactory> registry;
   return registry;
+}
+
+namespace {
+
+[[maybe_unused]] const bool declared = declare_option(
+    {.name = "probes",
+     .type = OptionType::kText,
+     .default_value = "default",
+     .neutral = "default",
+     .help = "families of measurements: default, all, or names joined by ',' (tandem list probes)",
+     .group = "evaluation"});
+
+}  // namespace
+
+std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs) {
+  const std::string& said = runs.front().config.text("probes");
+  std::vector<std::string> names;
+  if (said != "all" && said != "default") {
+    for (const std::string& name : split(said, ',')) names.push_back(trim(name));
+    for (const std::string& name : names) part("probe", name);
+  }
+  std::vector<NamedProbe> chosen;
+  for (const auto& [name, factory] : probes().all()) {
+    if (!names.empty() && std::count(names.begin(), names.end(), name) == 0) continue;
+    std::unique_ptr<Probe> probe = factory(runs);
+    if (said == "default" && !probe->by_default()) continue;
+    chosen.emplace_back(name, std::move(probe));
+  }
+  return chosen;
 }
 
 at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
@@ -45,7 +76,10 @@ SparseReadout::SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
   if (keeps_own_nets(model, runs, density)) return;
   const LayerCounts counts = readout_counts(model, runs, density);
   copies_ = std::make_unique<DenseCopies>(model);
-  kept_ = put_masked(model, readout_masks(model, counts, ranks_active_first(runs)));
+  const bool own = density == trained_density(runs);
+  kept_ = put_masked(model,
+                     readout_masks(model, counts, ranks_active_first(runs),
+                                   own ? runs.front().weights.start.granularity : Granularity{}));
 }
 
 SparseReadout::~SparseReadout() {

@@ -1,6 +1,6 @@
 // A probe is something measured on a schedule, outside of the training step: it looks at a model
 // over a fixed batch and draws from no run's random streams. One file per family; a file that
-// registers itself adds a family.
+// registers itself adds a family. Option `probes` says which families a run has.
 //
 // Kept mass and gap exist only where dormant weights carry values; elsewhere no row is written.
 #pragma once
@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.h"
@@ -27,6 +29,12 @@ struct ProbeRun {  // of one replica
   Policies attention, weights;
 };
 
+// Examples as a run trains on them.
+struct TrainingPart {
+  at::Tensor x;
+  std::function<at::Tensor(const at::Tensor& logits)> loss;  // mean [R], differentiable
+};
+
 struct ProbeInput {
   Model& model;
   const std::vector<ProbeRun>& runs;  // [R]
@@ -34,12 +42,40 @@ struct ProbeInput {
   // Tasks's mean loss [R] of a context's forward pass on that batch and its targets.
   std::function<at::Tensor(const at::Tensor& logits)> loss;
   std::function<at::Tensor(const at::Tensor& logits)> accuracy;  // [R]
+
+  // Parts 0, 1, ... of a fixed large batch: examples that lie evenly in the training split of the
+  // task under way, as many in each part as a step has.
+  std::int64_t training_parts = 0;
+  std::function<TrainingPart(std::int64_t part)> training = {};
+
+  std::vector<std::int64_t> step = {};  // [R] steps taken
+  // The last step whose gradient reached every position of a linear layer; 0: none has.
+  std::function<std::int64_t(std::int64_t replica, std::size_t layer)> last_dense_step = {};
+  std::vector<char> wanted = {};  // [R] whose rows are; the others' memory stays. Empty: all
+  bool last = false;              // no measure follows
+
+  bool wants(std::int64_t r) const {
+    return wanted.empty() || wanted[static_cast<std::size_t>(r)] != 0;
+  }
+  std::int64_t step_of(std::int64_t r) const {
+    return step.empty() ? 0 : step[static_cast<std::size_t>(r)];
+  }
 };
 
 struct Measurement {
   std::string layer;  // "" = the whole net
   std::string name;   // as in MetricRow
   double value = 0;
+  std::optional<std::int64_t> step = {};  // of an earlier moment than the measure's own
+};
+
+// What a topology update did to one layer of one replica.
+struct MaskChange {
+  std::int64_t replica;
+  const std::string& layer;
+  std::int64_t step;  // after which it happened
+  const ActiveSet& before;
+  const ActiveSet& after;
 };
 
 // Per replica. A probe that a run has no use for (attention of an MLP) returns empty lists.
@@ -52,11 +88,17 @@ class Probe {
   // It reads weight values [R,in,out]: measure() is called while DenseCopies (readout.h) stand in
   // for layers that store less, and not at all where these are too large.
   virtual bool reads_dense_weights() const { return false; }
-  // Called after every topology update with what is active in a layer before it and after it, for
-  // probes with a memory (coverage, churn, survival). Default: nothing.
-  virtual void after_update(std::int64_t /*replica*/, const std::string& /*layer*/,
-                            const ActiveSet& /*before*/, const ActiveSet& /*after*/) {}
+  // Whether `probes = default` has it; what is expensive should not be there.
+  virtual bool by_default() const { return true; }
+  // Called once, before the first step and before load().
+  virtual void begin(Model& /*model*/) {}
+  // Called after every topology update, for probes with a memory (coverage, churn, survival).
+  virtual void after_update(const MaskChange& /*change*/) {}
   virtual bool watches_updates() const { return false; }
+  // Called before every topology update, with the replicas whose topology is about to change.
+  // DenseCopies are the probe's own business here.
+  virtual void before_update(const ProbeInput& /*input*/, const std::vector<char>& /*due*/) {}
+  virtual bool watches_before_updates() const { return false; }
   // A memory that a checkpoint keeps, per replica, as named integer lists.
   virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
       std::int64_t /*replica*/) const {
@@ -68,6 +110,10 @@ class Probe {
 
 using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ProbeRun>& runs);
 Registry<ProbeFactory>& probes();  // kind "probe"
+
+using NamedProbe = std::pair<std::string, std::unique_ptr<Probe>>;
+// The families that option `probes` of the runs names, by name. ConfigError where one is unknown.
+std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs);
 
 // Mask of the `active` largest magnitudes of each replica's weights, ties to the smaller index; the
 // currently active positions come first where `active_first`. uint8 [R,n].

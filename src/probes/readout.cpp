@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/shape.h"
 #include "data/tensor.h"
+#include "topology/granularity.h"
 #include "topology/masked_connections.h"
 
 namespace tandem {
@@ -39,12 +40,17 @@ void for_each_replica(Model& model, const std::vector<ProbeRun>& runs,
   const bool active_first = ranks_active_first(runs);
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
-    const auto budgets = spread_budget(shapes, density[r], runs[r].weights.start.budget);
+    const Start& start = runs[r].weights.start;
+    const bool own = density[r] == start.density;  // where the granularity is that of training
+    const auto budgets = own ? spread_budget(shapes, start, density[r])
+                             : spread_budget(shapes, density[r], start.budget);
     std::int64_t active = 0, budget = 0;
     for (std::size_t l = 0; l < linears.size(); ++l) {
       if (shapes[l].exempt) continue;
-      active += linears[l]->connections->active(replica);
-      budget += budgets[l].active;
+      const Connections& layer = *linears[l]->connections;
+      active += own ? layer.active_items(replica) : layer.active(replica);
+      budget +=
+          own ? budget_items(shapes[l], start.granularity, budgets[l].active) : budgets[l].active;
     }
     visit(replica, budgets, active_first && stays_as_it_is(runs[r], active, budget));
   }
@@ -55,6 +61,15 @@ bool is_dense(const Linear& layer) {
 }
 
 }  // namespace
+
+bool is_chain(Model& model) {
+  if (model.sites(Level::kAttention) > 0) return false;
+  const std::vector<Linear*> linears = model.linears();
+  for (std::size_t l = 0; l + 1 < linears.size(); ++l) {
+    if (linears[l]->outputs() != linears[l + 1]->inputs()) return false;
+  }
+  return !linears.empty();
+}
 
 bool dormant_carry_values(const std::vector<ProbeRun>& runs) {
   return runs.front().weights.dormant_carry_values();
@@ -75,9 +90,15 @@ LayerCounts readout_counts(Model& model, const std::vector<ProbeRun>& runs,
   const std::vector<Linear*> linears = model.linears();
   LayerCounts counts(linears.size());
   for_each_replica(model, runs, density, [&](std::int64_t r, const auto& budgets, bool stays) {
+    const Start& start = runs[static_cast<std::size_t>(r)].weights.start;
+    const bool own = density[static_cast<std::size_t>(r)] == start.density;
     for (std::size_t l = 0; l < linears.size(); ++l) {
-      const Connections* own = linears[l]->connections.get();
-      if (own != nullptr) counts[l].push_back(stays ? own->active(r) : budgets[l].active);
+      const Connections* layer = linears[l]->connections.get();
+      if (layer == nullptr) continue;
+      const LayerShape shape{"", linears[l]->inputs(), linears[l]->outputs(), false};
+      counts[l].push_back(!stays ? budgets[l].active
+                          : own ? budget_positions(shape, start.granularity, layer->active_items(r))
+                                : layer->active(r));
     }
   });
   return counts;
@@ -91,11 +112,44 @@ bool keeps_own_nets(Model& model, const std::vector<ProbeRun>& runs,
   return all;
 }
 
-LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first) {
+namespace {
+
+// Of a granularity other than element; as readout_mask.
+at::Tensor structured_mask(const Linear& layer, const std::vector<std::int64_t>& active,
+                           bool active_first, const Granularity& granularity) {
+  at::NoGradGuard no_grad;
+  const Grouping grouping(granularity, layer.inputs(), layer.outputs());
+  const LayerShape shape{"", layer.inputs(), layer.outputs(), false};
+  std::vector<std::int64_t> items;
+  for (const std::int64_t count : active) items.push_back(budget_items(shape, granularity, count));
+  const at::Tensor scores = magnitudes(layer), flags = current_flags(layer);
+  const bool quotas = grouping.has_quotas();
+  const at::Tensor wanted = quotas ? grouping.quotas(items) : torch::tensor(items).unsqueeze(1);
+  const auto choose = [&](const at::Tensor& eligible, const at::Tensor& counts) {
+    if (quotas) return grouping.choose_in_groups(scores, eligible, counts, /*largest=*/true);
+    const auto* begin = counts.data_ptr<std::int64_t>();
+    return grouping.choose(scores, eligible, {begin, begin + counts.numel()}, /*largest=*/true);
+  };
+  if (!active_first) return choose({}, wanted);
+  const at::Tensor present = quotas ? grouping.held(flags).to(torch::kCPU)
+                                    : grouping.item_flags(flags).sum(1, true).to(torch::kCPU);
+  const at::Tensor inside = torch::minimum(wanted, present);
+  const at::Tensor first = choose(flags, inside);
+  if (inside.equal(wanted)) return first;
+  return first + choose(flags.eq(0).to(torch::kByte), wanted - inside);
+}
+
+}  // namespace
+
+LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first,
+                         const Granularity& granularity) {
+  const bool structured = granularity.kind != Granularity::Kind::kElement;
   const std::vector<Linear*> linears = model.linears();
   LayerMasks masks(linears.size());
   for (std::size_t l = 0; l < linears.size(); ++l) {
-    if (!counts[l].empty()) masks[l] = readout_mask(*linears[l], counts[l], active_first);
+    if (counts[l].empty()) continue;
+    masks[l] = structured ? structured_mask(*linears[l], counts[l], active_first, granularity)
+                          : readout_mask(*linears[l], counts[l], active_first);
   }
   return masks;
 }
@@ -103,8 +157,12 @@ LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_fi
 LayerMasks trained_masks(Model& model, const std::vector<ProbeRun>& runs) {
   if (dormant_carry_values(runs)) {
     return readout_masks(model, readout_counts(model, runs, trained_density(runs)),
-                         ranks_active_first(runs));
+                         ranks_active_first(runs), runs.front().weights.start.granularity);
   }
+  return current_masks(model);
+}
+
+LayerMasks current_masks(Model& model) {
   LayerMasks masks;
   for (const Linear* layer : model.linears()) {
     masks.push_back(layer->connections == nullptr ? at::Tensor() : current_flags(*layer));
@@ -196,10 +254,11 @@ void check_dense_readers(Model& model, const std::vector<ProbeRun>& runs, bool c
     return run.config.integer("probe_every") > 0;
   });
   if (!probed) return;
-  for (const auto& [name, factory] : probes().all()) {
-    if (!factory(runs)->reads_dense_weights()) continue;
+  for (const auto& [name, probe] : chosen_probes(runs)) {
+    if (!probe->reads_dense_weights()) continue;
     throw ConfigError(too_large + "; the probe '" + name +
-                      "' needs them: give --probe_every=0, which leaves it out at the end as well");
+                      "' needs them: name other families with --probes, or give --probe_every=0, "
+                      "which leaves it out at the end as well");
   }
 }
 

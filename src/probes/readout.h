@@ -21,6 +21,9 @@ namespace tandem {
 using LayerMasks = std::vector<at::Tensor>;
 using LayerCounts = std::vector<std::vector<std::int64_t>>;  // likewise [R], or empty
 
+// Each linear layer reads what the one before it writes, so that paths through the net are known.
+bool is_chain(Model& model);
+
 // Of a group, whose runs agree in kind.
 bool dormant_carry_values(const std::vector<ProbeRun>& runs);
 bool ranks_active_first(const std::vector<ProbeRun>& runs);
@@ -33,11 +36,14 @@ LayerCounts readout_counts(Model& model, const std::vector<ProbeRun>& runs,
 bool keeps_own_nets(Model& model, const std::vector<ProbeRun>& runs,
                     const std::vector<double>& density);
 // Masks, and what takes them, need weight values [R,in,out]: see DenseCopies.
-LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first);
+// granularity: of the trained net, where counts are those of its own density.
+LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first,
+                         const Granularity& granularity = {});
 LayerMasks trained_masks(Model& model, const std::vector<ProbeRun>& runs);
 
 at::Tensor magnitudes(const Linear& layer);     // |w| of all positions, [R,n], no autograd
 at::Tensor current_flags(const Linear& layer);  // active flags of all positions, uint8 [R,n]
+LayerMasks current_masks(Model& model);         // of all layers
 
 // Dense copies are made of so many positions at most, over layers and replicas.
 constexpr std::int64_t kDenseCopyPositions = std::int64_t{1} << 27;

@@ -8,8 +8,8 @@
 // at update u covers 1 - unseen / n, unseen_0 = n - k, unseen *= 1 - g_u / (n - k + g_u).
 #include <map>
 
-#include "core/error.h"
 #include "data/tensor.h"
+#include "probes/lists.h"
 #include "probes/readout.h"
 #include "probes/recorder.h"
 
@@ -17,11 +17,6 @@ namespace tandem {
 namespace {
 
 const std::string kLevel = "weights";
-
-[[noreturn]] void refuse(const std::string& list, const std::string& expected) {
-  throw StoreError("list '" + list + "' of the topology probe in a checkpoint: expected " +
-                   expected + "; use the program that wrote it, or train anew");
-}
 
 struct Counts {
   std::int64_t ever = 0, positions = 0;
@@ -65,8 +60,7 @@ class LayerMemory {
     return all;
   }
 
-  void save(const std::string& layer,
-            std::vector<std::pair<std::string, std::vector<std::int64_t>>>& lists) const {
+  void save(const std::string& layer, NamedLists& lists) const {
     lists.emplace_back(layer + "/ever", ever_.save());
     lists.emplace_back(layer + "/newborn", newborn_.save());
     lists.emplace_back(layer + "/counts",
@@ -78,7 +72,7 @@ class LayerMemory {
     if (what == "ever") ever_ = ActiveSet::load(values);
     if (what == "newborn") newborn_ = ActiveSet::load(values);
     if (what != "counts") return;
-    if (values.size() != 6) refuse(what, "6 numbers");
+    if (values.size() != 6) refuse_list(what, "6 numbers");
     counts_ = {.moved = values[0],
                .sizes = values[1],
                .grown = values[2],
@@ -103,9 +97,9 @@ class TopologyProbe : public Probe {
 
   bool watches_updates() const override { return true; }
 
-  void after_update(std::int64_t replica, const std::string& layer, const ActiveSet& before,
-                    const ActiveSet& after) override {
-    memory_[static_cast<std::size_t>(replica)][layer].update(before, after);
+  void after_update(const MaskChange& change) override {
+    memory_[static_cast<std::size_t>(change.replica)][change.layer].update(change.before,
+                                                                           change.after);
   }
 
   Measurements measure(const ProbeInput& input) override {
@@ -126,9 +120,8 @@ class TopologyProbe : public Probe {
     return rows.finish();
   }
 
-  std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
-      std::int64_t replica) const override {
-    std::vector<std::pair<std::string, std::vector<std::int64_t>>> lists;
+  NamedLists save(std::int64_t replica) const override {
+    NamedLists lists;
     for (const auto& [layer, memory] : memory_[static_cast<std::size_t>(replica)]) {
       memory.save(layer, lists);
     }
@@ -137,10 +130,8 @@ class TopologyProbe : public Probe {
 
   void load(std::int64_t replica, const std::string& name,
             const std::vector<std::int64_t>& values) override {
-    const std::size_t slash = name.rfind('/');
-    if (slash == std::string::npos) refuse(name, "a name LAYER/WHAT");
-    memory_[static_cast<std::size_t>(replica)][name.substr(0, slash)].load(name.substr(slash + 1),
-                                                                           values);
+    const auto [layer, what] = layer_and_what(name);
+    memory_[static_cast<std::size_t>(replica)][layer].load(what, values);
   }
 
  private:

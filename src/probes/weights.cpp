@@ -1,11 +1,11 @@
 // How concentrated weights are, per layer with connections and for the whole net.
-//   kept_mass         1 - sum of |w| over what magnitude leaves out at the run's density / sum of
-//   |w| kept_energy       the same with squares entropy           -sum p log p / log n, p = |w| /
-//   sum |w| over the n positions of a layer row_entropy       the same over the weights that enter
-//   one unit, mean over units with any active_count, density    of the current mask
+//   kept_mass         1 - sum of |w| over what magnitude leaves out at the run's density / sum |w|
+//   kept_energy       the same with squares
+//   entropy           -sum p log p / log n, p = |w| / sum |w| over the n positions of a layer
+//   row_entropy       the same over the weights that enter one unit, mean over units with any
+//   active_count, density    of the current mask
 //   effective_density share of positions that lie, active, on a path from an input to an output
-//   once
-//                     dead units are removed, of the sparse net (Vysogorets & Kempe, arXiv
+//                     once dead units are removed, of the sparse net (Vysogorets & Kempe, arXiv
 //                     2107.02306)
 // Kept mass and energy exist only where dormant weights carry values. Entropy counts what is
 // dormant at its value, so that it falls with density where that is zero. Of the whole net, counts
@@ -50,15 +50,6 @@ void record_kept(Recorder& rows, const Linear& layer, const at::Tensor& mask, st
   };
   rows.layer(r, kLevel, layer.name(), "kept_mass", 1 - share(dropped, mass));
   rows.layer(r, kLevel, layer.name(), "kept_energy", 1 - share(dropped.square(), mass.square()));
-}
-
-bool is_chain(Model& model) {
-  if (model.sites(Level::kAttention) > 0) return false;
-  const std::vector<Linear*> linears = model.linears();
-  for (std::size_t l = 0; l + 1 < linears.size(); ++l) {
-    if (linears[l]->outputs() != linears[l + 1]->inputs()) return false;
-  }
-  return !linears.empty();
 }
 
 // Weights of each layer on a path from an input to an output; edges[l]: bool [in,out].

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <unordered_map>
 
 #include "core/error.h"
@@ -415,11 +416,19 @@ void StoreWriter::insert(const std::vector<Row>& rows) {
 void StoreWriter::add_tuning(const std::vector<TuningRecord>& trials) {
   Impl& m = *impl_;
   m.transaction("adding tuning trials", [&] {
+    std::set<std::pair<std::string, std::string>> methods;
+    for (const TuningRecord& t : trials) methods.emplace(t.grid, t.method);
+    for (const auto& [grid, method] : methods) {
+      SQLite::Statement& clear = m.statement("DELETE FROM tuning WHERE grid = ? AND method = ?");
+      clear.bind(1, grid);
+      clear.bind(2, method);
+      clear.exec();
+    }
     for (const TuningRecord& t : trials) {
       SQLite::Statement& s = m.statement(
-          "INSERT INTO tuning (grid, method, trial, seed, run_id, score, chosen)"
-          " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (grid, method, trial, seed) DO UPDATE SET"
-          " run_id = excluded.run_id, score = excluded.score, chosen = excluded.chosen");
+          "INSERT OR REPLACE INTO tuning (grid, method, trial, seed, run_id, score, chosen, "
+          "readout,"
+          " round, trials) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
       s.bind(1, t.grid);
       s.bind(2, t.method);
       s.bind(3, t.trial);
@@ -427,7 +436,34 @@ void StoreWriter::add_tuning(const std::vector<TuningRecord>& trials) {
       s.bind(5, t.run);
       s.bind(6, t.score);
       s.bind(7, t.chosen ? 1 : 0);
+      s.bind(8, t.readout);
+      s.bind(9, t.round);
+      s.bind(10, t.trials);
       s.exec();
+    }
+  });
+}
+
+void StoreWriter::add_tuning_plan(const TuningPlanRecord& plan) {
+  Impl& m = *impl_;
+  m.transaction("adding a tuning plan", [&] {
+    SQLite::Statement& s = m.statement(
+        "INSERT OR REPLACE INTO tuning_plan (grid, trials, seeds, axes, cells, measure)"
+        " VALUES (?, ?, ?, ?, ?, ?)");
+    s.bind(1, plan.grid);
+    s.bind(2, plan.trials);
+    s.bind(3, plan.seeds);
+    s.bind(4, plan.axes);
+    s.bind(5, plan.cells);
+    s.bind(6, plan.measure);
+    s.exec();
+    for (const auto& [run, method] : plan.runs) {
+      SQLite::Statement& member =
+          m.statement("INSERT OR REPLACE INTO tuned_run (grid, run_id, method) VALUES (?, ?, ?)");
+      member.bind(1, plan.grid);
+      member.bind(2, run);
+      member.bind(3, method);
+      member.exec();
     }
   });
 }

@@ -31,6 +31,21 @@ struct TuningRecord {
   std::string run;   // run id
   double score = 0;  // higher is better; NaN where the run diverged
   bool chosen = false;
+  std::string readout = "own";  // whose score decides: own, full, sparse
+  std::int64_t round = 0;       // beyond 0: a range was extended
+  std::int64_t trials = 0;      // points of the method in all rounds
+};
+
+// What a grid was tuned over, and the choice that each of its final runs carries out.
+struct TuningPlanRecord {
+  std::string grid;
+  std::int64_t trials = 0;  // points drawn for each method before extensions; 0: all of the lists
+  std::int64_t seeds = 1;   // runs of each point
+  std::string axes;         // config/grid_tune.h's describe()
+  std::string cells;        // options that a choice is made for, joined by ", "
+  std::string measure;      // accuracy or loss
+  std::vector<std::pair<std::string, std::string>> runs =
+      {};  // final run's id, TuningRecord's method
 };
 
 // A published number that a table may show beside ours.
@@ -60,7 +75,9 @@ class StoreWriter {
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
   std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
   void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run
-  void add_tuning(const std::vector<TuningRecord>& trials);  // a trial that is there is replaced
+  // Trials replace those that are there of their methods, a plan replaces that of its grid.
+  void add_tuning(const std::vector<TuningRecord>& trials);
+  void add_tuning_plan(const TuningPlanRecord& plan);
   void add_references(const std::vector<ReferenceRecord>& numbers);  // likewise
 
  private:
@@ -102,6 +119,6 @@ struct StoreFacts {
   std::string note;
 };
 StoreFacts store_facts();
-constexpr int kStoreVersion = 1;
+constexpr int kStoreVersion = 2;
 
 }  // namespace tandem

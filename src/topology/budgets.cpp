@@ -107,4 +107,62 @@ std::vector<LayerBudget> spread_budget(const std::vector<LayerShape>& layers, do
   return budgets;
 }
 
+std::int64_t item_count(const LayerShape& layer, const Granularity& granularity) {
+  if (granularity.kind != Granularity::Kind::kBlock) return layer.positions();
+  const std::int64_t side = granularity.block;
+  return ((layer.inputs + side - 1) / side) * ((layer.outputs + side - 1) / side);
+}
+
+std::int64_t group_quota(const Granularity& granularity, std::int64_t length) {
+  return (length * granularity.n + granularity.m - 1) / granularity.m;
+}
+
+std::int64_t budget_items(const LayerShape& layer, const Granularity& granularity,
+                          std::int64_t active) {
+  switch (granularity.kind) {
+    case Granularity::Kind::kElement:
+      return active;
+    case Granularity::Kind::kFanIn: {
+      const double each = static_cast<double>(active) / static_cast<double>(layer.outputs);
+      return layer.outputs * std::max<std::int64_t>(1, std::llround(each));
+    }
+    case Granularity::Kind::kNm: {
+      const std::int64_t whole = layer.inputs / granularity.m, rest = layer.inputs % granularity.m;
+      return layer.outputs * (whole * granularity.n + group_quota(granularity, rest));
+    }
+    case Granularity::Kind::kBlock: {
+      const std::int64_t blocks = item_count(layer, granularity);
+      return std::max<std::int64_t>(1, active * blocks / layer.positions());
+    }
+  }
+  return active;
+}
+
+std::int64_t budget_positions(const LayerShape& layer, const Granularity& granularity,
+                              std::int64_t items) {
+  const std::int64_t all = item_count(layer, granularity);
+  return (items * layer.positions() + all - 1) / all;
+}
+
+std::vector<LayerBudget> spread_budget(const std::vector<LayerShape>& layers, const Start& start,
+                                       double density) {
+  const Granularity& granularity = start.granularity;
+  const bool in_groups = granularity.kind == Granularity::Kind::kNm;
+  const double share = static_cast<double>(granularity.n) / static_cast<double>(granularity.m);
+  if (in_groups && std::abs(density - share) > 1e-9) {
+    throw ConfigError(fmt::format("density {} with {} of each {} weights active: give density {}",
+                                  density, granularity.n, granularity.m, share));
+  }
+  auto budgets = spread_budget(layers, density, in_groups ? Start::Budget::kUniform : start.budget);
+  if (granularity.kind == Granularity::Kind::kElement) return budgets;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    if (layers[l].exempt) continue;
+    const std::int64_t n = layers[l].positions();
+    const std::int64_t items = budget_items(layers[l], granularity, budgets[l].active);
+    budgets[l].active = budget_positions(layers[l], granularity, items);
+    budgets[l].density = static_cast<double>(budgets[l].active) / static_cast<double>(n);
+  }
+  return budgets;
+}
+
 }  // namespace tandem

@@ -24,6 +24,7 @@ struct ProductPlan {
   bool selected = false;             // one output: per replica W where full_runs, M*W elsewhere
   at::Tensor full_runs;              // bool [R], with selected
   bool mask_gradient = false;        // gradient of the sparse product reaches active weights only
+  bool superset = false;             // the full output is computed with B instead of everything
   bool relu = false;                 // one output: relu(y) is wanted and y itself is not
 };
 
@@ -38,7 +39,8 @@ struct Change {
   std::vector<std::int64_t> count;       // [R] how many to drop or grow, or the new active count
   std::vector<std::uint64_t> keys = {};  // [R] as Newborn::keys; read by random criteria
   std::vector<std::int64_t> negatives =
-      {};  // [R] per-sign criteria: how many of count are negative
+      {};               // [R] per-sign criteria: how many of count are negative
+  bool prunes = false;  // a drop for good: what is left is the layer's budget from now on
 };
 
 // How the newborn of an update are treated.
@@ -58,6 +60,10 @@ class Connections {
   virtual std::int64_t replicas() const = 0;
   virtual std::int64_t positions() const = 0;  // in x out
   virtual std::int64_t active(std::int64_t replica) const = 0;
+  // What the topology chooses as one: positions, or blocks of them. The counts of a Change and the
+  // scores of visit_scores are of these.
+  virtual std::int64_t items() const { return positions(); }
+  virtual std::int64_t active_items(std::int64_t replica) const { return active(replica); }
   virtual Parameter& parameter() = 0;
   // [R+1] offsets into Parameter::flat().
   virtual std::vector<std::int64_t> segments() const {
@@ -73,6 +79,8 @@ class Connections {
   // Active flags, uint8 [total] beside Parameter::flat(). Undefined: everything there is active.
   virtual at::Tensor active_flags() const = 0;
   virtual ActiveSet active_set(std::int64_t replica) const = 0;
+  // The superset B in the same form; undefined: there is none.
+  virtual at::Tensor superset_flags() const { return {}; }
   // The same of the replicas that are wanted [R]; empty for the others.
   virtual std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const;
 
@@ -89,8 +97,10 @@ class Connections {
   // The next backward passes keep what a criterion needs to read the dense gradient, until this is
   // called with false.
   virtual void expect_gradient(bool /*expected*/) {}
+  // Likewise the mean squares of the layer's inputs.
+  virtual void expect_inputs(bool expected) = 0;
 
-  // Calls visit(scores [m], flags uint8 [m]) over consecutive blocks of positions of a replica, in
+  // Calls visit(scores [m], flags uint8 [m]) over consecutive stretches of a replica's items, in
   // order. What is not among the asked ones is flagged 0 or left out; undefined flags: all are.
   // What is not stored has the criterion's score of a zero weight.
   virtual void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
@@ -110,6 +120,10 @@ class Connections {
   virtual void drop(const Change& change, const Criterion& criterion) = 0;
   // Grows count[r] among all positions that are not active now (just dropped ones included).
   virtual void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) = 0;
+  // B = M and, up to count[r] positions in all, the largest |w| of the others, or others at random.
+  virtual void choose_superset(const Change& change, bool random) = 0;
+  // Values and slots of the replicas that are due become zero outside M.
+  virtual void empty_dormant(const std::vector<char>& due) = 0;
   // Ends an update: values and slots of what left the topology are cleared where zero_dormant.
   virtual void finish(const Change& change, bool zero_dormant) = 0;
 };

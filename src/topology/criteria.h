@@ -10,13 +10,22 @@
 #include <vector>
 
 #include "config/part.h"
+#include "topology/active_set.h"
 
 namespace tandem {
 
 struct ScoreInputs {  // blocks of equal shape
   at::Tensor weight;
-  at::Tensor gradient;  // dense G; undefined unless needs_gradient
+  at::Tensor gradient;     // dense G; undefined unless needs_gradient
+  at::Tensor input_scale;  // root mean square of a position's input; undefined unless needs_inputs
   std::map<std::string, at::Tensor> slots;
+  double parameter = 0;  // of the criterion
+};
+
+struct LayerTopology {
+  const ActiveSet& active;
+  std::int64_t inputs = 0, outputs = 0;
+  std::uint64_t key = 0;  // random stream of this (run, layer, update)
 };
 
 struct Criterion {
@@ -24,8 +33,13 @@ struct Criterion {
   bool random = false;             // k of n at random: no scores are computed
   bool per_sign = false;           // the amount applies to positives and negatives separately (SET)
   bool needs_gradient = false;     // the dense gradient G of this step
+  bool needs_inputs = false;       // the layer's inputs of this step
   std::vector<std::string> slots;  // slots it reads; a missing one is made with newborn 0
+  bool everywhere = false;         // its slots are of all positions: no update empties them
+  double parameter = 0;            // a number of its own, from the operation that uses it
   at::Tensor (*score)(const ScoreInputs&) = nullptr;
+  // In its place: scores float64 [n] of all positions from the layer's topology alone.
+  at::Tensor (*of_topology)(const LayerTopology&) = nullptr;
   // Called after each backward pass for criteria that keep a slot up to date; may be null.
   void (*accumulate)(const at::Tensor& gradient,
                      std::map<std::string, at::Tensor>& slots) = nullptr;

@@ -19,16 +19,25 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bi
   return torch::baddbmm(bias.unsqueeze(1), x, w);  // [R,1,out] + [R,N,in] [R,in,out]
 }
 
+// uint8 [n] of packed bits.
+at::Tensor unpacked(const std::uint8_t* bits, std::int64_t n) {
+  const at::Tensor row = torch::empty({n}, torch::kByte);
+  auto* flags = row.data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < n; ++i) flags[i] = bits[i / 8] >> (i % 8) & 1;
+  return row;
+}
+
 }  // namespace
 
 MaskedConnections::MaskedConnections(Parameter& parameter, const at::Tensor& mask)
-    : parameter_(&parameter) {
+    : parameter_(&parameter), grouping_({}, 0, 0) {
   const at::Tensor& w = parameter.value;
   TORCH_INTERNAL_ASSERT(w.defined() && w.dim() == 3 && w.is_contiguous(),
                         "a masked weight must be contiguous [R,in,out]");
   positions_ = w.size(1) * w.size(2);
   open_.assign(static_cast<std::size_t>(w.size(0)), 0);
   active_.assign(static_cast<std::size_t>(w.size(0)), positions_);
+  grouping_ = Grouping({}, w.size(1), w.size(2));
   parameter.connections = this;
   if (!mask.defined()) return;
   TORCH_INTERNAL_ASSERT(mask.numel() == w.numel() && mask.scalar_type() == torch::kByte, "mask ",
@@ -41,6 +50,13 @@ MaskedConnections::MaskedConnections(Parameter& parameter, const at::Tensor& mas
 void MaskedConnections::set_zero_dormant(bool zero_dormant) {
   zero_dormant_ = zero_dormant;
   if (zero_dormant && mask_.defined()) values().masked_fill_(mask_.eq(0), 0);
+}
+
+void MaskedConnections::set_granularity(const Granularity& granularity) {
+  grouping_ = Grouping(granularity, parameter_->value.size(1), parameter_->value.size(2));
+  blocks_.assign(active_.size(), grouping_.items());
+  if (mask_.defined() && grouping_.has_blocks()) recount({0, replicas()});
+  budget_ = active_;
 }
 
 bool MaskedConnections::all_active() const {
@@ -63,20 +79,42 @@ TwoStreams MaskedConnections::product(const at::Tensor& x, const at::Tensor& bia
   TORCH_INTERNAL_ASSERT(!plan.relu || plan.selected || plan.full != plan.sparse,
                         "relu is of one output");
   const auto finish = [&](const at::Tensor& y) { return plan.relu ? torch::relu(y) : y; };
+  if (expects_inputs_) note_inputs(x);
   const bool unmasked = zero_dormant_ || all_active();
   TwoStreams y;
   if (plan.selected) {
-    y.full = finish(affine(x, unmasked ? w : masked_weight(w, mask_, plan.full_runs, false), bias));
+    const bool whole = unmasked && !(plan.superset && superset_.defined());
+    y.full = finish(affine(x, whole ? w : full_weight(plan), bias));
     return y;
   }
-  if (plan.full) y.full = finish(affine(x, w, bias));
+  if (plan.full) y.full = finish(affine(x, full_weight(plan), bias));
   if (!plan.sparse) return y;
   if (all_active() || (zero_dormant_ && !plan.mask_gradient)) {
-    y.sparse = y.full.defined() ? y.full : finish(affine(x, w, bias));
+    y.sparse = y.full.defined() && !plan.superset ? y.full : finish(affine(x, w, bias));
   } else {
     y.sparse = finish(affine(x, masked_weight(w, mask_, {}, plan.mask_gradient), bias));
   }
   return y;
+}
+
+// What a full output is computed with, or, with plan.selected, each replica's running stream.
+at::Tensor MaskedConnections::full_weight(const ProductPlan& plan) const {
+  const at::Tensor& w = parameter_->value;
+  const bool narrowed = plan.superset && superset_.defined();
+  if (!plan.selected) return narrowed ? masked_weight(w, superset_, {}, true) : w;
+  if (!narrowed) return masked_weight(w, mask_, plan.full_runs, false);
+  const at::Tensor mask = mask_.defined() ? mask_ : torch::ones_like(superset_);
+  const at::Tensor full = plan.full_runs.to(torch::kBool).view({-1, 1});
+  return masked_weight(w, torch::where(full, superset_, mask), {}, false);
+}
+
+void MaskedConnections::note_inputs(const at::Tensor& x) const {
+  at::NoGradGuard no_grad;
+  input_squares_ = x.detach().square().mean(1);
+}
+
+at::Tensor MaskedConnections::superset_flags() const {
+  return superset_.defined() ? superset_.view(-1) : at::Tensor();
 }
 
 at::Tensor MaskedConnections::active_flags() const {
@@ -89,11 +127,12 @@ at::Tensor MaskedConnections::dense_flags() const {
                      torch::TensorOptions(parameter_->value.device()).dtype(torch::kByte));
 }
 
-std::vector<std::uint8_t> MaskedConnections::packed(std::int64_t replica) const {
+std::vector<std::uint8_t> MaskedConnections::packed(const at::Tensor& all,
+                                                    std::int64_t replica) const {
   TORCH_INTERNAL_ASSERT(replica >= 0 && replica < replicas());
   std::vector<std::uint8_t> bits(static_cast<std::size_t>((positions_ + 7) / 8), 0);
   const at::Tensor row =
-      mask_.defined() ? mask_[replica].to(torch::kCPU) : torch::ones({positions_}, torch::kByte);
+      all.defined() ? all[replica].to(torch::kCPU) : torch::ones({positions_}, torch::kByte);
   const auto* flags = row.data_ptr<std::uint8_t>();
   for (std::int64_t i = 0; i < positions_; ++i) {
     bits[i / 8] = static_cast<std::uint8_t>(bits[i / 8] | (flags[i] << (i % 8)));
@@ -102,7 +141,7 @@ std::vector<std::uint8_t> MaskedConnections::packed(std::int64_t replica) const 
 }
 
 ActiveSet MaskedConnections::active_set(std::int64_t replica) const {
-  return ActiveSet::of_bits(packed(replica));
+  return ActiveSet::of_bits(packed(mask_, replica));
 }
 
 // On a GPU the bits are packed there, and come over at once.
@@ -127,8 +166,12 @@ std::vector<ActiveSet> MaskedConnections::active_sets(const std::vector<char>& w
 }
 
 at::Tensor MaskedConnections::save_topology(std::int64_t replica) const {
-  if (!mask_.defined()) return {};
-  const std::vector<std::uint8_t> bits = packed(replica);
+  if (!mask_.defined() && !superset_.defined()) return {};
+  std::vector<std::uint8_t> bits = packed(mask_, replica);
+  if (superset_.defined()) {
+    const std::vector<std::uint8_t> more = packed(superset_, replica);
+    bits.insert(bits.end(), more.begin(), more.end());
+  }
   const at::Tensor saved = torch::empty({static_cast<std::int64_t>(bits.size())}, torch::kByte);
   std::copy(bits.begin(), bits.end(), saved.data_ptr<std::uint8_t>());
   return saved;
@@ -139,27 +182,26 @@ void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& sa
   if (!saved.defined()) {
     if (mask_.defined()) mask_[replica].fill_(1);
     active_[replica] = positions_;
+    if (grouping_.has_blocks()) blocks_[replica] = grouping_.items();
     return;
   }
   const std::int64_t bytes = (positions_ + 7) / 8;
-  if (saved.scalar_type() != torch::kByte || saved.numel() != bytes) {
+  const bool with_superset = saved.numel() == 2 * bytes;
+  if (saved.scalar_type() != torch::kByte || (saved.numel() != bytes && !with_superset)) {
     throw StoreError(fmt::format(
         "the topology of {} in a checkpoint has {} numbers; expected {} bytes, the packed mask of "
         "{} positions: resume with the model and the storage that wrote it, or train anew",
         parameter_->name, saved.numel(), bytes, positions_));
   }
   const at::Tensor host = saved.to(torch::kCPU).contiguous();
-  const auto* bits = host.data_ptr<std::uint8_t>();
-  const at::Tensor row = torch::empty({positions_}, torch::kByte);
-  auto* flags = row.data_ptr<std::uint8_t>();
-  std::int64_t count = 0;
-  for (std::int64_t i = 0; i < positions_; ++i) {
-    flags[i] = bits[i / 8] >> (i % 8) & 1;
-    count += flags[i];
-  }
+  const at::Tensor row = unpacked(host.data_ptr<std::uint8_t>(), positions_);
   allocate_mask();
   mask_[replica].copy_(row);
-  active_[replica] = count;
+  active_[replica] = row.sum().item<std::int64_t>();
+  if (grouping_.has_blocks()) recount({replica, 1});
+  if (!with_superset) return;
+  if (!superset_.defined()) superset_ = torch::ones_like(mask_);
+  superset_[replica].copy_(unpacked(host.data_ptr<std::uint8_t>() + bytes, positions_));
 }
 
 void MaskedConnections::scale(std::int64_t replica, Start::InitScale kind) {
@@ -182,10 +224,30 @@ ScoreInputs MaskedConnections::score_inputs(const Criterion& criterion, const Ro
                           parameter_->name, " needs the gradient of a backward pass");
     inputs.gradient = rows.of(gradient.detach().reshape({replicas(), positions_}));
   }
+  if (criterion.needs_inputs) {
+    TORCH_INTERNAL_ASSERT(input_squares_.defined(), "criterion ", criterion.name, " of ",
+                          parameter_->name, " needs the inputs of a product");
+    const std::int64_t outputs = parameter_->value.size(2);
+    inputs.input_scale = rows.of(input_squares_.sqrt().repeat_interleave(outputs, 1));
+  }
+  inputs.parameter = criterion.parameter;
   for (const auto& name : criterion.slots) {
     inputs.slots[name] = rows.of(parameter_->slot(name).view({replicas(), positions_}));
   }
   return inputs;
+}
+
+// [q,n] of the rows' replicas. keys [R]: read by what looks at the topology.
+at::Tensor MaskedConnections::scores(const Criterion& criterion, const Rows& rows,
+                                     const std::vector<std::uint64_t>& keys) const {
+  if (criterion.of_topology == nullptr) return criterion.score(score_inputs(criterion, rows));
+  std::vector<at::Tensor> all;
+  for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
+    const ActiveSet active = active_set(r);
+    all.push_back(criterion.of_topology(
+        {active, parameter_->value.size(1), parameter_->value.size(2), keys.at(r)}));
+  }
+  return torch::stack(all).to(parameter_->value.options().requires_grad(false));
 }
 
 // uint8 [n]; undefined: all are.
@@ -204,12 +266,20 @@ void MaskedConnections::visit_scores(
   at::NoGradGuard no_grad;
   const ScoreInputs all = score_inputs(criterion, {replica, 1});
   const at::Tensor flags = flags_among(replica, among);
+  if (grouping_.has_blocks()) {
+    const at::Tensor eligible = flags.defined() ? flags.unsqueeze(0) : flags;
+    visit(grouping_.item_scores(criterion.score(all), eligible)[0],
+          flags.defined() ? grouping_.item_flags(eligible)[0] : flags);
+    return;
+  }
   for (std::int64_t first = 0; first < positions_; first += kBlock) {
     const std::int64_t length = std::min(kBlock, positions_ - first);
     const auto block = [&](const at::Tensor& rows) { return rows[0].narrow(0, first, length); };
     ScoreInputs inputs;
     inputs.weight = block(all.weight);
     if (all.gradient.defined()) inputs.gradient = block(all.gradient);
+    if (all.input_scale.defined()) inputs.input_scale = block(all.input_scale);
+    inputs.parameter = all.parameter;
     for (const auto& [name, values] : all.slots) inputs.slots[name] = block(values);
     visit(criterion.score(inputs), flags.defined() ? flags.narrow(0, first, length) : flags);
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "topology/connections.h"
+#include "topology/granularity.h"
 
 namespace tandem {
 
@@ -27,20 +28,29 @@ class MaskedConnections final : public Connections {
   // mask. Whoever changes W must keep it so.
   void set_zero_dormant(bool zero_dormant);
   bool zero_dormant() const { return zero_dormant_; }
+  // What updates choose as one. Before the first update, and with a mask that it can hold.
+  void set_granularity(const Granularity& granularity);
 
   std::int64_t replicas() const override { return parameter_->value.size(0); }
   std::int64_t positions() const override { return positions_; }
   std::int64_t active(std::int64_t replica) const override { return active_.at(replica); }
+  std::int64_t items() const override { return grouping_.items(); }
+  std::int64_t active_items(std::int64_t replica) const override {
+    return grouping_.has_blocks() ? blocks_.at(replica) : active(replica);
+  }
   Parameter& parameter() override { return *parameter_; }
   TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
+  at::Tensor superset_flags() const override;
   ActiveSet active_set(std::int64_t replica) const override;  // as bits
   std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
-  // Packed mask, uint8; bit i % 8 of byte i / 8 is position i.
+  // Packed mask, uint8; bit i % 8 of byte i / 8 is position i. The superset's, where there is one,
+  // follows.
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
+  void expect_inputs(bool expected) override { expects_inputs_ = expected; }
   void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
                     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
                         visit) const override;
@@ -50,6 +60,8 @@ class MaskedConnections final : public Connections {
   void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const Change& change, const Criterion& criterion) override;
   void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
+  void choose_superset(const Change& change, bool random) override;
+  void empty_dormant(const std::vector<char>& due) override;
   void finish(const Change& change, bool zero_dormant) override;
 
  private:
@@ -65,27 +77,49 @@ class MaskedConnections final : public Connections {
   };
 
   bool all_active() const;
-  std::vector<std::uint8_t> packed(std::int64_t replica) const;
+  std::vector<std::uint8_t> packed(const at::Tensor& flags, std::int64_t replica) const;
+  at::Tensor full_weight(const ProductPlan& plan) const;
+  void note_inputs(const at::Tensor& x) const;
   at::Tensor flags_among(std::int64_t replica, Among among) const;
   std::vector<Rows> due_rows(const std::vector<char>& due) const;
   at::Tensor values() const;  // [R,n]
   void allocate_mask();
   void open(const Rows& rows);
+  void open(std::int64_t replica);
   ScoreInputs score_inputs(const Criterion& criterion, const Rows& rows) const;
+  at::Tensor scores(const Criterion& criterion, const Rows& rows,
+                    const std::vector<std::uint64_t>& keys) const;
+  void empty(const at::Tensor& rows_left, const Rows& rows);
   at::Tensor select(const Change& change, const Criterion& criterion, const Rows& rows,
                     const at::Tensor& eligible, const std::vector<std::uint64_t>& keys, Draw draw,
                     bool largest) const;
   at::Tensor select_per_sign(const Change& change, const Criterion& criterion, const Rows& rows,
                              const at::Tensor& eligible) const;
+  at::Tensor select_in_groups(const Criterion& criterion, const Rows& rows,
+                              const at::Tensor& eligible, const at::Tensor& counts,
+                              const std::vector<std::uint64_t>& keys, Draw draw,
+                              bool largest) const;
+  at::Tensor select_moved(Change change, const Criterion& criterion, const Rows& rows,
+                          const std::vector<std::uint64_t>& keys, bool grows) const;
+  at::Tensor ablate_and_select(const Change& change, const Criterion& criterion, const Rows& rows,
+                               const std::vector<std::uint64_t>& keys);
+  void note_active(const Rows& rows, const std::vector<std::int64_t>& items);
+  void recount(const Rows& rows);
   void give_birth(const Rows& rows, const at::Tensor& born, const Newborn& newborn);
   void clear_left(const Rows& rows);
 
   Parameter* parameter_;
   std::int64_t positions_;
-  at::Tensor mask_;     // uint8 [R,n]; undefined: all active
+  at::Tensor mask_;      // uint8 [R,n]; undefined: all active
+  at::Tensor superset_;  // uint8 [R,n]; undefined: there is none
+  bool expects_inputs_ = false;
+  mutable at::Tensor input_squares_;  // [R,in] of the last product that was to note them
   at::Tensor history_;  // uint8 [R,n], all 0 between updates: 1 was active before, 2 entered since
   std::vector<char> open_;            // [R] an update has begun
   std::vector<std::int64_t> active_;  // [R]
+  Grouping grouping_;
+  std::vector<std::int64_t> blocks_;  // [R] active ones, where items are blocks
+  std::vector<std::int64_t> budget_;  // [R] positions, where groups have quotas
   bool zero_dormant_ = false;
 };
 

@@ -26,6 +26,12 @@ void draw_values(at::Tensor values, const at::Tensor& born, double deviation,
   values.index_put_({on_device.select(1, 0), on_device.select(1, 1)}, draws.to(values.options()));
 }
 
+std::vector<RandomStream> draw_streams(const std::vector<std::uint64_t>& keys, Draw draw) {
+  std::vector<RandomStream> streams;
+  for (const std::uint64_t key : keys) streams.push_back(draw_stream(key, draw));
+  return streams;
+}
+
 }  // namespace
 
 std::vector<MaskedConnections::Rows> MaskedConnections::due_rows(
@@ -56,13 +62,22 @@ void MaskedConnections::open(const Rows& rows) {
   const auto first = open_.begin() + rows.first, last = first + rows.length;
   if (std::none_of(first, last, [](char open) { return open != 0; })) {
     rows.of(history_).copy_(rows.of(mask_));  // kWasActive where the mask is 1
-    std::fill(first, last, char{1});
+    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) open(r);
     return;
   }
   for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
     if (open_[r]) continue;
-    open_[r] = 1;
+    open(r);
     history_[r].copy_(mask_[r]);
+  }
+}
+
+// A layer's budget is what it has between updates. Ablation may leave a remainder of the first one
+// unused, so that it is kept.
+void MaskedConnections::open(std::int64_t replica) {
+  open_[replica] = 1;
+  if (grouping_.has_quotas() && grouping_.granularity().ablation == 0) {
+    budget_[replica] = active_[replica];
   }
 }
 
@@ -72,20 +87,31 @@ at::Tensor MaskedConnections::select(const Change& change, const Criterion& crit
                                      bool largest) const {
   const auto counts = rows.of(change.count);
   if (!criterion.random) {
-    return select_rows(criterion.score(score_inputs(criterion, rows)), eligible, counts, largest);
+    return grouping_.choose(scores(criterion, rows, keys), eligible, counts, largest);
   }
   TORCH_INTERNAL_ASSERT(keys.size() == change.due.size(),
                         "a random choice needs a key per replica");
-  std::vector<RandomStream> streams;
-  for (const std::uint64_t key : rows.of(keys)) {
-    streams.push_back(draw_stream(key, draw));
+  return grouping_.choose_random(eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)),
+                                 counts, draw_streams(rows.of(keys), draw));
+}
+
+at::Tensor MaskedConnections::select_in_groups(const Criterion& criterion, const Rows& rows,
+                                               const at::Tensor& eligible, const at::Tensor& counts,
+                                               const std::vector<std::uint64_t>& keys, Draw draw,
+                                               bool largest) const {
+  if (!criterion.random) {
+    return grouping_.choose_in_groups(scores(criterion, rows, keys), eligible, counts, largest);
   }
-  return random_rows(eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)), counts,
-                     streams);
+  TORCH_INTERNAL_ASSERT(static_cast<std::int64_t>(keys.size()) == replicas(),
+                        "a random choice needs a key per replica");
+  return grouping_.random_in_groups(
+      eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)), counts,
+      draw_streams(rows.of(keys), draw));
 }
 
 at::Tensor MaskedConnections::select_per_sign(const Change& change, const Criterion& criterion,
                                               const Rows& rows, const at::Tensor& eligible) const {
+  TORCH_INTERNAL_ASSERT(!grouping_.has_blocks(), criterion.name, " is of single weights");
   TORCH_INTERNAL_ASSERT(change.negatives.size() == change.due.size(), "criterion ", criterion.name,
                         " needs the number of negatives to drop");
   const auto negatives = rows.of(change.negatives);
@@ -97,19 +123,92 @@ at::Tensor MaskedConnections::select_per_sign(const Change& change, const Criter
          select_rows(scores, eligible * (1 - below_zero), others, false);
 }
 
+// What a drop or a growth takes. Where groups have quotas and hold them it takes `count` of the
+// layer, wherever they are; where they don't it leads each group back to its quota.
+at::Tensor MaskedConnections::select_moved(Change change, const Criterion& criterion,
+                                           const Rows& rows, const std::vector<std::uint64_t>& keys,
+                                           bool grows) const {
+  const at::Tensor mask = rows.of(mask_);
+  const at::Tensor eligible = grows ? 1 - mask : mask;
+  const Draw draw = grows ? Draw::kGrow : Draw::kDrop;
+  std::vector<std::int64_t> led(static_cast<std::size_t>(rows.length), 0);
+  std::int64_t led_rows = 0;
+  for (std::int64_t q = 0; grouping_.has_quotas() && q < rows.length; ++q) {
+    const std::int64_t r = rows.first + q;
+    led[q] = grows ? active_[r] < budget_[r] : active_[r] > budget_[r];
+    if (led[q]) change.count[r] = 0;
+    led_rows += led[q];
+  }
+  at::Tensor chosen;
+  if (led_rows < rows.length) {
+    chosen = criterion.per_sign ? select_per_sign(change, criterion, rows, eligible)
+                                : select(change, criterion, rows, eligible, keys, draw, grows);
+  }
+  if (led_rows == 0) return chosen;
+  const at::Tensor quotas = grouping_.quotas(rows.of(budget_)) * torch::tensor(led).unsqueeze(1);
+  const at::Tensor held = grouping_.held(mask) * torch::tensor(led).unsqueeze(1).to(mask.device());
+  const at::Tensor missing = quotas.to(mask.device()) - held;
+  const at::Tensor moved = select_in_groups(
+      criterion, rows, eligible, (grows ? missing : -missing).clamp_min(0), keys, draw, grows);
+  return chosen.defined() ? chosen + moved : moved;
+}
+
+// SRigL: units without enough salient weights (what the drop left, and the best `count` candidates)
+// lose what they have, the others are led to their new fan-in.
+at::Tensor MaskedConnections::ablate_and_select(const Change& change, const Criterion& criterion,
+                                                const Rows& rows,
+                                                const std::vector<std::uint64_t>& keys) {
+  at::Tensor mask = rows.of(mask_);
+  const at::Tensor candidates =
+      select(change, criterion, rows, 1 - mask, keys, Draw::kGrow, /*largest=*/true);
+  const at::Tensor quotas =
+      quotas_after_ablation(grouping_.held(mask + candidates).to(torch::kCPU), rows.of(budget_),
+                            parameter_->value.size(1), grouping_.granularity().ablation)
+          .to(mask.device());
+  const at::Tensor kept = torch::minimum(grouping_.held(mask), quotas);
+  mask.copy_(grouping_.choose_in_groups(rows.of(values()).abs(), mask, kept, /*largest=*/true));
+  return select_in_groups(criterion, rows, 1 - mask, quotas - kept, keys, Draw::kGrow,
+                          /*largest=*/true);
+}
+
+// items [R]: how many the rows' replicas have now, which is taken on trust where they are
+// positions.
+void MaskedConnections::note_active(const Rows& rows, const std::vector<std::int64_t>& items) {
+  if (!grouping_.by_element()) return recount(rows);
+  for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) active_[r] = items[r];
+}
+
+void MaskedConnections::recount(const Rows& rows) {
+  const at::Tensor mask = rows.of(mask_);
+  const at::Tensor active = mask.sum(1, false, torch::kLong).to(torch::kCPU);
+  for (std::int64_t q = 0; q < rows.length; ++q) {
+    active_[rows.first + q] = active[q].item<std::int64_t>();
+  }
+  if (!grouping_.has_blocks()) return;
+  const at::Tensor blocks = grouping_.item_flags(mask).sum(1, false, torch::kLong).to(torch::kCPU);
+  for (std::int64_t q = 0; q < rows.length; ++q) {
+    blocks_[rows.first + q] = blocks[q].item<std::int64_t>();
+  }
+}
+
 void MaskedConnections::rank(const Change& change, const Criterion& criterion, bool zero_dormant) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
-    const at::Tensor chosen = select(change, criterion, rows, {}, change.keys, Draw::kRank,
-                                     /*largest=*/true);
+    at::Tensor chosen;
+    if (grouping_.has_quotas()) {
+      std::copy_n(change.count.begin() + rows.first, rows.length, budget_.begin() + rows.first);
+      const at::Tensor quotas = grouping_.quotas(rows.of(budget_)).to(mask_.device());
+      chosen = select_in_groups(criterion, rows, {}, quotas, change.keys, Draw::kRank,
+                                /*largest=*/true);
+    } else {
+      chosen = select(change, criterion, rows, {}, change.keys, Draw::kRank, /*largest=*/true);
+    }
     at::Tensor mask = rows.of(mask_);
     rows.of(history_).bitwise_or_(chosen.bitwise_and(1 - mask) * kEntered);
     mask.copy_(chosen);
     if (zero_dormant) clear_left(rows);
-    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
-      active_[r] = change.count[r];
-    }
+    note_active(rows, change.count);
   }
 }
 
@@ -117,15 +216,13 @@ void MaskedConnections::drop(const Change& change, const Criterion& criterion) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
-    at::Tensor mask = rows.of(mask_);
-    const at::Tensor chosen =
-        criterion.per_sign
-            ? select_per_sign(change, criterion, rows, mask)
-            : select(change, criterion, rows, mask, change.keys, Draw::kDrop, /*largest=*/false);
-    mask.sub_(chosen);
+    std::vector<std::int64_t> left = active_;
     for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
-      active_[r] -= change.count[r];
+      left[r] -= change.count[r];
+      if (change.prunes && grouping_.has_quotas()) budget_[r] = left[r];
     }
+    rows.of(mask_).sub_(select_moved(change, criterion, rows, change.keys, /*grows=*/false));
+    note_active(rows, left);
   }
 }
 
@@ -136,15 +233,17 @@ void MaskedConnections::grow(const Change& change, const Criterion& criterion,
     open(rows);
     at::Tensor mask = rows.of(mask_), history = rows.of(history_);
     const at::Tensor chosen =
-        select(change, criterion, rows, 1 - mask, newborn.keys, Draw::kGrow, /*largest=*/true);
+        grouping_.granularity().ablation > 0
+            ? ablate_and_select(change, criterion, rows, newborn.keys)
+            : select_moved(change, criterion, rows, newborn.keys, /*grows=*/true);
     mask.add_(chosen);
     at::Tensor born = chosen.to(torch::kBool);
     if (newborn.keep_regrown) born = born & history.bitwise_and(kWasActive).eq(0);
     history.bitwise_or_(chosen * kEntered);
     give_birth(rows, born, newborn);
-    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
-      active_[r] += change.count[r];
-    }
+    std::vector<std::int64_t> now = active_;
+    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) now[r] += change.count[r];
+    note_active(rows, now);
   }
 }
 
@@ -154,15 +253,47 @@ void MaskedConnections::give_birth(const Rows& rows, const at::Tensor& born,
   values.masked_fill_(born, 0);
   if (newborn.deviation > 0) draw_values(values, born, newborn.deviation, rows.of(newborn.keys));
   for (auto& [name, slot] : parameter_->slots) {
+    if (slot.everywhere) continue;
     rows.of(slot.values.view({replicas(), positions_})).masked_fill_(born, slot.newborn);
   }
 }
 
-void MaskedConnections::clear_left(const Rows& rows) {
-  const at::Tensor left = rows.of(history_).ne(0) & rows.of(mask_).eq(0);
-  rows.of(values()).masked_fill_(left, 0);
+void MaskedConnections::empty(const at::Tensor& which, const Rows& rows) {
+  rows.of(values()).masked_fill_(which, 0);
   for (auto& [name, slot] : parameter_->slots) {
-    rows.of(slot.values.view({replicas(), positions_})).masked_fill_(left, 0);
+    if (slot.everywhere) continue;
+    rows.of(slot.values.view({replicas(), positions_})).masked_fill_(which, 0);
+  }
+}
+
+void MaskedConnections::clear_left(const Rows& rows) {
+  empty(rows.of(history_).ne(0) & rows.of(mask_).eq(0), rows);
+}
+
+void MaskedConnections::empty_dormant(const std::vector<char>& due) {
+  at::NoGradGuard no_grad;
+  if (!mask_.defined()) return;
+  for (const Rows& rows : due_rows(due)) empty(rows.of(mask_).eq(0), rows);
+}
+
+void MaskedConnections::choose_superset(const Change& change, bool random) {
+  at::NoGradGuard no_grad;
+  if (!superset_.defined()) {
+    superset_ = torch::ones({replicas(), positions_},
+                            parameter_->value.options().requires_grad(false).dtype(torch::kByte));
+  }
+  for (const Rows& rows : due_rows(change.due)) {
+    const at::Tensor mask = mask_.defined() ? rows.of(mask_) : torch::ones_like(rows.of(superset_));
+    std::vector<std::int64_t> counts;  // beyond the mask
+    std::vector<RandomStream> streams;
+    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
+      counts.push_back(std::max<std::int64_t>(0, change.count[r] - active_[r]));
+      streams.push_back(draw_stream(change.keys[r], Draw::kSuperset));
+    }
+    const at::Tensor others = 1 - mask;
+    const at::Tensor chosen = random ? random_rows(others, counts, streams)
+                                     : select_rows(rows.of(values()).abs(), others, counts, true);
+    rows.of(superset_).copy_(mask + chosen);
   }
 }
 

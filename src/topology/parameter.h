@@ -14,8 +14,9 @@ namespace tandem {
 class Connections;
 
 struct Slot {
-  at::Tensor values;   // [total], beside the parameter's values
-  double newborn = 0;  // what a weight that enters the topology gets
+  at::Tensor values;        // [total], beside the parameter's values
+  double newborn = 0;       // what a weight that enters the topology gets
+  bool everywhere = false;  // dormant positions have values too: nothing empties it
 };
 
 struct Parameter {

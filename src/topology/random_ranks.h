@@ -17,7 +17,7 @@ inline std::uint64_t topology_key(std::uint64_t run_key, std::int64_t layer, std
 }
 
 // Streams below one topology_key.
-enum class Draw : std::uint64_t { kDrop, kGrow, kRank, kValue, kSpread };
+enum class Draw : std::uint64_t { kDrop, kGrow, kRank, kValue, kSpread, kSuperset, kTies };
 inline RandomStream draw_stream(std::uint64_t key, Draw draw) {
   return {sub_key(key, static_cast<std::uint64_t>(draw))};
 }

@@ -82,6 +82,8 @@ at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligi
 
 namespace {
 
+constexpr std::int64_t kRankedTogether = std::int64_t{1} << 22;  // positions; a rank takes 8 bytes
+
 // The position of rank k is where the running count of eligible positions reaches k + 1.
 at::Tensor mark_on_gpu(const at::Tensor& eligible,
                        const std::vector<std::vector<std::int64_t>>& ranks) {
@@ -95,10 +97,13 @@ at::Tensor mark_on_gpu(const at::Tensor& eligible,
   const at::Tensor drawn = torch::zeros({rows * n}, eligible.options());
   drawn.index_fill_(0, torch::tensor(flat, torch::kLong).to(eligible.device()), 1);
   at::Tensor chosen = torch::empty_like(eligible);
-  for (std::int64_t q = 0; q < rows; ++q) {  // row by row: a rank takes eight bytes a position
-    const at::Tensor own = eligible[q].ne(0);
-    const at::Tensor rank = own.cumsum(0, torch::kLong).sub_(1).clamp_min_(0);
-    chosen[q].copy_(drawn.narrow(0, q * n, n).index_select(0, rank).mul_(own));
+  const std::int64_t together = std::max<std::int64_t>(1, kRankedTogether / n);
+  for (std::int64_t q = 0; q < rows; q += together) {
+    const std::int64_t some = std::min(together, rows - q);
+    const at::Tensor own = eligible.narrow(0, q, some).ne(0);
+    const at::Tensor rank = own.cumsum(1, torch::kLong).sub_(1).clamp_min_(0);
+    const at::Tensor taken = drawn.view({rows, n}).narrow(0, q, some).gather(1, rank);
+    chosen.narrow(0, q, some).copy_(taken.mul_(own));
   }
   return chosen;
 }
@@ -128,6 +133,71 @@ at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_
                chosen.data_ptr<std::uint8_t>() + q * n);
   }
   return chosen;
+}
+
+namespace {
+
+constexpr std::int64_t kShort = 16;  // a group up to here is ranked by comparing all pairs
+
+at::Tensor rows_of_groups(const at::Tensor& groups) {
+  return groups.permute({0, 1, 3, 2}).reshape({-1, groups.size(2)});
+}
+
+at::Tensor groups_of_rows(const at::Tensor& rows, at::IntArrayRef sizes) {
+  return rows.view({sizes[0], sizes[1], sizes[3], sizes[2]}).permute({0, 1, 3, 2});
+}
+
+std::vector<std::int64_t> on_host(const at::Tensor& counts) {
+  const at::Tensor own = counts.to(torch::kCPU, torch::kLong).contiguous();
+  return {own.data_ptr<std::int64_t>(), own.data_ptr<std::int64_t>() + own.numel()};
+}
+
+// A position's rank is the number of those that come before it.
+at::Tensor select_short_groups(const at::Tensor& scores, const at::Tensor& eligible,
+                               const at::Tensor& counts, bool largest) {
+  const at::Tensor nan = scores.isnan();
+  at::Tensor tier = nan.to(torch::kByte);  // 0 number, 1 NaN, 2 and 3 not eligible
+  if (eligible.defined()) tier = tier + eligible.eq(0).to(torch::kByte) * 2;
+  const auto values = (largest ? scores : scores.neg()).masked_fill(nan, 0).unbind(2);
+  const auto tiers = tier.unbind(2);
+  std::vector<at::Tensor> ranks;
+  for (const at::Tensor& each : tiers) {  // all that have a smaller index, until compared
+    ranks.push_back(torch::full_like(each, static_cast<std::int64_t>(ranks.size())));
+  }
+  for (std::size_t a = 0; a < ranks.size(); ++a) {
+    for (std::size_t b = a + 1; b < ranks.size(); ++b) {
+      const at::Tensor overtakes = tiers[b].lt(tiers[a]).logical_or_(
+          tiers[b].eq(tiers[a]).logical_and_(values[b].gt(values[a])));
+      ranks[a].add_(overtakes.view(torch::kByte));
+      ranks[b].sub_(overtakes.view(torch::kByte));
+    }
+  }
+  const at::Tensor limit = counts.to(scores.device()).unsqueeze(2);
+  return torch::stack(ranks, 2).lt(limit).to(torch::kByte);
+}
+
+}  // namespace
+
+at::Tensor select_groups(const at::Tensor& scores, const at::Tensor& eligible,
+                         const at::Tensor& counts, bool largest) {
+  if (scores.size(2) <= kShort) return select_short_groups(scores, eligible, counts, largest);
+  const at::Tensor flags = eligible.defined() ? rows_of_groups(eligible) : eligible;
+  const at::Tensor chosen = select_rows(rows_of_groups(scores), flags, on_host(counts), largest);
+  return groups_of_rows(chosen, scores.sizes());
+}
+
+at::Tensor random_groups(const at::Tensor& eligible, const at::Tensor& counts,
+                         const std::vector<RandomStream>& streams) {
+  const std::int64_t groups = eligible.size(1) * eligible.size(3);
+  std::vector<RandomStream> own;
+  own.reserve(streams.size() * static_cast<std::size_t>(groups));
+  for (const RandomStream& stream : streams) {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      own.push_back({sub_key(stream.key, static_cast<std::uint64_t>(g))});
+    }
+  }
+  const at::Tensor chosen = random_rows(rows_of_groups(eligible), on_host(counts), own);
+  return groups_of_rows(chosen, eligible.sizes());
 }
 
 }  // namespace tandem

@@ -22,4 +22,11 @@ at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligi
 at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_t>& counts,
                        const std::vector<RandomStream>& streams);
 
+// The same within groups along dimension 2 of [Q,G,m,out], with counts [Q,G,out] on any device; a
+// group's random stream is keyed by its row's stream and its place among the row's groups.
+at::Tensor select_groups(const at::Tensor& scores, const at::Tensor& eligible,
+                         const at::Tensor& counts, bool largest);
+at::Tensor random_groups(const at::Tensor& eligible, const at::Tensor& counts,
+                         const std::vector<RandomStream>& streams);
+
 }  // namespace tandem

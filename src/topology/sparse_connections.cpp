@@ -57,6 +57,10 @@ TwoStreams SparseConnections::product(const at::Tensor& x, const at::Tensor& bia
   TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == replicas() && x.size(2) == inputs_, "x ",
                         x.sizes(), " for ", replicas(), " replicas of ", inputs_, " inputs");
   // Nothing dormant has a value, so that both streams are the same.
+  if (expects_inputs_) {
+    const at::NoGradGuard no_grad;
+    input_squares_ = x.detach().square().mean(1);
+  }
   const at::Tensor y = sparse_product(*this, parameter_->value, x, bias, plan.relu);
   TwoStreams streams;
   if (plan.selected || plan.full) streams.full = y;
@@ -147,7 +151,18 @@ ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
                                              const Criterion& criterion) const {
   ScoreInputs inputs;
   inputs.weight = values_of(replica);
+  inputs.parameter = criterion.parameter;
   const auto drafted = drafts_.find(replica);
+  if (criterion.needs_inputs) {
+    TORCH_INTERNAL_ASSERT(input_squares_.defined(), "criterion ", criterion.name, " of ",
+                          parameter_->name, " needs the inputs of a product");
+    const std::vector<std::int64_t>& stored =
+        drafted != drafts_.end() ? drafted->second.positions
+                                 : index_.at(static_cast<std::size_t>(replica)).positions();
+    std::vector<std::int64_t> units;
+    for (const std::int64_t position : stored) units.push_back(position / outputs_);
+    inputs.input_scale = input_squares_[replica].sqrt().index_select(0, of_list(units));
+  }
   for (const std::string& name : criterion.slots) {
     inputs.slots[name] = drafted != drafts_.end()
                              ? drafted->second.slots.at(name)
@@ -163,7 +178,7 @@ void SparseConnections::visit_scores(
   at::NoGradGuard no_grad;
   for (const std::string& name : criterion.slots) parameter_->slot(name);
   if (among != Among::kActive || criterion.needs_gradient) {
-    visit_blocks(replica, criterion, among, visit);
+    visit_blocks(replica, criterion, among, /*key=*/0, visit);
     return;
   }
   const auto drafted = drafts_.find(replica);
@@ -191,10 +206,16 @@ at::Tensor SparseConnections::dense_gradient(std::int64_t replica, std::int64_t 
 }
 
 void SparseConnections::visit_blocks(
-    std::int64_t replica, const Criterion& criterion, Among among,
+    std::int64_t replica, const Criterion& criterion, Among among, std::uint64_t key,
     const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) const {
   const auto drafted = drafts_.find(replica);
   const bool draft = drafted != drafts_.end();
+  at::Tensor of_topology;  // [in*out]
+  if (criterion.of_topology != nullptr) {
+    const ActiveSet active = active_set(replica);
+    of_topology =
+        criterion.of_topology({active, inputs_, outputs_, key}).to(parameter_->value.scalar_type());
+  }
   const std::vector<std::int64_t> stored =
       draft ? drafted->second.positions : index_.at(static_cast<std::size_t>(replica)).positions();
   const ScoreInputs own = stored_inputs(replica, criterion);
@@ -216,7 +237,12 @@ void SparseConnections::visit_blocks(
     ScoreInputs inputs;
     inputs.weight = block(own.weight);
     for (const auto& [name, values] : own.slots) inputs.slots[name] = block(values);
+    inputs.parameter = criterion.parameter;
     if (criterion.needs_gradient) inputs.gradient = dense_gradient(replica, input, rows).view(-1);
+    if (criterion.needs_inputs) {
+      inputs.input_scale = input_squares_[replica].narrow(0, input, rows).sqrt();
+      inputs.input_scale = inputs.input_scale.repeat_interleave(outputs_);
+    }
     at::Tensor flags;
     if (among != Among::kAll) {
       flags = torch::full({length}, among == Among::kInactive ? 1 : 0, torch::kByte);
@@ -226,7 +252,8 @@ void SparseConnections::visit_blocks(
         if (active) flag[stored[static_cast<std::size_t>(e)] - first] = among == Among::kActive;
       }
     }
-    visit(criterion.score(inputs), flags);
+    visit(of_topology.defined() ? of_topology.narrow(0, first, length) : criterion.score(inputs),
+          flags);
   }
 }
 

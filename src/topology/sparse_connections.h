@@ -41,6 +41,7 @@ class SparseConnections final : public Connections {
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
   void expect_gradient(bool expected) override;
+  void expect_inputs(bool expected) override { expects_inputs_ = expected; }
   void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
                     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
                         visit) const override;
@@ -50,6 +51,8 @@ class SparseConnections final : public Connections {
   void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const Change& change, const Criterion& criterion) override;
   void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
+  void choose_superset(const Change& change, bool random) override;
+  void empty_dormant(const std::vector<char>& /*due*/) override {}  // nothing is stored there
   void finish(const Change& change, bool zero_dormant) override;
 
  private:
@@ -73,7 +76,9 @@ class SparseConnections final : public Connections {
                const Criterion& criterion);  // the one under way, or a new one
   at::Tensor values_of(std::int64_t replica) const;
   ScoreInputs stored_inputs(std::int64_t replica, const Criterion& criterion) const;
+  // key: as Newborn::keys, read by what scores the topology.
   void visit_blocks(std::int64_t replica, const Criterion& criterion, Among among,
+                    std::uint64_t key,
                     const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) const;
   at::Tensor dense_gradient(std::int64_t replica, std::int64_t first_input,
                             std::int64_t inputs) const;  // [inputs,out]
@@ -87,7 +92,8 @@ class SparseConnections final : public Connections {
   std::int64_t inputs_, outputs_;
   std::vector<SparseIndex> index_;  // [R]
   std::map<std::int64_t, Draft> drafts_;
-  bool expects_gradient_ = false;
+  bool expects_gradient_ = false, expects_inputs_ = false;
+  mutable at::Tensor input_squares_;  // [R,in] of the last product that was to note them
   mutable std::vector<Factors> factors_;
 };
 

@@ -76,6 +76,10 @@ void SparseConnections::rank(const Change&, const Criterion&, bool) {
   TORCH_INTERNAL_ASSERT(false, "a sparse storage has no dormant weights to rank");
 }
 
+void SparseConnections::choose_superset(const Change&, bool) {
+  TORCH_INTERNAL_ASSERT(false, "a sparse storage keeps no superset");
+}
+
 void SparseConnections::drop(const Change& change, const Criterion& criterion) {
   at::NoGradGuard no_grad;
   for (std::int64_t r = 0; r < replicas(); ++r) {
@@ -126,7 +130,7 @@ std::vector<std::int64_t> SparseConnections::choose_growth(std::int64_t replica,
     TopStream<decltype(zero)> stream(count, /*largest=*/true);
     std::int64_t first = 0;
     int error = kSelectDone;
-    visit_scores(replica, criterion, Among::kInactive,
+    visit_blocks(replica, criterion, Among::kInactive, key,
                  [&](const at::Tensor& scores, const at::Tensor& flags) {
                    if (error == kSelectDone) error = offer(stream, first, scores, flags);
                  });

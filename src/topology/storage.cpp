@@ -91,14 +91,17 @@ std::string sparse_refusal(const Policies& weights) {
   if (weights.has_full_stream()) return "its full stream computes with all weights";
   if (weights.sets.gradient != Support::kMask) return "weights outside the mask get a gradient";
   if (weights.sets.update != Support::kMask) return "weights outside the mask change";
-  if (weights.dormant_carry_values()) return "weights outside the mask keep values";
+  if (!weights.dormant_stay_zero()) return "weights outside the mask keep values";
   if (weights.alignment.alpha > 0) return "it aligns with a full stream";
+  if (weights.start.granularity.kind != Granularity::Kind::kElement) {
+    return "its weights are not chosen one by one (granularity)";
+  }
   for (const TopologyOperation& operation : weights.topology.operations) {
     if (operation.kind == TopologyOperation::Kind::kRank) {
       return "its updates rank active and dormant weights together";
     }
     const Criterion& used = criterion(operation.criterion);
-    if (used.accumulate != nullptr) {
+    if (used.everywhere || used.accumulate != nullptr) {
       return "criterion '" + used.name + "' keeps a slot of every weight's gradient";
     }
   }
@@ -111,13 +114,15 @@ std::vector<LayerStart> layer_starts(const std::vector<Start>& starts,
   TORCH_INTERNAL_ASSERT(!starts.empty() && starts.size() == run_keys.size());
   std::vector<LayerStart> made(layers.size());
   for (std::size_t r = 0; r < starts.size(); ++r) {
-    const auto budgets = spread_budget(layers, starts[r].density, starts[r].budget);
+    const auto budgets = spread_budget(layers, starts[r], starts[r].first_density());
     for (std::size_t l = 0; l < layers.size(); ++l) {
       made[l].pattern = starts.front().pattern;
+      made[l].granularity = starts.front().granularity;
       made[l].active.push_back(budgets[l].active);
       made[l].keys.push_back(topology_key(run_keys[r], static_cast<std::int64_t>(l), 0));
     }
   }
+  made.back().granularity.ablation = 0;
   return made;
 }
 
@@ -141,9 +146,10 @@ std::unique_ptr<Connections> start_connections(Parameter& parameter, const Initi
   if (start.storage == Storage::kSparse) return start_sparse(parameter, initial, start);
   const at::Tensor drawn = draw_dense(initial, start.dtype).to(start.device);
   parameter.value = drawn.requires_grad_(true);
-  const at::Tensor mask =
-      initial_mask(start.pattern, parameter.value.detach(), start.active, start.keys);
+  const at::Tensor mask = initial_mask(start.pattern, parameter.value.detach(), start.active,
+                                       start.keys, start.granularity);
   auto masked = std::make_unique<MaskedConnections>(parameter, mask);
+  masked->set_granularity(start.granularity);
   masked->set_zero_dormant(start.zero_dormant);
   return masked;
 }

@@ -28,6 +28,7 @@ std::string sparse_refusal(const Policies& weights);
 struct LayerStart {
   Storage storage = Storage::kMasked;
   Start::Pattern pattern = Start::Pattern::kRandom;
+  Granularity granularity = {};  // without ablation in the last layer, whose units are the outputs
   std::vector<std::int64_t> active = {};  // [R] connections at first
   std::vector<std::uint64_t> keys = {};   // [R] topology_key(run's stream "topology", layer, 0)
   bool zero_dormant = true;

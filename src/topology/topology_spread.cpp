@@ -1,5 +1,6 @@
 // Rankings over all layers: how many positions of each layer an operation of whole-net scope takes.
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "data/tensor.h"
@@ -79,6 +80,7 @@ std::vector<std::int64_t> selected_shares(std::size_t layers, const VisitLayer& 
 }  // namespace
 
 TopologyUpdater::Counts TopologyUpdater::whole_net_counts(const Operation& operation,
+                                                          const Criterion& chosen,
                                                           const UpdateMoment& moment) const {
   Counts counts(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
   for (std::size_t r = 0; r < replicas(); ++r) {
@@ -93,15 +95,16 @@ TopologyUpdater::Counts TopologyUpdater::whole_net_counts(const Operation& opera
       sum.moved += one.moved;
     }
     const double fraction = drop_fraction_at(rules_[r], moment.progress[r]);
-    const auto shares = spread(operation, r, amount(operation, sum, fraction), moment.number[r]);
+    const auto shares =
+        spread(operation, chosen, r, amount(operation, sum, fraction), moment.number[r]);
     for (std::size_t l = 0; l < layers_.size(); ++l) counts[l][r] = shares[l];
   }
   return counts;
 }
 
-std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation, std::size_t replica,
+std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation,
+                                                  const Criterion& chosen_by, std::size_t replica,
                                                   std::int64_t count, std::int64_t number) const {
-  const Criterion& chosen_by = criterion(operation.criterion);
   if (chosen_by.random) return spread_at_random(operation, replica, count, number);
   if (count == 0) return std::vector<std::int64_t>(layers_.size(), 0);
   const VisitLayer visit_layer = [&](std::size_t l, const VisitBlock& visit) {
@@ -117,6 +120,108 @@ std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation, st
   return values.scalar_type() == torch::kDouble
              ? streamed_shares<double>(layers_.size(), visit_layer, count, largest)
              : streamed_shares<float>(layers_.size(), visit_layer, count, largest);
+}
+
+// Mean |averaged gradient| over the active weights before the update: where the average is large,
+// more weights would pay (Dettmers & Zettlemoyer 2019).
+void TopologyUpdater::weigh_layers(const UpdateMoment& moment) {
+  layer_weight_.assign(layers_.size(), std::vector<double>(replicas(), 0));
+  if (rules_.front().redistribution == TopologyRule::Redistribution::kNone) return;
+  const Criterion& average = criteria_.back();
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    for (std::size_t r = 0; changes(l) && r < replicas(); ++r) {
+      const auto replica = static_cast<std::int64_t>(r);
+      if (!moment.due[r] || layers_[l]->active(replica) == 0) continue;
+      double sum = 0;
+      layers_[l]->visit_scores(replica, average, Among::kActive,
+                               [&](const at::Tensor& scores, const at::Tensor& flags) {
+                                 const at::Tensor own = scores.to(torch::kDouble);
+                                 sum += (flags.defined() ? own * flags : own).sum().item<double>();
+                               });
+      layer_weight_[l][r] = sum / static_cast<double>(layers_[l]->active(replica));
+    }
+  }
+}
+
+namespace {
+
+constexpr double kMostOfFree = 0.99;  // of a layer's gaps that growth may fill
+
+// `total` in proportion to the weights, at most `room` each, what is over to the others alike; in
+// whole numbers by largest remainders. Less where there is no room for all.
+std::vector<std::int64_t> proportional(std::int64_t total, const std::vector<double>& weights,
+                                       const std::vector<double>& room) {
+  const std::size_t n = weights.size();
+  double sum = 0;
+  for (const double weight : weights) sum += weight;
+  std::vector<double> shares(n, 0);
+  for (std::size_t i = 0; i < n; ++i) {
+    shares[i] = sum > 0 ? static_cast<double>(total) * weights[i] / sum : 0;
+  }
+  double over = sum > 0 ? 0 : static_cast<double>(total);
+  for (int round = 0; round < 1000; ++round) {
+    std::size_t open = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      over += std::max(0.0, shares[i] - room[i]);
+      shares[i] = std::min(shares[i], room[i]);
+      open += shares[i] < room[i];
+    }
+    if (over < 0.5 || open == 0) break;
+    const double each = over / static_cast<double>(open);
+    over = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (shares[i] < room[i]) shares[i] += each;
+    }
+  }
+  std::vector<std::int64_t> whole(n, 0);
+  std::vector<std::size_t> order(n);
+  std::int64_t left = total;
+  for (std::size_t i = 0; i < n; ++i) {
+    whole[i] = static_cast<std::int64_t>(std::min(shares[i], std::floor(room[i])));
+    left -= whole[i];
+    order[i] = i;
+  }
+  const auto rest = [&](std::size_t i) { return shares[i] - static_cast<double>(whole[i]); };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return rest(a) > rest(b); });
+  for (bool gave = true; left > 0 && gave;) {
+    gave = false;
+    for (const std::size_t i : order) {
+      if (left == 0 || static_cast<double>(whole[i] + 1) > room[i]) continue;
+      ++whole[i];
+      --left;
+      gave = true;
+    }
+  }
+  return whole;
+}
+
+}  // namespace
+
+void TopologyUpdater::redistribute(Counts& counts, const UpdateMoment& moment) const {
+  if (rules_.front().redistribution == TopologyRule::Redistribution::kNone) return;
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    if (!moment.due[r]) continue;
+    std::int64_t total = 0, gaps = 0;
+    std::vector<double> weights, room;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      weights.push_back(layer_weight_[l][r]);
+      room.push_back(0);
+      if (!changes(l)) continue;
+      const Size own = size(l, r);
+      total += own.moved;
+      gaps += own.positions - own.active;
+      room.back() = static_cast<double>(own.positions - own.active);
+    }
+    std::vector<double> most = room;
+    for (double& each : most) each = std::floor(kMostOfFree * each);
+    // The budget is exact: where 99% of all gaps are too few, all of them are there to fill.
+    double sum = 0;
+    for (const double each : most) sum += each;
+    const auto shares = proportional(std::min(total, gaps), weights,
+                                     sum >= static_cast<double>(total) ? most : room);
+    for (std::size_t l = 0; l < layers_.size(); ++l) counts[l][r] = shares[l];
+  }
 }
 
 std::vector<std::int64_t> TopologyUpdater::spread_at_random(const Operation& operation,

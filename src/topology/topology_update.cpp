@@ -4,16 +4,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "data/tensor.h"
+#include "methods/granularity.h"
 #include "topology/random_ranks.h"
 
 namespace tandem {
 namespace {
 
 using Kind = TopologyOperation::Kind;
+
+// The criterion of an operation, with the operation's number.
+Criterion criterion_of(const TopologyOperation& operation) {
+  Criterion chosen = criterion(operation.criterion);
+  chosen.parameter = operation.parameter;
+  return chosen;
+}
 
 bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
 
@@ -51,6 +60,12 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
       starts_(std::move(starts)),
       run_keys_(std::move(run_keys)) {
   TORCH_INTERNAL_ASSERT(layers_.size() == shapes_.size(), "connections and shapes per layer");
+  for (const Operation& operation : rules_.front().operations) {
+    criteria_.push_back(criterion_of(operation));
+  }
+  if (rules_.front().redistribution == TopologyRule::Redistribution::kAveragedGradient) {
+    criteria_.push_back(criterion("averaged_gradient"));
+  }
   TORCH_INTERNAL_ASSERT(
       !rules_.empty() && rules_.size() == starts_.size() && rules_.size() == run_keys_.size(),
       "rules, starts and keys per replica");
@@ -61,9 +76,20 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
                           "layer ", shapes_[l].name, " has another shape than its connections");
   }
   check_operations();
+  for (const Criterion& each : criteria_) {
+    if (!each.everywhere) continue;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      if (!changes(l)) continue;
+      for (const std::string& name : each.slots) {
+        layers_[l]->parameter().slot(name);
+        layers_[l]->parameter().slots.at(name).everywhere = true;
+      }
+    }
+  }
 }
 
 void TopologyUpdater::check_operations() const {
+  for (std::size_t r = 0; r < replicas(); ++r) check_granularity(starts_[r], rules_[r]);
   bool grown = false;
   for (const Operation& operation : rules_[0].operations) {
     const Criterion& chosen = criterion(operation.criterion);
@@ -79,15 +105,21 @@ void TopologyUpdater::check_operations() const {
 }
 
 bool TopologyUpdater::needs_gradient() const {
-  return std::any_of(
-      rules_[0].operations.begin(), rules_[0].operations.end(),
-      [](const Operation& operation) { return criterion(operation.criterion).needs_gradient; });
+  return std::any_of(criteria_.begin(), criteria_.end(),
+                     [](const Criterion& each) { return each.needs_gradient; });
+}
+
+bool TopologyUpdater::needs_inputs() const {
+  return std::any_of(criteria_.begin(), criteria_.end(),
+                     [](const Criterion& each) { return each.needs_inputs; });
 }
 
 void TopologyUpdater::expect_gradient(bool expected) {
-  if (!needs_gradient()) return;
+  const bool inputs = needs_inputs();
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    if (changes(l)) layers_[l]->expect_gradient(expected);
+    if (!changes(l)) continue;
+    if (needs_gradient()) layers_[l]->expect_gradient(expected);
+    if (inputs) layers_[l]->expect_inputs(expected);
   }
 }
 
@@ -96,15 +128,43 @@ std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bo
                             moment.number.size() == replicas(),
                         "an update's moment needs an entry per replica");
   begin(moment);
-  for (const Operation& operation : rules_[0].operations) apply(operation, moment, zero_dormant);
+  for (std::size_t i = 0; i < rules_[0].operations.size(); ++i) {
+    apply(rules_[0].operations[i], criteria_[i], moment, zero_dormant);
+  }
   std::vector<UpdateCounts> reports;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
     layers_[l]->finish({moment.due, std::vector<std::int64_t>(replicas(), 0)}, zero_dormant);
     reports.push_back(report(l, moment));
   }
+  choose_superset(moment);
   before_.clear();
   return reports;
+}
+
+void TopologyUpdater::keep_superset(std::vector<double> density, bool random) {
+  superset_ = std::move(density);
+  superset_random_ = random;
+  choose_superset({std::vector<char>(replicas(), 1), std::vector<double>(replicas(), 0),
+                   std::vector<std::int64_t>(replicas(), 0)});
+}
+
+void TopologyUpdater::choose_superset(const UpdateMoment& moment) {
+  if (superset_.empty()) return;
+  std::vector<Change> changes_of_layers(layers_.size());
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    const auto budgets = spread_budget(shapes_, superset_[r], starts_[r].budget);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      Change& change = changes_of_layers[l];
+      change.due.push_back(moment.due[r]);
+      change.count.push_back(budgets[l].active);
+      change.keys.push_back(
+          topology_key(run_keys_[r], static_cast<std::int64_t>(l), moment.number[r]));
+    }
+  }
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (changes(l)) layers_[l]->choose_superset(changes_of_layers[l], superset_random_);
+  }
 }
 
 void TopologyUpdater::begin(const UpdateMoment& moment) {
@@ -114,22 +174,31 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
   before_.assign(layers_.size(), std::vector<ActiveSet>(replicas()));
   for (std::size_t r = 0; r < replicas(); ++r) {
     if (!moment.due[r]) continue;
-    const double density = density_at(rules_[r], starts_[r].density, moment.progress[r]);
-    const auto budgets = spread_budget(shapes_, density, starts_[r].budget);
-    for (std::size_t l = 0; l < layers_.size(); ++l) targets_[l][r] = budgets[l].active;
+    const double density = density_at(rules_[r], starts_[r], moment.progress[r]);
+    const auto budgets = spread_budget(shapes_, starts_[r], density);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      targets_[l][r] = budget_items(shapes_[l], starts_[r].granularity, budgets[l].active);
+    }
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (changes(l)) before_[l] = layers_[l]->active_sets(moment.due);
   }
+  weigh_layers(moment);
 }
 
 TopologyUpdater::Size TopologyUpdater::size(std::size_t layer, std::size_t replica) const {
-  return {layers_[layer]->positions(), layers_[layer]->active(static_cast<std::int64_t>(replica)),
+  return {layers_[layer]->items(), layers_[layer]->active_items(static_cast<std::int64_t>(replica)),
           targets_[layer][replica], moved_[layer][replica]};
 }
 
 std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& size,
                                      double fraction) const {
+  // SNFS drops no more of a nearly dense layer than it has gaps: growth may go elsewhere.
+  const bool redistributes =
+      rules_[0].redistribution != TopologyRule::Redistribution::kNone && size.positions > 0;
+  const double sparsity = 1 - static_cast<double>(size.active) /
+                                  static_cast<double>(std::max<std::int64_t>(1, size.positions));
+  if (redistributes && sparsity < 0.2) fraction = std::min(fraction, sparsity);
   const std::int64_t share = floor_count(fraction, size.active);
   switch (operation.kind) {
     case Kind::kDrop:
@@ -160,6 +229,7 @@ TopologyUpdater::Counts TopologyUpdater::layer_counts(const Operation& operation
 Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
                                   const Counts& counts, const UpdateMoment& moment) const {
   Change change{moment.due, counts[layer]};
+  change.prunes = operation.kind == Kind::kPruneTo;
   const bool per_sign = criterion(operation.criterion).per_sign;
   for (std::size_t r = 0; r < replicas(); ++r) {
     change.keys.push_back(
@@ -176,11 +246,11 @@ Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
   return change;
 }
 
-void TopologyUpdater::apply(const Operation& operation, const UpdateMoment& moment,
-                            bool zero_dormant) {
-  const Criterion& chosen = criterion(operation.criterion);
-  const Counts counts =
-      operation.whole_net ? whole_net_counts(operation, moment) : layer_counts(operation, moment);
+void TopologyUpdater::apply(const Operation& operation, const Criterion& chosen,
+                            const UpdateMoment& moment, bool zero_dormant) {
+  Counts counts = operation.whole_net ? whole_net_counts(operation, chosen, moment)
+                                      : layer_counts(operation, moment);
+  if (operation.kind == Kind::kGrow) redistribute(counts, moment);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
     const Change change = change_of(operation, l, counts, moment);
@@ -219,16 +289,15 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
 }
 
 bool TopologyUpdater::accumulates() const {
-  return std::any_of(
-      rules_[0].operations.begin(), rules_[0].operations.end(),
-      [](const Operation& each) { return criterion(each.criterion).accumulate != nullptr; });
+  return std::any_of(criteria_.begin(), criteria_.end(),
+                     [](const Criterion& each) { return each.accumulate != nullptr; });
 }
 
 void TopologyUpdater::accumulate(const at::Tensor& apply) {
   at::NoGradGuard no_grad;
-  for (const Operation& operation : rules_.front().operations) {
-    const Criterion& rule = criterion(operation.criterion);
-    if (rule.accumulate == nullptr) continue;
+  std::set<std::string> seen;
+  for (const Criterion& rule : criteria_) {
+    if (rule.accumulate == nullptr || !seen.insert(rule.name).second) continue;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       if (!changes(l)) continue;
       Parameter& parameter = layers_[l]->parameter();

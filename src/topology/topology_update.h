@@ -40,8 +40,15 @@ class TopologyUpdater {
                   std::vector<TopologyRule> rules, std::vector<Start> starts,
                   std::vector<std::uint64_t> run_keys);
 
+  // From now on each layer keeps a superset B of its mask of this density [R], spread as budgets
+  // are, and chosen now and after each update: the largest |w| beside the mask, or others at
+  // random.
+  void keep_superset(std::vector<double> density, bool random);
+
   // Some criterion reads the dense gradient of the step.
   bool needs_gradient() const;
+  // Some criterion reads the layer's inputs.
+  bool needs_inputs() const;
   // Announces backward passes whose dense gradient update() will read, or that none will be.
   void expect_gradient(bool expected);
   // Some criterion keeps a slot up to date after each backward pass.
@@ -70,14 +77,21 @@ class TopologyUpdater {
   Size size(std::size_t layer, std::size_t replica) const;
   std::int64_t amount(const Operation& operation, const Size& size, double fraction) const;
   Counts layer_counts(const Operation& operation, const UpdateMoment& moment) const;
-  Counts whole_net_counts(const Operation& operation, const UpdateMoment& moment) const;
-  std::vector<std::int64_t> spread(const Operation& operation, std::size_t replica,
-                                   std::int64_t count, std::int64_t number) const;
+  Counts whole_net_counts(const Operation& operation, const Criterion& chosen,
+                          const UpdateMoment& moment) const;
+  std::vector<std::int64_t> spread(const Operation& operation, const Criterion& chosen,
+                                   std::size_t replica, std::int64_t count,
+                                   std::int64_t number) const;
+  // The growth of all layers together, spread anew by layer_weight_.
+  void weigh_layers(const UpdateMoment& moment);
+  void redistribute(Counts& counts, const UpdateMoment& moment) const;
+  void choose_superset(const UpdateMoment& moment);
   std::vector<std::int64_t> spread_at_random(const Operation& operation, std::size_t replica,
                                              std::int64_t count, std::int64_t number) const;
   Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
                    const UpdateMoment& moment) const;
-  void apply(const Operation& operation, const UpdateMoment& moment, bool zero_dormant);
+  void apply(const Operation& operation, const Criterion& chosen, const UpdateMoment& moment,
+             bool zero_dormant);
   UpdateCounts report(std::size_t layer, const UpdateMoment& moment);
 
   std::vector<Connections*> layers_;
@@ -85,11 +99,16 @@ class TopologyUpdater {
   std::vector<TopologyRule> rules_;
   std::vector<Start> starts_;
   std::vector<std::uint64_t> run_keys_;
+  std::vector<Criterion> criteria_;  // of the operations, in order; then those of redistribution
+
+  std::vector<double> superset_;  // [R] density of B; empty: there is none
+  bool superset_random_ = false;
 
   // Of the update under way.
-  std::optional<Operation::Kind> opened_;       // the operation that waits for its counterpart
-  Counts moved_, targets_;                      // what it moved; scheduled active counts
-  std::vector<std::vector<ActiveSet>> before_;  // [L][R]
+  std::vector<std::vector<double>> layer_weight_;  // [L][R], where growth is redistributed
+  std::optional<Operation::Kind> opened_;          // the operation that waits for its counterpart
+  Counts moved_, targets_;                         // what it moved; scheduled active counts
+  std::vector<std::vector<ActiveSet>> before_;     // [L][R]
 };
 
 }  // namespace tandem

@@ -17,13 +17,13 @@ class AdamW : public Optimizer {
     rule_.decoupled_decay = config.text("decay_mode") == "decoupled";
   }
 
+ protected:
   void prepare(Parameter& parameter) override {
     parameter.slot("first");
     parameter.slot("second");
     if (counts(parameter)) parameter.slot("count");
   }
 
- protected:
   void update(Parameter& parameter, const UpdateTensors& tensors) override {
     kernels::AdamRule rule = rule_;
     rule.decays = parameter.decays;

@@ -1,12 +1,10 @@
 #include "train/evaluate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <memory>
 
 #include "core/error.h"
-#include "core/log.h"
 #include "data/tensor.h"
 #include "probes/readout.h"
 #include "train/group.h"
@@ -29,44 +27,6 @@ std::vector<ProbeRun> probe_runs(const Trainer& trainer) {
     runs.push_back({run.config, run.attention, run.weights});
   }
   return runs;
-}
-
-std::vector<NamedProbe> make_probes(Model& model, const std::vector<ProbeRun>& runs, bool curve) {
-  check_dense_readers(model, runs, curve);
-  const std::string too_large = too_large_to_copy(model);
-  std::vector<NamedProbe> all;
-  for (const auto& [name, factory] : probes().all()) {
-    std::unique_ptr<Probe> probe = factory(runs);
-    if (!too_large.empty() && probe->reads_dense_weights()) {
-      log_warn("the probe '" + name + "' is left out: " + too_large);
-      continue;
-    }
-    all.emplace_back(name, std::move(probe));
-  }
-  return all;
-}
-
-// Those that read dense weights come last, while copies stand in for what layers store.
-std::vector<Measurements> measure_all(const std::vector<NamedProbe>& all, const ProbeInput& input) {
-  std::vector<Measurements> measured(all.size());
-  const auto measure = [&](bool dense) {
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      const auto& [name, probe] = all[i];
-      if (probe->reads_dense_weights() != dense) continue;
-      const auto begin = std::chrono::steady_clock::now();
-      measured[i] = probe->measure(input);
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-      log_debug("probe " + name + ": " + std::to_string(took.count()) + " s");
-    }
-  };
-  measure(false);
-  const bool any_dense = std::any_of(all.begin(), all.end(), [](const NamedProbe& each) {
-    return each.second->reads_dense_weights();
-  });
-  if (!any_dense) return measured;
-  const DenseCopies copies(input.model);
-  measure(true);
-  return measured;
 }
 
 std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve) {

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "probes/probe.h"
@@ -39,13 +38,5 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
 
 // Probe runs as src/probes wants them.
 std::vector<ProbeRun> probe_runs(const Trainer& trainer);
-
-// All probes of a group. Those that read dense weights are left out, with a warning, where layers
-// are too large to copy; throws ConfigError where the runs ask for what reads them (see
-// check_dense_readers).
-using NamedProbe = std::pair<std::string, std::unique_ptr<Probe>>;
-std::vector<NamedProbe> make_probes(Model& model, const std::vector<ProbeRun>& runs, bool curve);
-// Measurements beside them.
-std::vector<Measurements> measure_all(const std::vector<NamedProbe>& all, const ProbeInput& input);
 
 }  // namespace tandem

@@ -7,11 +7,18 @@
 namespace tandem {
 namespace {
 
-bool reads_gradient(const TopologyRule& rule) {
-  for (const TopologyOperation& operation : rule.operations) {
-    if (criterion(operation.criterion).needs_gradient) return true;
-  }
-  return false;
+double active_count(const Linear& layer, std::int64_t replica) {
+  return layer.connections == nullptr ? static_cast<double>(layer.inputs() * layer.outputs())
+                                      : static_cast<double>(layer.connections->active(replica));
+}
+
+// Of its superset; everything where there is none.
+double superset_count(const Linear& layer, std::int64_t replica) {
+  const at::Tensor flags =
+      layer.connections == nullptr ? at::Tensor() : layer.connections->superset_flags();
+  if (!flags.defined()) return static_cast<double>(layer.inputs() * layer.outputs());
+  const std::int64_t n = layer.connections->positions();
+  return flags.narrow(0, replica * n, n).sum().item<double>();
 }
 
 }  // namespace
@@ -20,7 +27,7 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
     : model_(model),
       runs_(runs),
       rows_(rows),
-      reads_gradient_(reads_gradient(runs.front().weights.topology)),
+      reads_(dense_gradient_of(runs.front().weights.topology)),
       forward_(runs.size()),
       charged_(runs.size()),
       training_(runs.size(), 0) {
@@ -35,21 +42,33 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
 void FlopsLedger::note_masks() {
   const std::vector<Linear*> linears = model_.linears();
   for (std::size_t r = 0; r < runs_.size(); ++r) {
-    double full = model_.dense_products(), sparse = full;
+    const auto replica = static_cast<std::int64_t>(r);
+    double full = model_.dense_products(), sparse = full, superset = full;
     for (const Linear* layer : linears) {
       const double dense = static_cast<double>(layer->inputs() * layer->outputs());
       full += dense;
-      sparse += layer->connections == nullptr
-                    ? dense
-                    : static_cast<double>(layer->connections->active(static_cast<std::int64_t>(r)));
+      sparse += active_count(*layer, replica);
+      superset += superset_count(*layer, replica);
     }
+    if (runs_[r].weights.schedule.draws_per_layer()) note_layers(linears, replica);
     forward_[r].full = 2 * rows_ * full;
     forward_[r].sparse = 2 * rows_ * sparse;
+    forward_[r].superset = 2 * rows_ * superset;
+  }
+}
+
+void FlopsLedger::note_layers(const std::vector<Linear*>& linears, std::int64_t r) {
+  std::vector<ForwardFlops::Layer>& layers = forward_[static_cast<std::size_t>(r)].layers;
+  layers.clear();
+  for (const Linear* layer : linears) {
+    const double dense = static_cast<double>(layer->inputs() * layer->outputs());
+    layers.push_back({2 * rows_ * dense, 2 * rows_ * active_count(*layer, r),
+                      2 * rows_ * superset_count(*layer, r)});
   }
 }
 
 double FlopsLedger::forward(std::int64_t r, bool attention_full, bool weights_full) const {
-  const Forward& own = forward_[static_cast<std::size_t>(r)];
+  const ForwardFlops& own = forward_[static_cast<std::size_t>(r)];
   return (weights_full ? own.full : own.sparse) +
          (attention_full ? own.attention_full : own.attention_sparse);
 }
@@ -59,31 +78,7 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
-    const Policies& weights = runs_[i].weights;
-    const double full = forward_[i].full, sparse = forward_[i].sparse;
-
-    // Linear layers: forward and input gradient over M; weight gradient over S, or over everything
-    // where growth reads the dense gradient.
-    const bool both = weights.schedule.kind == Schedule::Kind::kBoth || plan.weights_alpha > 0;
-    const double forward = both ? full + sparse : plan.weights_full ? full : sparse;
-    double weight_gradient = forward;
-    if (!both && !plan.weights_full) {
-      const bool dense_gradient = weights.sets.gradient == Support::kAll ||
-                                  ((plan.update_instead || plan.update_after) && reads_gradient_);
-      if (dense_gradient) weight_gradient = full;
-    }
-    double step = 2 * forward + weight_gradient;
-
-    // Attention scores and values: forward once, backward twice.
-    const bool both_attention = plan.attention_alpha > 0;
-    const double passes = weights.schedule.kind == Schedule::Kind::kBoth ||
-                                  (weights.alignment.propagated && plan.weights_alpha > 0)
-                              ? 2
-                              : 1;
-    step += 3 * passes *
-            (both_attention        ? forward_[i].attention_full + forward_[i].attention_sparse
-             : plan.attention_full ? forward_[i].attention_full
-                                   : forward_[i].attention_sparse);
+    const double step = step_flops(runs_[i].weights, reads_, plan, forward_[i]);
     charged_[i].push_back(step * examples[i]);
   }
 }

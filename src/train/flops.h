@@ -2,7 +2,8 @@
 // the sets in use: each product that a method needs is charged with the connections that take part
 // in it, whatever the storage computes. Closed forms: f_D forward of the dense net; dense training
 // 3 f_D; static and SET 3 f_S; RigL (3 f_S dT + 2 f_S + f_D)/(dT + 1) with updates in place of
-// steps (Evci et al. 2020, appendix H).
+// steps (Evci et al. 2020, appendix H); Top-KAST 2 f_S + f_B. A gradient at other weights costs a
+// second step (SAM, CrAM), a teacher a dense one.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "nn/model.h"
 #include "policy/policy.h"
 #include "train/plan.h"
+#include "train/step_flops.h"
 
 namespace tandem {
 
@@ -34,16 +36,13 @@ class FlopsLedger {
   double forward(std::int64_t r, bool attention_full, bool weights_full) const;
 
  private:
-  // Of one example's forward pass: linear layers per stream, attention per stream.
-  struct Forward {
-    double full = 0, sparse = 0, attention_full = 0, attention_sparse = 0;
-  };
+  void note_layers(const std::vector<Linear*>& linears, std::int64_t r);
 
   Model& model_;
   std::vector<RunSchedule> runs_;
   double rows_;
-  bool reads_gradient_;
-  std::vector<Forward> forward_;              // [R]
+  DenseGradient reads_;
+  std::vector<ForwardFlops> forward_;         // [R]
   std::vector<std::vector<double>> charged_;  // [R], not settled yet
   std::vector<double> training_;
 };

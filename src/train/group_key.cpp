@@ -16,10 +16,12 @@ std::string group_key(const Config& config) {
     if (each.scope != OptionScope::kRun || each.per_replica) continue;
     key += name + "=" + value + "\n";
   }
+  if (config.text("widths_match") == "density") key += "width_density=" + config.text("density");
   // Numbers that switch a policy on or off change the step's kind.
   for (const Level level : {Level::kAttention, Level::kWeights}) {
     const Policies policies = policies_of(config, level);
     key += level_name(level) + (policies.alignment.alpha > 0 ? ".aligned" : ".free");
+    if (policies.alignment.gap_target > 0) key += ".steered";
     key += policies.dormant.kind == Dormant::Kind::kDecay ? ".decays\n" : "\n";
   }
   return key;
@@ -74,7 +76,8 @@ constexpr double kSparseNumbers = 6.0 / 4.0;
 double stored_weights(const Config& config, const std::vector<Storage>& storage) {
   const std::vector<LayerShape> layers = linear_layers(config);
   const Start start = policies_of(config, Level::kWeights).start;
-  const std::vector<LayerBudget> budgets = spread_budget(layers, start.density, start.budget);
+  const std::vector<LayerBudget> budgets =
+      spread_budget(layers, start.first_density(), start.budget);
   double stored = 0;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const bool sparse = l < storage.size() && storage[l] == Storage::kSparse;

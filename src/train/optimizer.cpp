@@ -34,23 +34,48 @@ void Optimizer::allocate(at::Device device) {
 void Optimizer::step(const std::vector<Parameter*>& parameters, const at::Tensor& numbers,
                      const at::Tensor& loss, const at::Tensor& alignment, at::Tensor& state) {
   if (!constants_.defined()) allocate(state.device());
-  std::vector<at::Tensor> active(parameters.size());
+  std::vector<UpdateTensors> tensors(parameters.size());
   if (clips_) squares_.zero_();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    at::Tensor& gradient = parameters[i]->value.mutable_grad();
-    if (!gradient.defined()) continue;
-    if (!gradient.is_contiguous()) gradient = gradient.contiguous();
-    if (parameters[i]->connections) active[i] = parameters[i]->connections->active_flags();
-    if (clips_) {
-      add_squares(gradient, active[i], parameters[i]->segments(), numbers, scratch_, squares_);
-    }
+    if (!parameters[i]->value.grad().defined()) continue;
+    UpdateTensors& own = tensors[i] = tensors_of(*parameters[i]);
+    if (!clips_) continue;
+    add_squares(own.gradient, own.gradient_set.defined() ? own.gradient_set : own.active,
+                own.segments, numbers, scratch_, squares_);
   }
   settle_step(numbers, constants_, loss, alignment, squares_, state, updates_);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     if (!parameters[i]->value.grad().defined()) continue;
-    update(*parameters[i], {parameters[i]->flat(), parameters[i]->value.grad(), active[i], updates_,
-                            parameters[i]->segments()});
+    update(*parameters[i], tensors[i]);
+    if (!is_raised(*parameters[i])) continue;
+    const at::Tensor& root = tensors[i].weight;
+    parameters[i]->flat().copy_(root * root.abs().pow(power_ - 1));
   }
+}
+
+UpdateTensors Optimizer::tensors_of(Parameter& parameter) const {
+  at::Tensor& gradient = parameter.value.mutable_grad();
+  if (!gradient.is_contiguous()) gradient = gradient.contiguous();
+  UpdateTensors own{parameter.flat(), gradient, {}, updates_, parameter.segments()};
+  if (is_raised(parameter)) {
+    own.weight = parameter.slot("root");
+    own.gradient = gradient.reshape({-1}) * (own.weight.abs().pow(power_ - 1) * power_);
+  }
+  if (parameter.connections == nullptr) return own;
+  own.active = parameter.connections->active_flags();
+  const at::Tensor superset = parameter.connections->superset_flags();
+  if (superset_gradient_) own.gradient_set = superset;
+  if (superset_update_) own.update_set = superset;
+  return own;
+}
+
+void Optimizer::prepare_slots(Parameter& parameter) {
+  prepare(parameter);
+  if (!is_raised(parameter)) return;
+  const at::NoGradGuard no_grad;
+  const at::Tensor root = parameter.slot("root"), weight = parameter.flat();
+  root.copy_(weight.sign() * weight.abs().pow(1 / power_));
+  weight.copy_(root * root.abs().pow(power_ - 1));  // from here on w follows from v
 }
 
 }  // namespace tandem

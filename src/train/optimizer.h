@@ -24,8 +24,16 @@ class Optimizer {
 
   // Slots a connection's weights need a count of their own in (newborn weights start from zero).
   void count_per_weight(bool on) { count_per_weight_ = on; }
+  // S, U are the connections' supersets where a replica masks, instead of the active sets.
+  void use_supersets(bool gradient, bool update) {
+    superset_gradient_ = gradient;
+    superset_update_ = update;
+  }
+  // Matrices are w = v |v|^(power - 1) from now on, and v is updated (powerpropagation, Schwarz et
+  // al. 2021, arXiv 2110.00296). v is the slot "root"; w stays what everybody else reads.
+  void raise(double power) { power_ = power; }
   // Declares slots; called once, before the first step and before a checkpoint is loaded.
-  virtual void prepare(Parameter& parameter) = 0;
+  void prepare_slots(Parameter& parameter);
 
   // One step of all parameters from their gradients. numbers [R,kStepNumbers], loss and alignment
   // [R], state [R,kReplicaState], all double and on the parameters' device; what of it changes,
@@ -34,14 +42,18 @@ class Optimizer {
             const at::Tensor& loss, const at::Tensor& alignment, at::Tensor& state);
 
  protected:
+  virtual void prepare(Parameter& parameter) = 0;
   virtual void update(Parameter& parameter, const UpdateTensors& tensors) = 0;
   bool count_per_weight_ = false;
 
  private:
   void allocate(at::Device device);
+  bool is_raised(const Parameter& parameter) const { return power_ != 1 && parameter.decays; }
+  UpdateTensors tensors_of(Parameter& parameter) const;
 
   std::vector<kernels::ReplicaConstants> numbers_;  // [R]
-  bool clips_ = false;
+  bool clips_ = false, superset_gradient_ = false, superset_update_ = false;
+  double power_ = 1;
   at::Tensor constants_, updates_, squares_, scratch_;  // on the parameters' device
 };
 

@@ -84,9 +84,36 @@ RunSchedule::RunSchedule(Config resolved, Policies of_attention, Policies of_wei
       attention_key(draws_key(config, "attention")),
       weights_key(draws_key(config, "weights")) {}
 
+double full_probability(const Schedule& schedule, std::int64_t step, std::int64_t total) {
+  if (schedule.course == Schedule::Course::kConstant) return schedule.p;
+  const double t = total > 1 ? static_cast<double>(step) / static_cast<double>(total - 1) : 0.0;
+  const double rest = schedule.course == Schedule::Course::kLinear
+                          ? 1 - t
+                          : (1 + std::cos(std::numbers::pi * t)) / 2;
+  return schedule.p_final + (schedule.p - schedule.p_final) * rest;
+}
+
 namespace {
 
-bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step) {
+bool draws_full(const Schedule& schedule, std::uint64_t key, std::int64_t step,
+                std::int64_t total) {
+  const std::int64_t draw = step / schedule.draw_steps;
+  const double p = full_probability(schedule, draw * schedule.draw_steps, total);
+  return RandomStream{key}.uniform(static_cast<std::uint64_t>(draw)) < p;
+}
+
+// One bit per layer, each from a stream of its own.
+std::uint64_t layer_draws(const Schedule& schedule, std::uint64_t key, std::int64_t step,
+                          std::int64_t total) {
+  std::uint64_t bits = 0;
+  for (std::uint64_t layer = 0; layer < kMostDrawingLayers; ++layer) {
+    const bool full = draws_full(schedule, sub_key(key, layer), step, total);
+    bits |= static_cast<std::uint64_t>(full) << layer;
+  }
+  return bits;
+}
+
+bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step, std::int64_t total) {
   switch (schedule.kind) {
     case Schedule::Kind::kFull:
     case Schedule::Kind::kBoth:
@@ -95,8 +122,10 @@ bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step) {
       return false;
     case Schedule::Kind::kTurns:
       return step % 2 == 0;
+    case Schedule::Kind::kPhases:
+      return true;  // set by the phase, see plan_phase
     case Schedule::Kind::kBernoulli:
-      return RandomStream{key}.uniform(static_cast<std::uint64_t>(step)) < schedule.p;
+      return schedule.draw == Schedule::Draw::kStep && draws_full(schedule, key, step, total);
   }
   return true;
 }
@@ -108,10 +137,33 @@ double alpha_at(const Alignment& alignment, std::int64_t step) {
          static_cast<double>(alignment.alpha_warmup_steps);
 }
 
+// Of a run with so many steps, the phase that a step lies in, from 0; even ones are full.
+std::size_t phase_of(const Schedule& schedule, std::int64_t step, std::int64_t total) {
+  std::size_t phase = 0;
+  for (const double share : schedule.phases) {
+    phase += step >= std::llround(share * static_cast<double>(total));
+  }
+  return phase;
+}
+
+void plan_phase(const RunSchedule& run, ReplicaPlan& plan) {
+  const Schedule& schedule = run.weights.schedule;
+  if (schedule.kind != Schedule::Kind::kPhases) return;
+  const std::int64_t total = run.timeline.total();
+  const std::size_t now = phase_of(schedule, plan.step, total);
+  const std::size_t next = phase_of(schedule, plan.step + 1, total);
+  plan.weights_full = now % 2 == 0;
+  if (now == schedule.phases.size()) plan.lr *= schedule.last_phase_lr;
+  if (next == now || plan.step + 1 == total) return;
+  (next % 2 == 0 ? plan.enters_full : plan.enters_sparse) = true;
+  plan.update_after = true;
+  plan.topology_progress = 1;
+}
+
 // Completed steps after which an update is due, and how far its schedule has come.
 void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) {
   const TopologyRule& rule = run.weights.topology;
-  if (rule.operations.empty()) return;
+  if (rule.operations.empty() || rule.at_phases) return;
   const auto total = static_cast<double>(run.timeline.total());
   const double begin = rule.begin * total, end = rule.end * total;
   std::int64_t interval = rule.interval_steps;
@@ -145,10 +197,15 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   plan.step = run.timeline.before(stage) + std::min(in_stage, own);
   if (!plan.runs) return plan;
   plan.lr = run.rate.at(in_stage, own);
-  plan.attention_full = full_runs(run.attention.schedule, run.attention_key, plan.step);
-  plan.weights_full = full_runs(run.weights.schedule, run.weights_key, plan.step);
+  const std::int64_t total = run.timeline.total();
+  plan.attention_full = full_runs(run.attention.schedule, run.attention_key, plan.step, total);
+  plan.weights_full = full_runs(run.weights.schedule, run.weights_key, plan.step, total);
+  if (run.weights.schedule.draws_per_layer()) {
+    plan.weights_layers = layer_draws(run.weights.schedule, run.weights_key, plan.step, total);
+  }
   plan.attention_alpha = alpha_at(run.attention.alignment, plan.step);
   plan.weights_alpha = alpha_at(run.weights.alignment, plan.step);
+  plan_phase(run, plan);
   plan_update(run, stage, plan);
   return plan;
 }

@@ -22,6 +22,9 @@ struct Timeline {
 Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples,
                        std::int64_t tasks_in_stage = 1);
 
+// Layers may draw streams of their own up to this many: their bits travel as one double.
+constexpr std::int64_t kMostDrawingLayers = 52;
+
 // What the schedules say of one replica at one step.
 struct ReplicaPlan {
   bool runs = true;       // false: idle or diverged, nothing of it changes
@@ -29,10 +32,13 @@ struct ReplicaPlan {
   double lr = 0;
   bool attention_full = true;  // the stream that runs at each level
   bool weights_full = true;
+  std::uint64_t weights_layers = 0;  // bit l: layer l's own draw is the full stream
   double attention_alpha = 0, weights_alpha = 0;
   bool update_instead = false;   // a topology update takes the place of this step
   bool update_after = false;     // a topology update follows this step
   double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
+  bool enters_full = false;      // after this step a full phase begins,
+  bool enters_sparse = false;    // or a sparse one
 
   bool updates() const { return runs && (update_instead || update_after); }
 };
@@ -61,6 +67,9 @@ struct RunSchedule {
 
   RunSchedule(Config resolved, Policies of_attention, Policies of_weights, Timeline lengths = {});
 };
+
+// Probability that the full stream runs at a step of `total`, where streams are drawn.
+double full_probability(const Schedule& schedule, std::int64_t step, std::int64_t total);
 
 // Plan of replica `run` at step `in_stage` (from 0) of trained stage `stage` (from 0).
 ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_t in_stage);

@@ -2,17 +2,16 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "data/tensor.h"
-#include "probes/probe.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/group.h"
-#include "train/loss.h"
+#include "train/group_probes.h"
 #include "train/provenance.h"
 #include "train/trainer.h"
 
@@ -26,8 +25,7 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
-constexpr int kCheckpointFormat = 3;  // of the group's state; another one is not resumed
+constexpr int kCheckpointFormat = 4;  // of the group's state; another one is not resumed
 
 // What the rows of one run need beside its trainer's state.
 struct RunLog {
@@ -53,7 +51,7 @@ class GroupRun {
   void boundaries();
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                     const std::vector<char>& wanted);
-  void probe_now(const std::vector<char>& wanted);
+  void probe_now(const std::vector<char>& wanted, bool last = false);
   void finish();
   void save_final(std::int64_t r);
   void save();
@@ -64,14 +62,12 @@ class GroupRun {
   const GroupSpec& spec_;
   RowSink& sink_;
   Trainer trainer_;
-  std::vector<ProbeRun> probe_runs_;
-  std::vector<NamedProbe> probes_;
-  std::optional<Batch> probe_batch_;
+  GroupProbes probes_;
   std::vector<RunLog> logs_;
   std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
   std::int64_t boundary_ = 0;  // the step of the stage where something is due next
   bool stage_begun_ = false;
-  double train_s_ = 0, eval_s_ = 0, probe_s_ = 0;
+  double train_s_ = 0, eval_s_ = 0;
   Clock::time_point saved_at_ = Clock::now();
 };
 
@@ -91,7 +87,7 @@ TrainerOptions trainer_options(const GroupSpec& spec) {
 }
 
 GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
-    : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)) {
+    : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)), probes_(trainer_) {
   for (const Config& config : spec.runs) {
     const std::string id = config.id();
     if (std::count(spec.frozen.begin(), spec.frozen.end(), id) != 0) {
@@ -99,8 +95,11 @@ GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
     }
     logs_.push_back({id});
   }
-  probe_runs_ = probe_runs(trainer_);
-  probes_ = make_probes(trainer_.model(), probe_runs_, spec.runs.front().flag("curve"));
+  if (probes_.watches_before_updates()) {
+    trainer_.before_update = [this](const std::vector<char>& due) {
+      probes_.before_update(stage_, due);
+    };
+  }
 }
 
 void GroupRun::emit(std::int64_t r, RowBody body) {
@@ -115,7 +114,7 @@ void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::s
   const auto share = static_cast<double>(trainer_.replicas());
   row.train_seconds = train_s_ / share;
   row.eval_seconds = eval_s_ / share;
-  row.probe_seconds = probe_s_ / share;
+  row.probe_seconds = probes_.seconds() / share;
   row.train_flops = trainer_.flops().training(r);
   const RunSchedule& run = trainer_.run(r);
   row.inference_flops =
@@ -177,7 +176,7 @@ bool GroupRun::take_steps() {
   const bool at_boundary = in_stage_ == boundary_;
   if (at_boundary) trainer_.synchronize();
   steps_done_ += report.steps;
-  train_s_ += seconds_since(begin);
+  train_s_ += seconds_since(begin) - probes_.take_seconds_in_updates();
   emit_updates(report);
   // On a CPU the state costs nothing to look at, and a group without a living run ends at once.
   const bool looks = at_boundary || !trainer_.device().is_cuda();
@@ -204,10 +203,8 @@ void GroupRun::emit_updates(const StepReport& report) {
     for (const UpdateCounts& update : report.updates) {
       if (update.mask_hash[r].empty()) continue;
       const std::string& layer = trainer_.layers()[update.layer].name;
-      for (auto& [name, probe] : probes_) {
-        if (!probe->watches_updates()) continue;
-        probe->after_update(replica, layer, update.before[r], update.after[r]);
-      }
+      probes_.after_update(
+          {replica, layer, trainer_.steps_of(replica), update.before[r], update.after[r]});
       emit(replica, TopologyRow{trainer_.steps_of(replica), layer, update.nnz[r], update.dropped[r],
                                 update.grown[r], update.mask_hash[r]});
     }
@@ -220,6 +217,10 @@ void GroupRun::log_losses(std::int64_t r) {
   emit(r, MetricRow{trainer_.steps_of(r), "", "train_loss", own.loss_sum / own.losses});
   if (own.alignment_sum != 0) {
     emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
+  }
+  if (trainer_.run(r).weights.alignment.gap_target > 0) {
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alpha_factor", own.alpha_factor});
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_gap", own.gap});
   }
   trainer_.clear_losses(r);
 }
@@ -259,47 +260,11 @@ void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool c
   eval_s_ += seconds_since(begin);
 }
 
-void GroupRun::probe_now(const std::vector<char>& wanted) {
-  if (trainer_.data().validation.empty()) return;
-  at::NoGradGuard no_grad;
-  const auto begin = Clock::now();
-  if (!probe_batch_) {
-    const std::int64_t most =
-        trainer_.data().kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
-    std::vector<std::vector<std::int64_t>> examples;
-    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-      const auto& all = trainer_.data().validation;
-      const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
-      examples.emplace_back(all.begin(), all.begin() + count);
-    }
-    probe_batch_ = trainer_.make_batch(examples, static_cast<std::int64_t>(examples.front().size()),
-                                       trainer_.tasks(0).mask_evaluation);
+void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
+  const auto rows = probes_.measure({stage_, in_stage_, wanted, last});
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (const MetricRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
   }
-  const Batch& batch = *probe_batch_;
-  const auto flat = [](const at::Tensor& logits) {
-    return logits.reshape({logits.size(0), -1, logits.size(-1)});
-  };
-  ProbeInput input{trainer_.model(), probe_runs_, batch.x,
-                   [&](const at::Tensor& logits) {
-                     return score_examples(flat(logits), batch.target, batch.allowed).loss.mean(1);
-                   },
-                   [&](const at::Tensor& logits) {
-                     return score_examples(flat(logits), batch.target, batch.allowed)
-                         .correct.to(torch::kFloat64)
-                         .mean(1);
-                   }};
-  for (const Measurements& measured : measure_all(probes_, input)) {
-    for (std::size_t r = 0; r < measured.size(); ++r) {
-      if (!wanted[r]) continue;
-      const std::int64_t step = trainer_.steps_of(static_cast<std::int64_t>(r));
-      for (const Measurement& m : measured[r]) {
-        if (std::isfinite(m.value)) {
-          emit(static_cast<std::int64_t>(r), MetricRow{step, m.layer, m.name, m.value});
-        }
-      }
-    }
-  }
-  probe_s_ += seconds_since(begin);
 }
 
 void GroupRun::finish() {
@@ -307,8 +272,9 @@ void GroupRun::finish() {
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;
     // Shares of the run's time are measured, so they differ between repetitions.
-    const double all = train_s_ + eval_s_ + probe_s_;
-    emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probe_s_ / all : 0});
+    const double probed = probes_.seconds(), all = train_s_ + eval_s_ + probed;
+    emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probed / all : 0});
+    for (const MetricRow& row : probes_.cost_rows(r)) emit(r, row);
     if (!spec_.checkpoint_folder.empty()) save_final(r);
     emit_state(r, "done");
   }
@@ -334,21 +300,23 @@ void GroupRun::save() {
   note_diverged();
   sink_.flush();
   Checkpoint checkpoint;
-  json state = {{"format", kCheckpointFormat}, {"stage", stage_},        {"in_stage", in_stage_},
-                {"begun", stage_begun_},       {"train_s", train_s_},    {"eval_s", eval_s_},
-                {"probe_s", probe_s_},         {"runs", json::object()}, {"rows", json::array()}};
+  json state = {{"format", kCheckpointFormat},
+                {"stage", stage_},
+                {"in_stage", in_stage_},
+                {"begun", stage_begun_},
+                {"train_s", train_s_},
+                {"eval_s", eval_s_},
+                {"probe_s", probes_.seconds_by_family()},
+                {"runs", json::object()},
+                {"rows", json::array()}};
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const RunLog& log = logs_[static_cast<std::size_t>(r)];
-    json probes = json::object();
-    for (const auto& [name, probe] : probes_) {
-      for (const auto& [key, values] : probe->save(r)) probes[name][key] = values;
-    }
-    state["runs"][log.id] = {{"sequence", log.sequence},
-                             {"ended", log.ended},
-                             {"flops", trainer_.flops().training(r)},
-                             {"probes", probes}};
-    for (auto& [name, tensor] : trainer_.save(r)) {
-      checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
+    state["runs"][log.id] = {
+        {"sequence", log.sequence}, {"ended", log.ended}, {"flops", trainer_.flops().training(r)}};
+    for (const auto& part : {trainer_.save(r), probes_.save(r)}) {
+      for (const auto& [name, tensor] : part) {
+        checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
+      }
     }
   }
   for (const Row& row : sink_.unacknowledged()) state["rows"].push_back(encode_row(row));
@@ -376,7 +344,7 @@ bool GroupRun::resume() {
   stage_begun_ = state["begun"];
   train_s_ = state["train_s"];
   eval_s_ = state["eval_s"];
-  probe_s_ = state["probe_s"];
+  probes_.set_seconds(state["probe_s"].get<std::map<std::string, double>>());
   if (stage_begun_) trainer_.begin_stage(stage_);
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     RunLog& log = logs_[static_cast<std::size_t>(r)];
@@ -384,18 +352,13 @@ bool GroupRun::resume() {
     log.sequence = own["sequence"];
     log.ended = own["ended"];
     trainer_.flops().set_training(r, own["flops"]);
-    for (auto& [name, probe] : probes_) {
-      if (!own["probes"].contains(name)) continue;
-      for (const auto& [key, values] : own["probes"][name].items()) {
-        probe->load(r, key, values.get<std::vector<std::int64_t>>());
-      }
-    }
     std::vector<std::pair<std::string, at::Tensor>> tensors;
     const std::string prefix = log.id + "/";
     for (const auto& [name, tensor] : checkpoint->tensors) {
       if (name.rfind(prefix, 0) == 0) tensors.emplace_back(name.substr(prefix.size()), tensor);
     }
     trainer_.load(r, tensors);
+    probes_.load(r, tensors);
   }
   for (const json& line : state["rows"]) sink_.emit(decode_row(line.get<std::string>()));
   log_info("resumed at stage " + std::to_string(stage_) + ", step " + std::to_string(in_stage_));
@@ -456,7 +419,7 @@ GroupEnd GroupRun::run() {
     const bool curve = last && spec_.runs.front().flag("curve");
     evaluate_now(finished, "validation", curve, living());
     if (final_runs) evaluate_now(finished, "test", curve, living());
-    if (last) probe_now(living());
+    if (last) probe_now(living(), /*last=*/true);
     sink_.flush();
   }
   finish();

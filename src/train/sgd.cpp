@@ -13,11 +13,11 @@ class Sgd : public Optimizer {
     for (const Config& each : configs) momentum_ = momentum_ || each.real("momentum") != 0;
   }
 
+ protected:
   void prepare(Parameter& parameter) override {
     if (momentum_) parameter.slot("momentum");
   }
 
- protected:
   void update(Parameter& parameter, const UpdateTensors& tensors) override {
     kernels::SgdRule rule = rule_;
     rule.decays = parameter.decays;

@@ -45,7 +45,8 @@ std::int64_t rows_of(const Config& config, bool bytes) {
 std::vector<Storage> by_break_even(const Config& config, const std::vector<LayerShape>& layers,
                                    const Start& start, BreakEven& measured) {
   const std::int64_t rows = rows_of(config, config.text("model") == "transformer");
-  const std::vector<LayerBudget> budgets = spread_budget(layers, start.density, start.budget);
+  const std::vector<LayerBudget> budgets =
+      spread_budget(layers, start.first_density(), start.budget);
   std::vector<Storage> storages;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerShape& layer = layers[l];

@@ -7,6 +7,7 @@
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "methods/method.h"
+#include "train/match.h"
 
 namespace tandem {
 namespace {
@@ -85,10 +86,13 @@ std::vector<std::int64_t> stage_examples_of(const TaskSequence& sequence, std::i
 // Lengths of the stages and the tables that map a class to its output and its task's outputs.
 void Trainer::build_tasks() {
   stage_count_ = joined_ ? 1 : static_cast<std::int64_t>(sequences_.front().tasks.size());
+  const bool bytes = data_->kind == Dataset::Kind::kBytes;
+  ScheduleMatcher matcher(
+      *model_, bytes ? static_cast<double>(runs_.front().config.integer("context")) : 1.0);
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     std::vector<std::int64_t> counts;
     for (std::int64_t stage = 0; stage < stage_count_; ++stage) {
-      if (data_->kind == Dataset::Kind::kBytes) {
+      if (bytes) {
         const std::int64_t context = runs_[r].config.integer("context");
         counts.push_back((data_->train[1] - data_->train[0] + context - 1) / context);
       } else {
@@ -99,6 +103,7 @@ void Trainer::build_tasks() {
     // `steps` are per task; joint training has all tasks in one stage.
     const auto tasks_in_stage = joined_ ? static_cast<std::int64_t>(sequences_[r].tasks.size()) : 1;
     runs_[r].timeline = make_timeline(runs_[r].config, counts, tasks_in_stage);
+    runs_[r] = matcher.matched(runs_[r]);
   }
   const TaskSequence& first = sequences_.front();
   if (data_->kind == Dataset::Kind::kBytes) return;
@@ -142,10 +147,33 @@ void Trainer::build_network() {
                       " needs a model that has attention; " + "model=" + config.text("model") +
                       " has none (`tandem list models`)");
   }
-  optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
-  for (const TopologyOperation& operation : runs_.front().weights.topology.operations) {
-    if (operation.kind == TopologyOperation::Kind::kGrow) optimizer_->count_per_weight(true);
+  const auto layers = static_cast<std::int64_t>(model_->linears().size());
+  if (runs_.front().weights.schedule.draws_per_layer() && layers > kMostDrawingLayers) {
+    throw ConfigError("--weights-draw layer serves at most " + std::to_string(kMostDrawingLayers) +
+                      " layers and this model has " + std::to_string(layers) +
+                      "; give --weights-draw step");
   }
+  if (runs_.front().weights.teacher.alpha > 0) build_teacher(configs, shape);
+  optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
+  bool renews = runs_.front().weights.schedule.empties_slots;
+  for (const TopologyOperation& operation : runs_.front().weights.topology.operations) {
+    renews = renews || operation.kind == TopologyOperation::Kind::kGrow;
+  }
+  optimizer_->count_per_weight(renews);
+}
+
+// A dense twin: the same network from the same seeds, with all of its weights.
+void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape& shape) {
+  teacher_ = models().at("model", configs.front().text("model"))(configs, shape);
+  for (Linear* layer : teacher_->linears()) {
+    layer->weight.value =
+        draw_dense(layer->initial, options_.dtype).to(options_.device).requires_grad_(true);
+  }
+  std::vector<double> alphas;
+  for (const RunSchedule& run : runs_) alphas.push_back(run.weights.teacher.alpha);
+  teacher_alpha_ = torch::tensor(alphas, torch::kFloat64).to(options_.device).to(options_.dtype);
+  for (Parameter* parameter : teacher_->parameters())
+    parameter->name = "teacher." + parameter->name;
 }
 
 void Trainer::begin_stage(std::int64_t stage) {

@@ -10,6 +10,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -56,7 +57,8 @@ struct StepKind {
     auto operator<=>(const Streams&) const = default;
   };
   Streams attention, weights;
-  std::string masked;  // per layer, whether it has dormant weights
+  std::string masked;         // per layer, whether it has dormant weights
+  bool notes_inputs = false;  // for a criterion that reads them
   auto operator<=>(const StepKind&) const = default;
 };
 
@@ -113,6 +115,10 @@ class Trainer {
   StepReport advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most);
   void end_stage(std::int64_t stage);
 
+  // Called where topology updates of these replicas [R] are about to happen, with the step's
+  // gradients in place.
+  std::function<void(const std::vector<char>& due)> before_update;
+
   // Batch of given examples, [R] lists of equal or shorter length than `width`; shorter ones are
   // padded with weight 0. `masked`: the loss sees only the outputs of each example's task.
   Batch make_batch(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
@@ -126,6 +132,9 @@ class Trainer {
  private:
   void build_tasks();
   void build_network();
+  void build_teacher(const std::vector<Config>& configs, const ModelShape& shape);
+  // Of the network, and of its teacher where there is one.
+  std::vector<Parameter*> parameters() const;
   void start_topology();
   std::vector<Storage> storages_of_layers() const;
   struct Captured {
@@ -147,7 +156,14 @@ class Trainer {
   void compute_step(const StepKind& kind);
   void compute_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
                          at::Tensor& alignment);
+  void take_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
+                      at::Tensor& alignment);
+  void perturb(std::vector<at::Tensor>& kept);
+  at::Tensor teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
+  void pull_dormant(const StepRows& rows);
   void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
+  void begin_full_phase(const std::vector<char>& enters);
+  void begin_sparse_phase(const std::vector<char>& enters);
   void note_masks();
   void read_state() const;
   void write_state();
@@ -159,7 +175,8 @@ class Trainer {
   std::vector<TaskSequence> sequences_;
   std::int64_t stage_count_ = 1;
   bool joined_ = false;
-  std::unique_ptr<Model> model_;
+  std::unique_ptr<Model> model_, teacher_;
+  at::Tensor teacher_alpha_, radius_;  // [R] on the device
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Strategy> strategy_;
   std::vector<LayerShape> layers_;  // of model_->linears()

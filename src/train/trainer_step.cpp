@@ -55,14 +55,21 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
   numbers.runs = plan.runs;
   numbers.steps = !plan.update_instead;
   numbers.lr = plan.lr;
-  // Where both products ran, the sparse one's gradient was masked by the product itself.
+  // Where both products ran, the sparse one's gradient was masked by the product itself; where each
+  // layer drew its own stream, it was masked layer by layer.
   const bool both = weights.schedule.kind == Schedule::Kind::kBoth;
   numbers.mask_gradient = weights.sets.gradient == Support::kMask ||
                           (weights.sets.gradient == Support::kStream && !plan.weights_full &&
-                           !both && plan.weights_alpha == 0);
-  numbers.mask_update = weights.sets.update == Support::kMask;
+                           !both && plan.weights_alpha == 0 && !weights.schedule.draws_per_layer());
+  numbers.mask_gradient = numbers.mask_gradient || weights.sets.gradient == Support::kSuperset;
+  numbers.mask_update = weights.sets.update == Support::kMask ||
+                        weights.sets.update == Support::kSuperset ||
+                        (weights.sets.update == Support::kStream && !plan.weights_full);
   const Dormant& dormant = weights.dormant;
-  if (dormant.kind == Dormant::Kind::kDecay && !(dormant.sparse_steps_only && plan.weights_full)) {
+  if (dormant.in_gradient) {
+    numbers.dormant_pull = dormant.eta;
+  } else if (dormant.kind == Dormant::Kind::kDecay &&
+             !(dormant.sparse_steps_only && plan.weights_full)) {
     numbers.keep_dormant = 1 - dormant.eta * (dormant.scaled_by_lr ? plan.lr : 1.0);
   }
   // alpha x lambda / number of sites; the logits are one site.
@@ -77,6 +84,9 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
   numbers.attention_pull_sparse = attention * of_attention.lambda_sparse;
   const double own = pull(weights.alignment, plan.weights_alpha, Level::kWeights);
   numbers.weights_full = plan.weights_full;
+  numbers.weights_layers = static_cast<double>(plan.weights_layers);
+  numbers.gap_target = weights.alignment.gap_target;
+  numbers.gap_rate = weights.alignment.gap_rate;
   numbers.weights_pull_full = own * weights.alignment.lambda_full;
   numbers.weights_pull_sparse = own * weights.alignment.lambda_sparse;
   numbers.loss_full = both ? weights.schedule.loss_full : plan.weights_full ? 1.0 : 0.0;
@@ -149,6 +159,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       due = due || plans[r].updates();
     }
     kinds.push_back(kind_of(plans));
+    kinds.back().notes_inputs = topology_->needs_inputs() && any_updates(plans);
     flops_->charge(plans, counts);  // with the masks that the step's products have
   }
   tables_->upload();
@@ -161,7 +172,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   if (!options_.device.is_cuda()) read_state();
   update_topology(plans, report);
   topology_->expect_gradient(false);
-  for (Parameter* parameter : model_->parameters()) parameter->value.mutable_grad().reset();
+  for (Parameter* parameter : parameters()) parameter->value.mutable_grad().reset();
   return report;
 }
 
@@ -175,7 +186,7 @@ void Trainer::run_step(const StepKind& kind) {
       return compute_step(kind);
     }
     captured.graph.capture([&] { compute_step(kind); });
-    for (Parameter* parameter : model_->parameters()) {
+    for (Parameter* parameter : parameters()) {
       const at::Tensor& gradient = parameter->value.grad();
       // Without ownership, so that the graphs of all kinds use the same memory in turn.
       captured.gradients.push_back(
@@ -186,7 +197,7 @@ void Trainer::run_step(const StepKind& kind) {
   }
   captured.graph.replay();
   std::size_t i = 0;
-  for (Parameter* parameter : model_->parameters()) {
+  for (Parameter* parameter : parameters()) {
     parameter->value.mutable_grad() = captured.gradients[i++];
   }
 }
@@ -197,7 +208,7 @@ void Trainer::compute_step(const StepKind& kind) {
   compute_gradients(kind, rows, loss, alignment);
   at::NoGradGuard no_grad;
   strategy_->gradient();
-  optimizer_->step(model_->parameters(), rows.numbers, loss, alignment, state_);
+  optimizer_->step(parameters(), rows.numbers, loss, alignment, state_);
   if (topology_->accumulates()) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
@@ -245,7 +256,7 @@ void Trainer::mark_diverged(std::int64_t r) {
 
 bool Trainer::finite(std::int64_t r) {
   at::NoGradGuard no_grad;
-  for (const Parameter* parameter : model_->parameters()) {
+  for (const Parameter* parameter : parameters()) {
     if (!torch::isfinite(parameter->of_replica(r)).all().item<bool>()) return false;
   }
   return true;

@@ -34,7 +34,7 @@ void Trainer::start_topology() {
       throw ConfigError("--exempt names '" + name + "', which is no layer; the layers are:" + all);
     }
   }
-  for (Parameter* parameter : model_->parameters()) {
+  for (Parameter* parameter : parameters()) {
     if (parameter->value.defined() && parameter->value.device() != options_.device) {
       parameter->value = parameter->value.detach().to(options_.device).requires_grad_(true);
     }
@@ -51,7 +51,7 @@ void Trainer::start_topology() {
       continue;
     }
     layer_start[l].storage = storages[l];
-    layer_start[l].zero_dormant = !runs_.front().weights.dormant_carry_values();
+    layer_start[l].zero_dormant = runs_.front().weights.dormant_stay_zero();
     layer_start[l].device = options_.device;
     layer_start[l].dtype = options_.dtype;
     layer.connections = start_connections(layer.weight, layer.initial, layer_start[l]);
@@ -61,7 +61,15 @@ void Trainer::start_topology() {
     connections.push_back(layer.connections.get());
   }
   topology_ = std::make_unique<TopologyUpdater>(connections, layers_, rules, starts, keys);
-  for (Parameter* parameter : model_->parameters()) optimizer_->prepare(*parameter);
+  const Sets& sets = runs_.front().weights.sets;
+  if (sets.superset > 0) {
+    std::vector<double> density;
+    for (const RunSchedule& run : runs_) density.push_back(run.weights.sets.superset);
+    topology_->keep_superset(density, sets.superset_random);
+  }
+  optimizer_->use_supersets(sets.gradient == Support::kSuperset, sets.update == Support::kSuperset);
+  optimizer_->raise(runs_.front().weights.power);
+  for (Parameter* parameter : parameters()) optimizer_->prepare_slots(*parameter);
   note_masks();
 }
 
@@ -81,21 +89,47 @@ std::vector<Storage> Trainer::storages_of_layers() const {
 void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report) {
   if (!any_updates(plans)) return;  // before anything waits for the device
   UpdateMoment moment;
+  std::vector<char> enters_sparse, enters_full;
   bool any = false;
   for (std::size_t r = 0; r < plans.size(); ++r) {
     const ReplicaPlan& plan = plans[r];
-    const bool due = plan.updates() && !diverged(static_cast<std::int64_t>(r));
+    const bool reached = plan.updates() && !diverged(static_cast<std::int64_t>(r));
+    const bool due = reached && !plan.enters_full;
+    enters_sparse.push_back(reached && plan.enters_sparse);
+    enters_full.push_back(reached && plan.enters_full);
     moment.due.push_back(due);
     moment.progress.push_back(plan.topology_progress);
     moment.number.push_back(plan.step + 1);
     any = any || due;
     if (due) report.updated[r] = 1;
   }
+  begin_full_phase(enters_full);
   if (!any) return;
+  if (before_update) before_update(moment.due);
   at::NoGradGuard no_grad;
-  const bool zero_dormant = !runs_.front().weights.dormant_carry_values();
-  report.updates = topology_->update(moment, zero_dormant);
+  report.updates = topology_->update(moment, runs_.front().weights.dormant_stay_zero());
+  begin_sparse_phase(enters_sparse);
   note_masks();
+}
+
+void Trainer::begin_full_phase(const std::vector<char>& enters) {
+  if (!runs_.front().weights.schedule.empties_slots) return;
+  at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    if (!enters[static_cast<std::size_t>(r)]) continue;
+    for (Parameter* parameter : model_->parameters()) {
+      for (auto& [name, slot] : parameter->slots) {
+        if (!slot.everywhere) parameter->segment(slot.values, r).zero_();
+      }
+    }
+  }
+}
+
+void Trainer::begin_sparse_phase(const std::vector<char>& enters) {
+  if (!runs_.front().weights.dormant.zeroed_by_phases) return;
+  for (const Linear* layer : model_->linears()) {
+    if (layer->connections != nullptr) layer->connections->empty_dormant(enters);
+  }
 }
 
 namespace {
@@ -117,7 +151,7 @@ std::vector<std::int64_t> integers_of(const at::Tensor& values) {
 
 std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) const {
   std::vector<std::pair<std::string, at::Tensor>> all;
-  for (Parameter* parameter : model_->parameters()) {
+  for (Parameter* parameter : parameters()) {
     all.emplace_back("parameter/" + parameter->name, host_copy(parameter->of_replica(r)));
     for (const auto& [name, slot] : parameter->slots) {
       all.emplace_back("slot/" + parameter->name + "/" + name,
@@ -139,7 +173,7 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
 void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   at::NoGradGuard no_grad;
   std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
-  for (Parameter* parameter : model_->parameters()) {
+  for (Parameter* parameter : parameters()) {
     // The topology first: it may clear and resize, the values then come as they were.
     const auto mask = by_name.find("mask/" + parameter->name);
     if (mask != by_name.end()) parameter->connections->load_topology(r, mask->second);

@@ -39,10 +39,15 @@ std::vector<Stretch> stretches(const std::vector<std::int64_t>& segments) {
   return all;
 }
 
-kernels::UpdateMasks masks_at(const at::Tensor& active, std::int64_t first) {
-  const std::uint8_t* flags = pointer<std::uint8_t>(active);
-  if (flags != nullptr) flags += first;
-  return {flags, flags, flags};
+const std::uint8_t* flags_at(const at::Tensor& set, std::int64_t first) {
+  const std::uint8_t* flags = pointer<std::uint8_t>(set);
+  return flags == nullptr ? nullptr : flags + first;
+}
+
+kernels::UpdateMasks masks_at(const UpdateTensors& tensors, std::int64_t first) {
+  const std::uint8_t* active = flags_at(tensors.active, first);
+  return {active, tensors.gradient_set.defined() ? flags_at(tensors.gradient_set, first) : active,
+          tensors.update_set.defined() ? flags_at(tensors.update_set, first) : active};
 }
 
 template <class T>
@@ -59,7 +64,7 @@ void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernel
     const T* gradient = pointer<T>(tensors.gradient);
     T* slot = pointer<T>(momentum);
     for (const auto& [replica, count, first, length] : stretches(tensors.segments)) {
-      const kernels::UpdateMasks masks = masks_at(tensors.active, first);
+      const kernels::UpdateMasks masks = masks_at(tensors, first);
       const auto* updates = updates_of(tensors) + replica;
       if (!tensors.weight.is_cuda()) {
         kernels::sgd_update<T>(weight + first, gradient + first, at_place(slot, first), masks,
@@ -83,7 +88,7 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first_moment,
     const T* gradient = pointer<T>(tensors.gradient);
     T *m = pointer<T>(first_moment), *v = pointer<T>(second_moment), *ages = pointer<T>(count);
     for (const auto& [replica, replicas, first, length] : stretches(tensors.segments)) {
-      const kernels::UpdateMasks masks = masks_at(tensors.active, first);
+      const kernels::UpdateMasks masks = masks_at(tensors, first);
       const auto* updates = updates_of(tensors) + replica;
       if (!tensors.weight.is_cuda()) {
         kernels::adam_update<T>(weight + first, gradient + first, m + first, v + first,

@@ -17,6 +17,7 @@ struct UpdateTensors {
   at::Tensor active;            // uint8 [R n]: M, and S and U where a replica masks; undefined: all
   at::Tensor replicas;          // uint8 [R sizeof(ReplicaUpdate)]
   std::vector<std::int64_t> segments;  // [R+1] offsets; on a GPU all segments are of one length
+  at::Tensor gradient_set = {}, update_set = {};  // S and U where they are not M; undefined: are M
 };
 
 void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule);

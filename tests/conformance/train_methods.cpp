@@ -51,7 +51,12 @@ TEST_CASE("budgets are exact, dormant weights obey their policy, nothing is NaN"
         const StepReport report = trainer.advance(0, s, 1);
         REQUIRE_FALSE(trainer.diverged(0));
         const std::int64_t now = total_active(trainer);
-        if (policies.topology.budget_schedule == TopologyRule::BudgetSchedule::kConstant) {
+        if (policies.start.granularity.ablation > 0) {  // a remainder below the number of units
+          std::int64_t units = 0;
+          for (const Linear* layer : trainer.model().linears()) units += layer->outputs();
+          REQUIRE(now <= start);
+          REQUIRE(now > start - units);
+        } else if (policies.topology.budget_schedule == TopologyRule::BudgetSchedule::kConstant) {
           REQUIRE(now == start);
         } else {
           REQUIRE(now <= start);
@@ -60,7 +65,7 @@ TEST_CASE("budgets are exact, dormant weights obey their policy, nothing is NaN"
         for (const Linear* layer : trainer.model().linears()) {
           const at::Tensor dormant = mask_of(*layer) == 0;
           const at::Tensor now_values = layer->weight.value.detach();
-          if (!policies.dormant_carry_values()) {
+          if (policies.dormant_stay_zero()) {
             REQUIRE(now_values.masked_select(dormant).abs().sum().item<double>() == 0);
           }
           if (policies.sets.update == Support::kMask && !report.updated[0]) {
@@ -83,7 +88,7 @@ TEST_CASE("slots of what left the topology are empty, the newborn's start empty"
   for (const auto& [name, factory] : weights_methods().all()) {
     const Config config = small_run(battery_settings(name, "sgd"));
     const Policies policies = policies_of(config, Level::kWeights);
-    if (policies.dormant_carry_values() || policies.topology.operations.empty()) continue;
+    if (!policies.dormant_stay_zero() || policies.topology.operations.empty()) continue;
     CAPTURE(name);
     Trainer trainer({config}, {});
     trainer.begin_stage(0);
@@ -135,6 +140,8 @@ TEST_CASE("a drop fraction of zero changes no mask", "[conformance]") {
   for (const auto& [name, factory] : weights_methods().all()) {
     const Part& facts = part("weights", name);
     if (!std::count(facts.uses.begin(), facts.uses.end(), "drop_fraction")) continue;
+    const TopologyRule rule = policies_of(small_run({{"weights", name}}), Level::kWeights).topology;
+    if (rule.budget_schedule != TopologyRule::BudgetSchedule::kConstant) continue;  // it prunes
     CAPTURE(name);
     Settings said = battery_settings(name, "sgd");
     said["drop_fraction"] = "0";

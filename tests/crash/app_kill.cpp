@@ -37,7 +37,7 @@ const char* const kQueries[] = {
     "printf('%.17g', e.loss), hex(e.example_bits) FROM eval e JOIN run r ON r.key = e.run ORDER BY "
     "1, "
     "2",
-    "SELECT r.id, m.sequence, m.step, l.name, n.name, CASE WHEN n.name LIKE '%time%' THEN '' ELSE "
+    "SELECT r.id, m.sequence, m.step, l.name, n.name, CASE WHEN n.name LIKE 'probe_%' THEN '' ELSE "
     "printf('%.17g', m.value) END FROM metric m JOIN run r ON r.key = m.run JOIN layer_name l ON "
     "l.key "
     "= m.layer JOIN metric_name n ON n.key = m.name ORDER BY 1, 2",

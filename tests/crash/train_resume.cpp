@@ -25,6 +25,31 @@ TEST_CASE("a stopped run resumes to the same bits", "[crash]") {
   }
 }
 
+TEST_CASE("a steered alpha and draws of layers and blocks resume to the same bits", "[crash]") {
+  const Settings steered = {{"weights", "ssa"},
+                            {"weights_gap_target", "0.05"},
+                            {"weights_gap_rate", "0.3"},
+                            {"weights_align_every", "2"},
+                            {"steps", "40"},
+                            {"refresh_interval", "9"}};
+  Settings layers = steered, blocks = steered;
+  layers["weights_draw"] = "layer";
+  layers["weights_distance"] = "cosine";
+  blocks["weights_draw_steps"] = "4";
+  blocks["weights_p_schedule"] = "cosine";
+  blocks["weights_shuffle_target"] = "true";
+  blocks["weights_counterpart"] = "propagated";
+  for (const Settings& said : {layers, blocks}) {
+    require_resumable(pair_of(said), 7);
+    const Outcome outcome = run_disturbed(pair_of(said), 0);
+    int logged = 0;
+    for (const auto& [key, line] : outcome.rows) {
+      logged += line.find("alpha_factor") != std::string::npos;
+    }
+    REQUIRE(logged > 2);
+  }
+}
+
 TEST_CASE("a stopped run with sparse storage resumes to the same bits", "[crash]") {
   for (const std::string name : {"rigl", "set", "gmp"}) {
     Settings said = busy_method(name, "adamw", 40, 5);

@@ -73,7 +73,7 @@ TEST_CASE("coverage of random growth follows its closed form", "[numeric]") {
       const auto draw = static_cast<std::uint64_t>(2 * u);
       flip(flags, 1, moved(layer, u), {sub_key(key, draw)});
       flip(flags, 0, moved(layer, u), {sub_key(key, draw + 1)});
-      probe->after_update(0, "layer" + std::to_string(l), active_bits(before), active_bits(flags));
+      update(*probe, 0, "layer" + std::to_string(l), active_bits(before), active_bits(flags));
     }
     masks.push_back(torch::tensor(flags, torch::kByte).view({1, layer.inputs, layer.outputs}));
     weights.push_back(masks.back().to(torch::kDouble));

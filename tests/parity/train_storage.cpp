@@ -171,7 +171,13 @@ TEST_CASE("both storages train alike in double precision", "[parity]") {
       {"set", {{"drop_rule", "magnitude"}, {"regrow_dropped", "zero"}}},
       {"rigl", {}},
       {"rigl", {{"update_order", "step_then_update"}, {"init_scale", "fan_in"}}},
-      {"gmp", {}}};
+      {"gmp", {}},
+      {"gmp", {{"initial_density", "0.5"}, {"prune_scope", "net"}}},
+      {"granet", {{"initial_density", "0.5"}}},
+      {"itop", {{"grow_by", "gradient"}}},
+      {"mest", {{"drop_fraction", "0.1"}}},
+      {"mest", {{"drop_fraction", "0.1"}, {"mest_order", "grow_first"}}},
+      {"cht", {}}};
   for (const auto& [method, more] : cases) {
     for (const std::string optimizer : {"sgd", "adamw"}) {
       CAPTURE(method, optimizer, more);

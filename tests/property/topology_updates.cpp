@@ -6,6 +6,7 @@
 
 #include "data/tensor.h"
 #include "support/topology_support.h"
+#include "topology/granularity.h"
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
 #include "topology/topology_update.h"
@@ -24,7 +25,9 @@ struct Group {
   LayerShape shape{"layer", 13, 9, false};
   std::vector<Start> starts;
 
-  Group(std::vector<std::int64_t> run_numbers, std::uint64_t seed) : runs(std::move(run_numbers)) {
+  Group(std::vector<std::int64_t> run_numbers, std::uint64_t seed, const Granularity& granularity)
+      : runs(std::move(run_numbers)) {
+    const bool shared = granularity.kind == Granularity::Kind::kNm;
     std::vector<at::Tensor> values;
     for (const std::int64_t run : runs) {
       keys.push_back(stream_key(seed + static_cast<std::uint64_t>(run), "topology"));
@@ -32,7 +35,8 @@ struct Group {
       Start start;
       start.pattern = Start::Pattern::kRandom;
       start.budget = Start::Budget::kUniform;
-      start.density = 0.2 + 0.1 * static_cast<double>(run);
+      start.density = shared ? 0.5 : 0.2 + 0.1 * static_cast<double>(run);
+      start.granularity = granularity;
       starts.push_back(start);
     }
     parameter.name = "layer.weight";
@@ -40,6 +44,7 @@ struct Group {
     connections = std::make_unique<MaskedConnections>(
         parameter, test::start_masks(starts, {shape}, {parameter.value}, keys)[0]);
     connections->set_zero_dormant(true);
+    connections->set_granularity(granularity);
     parameter.slot("momentum");
     parameter.slot("age", 3);
   }
@@ -69,21 +74,51 @@ struct Group {
   }
 };
 
-std::vector<TopologyOperation> random_operations(std::mt19937_64& random) {
+Granularity random_granularity(std::mt19937_64& random) {
+  const Granularity all[] = {{},
+                             {.kind = Granularity::Kind::kFanIn},
+                             {.kind = Granularity::Kind::kNm, .n = 2, .m = 4},
+                             {.kind = Granularity::Kind::kBlock, .block = 4}};
+  return all[random() % 4];
+}
+
+// Those that the granularity can carry.
+std::vector<TopologyOperation> random_operations(std::mt19937_64& random,
+                                                 const Granularity& granularity) {
+  const bool blocks = granularity.kind == Granularity::Kind::kBlock;
+  const bool whole_net = blocks || granularity.kind == Granularity::Kind::kElement;
+  const std::size_t signed_too = blocks ? 2 : 3;
   const std::string drops[] = {"magnitude", "random", "set_signed"};
   const std::string grows[] = {"gradient", "random"};
   switch (random() % 4) {
     case 0:
-      return {{Kind::kDrop, drops[random() % 3], false}, {Kind::kGrow, grows[random() % 2], false}};
+      return {{Kind::kDrop, drops[random() % signed_too], false},
+              {Kind::kGrow, grows[random() % 2], false}};
     case 1:
       return {{Kind::kGrow, grows[random() % 2], false}, {Kind::kDrop, drops[random() % 2], false}};
     case 2:
-      return {{Kind::kDrop, drops[random() % 2], true}, {Kind::kGrow, grows[random() % 2], true}};
+      return {{Kind::kDrop, drops[random() % 2], whole_net},
+              {Kind::kGrow, grows[random() % 2], whole_net}};
     default:
+      if (granularity.kind == Granularity::Kind::kNm) return {{Kind::kRank, "magnitude", false}};
       return {{Kind::kPruneTo, drops[random() % 2], false},
-              {Kind::kDrop, drops[random() % 3], false},
+              {Kind::kDrop, drops[random() % signed_too], false},
               {Kind::kGrow, grows[random() % 2], false}};
   }
+}
+
+// What every update leaves: as many items as before, and every group at its quota.
+void check_granularity_of(const Group& group, const Granularity& granularity, std::int64_t r,
+                          const at::Tensor& before, const at::Tensor& now) {
+  const Grouping grouping(granularity, group.shape.inputs, group.shape.outputs);
+  const at::Tensor was = before.to(torch::kByte).unsqueeze(0),
+                   is = now.to(torch::kByte).unsqueeze(0);
+  const at::Tensor items = grouping.item_flags(is);
+  CHECK(items.sum().equal(grouping.item_flags(was).sum()));
+  CHECK(group.connections->active_items(r) == items.sum().item<std::int64_t>());
+  CHECK(grouping.position_flags(items).equal(is));
+  if (!grouping.has_quotas()) return;
+  CHECK(grouping.held(is).equal(grouping.quotas({group.connections->active(r)})));
 }
 
 UpdateMoment moment_of(const std::vector<std::int64_t>& runs, std::int64_t update) {
@@ -102,17 +137,19 @@ TEST_CASE("masks, values and slots agree after any sequence of updates", "[prope
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
-  for (int sequence = 0; sequence < 12; ++sequence) {
+  for (int sequence = 0; sequence < 24; ++sequence) {
     TopologyRule rule;
-    rule.operations = random_operations(random);
+    const Granularity granularity = random_granularity(random);
+    rule.operations = random_operations(random, granularity);
     rule.drop_fraction = 0.1 + 0.2 * static_cast<double>(random() % 4);
     rule.regrown = random() % 2 ? TopologyRule::Regrown::kKeep : TopologyRule::Regrown::kZero;
     rule.newborn_sd = random() % 2 ? 0.1 : 0;
-    Group group({0, 1, 2}, seed);
+    Group group({0, 1, 2}, seed, granularity);
     TopologyUpdater updater({group.connections.get()}, {group.shape},
                             std::vector<TopologyRule>(3, rule), group.starts, group.keys);
     for (std::int64_t update = 1; update <= 10; ++update) {
-      CAPTURE(sequence, update, rule.operations[0].criterion, rule.operations.back().criterion);
+      CAPTURE(sequence, update, static_cast<int>(granularity.kind), rule.operations[0].criterion,
+              rule.operations.back().criterion);
       group.train(update);
       const auto flags = group.connections->active_flags().clone();
       const auto values = group.parameter.flat().clone();
@@ -128,7 +165,7 @@ TEST_CASE("masks, values and slots agree after any sequence of updates", "[prope
         CHECK(report.nnz[r] == group.connections->active(r));
         CHECK(report.dropped[r] == (before & ~now).sum().item<std::int64_t>());
         CHECK(report.grown[r] == (now & ~before).sum().item<std::int64_t>());
-        CHECK(now.sum().equal(before.sum()));  // every rule above ends at the budget it began with
+        check_granularity_of(group, granularity, r, before, now);
         CHECK(w.masked_select(~now).eq(0).all().item<bool>());
         CHECK(m.masked_select(~now).eq(0).all().item<bool>());
         CHECK(group.row(group.parameter.slot("age"), r)
@@ -155,15 +192,16 @@ TEST_CASE("a run's updates do not depend on its company", "[property]") {
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937_64 random(seed);
-  for (int sequence = 0; sequence < 12; ++sequence) {
+  for (int sequence = 0; sequence < 24; ++sequence) {
     TopologyRule rule;
-    rule.operations = random_operations(random);
+    const Granularity granularity = random_granularity(random);
+    rule.operations = random_operations(random, granularity);
     rule.newborn_sd = random() % 2 ? 0.1 : 0;
     const std::vector<std::int64_t> runs = {0, 1, 2};
     std::vector<std::unique_ptr<Group>> groups;  // all three together, then each alone
-    groups.push_back(std::make_unique<Group>(runs, seed));
+    groups.push_back(std::make_unique<Group>(runs, seed, granularity));
     for (const std::int64_t run : runs) {
-      groups.push_back(std::make_unique<Group>(std::vector<std::int64_t>{run}, seed));
+      groups.push_back(std::make_unique<Group>(std::vector<std::int64_t>{run}, seed, granularity));
     }
     std::vector<TopologyUpdater> updaters;
     for (const auto& group : groups) {
@@ -173,7 +211,8 @@ TEST_CASE("a run's updates do not depend on its company", "[property]") {
                             group->keys);
     }
     for (std::int64_t update = 1; update <= 6; ++update) {
-      CAPTURE(sequence, update, rule.operations[0].criterion, rule.operations.back().criterion);
+      CAPTURE(sequence, update, static_cast<int>(granularity.kind), rule.operations[0].criterion,
+              rule.operations.back().criterion);
       std::vector<UpdateCounts> reports;
       for (std::size_t g = 0; g < groups.size(); ++g) {
         groups[g]->train(update);

@@ -16,7 +16,8 @@ inline std::vector<at::Tensor> start_masks(const std::vector<Start>& starts,
                                            const std::vector<std::uint64_t>& run_keys) {
   std::vector<at::Tensor> masks;
   for (const LayerStart& own : layer_starts(starts, layers, run_keys)) {
-    masks.push_back(initial_mask(own.pattern, weights[masks.size()], own.active, own.keys));
+    masks.push_back(
+        initial_mask(own.pattern, weights[masks.size()], own.active, own.keys, own.granularity));
   }
   return masks;
 }

@@ -36,6 +36,7 @@ inline Settings busy_method(const std::string& method, const std::string& optimi
     if (uses(option)) said[option] = std::to_string(interval);
   }
   if (uses("prune_interval")) said["prune_interval"] = "3";
+  if (uses("update_interval_epochs")) said["update_interval_epochs"] = "0";
   return said;
 }
 
@@ -79,7 +80,9 @@ class MemorySink : public RowSink {
         continue;
       }
       const auto* metric = std::get_if<MetricRow>(&body);
-      if (metric != nullptr && metric->name == "probe_time_share") continue;
+      const bool timed = metric != nullptr &&
+                         (metric->name == "probe_time_share" || metric->name == "probe_seconds");
+      if (timed) continue;
       kept[key] = line;
     }
     return kept;

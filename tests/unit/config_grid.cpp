@@ -107,10 +107,12 @@ TEST_CASE("[exclude] is a conjunction of alternatives; several stand", "[unit]")
 
 TEST_CASE("[tune] holds axes and the seeds of trials", "[unit]") {
   const Grid tuned = grid("weights = dense, set\n[tune]\nlr = 0.01, 0.10\nseeds = 1..2\n");
-  REQUIRE(tuned.tune.size() == 1);
-  CHECK(tuned.tune[0].first == "lr");
-  CHECK(tuned.tune[0].second == Texts{"0.01", "0.1"});
-  CHECK(tuned.tune_seeds == Texts{"1", "2"});
+  REQUIRE(tuned.tune.sections.size() == 1);
+  REQUIRE(tuned.tune.sections[0].axes.size() == 1);
+  CHECK(tuned.tune.sections[0].axes[0].name == "lr");
+  CHECK(tuned.tune.sections[0].axes[0].values == Texts{"0.01", "0.1"});
+  CHECK(tuned.tune.seeds == Texts{"1", "2"});
+  CHECK(tuned.tune.trials == 0);
   CHECK(tuned.runs.size() == 2);
   CHECK_THAT(refusal("lr = 1\n[tune]\nlr = 1, 2\n"), Contains("some.ini:3:") && Contains("line 1"));
   CHECK_THAT(refusal("[tune]\nlr = 1\n[tune]\n"), Contains("line 1 already"));

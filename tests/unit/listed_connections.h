@@ -48,6 +48,9 @@ class ListedConnections : public Connections {
   void load_topology(std::int64_t, const at::Tensor&) override { refuse(); }
   void scale(std::int64_t, Start::InitScale) override { refuse(); }
   void expect_gradient(bool expected) override { expectations.push_back(expected); }
+  void expect_inputs(bool) override {}
+  void choose_superset(const Change&, bool) override { refuse(); }
+  void empty_dormant(const std::vector<char>&) override { refuse(); }
   void visit_scores(
       std::int64_t, const Criterion&, Among,
       const std::function<void(const at::Tensor&, const at::Tensor&)>&) const override {

@@ -95,25 +95,39 @@ inline at::Tensor doubles(const std::vector<double>& values, at::IntArrayRef sha
   return torch::tensor(values, torch::kDouble).view(shape);
 }
 
-// Targets are class 0 everywhere.
-inline Measurements measure(Probe& probe, Model& model, const std::vector<ProbeRun>& runs,
-                            const at::Tensor& x) {
+// Targets are class 0 everywhere; the training parts are the examples of x, two in each.
+inline ProbeInput input_of(Model& model, const std::vector<ProbeRun>& runs, const at::Tensor& x) {
   const auto flat = [](const at::Tensor& logits) {
     return logits.reshape({logits.size(0), -1, logits.size(-1)});
   };
-  const ProbeInput input{model, runs, x,
-                         [&](const at::Tensor& logits) {
-                           return -torch::log_softmax(flat(logits), -1).select(-1, 0).mean(1);
-                         },
-                         [&](const at::Tensor& logits) {
-                           return flat(logits).argmax(-1).eq(0).to(torch::kDouble).mean(1);
-                         }};
-  return probe.measure(input);
+  const auto loss = [flat](const at::Tensor& logits) {
+    return at::Tensor(-torch::log_softmax(flat(logits), -1).select(-1, 0).mean(1));
+  };
+  ProbeInput input{model, runs, x, loss, [flat](const at::Tensor& logits) {
+                     return at::Tensor(flat(logits).argmax(-1).eq(0).to(torch::kDouble).mean(1));
+                   }};
+  input.training_parts = (x.size(1) + 1) / 2;
+  input.training = [x, loss](std::int64_t part) {
+    return TrainingPart{x.slice(1, 2 * part, 2 * part + 2), loss};
+  };
+  return input;
+}
+
+inline Measurements measure(Probe& probe, Model& model, const std::vector<ProbeRun>& runs,
+                            const at::Tensor& x) {
+  return probe.measure(input_of(model, runs, x));
 }
 
 inline Measurements measure(const std::string& name, Model& model,
                             const std::vector<ProbeRun>& runs, const at::Tensor& x) {
-  return measure(*probes().at("probe", name)(runs), model, runs, x);
+  const auto probe = probes().at("probe", name)(runs);
+  probe->begin(model);
+  return measure(*probe, model, runs, x);
+}
+
+inline void update(Probe& probe, std::int64_t replica, const std::string& layer,
+                   const ActiveSet& before, const ActiveSet& after, std::int64_t step = 1) {
+  probe.after_update({replica, layer, step, before, after});
 }
 
 inline std::vector<double> values_of(const Measurements& rows, std::size_t replica,

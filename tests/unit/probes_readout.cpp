@@ -68,15 +68,43 @@ ProbeRun set_run(const Settings& said) {
 }  // namespace
 
 TEST_CASE("every family of probes is registered and says what it logs", "[unit]") {
-  const std::vector<std::pair<std::string, std::string>> families = {
-      {"activations", "live_l0"}, {"attention", "oracle_mass"}, {"concentration", "accuracy_"},
-      {"gap", "feature_norm"},    {"topology", "survival"},     {"weights", "effective_density"}};
-  for (const auto& [name, logged] : families) {
+  const std::vector<std::pair<std::string, std::string>> by_default = {
+      {"activations", "live_l0"},      {"attention", "oracle_mass"}, {"concentration", "accuracy_"},
+      {"gap", "feature_norm"},         {"inequality", "gini"},       {"topology", "survival"},
+      {"weights", "effective_density"}};
+  const std::vector<std::pair<std::string, std::string>> by_name = {
+      {"blind_spot", "missed_energy"},  {"lineage", "distance_start"},
+      {"regrowth", "growth_precision"}, {"representation", "activation_rank"},
+      {"spectra", "spectral_gap"},      {"twin", "twin_overlap"}};
+  const auto check = [](const std::string& name, const std::string& logged, bool usual) {
+    INFO(name);
     CHECK(part("probe", name).summary.find(logged) != std::string::npos);
-    CHECK(probes().at("probe", name)({carrying_run(0.5)}) != nullptr);
-  }
-  CHECK(probes().all().size() == families.size());
+    CHECK(probes().at("probe", name)({carrying_run(0.5)})->by_default() == usual);
+  };
+  for (const auto& [name, logged] : by_default) check(name, logged, true);
+  for (const auto& [name, logged] : by_name) check(name, logged, false);
+  CHECK(probes().all().size() == by_default.size() + by_name.size());
   CHECK_THROWS_AS(probes().at("probe", "gaps"), ConfigError);
+}
+
+TEST_CASE("option probes: default, all, or names", "[unit]") {
+  const auto names = [](const std::string& said) {
+    std::vector<std::string> chosen;
+    for (const auto& [name, probe] : chosen_probes({set_run({{"probes", said}})})) {
+      chosen.push_back(name);
+    }
+    return chosen;
+  };
+  CHECK(names("default").size() == 7);
+  CHECK(names("all").size() == probes().all().size());
+  CHECK(names("weights, spectra") == std::vector<std::string>{"spectra", "weights"});
+  CHECK_THROWS_AS(names("weights,gaps"), ConfigError);
+  CHECK_THROWS_AS(names(""), ConfigError);
+  // Old ids stay.
+  CHECK(set_run({}).config.id() == set_run({{"probes", "default"}}).config.id());
+  CHECK(set_run({}).config.canonical().find("probe") == std::string::npos);
+  const ProbeRun twin = set_run({{"twin", "dense.safetensors"}});
+  CHECK(chosen_probes({twin}).size() == 8);
 }
 
 TEST_CASE("a read-out mask takes the largest magnitudes, ties to the smaller index", "[unit]") {

@@ -41,7 +41,7 @@ TEST_CASE("coverage of {1,1,0,0} and {1,0,1,0} is .75, and half of the mask has 
   ChainNet net = net_of({{1, 0, 1, 0}});
   const auto probe = topology_probe(1);
   CHECK(probe->watches_updates());
-  probe->after_update(0, "layer0", active_bits({1, 1, 0, 0}), active_bits({1, 0, 1, 0}));
+  update(*probe, 0, "layer0", active_bits({1, 1, 0, 0}), active_bits({1, 0, 1, 0}));
   const auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
   CHECK(value(rows, 0, "weights/layer0", "coverage") == 0.75);
   CHECK(value(rows, 0, "weights/layer0", "churn") == 0.5);
@@ -53,15 +53,15 @@ TEST_CASE("coverage of {1,1,0,0} and {1,0,1,0} is .75, and half of the mask has 
 TEST_CASE("survival asks each newborn once, at the next update", "[unit]") {
   ChainNet net = net_of({{0, 0, 0, 1, 1, 1}});
   const auto probe = topology_probe(1);
-  probe->after_update(0, "layer0", active_bits({1, 1, 1, 0, 0, 0}),
-                      active_bits({1, 0, 0, 1, 1, 0}));  // 3 and 4 born
-  probe->after_update(0, "layer0", active_bits({1, 0, 0, 1, 1, 0}),
-                      active_bits({0, 1, 0, 1, 0, 1}));  // 3 lives, 4 doesn't
+  update(*probe, 0, "layer0", active_bits({1, 1, 1, 0, 0, 0}),
+         active_bits({1, 0, 0, 1, 1, 0}));  // 3 and 4 born
+  update(*probe, 0, "layer0", active_bits({1, 0, 0, 1, 1, 0}),
+         active_bits({0, 1, 0, 1, 0, 1}));  // 3 lives, 4 doesn't
   auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
   CHECK(value(rows, 0, "weights/layer0", "survival") == 0.5);
   CHECK(value(rows, 0, "weights/layer0", "churn") == Approx(4.0 / 6));
-  probe->after_update(0, "layer0", active_bits({0, 1, 0, 1, 0, 1}),
-                      active_bits({0, 0, 0, 1, 1, 1}));  // of 1, 5: 5 lives
+  update(*probe, 0, "layer0", active_bits({0, 1, 0, 1, 0, 1}),
+         active_bits({0, 0, 0, 1, 1, 1}));  // of 1, 5: 5 lives
   rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
   CHECK(value(rows, 0, "weights/layer0", "survival") == Approx(2.0 / 4));
   CHECK(value(rows, 0, "weights/layer0", "coverage") == 1);
@@ -74,7 +74,7 @@ TEST_CASE("replicas and layers have memories of their own; totals are over layer
   ChainNet net({m0.to(torch::kDouble).view({2, 2, 2}), m1.to(torch::kDouble).view({2, 2, 4})},
                {m0, m1});
   const auto probe = topology_probe(2);
-  probe->after_update(0, "layer0", active_bits({1, 1, 0, 0}), active_bits({1, 0, 1, 0}));
+  update(*probe, 0, "layer0", active_bits({1, 1, 0, 0}), active_bits({1, 0, 1, 0}));
   const auto rows = measure(*probe, net, {zero_dormant_run(0.5), zero_dormant_run(0.5)}, kNoInput);
   CHECK(value(rows, 0, "weights/layer1", "coverage") == 0.5);
   CHECK(value(rows, 0, "weights", "coverage") == Approx(7.0 / 12));
@@ -86,7 +86,7 @@ TEST_CASE("replicas and layers have memories of their own; totals are over layer
 TEST_CASE("pruning without growth: churn is relative to both masks", "[unit]") {
   ChainNet net = net_of({{1, 0, 0, 0}});
   const auto probe = topology_probe(1);
-  probe->after_update(0, "layer0", active_bits({1, 1, 1, 0}), active_bits({1, 0, 0, 0}));
+  update(*probe, 0, "layer0", active_bits({1, 1, 1, 0}), active_bits({1, 0, 0, 0}));
   const auto rows = measure(*probe, net, {zero_dormant_run(0.5)}, kNoInput);
   CHECK(value(rows, 0, "weights/layer0", "churn") == 0.5);
   CHECK(value(rows, 0, "weights/layer0", "dropped") == 2);
@@ -101,9 +101,9 @@ TEST_CASE("a memory of listed positions says the same as one of bits", "[unit]")
   const auto bits = topology_probe(1), lists = topology_probe(1), saved = topology_probe(1);
   for (std::size_t u = 0; u + 1 < masks.size(); ++u) {
     const ActiveSet before = active_bits(masks[u]), after = active_bits(masks[u + 1]);
-    bits->after_update(0, "layer0", before, after);
-    lists->after_update(0, "layer0", ActiveSet::of_positions(before.positions()),
-                        ActiveSet::of_positions(after.positions()));
+    update(*bits, 0, "layer0", before, after);
+    update(*lists, 0, "layer0", ActiveSet::of_positions(before.positions()),
+           ActiveSet::of_positions(after.positions()));
   }
   for (const auto& [name, values] : lists->save(0)) {
     CHECK(values.size() <= 7);  // no more than its form and the positions seen
@@ -128,11 +128,11 @@ TEST_CASE("a memory that was saved and loaded goes on as if nothing had happened
   ChainNet net = net_of({c});
   const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
   const auto straight = topology_probe(1);
-  straight->after_update(0, "layer0", active_bits(a), active_bits(b));
+  update(*straight, 0, "layer0", active_bits(a), active_bits(b));
   const auto resumed = topology_probe(1);
   for (const auto& [name, values] : straight->save(0)) resumed->load(0, name, values);
-  straight->after_update(0, "layer0", active_bits(b), active_bits(c));
-  resumed->after_update(0, "layer0", active_bits(b), active_bits(c));
+  update(*straight, 0, "layer0", active_bits(b), active_bits(c));
+  update(*resumed, 0, "layer0", active_bits(b), active_bits(c));
   const auto expected = measure(*straight, net, runs, kNoInput);
   const auto rows = measure(*resumed, net, runs, kNoInput);
   REQUIRE(rows[0].size() == expected[0].size());

@@ -234,11 +234,11 @@ TEST_CASE("a file of an older version is brought forward, whole or not at all", 
   }
   SQLite::Database db(path, SQLite::OPEN_READWRITE);
   std::vector<EmbeddedFile> broken = files;
-  broken.push_back({"src/store/0002_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
+  broken.push_back({"src/store/0003_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
   CHECK_THROWS(migrate(db, path, broken));
   CHECK_FALSE(db.tableExists("added"));
   CHECK(db.execAndGet("PRAGMA user_version").getInt() == kStoreVersion);
-  files.push_back({"src/store/0002_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
+  files.push_back({"src/store/0003_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
   migrate(db, path, files);
   migrate(db, path, files);
   CHECK(db.tableExists("added"));
@@ -332,12 +332,20 @@ TEST_CASE("trials and published numbers replace their like", "[unit]") {
   const TemporaryFolder folder;
   StoreWriter writer(folder / "r.sqlite");
   TuningRecord t{"g", "weights=rigl", "lr=0.1", 1, "ab", 0.9, false};
-  writer.add_tuning({t});
+  const TuningRecord other{"g", "weights=set", "lr=0.1", 1, "cd", 0.8, true, "sparse", 2, 24};
+  writer.add_tuning({t, {"g", "weights=rigl", "lr=0.3", 1, "ef", 0.95, true}, other});
   t.chosen = true;
-  writer.add_tuning({t});
+  writer.add_tuning({t});  // of rigl alone, whose older trials go
+  writer.add_tuning_plan({"g", 8, 1, "lr 0.1..1", "weights", "accuracy", {{"x", "weights=rigl"}}});
+  writer.add_tuning_plan({"g", 16, 2, "lr 0.1..1", "weights", "accuracy", {{"x", "weights=set"}}});
   writer.add_references({{"1911.11134", "rigl", "ResNet-50 90%", "accuracy", 0.73, 0, "", 0, ""}});
   const StoreReader reader(folder / "r.sqlite");
-  CHECK(one(reader, "SELECT chosen FROM tuning") == "1");
+  CHECK(one(reader, "SELECT chosen FROM tuning WHERE method = 'weights=rigl'") == "1");
+  CHECK(one(reader, "SELECT count(*) FROM tuning") == "2");
+  CHECK(one(reader, "SELECT readout || round || trials FROM v_tuning WHERE run = 'cd'") ==
+        "sparse224");
+  CHECK(one(reader, "SELECT trials || ' ' || seeds FROM tuning_plan") == "16 2");
+  CHECK(one(reader, "SELECT method FROM tuned_run") == "weights=set");
   CHECK(one(reader, "SELECT value FROM reference") == "0.73");
   CHECK(one(reader, "SELECT n FROM reference") == "NULL");
 }

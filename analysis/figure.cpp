@@ -1,0 +1,95 @@
+#include "analysis/figure.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kPanel = 380, kPanelHeight = 300;  // pixels
+constexpr int kLeft = 75, kLegend = 180, kTop = 35, kBottom = 60;
+
+// Okabe and Ito's colours, which most colour-blind readers tell apart.
+constexpr std::array<const char*, 8> kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                                 "#E69F00", "#56B4E9", "#000000", "#888888"};
+constexpr std::array<int, 10> kSymbols = {7, 5, 9, 11, 13, 6, 4, 8, 10, 12};
+
+bool ends_in(const std::string& text, const std::string& ending) {
+  return text.size() > ending.size() &&
+         text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+}
+
+}  // namespace
+
+std::string gnuplot_script(const Figure& figure, const std::string& file) {
+  const bool svg = ends_in(file, ".svg");
+  if (!svg && !ends_in(file, ".png")) {
+    throw ConfigError(file + ": a figure's file ends in .svg or .png");
+  }
+  const std::string size = fmt::format("size {},{}", figure.width, figure.height);
+  const std::string terminal =
+      svg ? "svg " + size + " dynamic enhanced font 'Helvetica,13' background 'white'"
+          : "pngcairo " + size + " enhanced font 'Helvetica,11' background 'white'";
+  return fmt::format("set terminal {}\nset output {}\n{}", terminal, quoted(file), figure.script);
+}
+
+const char* const kPanelStyle =
+    "set multiplot\nset grid back lt 1 lc rgb '#dddddd' lw 0.5\nset tics nomirror\n";
+
+Panels::Panels(int columns, int count, int gap)
+    : columns_(columns), rows_((count + columns - 1) / columns), gap_(gap) {}
+
+int Panels::width() const { return kLeft + columns_ * (kPanel + gap_) + kLegend; }
+int Panels::height() const { return rows_ * (kTop + kPanelHeight + kBottom); }
+
+std::string Panels::place(int i, const std::string& title) const {
+  const int left = kLeft + (i % columns_) * (kPanel + gap_);
+  const int top = (i / columns_) * (kTop + kPanelHeight + kBottom) + kTop;
+  const auto x = [this](int pixels) { return static_cast<double>(pixels) / width(); };
+  const auto y = [this](int pixels) { return 1 - static_cast<double>(pixels) / height(); };
+  return fmt::format(
+      "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
+      "set bmargin at screen {:.4f}\nset title {} noenhanced\n"
+      "set key at screen {:.4f}, screen {:.4f} left top vertical Left reverse noenhanced\n",
+      x(left), x(left + kPanel), y(top), y(top + kPanelHeight), quoted(title),
+      x(kLeft + columns_ * (kPanel + gap_) - 20), y(kTop));
+}
+
+std::string Panels::legend(const std::vector<std::string>& names) {
+  std::string entries;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    entries += fmt::format(", keyentry with points {} title {}", point_style(i), quoted(names[i]));
+  }
+  return entries;
+}
+
+std::string colour(std::size_t i) { return kColours[i % kColours.size()]; }
+
+std::string point_style(std::size_t i) {
+  return fmt::format("pt {} lc rgb '{}'", kSymbols[i % kSymbols.size()], colour(i));
+}
+
+std::string data_block(const std::string& name, const std::vector<std::vector<double>>& rows) {
+  std::string text = "$" + name + " << EOD\n";
+  for (const auto& row : rows) {
+    std::vector<std::string> numbers;
+    for (const double value : row) numbers.push_back(fmt::format("{:.8g}", value));
+    text += join(numbers, " ") + "\n";
+  }
+  return text + "EOD\n";
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'') out += '\'';
+    out += c < ' ' && c >= 0 ? ' ' : c;
+  }
+  return out + "'";
+}
+
+}  // namespace tandem

@@ -1,0 +1,64 @@
+// Figures from the store: a gnuplot script, and a table of what it draws with the runs behind every
+// point. Panels stand side by side or below each other, their one legend at the right.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "store/store.h"
+
+namespace tandem {
+
+struct Figure {
+  std::string csv;            // one line per point, drawn or not
+  std::string script;         // without its terminal and output
+  int width = 0, height = 0;  // pixels
+  std::string summary;        // what is drawn, and what is not and why
+};
+
+// Accuracy in the sparse read-out against the kept mass of the weights, all tuning trials of a grid
+// (those stored as GRID/tuning): by method, and by weight decay. Trials whose dormant weights are
+// zero have no kept mass. Where there is nothing to draw the script is empty.
+Figure trials_figure(const StoreReader& store, const std::string& grid);
+
+// Accuracy against the density that trained nets are read out at: mean over seeds, with Student's
+// 95% band.
+Figure curve_figure(const StoreReader& store, const std::string& grid);
+
+// The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor
+// .png.
+std::string gnuplot_script(const Figure& figure, const std::string& file);
+
+// --- parts that figures share ---
+
+// Where panel i of a figure lies.
+class Panels {
+ public:
+  // `gap`: pixels right of each panel, for a colour bar or the next panel's scale.
+  Panels(int columns, int count, int gap);
+  int width() const;
+  int height() const;
+  // Margins of the panel, and its title.
+  std::string place(int i, const std::string& title) const;
+  // The legend: entries of these names in the style of style().
+  static std::string legend(const std::vector<std::string>& names);
+
+ private:
+  int columns_, rows_, gap_;
+};
+
+// Symbol and colour of the i-th name: "pt 7 lc rgb '#0072B2'".
+std::string point_style(std::size_t i);
+std::string colour(std::size_t i);
+
+// Grid lines and tics that all panels have.
+extern const char* const kPanelStyle;
+
+// A named block of data; numbers only, columns parted by spaces.
+std::string data_block(const std::string& name, const std::vector<std::vector<double>>& rows);
+
+// Text in quotes.
+std::string quoted(const std::string& text);
+
+}  // namespace tandem

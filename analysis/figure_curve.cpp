@@ -1,0 +1,195 @@
+// How a trained net does at smaller and larger budgets than its own: one panel per trained density,
+// one line per method.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "analysis/figure.h"
+#include "analysis/query.h"
+#include "analysis/run_data.h"
+#include "analysis/statistics.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+constexpr double kFactors[] = {0.25, 0.5, 1, 2, 4};
+
+struct CurvePoint {
+  double budget = 0;
+  Summary summary;
+  std::vector<std::string> runs;
+};
+
+struct Curve {
+  std::string label;
+  double density = 0;
+  std::vector<CurvePoint> points;
+};
+
+Measure measure_at(const std::string& name, double factor) {
+  const std::string readout = factor == 1 ? "sparse"
+                                          : "sparse" + (factor < 1 ? "/" + real_to_text(1 / factor)
+                                                                   : "*" + real_to_text(factor));
+  return parse_measure(name + "@attention=own,weights=" + readout);
+}
+
+// What tells the lines of a panel apart: the method, and whatever else differs.
+std::vector<std::string> label_keys(const std::vector<RunData>& runs) {
+  std::vector<std::string> keys = {"weights"};
+  for (const char* name : {"attention", "strategy", "match", "tuned_for"}) {
+    std::set<std::string> values;
+    for (const RunData& run : runs) values.insert(run.column(name));
+    if (values.size() > 1) keys.push_back(name);
+  }
+  return keys;
+}
+
+std::string label_of(const RunData& run, const std::vector<std::string>& keys) {
+  std::vector<std::string> words;
+  for (const std::string& key : keys) {
+    const std::string& value = run.column(key);
+    if (key == "tuned_for") {
+      if (value != "own") words.push_back("tuned for " + value);
+    } else if (key == "match") {
+      if (value == "train_flops") words.push_back("equal operations");
+    } else {
+      words.push_back(value);
+    }
+  }
+  return join(words, ", ");
+}
+
+CurvePoint point_of(const std::vector<const RunData*>& runs, const Measure& measure,
+                    const std::string& split, double budget, double scale) {
+  CurvePoint point;
+  point.budget = budget;
+  std::vector<double> values;
+  for (const RunData* run : runs) {
+    if (run->diverged()) continue;
+    const auto value = value_of(*run, measure, split);
+    if (!value) continue;
+    values.push_back(scale * *value);
+    point.runs.push_back(run->id);
+  }
+  point.summary = summarize(values);
+  return point;
+}
+
+std::vector<Curve> curves_of(const RunSet& set, const std::string& name, const std::string& split,
+                             double scale) {
+  const std::vector<std::string> keys = label_keys(set.runs);
+  std::map<std::pair<double, std::string>, std::vector<const RunData*>> groups;
+  for (const RunData& run : set.runs) {
+    const double density = parse_real(run.column("density")).value_or(1);
+    groups[{-density, label_of(run, keys)}].push_back(&run);
+  }
+  std::vector<Curve> curves;
+  for (const auto& [key, runs] : groups) {
+    Curve curve{key.second, -key.first, {}};
+    const auto add = [&](const Measure& measure, double budget) {
+      CurvePoint point = point_of(runs, measure, split, budget, scale);
+      if (point.summary.n > 0) curve.points.push_back(std::move(point));
+    };
+    for (const double factor : kFactors) add(measure_at(name, factor), curve.density * factor);
+    add(parse_measure(name + "@attention=own,weights=full"), 1);
+    if (!curve.points.empty()) curves.push_back(std::move(curve));
+  }
+  return curves;
+}
+
+std::string csv_of(const std::vector<Curve>& curves, const std::string& name) {
+  std::string text = csv_line({"method", "density", "budget", name, "ci95_half", "n", "runs"});
+  for (const Curve& curve : curves) {
+    for (const CurvePoint& point : curve.points) {
+      const Summary& s = point.summary;
+      text +=
+          csv_line({curve.label, real_to_text(curve.density), fmt::format("{:.8g}", point.budget),
+                    fmt::format("{:.8g}", s.mean), s.half ? fmt::format("{:.8g}", *s.half) : "",
+                    std::to_string(s.n), join(point.runs, " ")});
+    }
+  }
+  return text;
+}
+
+std::string panel_of(const std::vector<Curve>& curves, double density,
+                     const std::vector<std::string>& labels, bool with_legend) {
+  std::string data;
+  std::vector<std::string> bands, lines;
+  for (std::size_t i = 0; i < curves.size(); ++i) {
+    const Curve& curve = curves[i];
+    if (curve.density != density) continue;
+    std::vector<std::vector<double>> rows;
+    for (const CurvePoint& point : curve.points) {
+      const double half = point.summary.half.value_or(0);
+      rows.push_back(
+          {point.budget, point.summary.mean, point.summary.mean - half, point.summary.mean + half});
+    }
+    const std::string name = fmt::format("curve{}", i);
+    data += data_block(name, rows);
+    const auto style = static_cast<std::size_t>(
+        std::find(labels.begin(), labels.end(), curve.label) - labels.begin());
+    bands.push_back(fmt::format(
+        "${} using 1:3:4 with filledcurves fs transparent solid 0.15 noborder lc rgb '{}' notitle",
+        name, colour(style)));
+    lines.push_back(fmt::format("${} using 1:2 with linespoints {} lw 1.5 ps 0.8 notitle", name,
+                                point_style(style)));
+  }
+  bands.insert(bands.end(), lines.begin(), lines.end());
+  return data + "plot " + join(bands, ", ") + (with_legend ? Panels::legend(labels) : "") + "\n";
+}
+
+void draw(const std::vector<Curve>& curves, const std::string& scale, Figure& figure) {
+  std::set<std::string> distinct;
+  std::set<double, std::greater<>> densities;
+  for (const Curve& curve : curves) {
+    distinct.insert(curve.label);
+    densities.insert(curve.density);
+  }
+  const std::vector<std::string> labels(distinct.begin(), distinct.end());
+  const int count = static_cast<int>(densities.size());
+  const Panels panels(std::min(count, 2), count, 80);
+  figure.width = panels.width();
+  figure.height = panels.height();
+  figure.script = kPanelStyle;
+  figure.script += "set logscale x\nset xlabel 'density at read-out (1: the full stream)'\n";
+  figure.script += "set ylabel " + quoted(scale) + "\n";
+  int panel = 0;
+  for (const double density : densities) {
+    figure.script += panels.place(panel, "trained at density " + real_to_text(density));
+    figure.script += panel_of(curves, density, labels, panel == 0);
+    ++panel;
+  }
+  figure.script += "unset multiplot\n";
+}
+
+}  // namespace
+
+Figure curve_figure(const StoreReader& store, const std::string& grid) {
+  TablePlan plan;
+  plan.name = "curve";
+  plan.grid = grid;
+  plan.measures = {parse_measure("accuracy@full")};
+  const RunSet set = select_runs(store, plan);
+  const auto all = [&set](const char* column, const char* value) {
+    return std::all_of(set.runs.begin(), set.runs.end(),
+                       [&](const RunData& run) { return run.column(column) == value; });
+  };
+  const bool bytes = all("data", "bytes");
+  const std::string split = all("final", "true") ? "test" : "validation";
+  const std::string name = bytes ? "bits_per_byte" : "accuracy";
+  const std::vector<Curve> curves = curves_of(set, name, split, bytes ? 1 : 100);
+  Figure figure;
+  figure.csv = csv_of(curves, name + (bytes ? "" : "_percent"));
+  figure.summary = fmt::format("{} lines of {} runs, {} split, 95% bands", curves.size(),
+                               set.runs.size(), split);
+  if (!curves.empty()) {
+    draw(curves, split + (bytes ? " loss (bits per byte)" : " accuracy (%)"), figure);
+  }
+  return figure;
+}
+
+}  // namespace tandem

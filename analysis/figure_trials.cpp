@@ -1,0 +1,217 @@
+// How much of what the methods differ in is explained by what they keep, and that by weight decay:
+// one row of panels per density, left by method, right the same points by weight decay.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "analysis/figure.h"
+#include "analysis/query.h"
+#include "analysis/run_data.h"
+#include "core/error.h"
+#include "core/text.h"
+
+namespace tandem {
+namespace {
+
+struct Point {
+  const RunData* run;
+  std::optional<double> mass, score;
+  double decay = 0;
+  bool drawn() const { return mass && score; }
+};
+
+struct Scale {
+  Measure score;
+  std::string label;
+  double factor;
+};
+
+Scale scale_of(const std::vector<RunData>& runs) {
+  const bool bytes = std::all_of(runs.begin(), runs.end(),
+                                 [](const RunData& run) { return run.column("data") == "bytes"; });
+  return bytes ? Scale{parse_measure("bits_per_byte@attention=own,weights=sparse"),
+                       "validation loss, sparse read-out (bits per byte)", 1}
+               : Scale{parse_measure("accuracy@attention=own,weights=sparse"),
+                       "validation accuracy, sparse read-out (%)", 100};
+}
+
+std::string csv_of(const std::vector<Point>& points, const Scale& scale) {
+  const std::vector<std::string> columns = {"weights", "attention", "data",
+                                            "density", "lr",        "weight_decay",
+                                            "seed",    "tuned_for", "state"};
+  std::vector<std::string> head = {"run"};
+  head.insert(head.end(), columns.begin(), columns.end());
+  head.insert(head.end(), {"kept_mass", scale.score.name});
+  std::string text = csv_line(head);
+  for (const Point& point : points) {
+    std::vector<std::string> cells = {point.run->id};
+    for (const std::string& column : columns) cells.push_back(point.run->column(column));
+    cells.push_back(point.mass ? real_to_text(*point.mass) : "");
+    cells.push_back(point.score ? real_to_text(*point.score) : "");
+    text += csv_line(cells);
+  }
+  return text;
+}
+
+std::string summary_of(const std::vector<Point>& points, std::size_t unfinished) {
+  std::size_t drawn = 0, diverged = 0;
+  for (const Point& point : points) {
+    drawn += point.drawn();
+    diverged += point.run->diverged();
+  }
+  std::string text = fmt::format("{} of {} trials drawn", drawn, points.size() + unfinished);
+  const std::size_t without = points.size() - drawn - diverged;
+  if (without > 0) {
+    text += fmt::format("; {} have no kept mass (their dormant weights are zero)", without);
+  }
+  if (diverged > 0) text += fmt::format("; {} diverged", diverged);
+  if (unfinished > 0) text += fmt::format("; {} are not done", unfinished);
+  return text;
+}
+
+class Script {
+ public:
+  Script(const std::vector<Point>& points, const Scale& scale) : scale_(scale) {
+    std::set<std::string> methods;
+    std::set<double, std::greater<>> densities;
+    std::set<double> decays;
+    for (const Point& point : points) {
+      if (!point.drawn()) continue;
+      methods.insert(point.run->column("weights"));
+      const double density = parse_real(point.run->column("density")).value_or(1);
+      densities.insert(density);
+      if (point.decay > 0) decays.insert(point.decay);
+      points_[{density, point.run->column("weights")}].push_back(&point);
+    }
+    methods_.assign(methods.begin(), methods.end());
+    densities_.assign(densities.begin(), densities.end());
+    by_decay_ = decays.size() > 1;
+    if (by_decay_) least_ = *decays.begin(), most_ = *decays.rbegin();
+  }
+
+  void write(Figure& figure) {
+    const int columns = by_decay_ ? 2 : 1;
+    const Panels panels(columns, columns * static_cast<int>(densities_.size()),
+                        by_decay_ ? 110 : 70);
+    figure.width = panels.width();
+    figure.height = panels.height();
+    text_ = std::string(kPanelStyle) +
+            "set xlabel 'kept mass of the weights (share of sum |w| inside the mask)'\n"
+            "set ylabel " +
+            quoted(scale_.label) + "\nset offsets graph 0.03, 0.03, 0, 0\n";
+    if (by_decay_) {
+      text_ += fmt::format(
+          "set logscale cb\nset format cb '10^{{%L}}'\nset cblabel 'weight decay'\n"
+          "set cbrange [{}:{}]\nset palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 "
+          "'#5ec962', 4 '#fde725')\n",
+          real_to_text(least_), real_to_text(most_));
+    }
+    int panel = 0;
+    for (const double density : densities_) {
+      const std::string title = "density " + real_to_text(density);
+      if (scale_.factor == 100) text_ += error_scale(density);
+      text_ += panels.place(panel++, title + ", by method");
+      add_panel(density, false, panel == 1);
+      if (!by_decay_) continue;
+      text_ += panels.place(panel++, title + ", by weight decay");
+      add_panel(density, true, false);
+    }
+    figure.script = text_ + "unset multiplot\n";
+  }
+
+ private:
+  // Accuracies are spaced by the logarithm of the error, so that good trials stay apart where
+  // others fail.
+  std::string error_scale(double density) const {
+    double least = 100, most = 0;
+    for (const auto& [key, points] : points_) {
+      if (key.first != density) continue;
+      for (const Point* point : points) {
+        least = std::min(least, 100 * *point->score);
+        most = std::max(most, 100 * *point->score);
+      }
+    }
+    std::vector<std::string> tics;
+    for (const double tic : {0.,  10., 20., 30., 40., 50., 60., 70., 75., 80.,  84.,
+                             87., 90., 92., 94., 95., 96., 97., 98., 99., 99.5, 100.}) {
+      tics.push_back(real_to_text(tic));
+    }
+    return fmt::format(
+        "set nonlinear y via -log10(100.5 - y) inverse 100.5 - 10**(-y)\nset yrange "
+        "[{:.4g}:{:.4g}]\n"
+        "set ytics ({})\n",
+        100.5 - 1.08 * (100.5 - least), 100.5 - (100.5 - most) / 1.08, join(tics, ", "));
+  }
+
+  void add_panel(double density, bool by_decay, bool with_legend) {
+    std::vector<std::string> parts;
+    for (std::size_t m = 0; m < methods_.size(); ++m) {
+      const auto found = points_.find({density, methods_[m]});
+      if (found == points_.end()) continue;
+      std::vector<std::vector<double>> rows, grey;
+      for (const Point* point : found->second) {
+        auto& to = by_decay && point->decay <= 0 ? grey : rows;
+        to.push_back({*point->mass, scale_.factor * *point->score, point->decay});
+      }
+      const std::string style = point_style(m);
+      const std::string symbol = style.substr(0, style.find(" lc"));
+      if (!rows.empty()) {
+        parts.push_back(fmt::format("${} using 1:2{} with points {} ps 0.9 notitle", block(rows),
+                                    by_decay ? ":3" : "", by_decay ? symbol + " palette" : style));
+      }
+      if (!grey.empty()) {
+        parts.push_back(fmt::format("${} using 1:2 with points {} ps 0.9 lc rgb '#bbbbbb' notitle",
+                                    block(grey), symbol));
+      }
+    }
+    text_ += "plot " + join(parts, ", ") + (with_legend ? Panels::legend(methods_) : "") + "\n";
+  }
+
+  // Data stand before the plot that reads them.
+  std::string block(const std::vector<std::vector<double>>& rows) {
+    const std::string name = fmt::format("points{}", ++blocks_);
+    text_ += data_block(name, rows);
+    return name;
+  }
+
+  const Scale& scale_;
+  std::vector<std::string> methods_;
+  std::vector<double> densities_;
+  std::map<std::pair<double, std::string>, std::vector<const Point*>> points_;
+  bool by_decay_ = false;
+  double least_ = 0, most_ = 0;
+  std::string text_;
+  int blocks_ = 0;
+};
+
+}  // namespace
+
+Figure trials_figure(const StoreReader& store, const std::string& grid) {
+  TablePlan plan;
+  plan.name = "trials";
+  plan.grid = grid + "/tuning";
+  plan.measures = {parse_measure("accuracy@full"), parse_measure("metric:kept_mass@weights")};
+  const RunSet set = select_runs(store, plan);
+  const Scale scale = scale_of(set.runs);
+  std::vector<Point> points;
+  for (const RunData& run : set.runs) {
+    Point point{&run, std::nullopt, std::nullopt};
+    point.decay = parse_real(run.column("weight_decay")).value_or(0);
+    if (!run.diverged()) {
+      point.mass = value_of(run, plan.measures[1], "validation");
+      point.score = value_of(run, scale.score, "validation");
+    }
+    points.push_back(point);
+  }
+  Figure figure;
+  figure.csv = csv_of(points, scale);
+  figure.summary = summary_of(points, set.unfinished);
+  const bool any =
+      std::any_of(points.begin(), points.end(), [](const auto& p) { return p.drawn(); });
+  if (any) Script(points, scale).write(figure);
+  return figure;
+}
+
+}  // namespace tandem

@@ -1,0 +1,130 @@
+// `tandem plot`: figures of a grid, drawn by gnuplot, with their points beside them as CSV.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "analysis/figure.h"
+#include "app/command.h"
+#include "app/execute.h"
+#include "config/command_line.h"
+#include "config/grid.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "train/process.h"
+
+namespace tandem {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Option kOut = {
+    .name = "out",
+    .type = OptionType::kText,
+    .default_value = "",
+    .neutral = "",
+    .help =
+        "file to draw, .svg or .png; its points go to the same name with .csv. Without it: "
+        "GRID_KIND.svg here"};
+
+// "" where there is none.
+std::string find_program(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  for (const std::string& folder : split(path == nullptr ? "" : path, ':')) {
+    const std::string file = (folder.empty() ? "." : folder) + "/" + name;
+    if (::access(file.c_str(), X_OK) == 0 && fs::is_regular_file(file)) return file;
+  }
+  return "";
+}
+
+std::string read_all(const Descriptor& from) {
+  std::string text;
+  char buffer[4096];
+  for (ssize_t count; (count = ::read(from.get(), buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
+  return text;
+}
+
+// Draws beside `out` and renames, so that the file is whole or not there.
+void draw(const Figure& figure, const std::string& out, const std::string& csv) {
+  const std::string gnuplot = find_program("gnuplot");
+  if (gnuplot.empty()) {
+    throw ConfigError(
+        "gnuplot draws figures and is not on the PATH: install it (on Debian the package "
+        "gnuplot-nox) and say this again. The points are in " +
+        csv);
+  }
+  const TemporaryFolder folder;
+  const std::string drawn = folder / ("figure" + fs::path(out).extension().string());
+  const std::string script = folder / "figure.gp";
+  atomic_write(script, gnuplot_script(figure, drawn));
+  ChildProcess child = spawn({.path = gnuplot, .arguments = {script}, .environment = {}});
+  child.input.close();
+  const std::string said = read_all(child.errors);
+  const int status = wait_for(child.pid);
+  std::error_code error;
+  if (status != 0 || !fs::exists(drawn, error) || fs::file_size(drawn, error) == 0) {
+    throw ConfigError(fmt::format(
+        "gnuplot ended with {} and drew nothing; it is tried with version 5.4. It said: {}",
+        describe_status(status), trim(said)));
+  }
+  atomic_write(out, read_file(drawn));
+}
+
+Figure figure_of(const StoreReader& store, const std::string& grid, const std::string& kind) {
+  return kind == "trials" ? trials_figure(store, grid) : curve_figure(store, grid);
+}
+
+// A grid is named by its file or as the database names it.
+std::string grid_name(const std::string& said) {
+  std::error_code error;
+  return fs::is_regular_file(said, error) ? read_grid(said).name : said;
+}
+
+ExitCode plot(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {kOut});
+  const auto& words = parsed.positionals;
+  if (words.size() != 2) {
+    throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID trials|curve");
+  }
+  const std::string kind = words[1];
+  if (kind != "trials" && kind != "curve") {
+    throw ConfigError(did_you_mean("figure", kind, {"trials", "curve"}));
+  }
+  const std::string grid = grid_name(words[0]);
+  std::string out = extra_value(parsed, kOut);
+  if (out.empty()) out = grid + "_" + kind + ".svg";
+  gnuplot_script({}, out);  // refuses a wrong ending before any work
+  const StoreReader store(database_of(parsed.settings));
+  const Figure figure = figure_of(store, grid, kind);
+  const std::string csv = fs::path(out).replace_extension(".csv").string();
+  const auto parent = fs::path(out).parent_path();
+  if (!parent.empty()) ensure_folder(parent.string());
+  atomic_write(csv, figure.csv);
+  if (figure.script.empty()) {
+    throw ConfigError(fmt::format("grid {} has nothing to draw as {}: {}. The runs are in {}", grid,
+                                  kind, figure.summary, csv));
+  }
+  draw(figure, out, csv);
+  fmt::print("{} and {} written: {}\n", out, csv, figure.summary);
+  return kExitDone;
+}
+
+const bool registered = declare_command(
+    {.name = "plot",
+     .summary = "draw the trials of a grid's tuning, or accuracy against budget",
+     .usage = "plot GRID trials [--out FILE] [--db PATH]\nplot GRID curve [--out FILE] [--db PATH]",
+     .text =
+         "GRID is a grid file, or a grid's name in the database. trials: accuracy in the sparse "
+         "read-out (spaced by the\nlogarithm of the error) against kept mass, all tuning trials, "
+         "by method "
+         "and by weight decay. curve: accuracy\nagainst the density of the read-out, mean and "
+         "Student's 95% band over seeds. "
+         "gnuplot draws (Debian: gnuplot-nox).",
+     .options = {kOut},
+     .run = plot});
+
+}  // namespace
+}  // namespace tandem

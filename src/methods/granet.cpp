@@ -1,0 +1,46 @@
+// GraNet (Liu et al. 2021, arXiv 2106.10404): a net that starts dense (or at initial_density, 0.5
+// in the authors' sparse-to-sparse runs) is pruned over all layers together to the cubic schedule
+// of gmp, and each pruning is followed by a regeneration within layers: half of what is left, by a
+// cosine down to 0.005, is dropped by magnitude and as many grow by the dense gradient.
+#include "methods/fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+Policies granet(const Config& config) {
+  const double initial = config.real("initial_density");
+  const auto pattern = initial > 0 ? Start::Pattern::kRandom : Start::Pattern::kDense;
+  Policies policies = sparse_with_zero_dormant(config, pattern);
+  TopologyRule rule = drop_and_grow(config, "magnitude", "gradient");
+  const TopologyRule pruning = pruned_to_budget(config);
+  rule.operations.insert(rule.operations.begin(), pruning.operations.front());
+  rule.budget_schedule = pruning.budget_schedule;
+  rule.begin = pruning.begin;
+  rule.end = pruning.end;
+  policies.start.initial_density = initial;
+  policies.topology = rule;
+  return policies;
+}
+
+const bool registered = weights_methods().add(
+    {.kind = "weights",
+     .name = "granet",
+     .summary = "gradual pruning over all layers, with regeneration by gradient",
+     .cite = "arXiv:2106.10404",
+     .defaults = {{"drop_fraction", "0.5"},
+                  {"drop_final", "0.005"},
+                  {"drop_schedule", "cosine"},
+                  {"update_interval", "100"},
+                  {"update_order", "step_then_update"},
+                  {"regrow_dropped", "keep"},
+                  {"grow_init", "zero"},
+                  {"prune_scope", "net"}},
+     .uses = {"drop_fraction", "drop_final", "drop_schedule", "update_interval",
+              "update_interval_epochs", "update_order", "regrow_dropped", "grow_init",
+              "prune_begin", "prune_end", "prune_scope", "initial_density"},
+     .file = __FILE__},
+    granet);
+
+}  // namespace
+}  // namespace tandem

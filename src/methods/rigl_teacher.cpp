@@ -1,0 +1,62 @@
+// RigL that also learns from a dense net of its own (Hinton et al. 2015, arXiv 1503.02531): a twin
+// with all weights, the same seeds and the same batches is trained beside it, and its outputs are
+// targets of the sparse net. A control for methods whose two streams share their weights: here they
+// don't. The ledger charges the twin.
+#include "config/option.h"
+#include "methods/fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = drop_and_grow_options();
+  names.push_back("teacher_alpha");
+  names.push_back("teacher_temperature");
+  return names;
+}
+
+const bool declared_alpha = declare_option({.name = "teacher_alpha",
+                                            .type = OptionType::kReal,
+                                            .default_value = "1",
+                                            .neutral = "-1",
+                                            .help = "weight of distillation from the dense twin",
+                                            .minimum = 0,
+                                            .of_part = true,
+                                            .per_replica = true,
+                                            .group = "weights level"});
+const bool declared_temperature = declare_option({.name = "teacher_temperature",
+                                                  .type = OptionType::kReal,
+                                                  .default_value = "1",
+                                                  .neutral = "-1",
+                                                  .help = "its temperature",
+                                                  .minimum = 0.01,
+                                                  .of_part = true,
+                                                  .group = "weights level"});
+
+Policies rigl_teacher(const Config& config) {
+  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
+  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  policies.teacher.alpha = config.real("teacher_alpha");
+  policies.teacher.temperature = config.real("teacher_temperature");
+  return policies;
+}
+
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "rigl_teacher",
+                           .summary = "RigL with distillation from a dense net trained beside it",
+                           .cite = "arXiv:1503.02531",
+                           .defaults = {{"drop_fraction", "0.3"},
+                                        {"drop_schedule", "cosine"},
+                                        {"update_interval", "100"},
+                                        {"update_end", "0.75"},
+                                        {"update_order", "update_instead"},
+                                        {"regrow_dropped", "keep"},
+                                        {"grow_init", "zero"}},
+                           .uses = options(),
+                           .file = __FILE__},
+                          rigl_teacher);
+
+}  // namespace
+}  // namespace tandem

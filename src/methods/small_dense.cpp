@@ -1,0 +1,27 @@
+// A dense net with as many weights as the sparse ones of the given widths and density: its hidden
+// layers are narrower by one factor (widths_match). The baseline of every sparse method: does it
+// use its weights better than fewer units would?
+#include "methods/fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+Policies small_dense(const Config& config) {
+  Policies policies;
+  policies.start = start_of(config, Start::Pattern::kDense);
+  return policies;
+}
+
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "small_dense",
+                           .summary = "a dense net of as many weights, with narrower layers",
+                           .cite = "",
+                           .defaults = {{"widths_match", "density"}},
+                           .uses = {"widths_match"},
+                           .file = __FILE__},
+                          small_dense);
+
+}  // namespace
+}  // namespace tandem

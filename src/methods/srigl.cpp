@@ -1,0 +1,66 @@
+// SRigL (Lasby et al. 2023, arXiv 2305.02299): RigL under a constant fan-in. A layer's smallest
+// weights are dropped, wherever they are, and each unit grows back to the fan-in where its dense
+// gradient is largest. A unit with few salient weights (see src/topology/ablation.cpp) is ablated:
+// it keeps no inputs, and the fan-in of the others rises, so that the layer keeps its connections
+// but for a remainder smaller than the number of its units. The bias of an ablated unit stays and
+// goes on being trained; so do the weights that read the unit. The last layer is never ablated.
+// Where a unit has more survivors than its new fan-in the smallest go; the authors' code, which
+// sorts a row of flags there, keeps those that sorting happens to put first.
+#include "config/option.h"
+#include "core/error.h"
+#include "methods/fill.h"
+#include "methods/method.h"
+
+namespace tandem {
+namespace {
+
+[[maybe_unused]] const bool declared = declare_option(
+    {.name = "ablation",
+     .type = OptionType::kReal,
+     .default_value = "0.3",
+     .neutral = "-1",
+     .help = "units with fewer salient weights than this share of the fan-in lose all inputs; 0: "
+             "none does",
+     .minimum = 0,
+     .maximum = 1,
+     .of_part = true,
+     .group = "weights level"});
+
+Policies srigl(const Config& config) {
+  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
+  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  Granularity& granularity = policies.start.granularity;
+  granularity.ablation = config.real("ablation");
+  if (granularity.ablation > 0 && granularity.kind != Granularity::Kind::kFanIn) {
+    throw ConfigError("--ablation " + std::to_string(granularity.ablation) +
+                      " takes all inputs of a unit and gives them to the others of its layer: give "
+                      "--granularity fan_in, or --ablation 0");
+  }
+  return policies;
+}
+
+std::vector<std::string> options() {
+  std::vector<std::string> names = drop_and_grow_options();
+  names.push_back("ablation");
+  return names;
+}
+
+[[maybe_unused]] const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "srigl",
+                           .summary = "RigL with as many inputs for every unit, and ablation",
+                           .cite = "arXiv:2305.02299",
+                           .defaults = {{"granularity", "fan_in"},
+                                        {"drop_fraction", "0.3"},
+                                        {"drop_schedule", "cosine"},
+                                        {"update_interval", "100"},
+                                        {"update_end", "0.75"},
+                                        {"update_order", "update_instead"},
+                                        {"regrow_dropped", "keep"},
+                                        {"grow_init", "zero"}},
+                           .uses = options(),
+                           .file = __FILE__},
+                          srigl);
+
+}  // namespace
+}  // namespace tandem

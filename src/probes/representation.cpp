@@ -1,0 +1,70 @@
+// The size and the spread of hidden activations, per hidden layer of H units, over the examples (or
+// tokens) of the fixed batch; through the stream that the activations family looks through.
+//   activation_norm   mean over examples of |h|_2 / sqrt(H)
+//   activation_rank   exp of the entropy (nats) of lambda_i / sum lambda, the eigenvalues of the
+//                     covariance: how many directions the layer uses (Roy & Vetterli 2007). Not of
+//                     layers where examples and units are both more than 1,024
+#include <algorithm>
+#include <cmath>
+
+#include "data/tensor.h"
+#include "probes/readout.h"
+#include "probes/recorder.h"
+#include "probes/spectrum.h"
+
+namespace tandem {
+namespace {
+
+// units: double [N,H]. The covariance and the Gram matrix of the centred examples share their
+// eigenvalues that are not zero.
+double covariance_rank(const at::Tensor& units) {
+  const at::Tensor centred = units - units.mean(0, /*keepdim=*/true);
+  const bool wide = centred.size(1) > centred.size(0);
+  const at::Tensor gram = wide ? centred.mm(centred.t()) : centred.t().mm(centred);
+  const at::Tensor values = at::linalg_eigvalsh(gram).clamp_min(0).contiguous();
+  const auto* begin = values.data_ptr<double>();
+  return effective_count({begin, begin + values.numel()});
+}
+
+// activation: [...,H] of one replica.
+void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
+                  const at::Tensor& activation) {
+  const at::Tensor units =
+      activation.reshape({-1, activation.size(-1)}).to(torch::kCPU, torch::kDouble);
+  rows.layer(r, "", layer, "activation_norm", units.square().mean(1).sqrt().mean().item<double>());
+  if (std::min(units.size(0), units.size(1)) > kLargestSpectrum) return;
+  rows.layer(r, "", layer, "activation_rank", covariance_rank(units));
+}
+
+class RepresentationProbe : public Probe {
+ public:
+  bool by_default() const override { return false; }
+
+  Measurements measure(const ProbeInput& input) override {
+    at::NoGradGuard no_grad;
+    Recorder rows(static_cast<std::int64_t>(input.runs.size()));
+    Context context = trained_context(input.runs);
+    context.observe_tensor = [&](const std::string& layer, const std::string& what,
+                                 const at::Tensor& value) {
+      if (what != "activation") return;
+      for (std::int64_t r = 0; r < value.size(0); ++r) {
+        if (input.wants(r)) record_layer(rows, r, layer, value[r]);
+      }
+    };
+    input.model.forward(input.x, context);
+    return rows.finish();
+  }
+};
+
+const bool registered =
+    probes().add({.kind = "probe",
+                  .name = "representation",
+                  .summary = "not by default; per hidden layer: activation_norm, activation_rank",
+                  .cite = "Roy & Vetterli 2007",
+                  .file = __FILE__},
+                 [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+                   return std::make_unique<RepresentationProbe>();
+                 });
+
+}  // namespace
+}  // namespace tandem

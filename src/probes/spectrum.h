@@ -1,0 +1,27 @@
+// What is read off a matrix's singular values s_1 >= s_2 >= ...
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace tandem {
+
+// The smaller side of a matrix whose singular values a probe computes.
+constexpr std::int64_t kLargestSpectrum = 1024;
+
+// matrix: [m,n] on any device; descending.
+std::vector<double> singular_values(const at::Tensor& matrix);
+// exp of the entropy (nats) of p_i = values_i / sum: 1 for a single one, n for n equal ones. NaN
+// where all are zero.
+double effective_count(const std::vector<double>& values);
+
+struct Spectrum {
+  double norm = 0;            // s_1
+  double stable_rank = 0;     // sum s^2 / s_1^2
+  double effective_rank = 0;  // effective_count of s
+};
+Spectrum spectrum_of(const at::Tensor& matrix);
+
+}  // namespace tandem

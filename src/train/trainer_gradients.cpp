@@ -1,0 +1,114 @@
+// Gradients of a step: at the current weights, or at perturbed ones; what pulls on dormant weights
+// beside them; and the teacher's part of the loss.
+//   SAM   g = dL/dw at w + rho g0 / |g0| (Foret et al. 2021, arXiv 2010.01412)
+//   CrAM  g = dL/dw at C(w + rho g0), C the pruning to the mask; CrAM+ adds g0 (Peste et al. 2022,
+//         arXiv 2207.14200)
+#include "data/tensor.h"
+#include "topology/connections.h"
+#include "train/loss.h"
+#include "train/trainer.h"
+
+namespace tandem {
+namespace {
+
+constexpr double kTiny = 1e-12;
+
+// A factor per replica [R], shaped for its values.
+at::Tensor over(const at::Tensor& per_replica, const at::Tensor& values) {
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(values.dim()), 1);
+  shape[0] = -1;
+  return per_replica.to(values.scalar_type()).view(shape);
+}
+
+}  // namespace
+
+std::vector<Parameter*> Trainer::parameters() const {
+  std::vector<Parameter*> all = model_->parameters();
+  if (teacher_ == nullptr) return all;
+  for (Parameter* parameter : teacher_->parameters()) all.push_back(parameter);
+  return all;
+}
+
+void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
+                                at::Tensor& alignment) {
+  take_gradients(kind, rows, loss, alignment);
+  const Perturbation& perturbation = runs_.front().weights.perturbation;
+  if (perturbation.kind != Perturbation::Kind::kNone) {
+    std::vector<at::Tensor> kept, own;
+    for (Parameter* parameter : model_->parameters()) own.push_back(parameter->value.grad());
+    perturb(kept);
+    at::Tensor there, aligned_there;  // the losses that are logged are those at the weights
+    take_gradients(kind, rows, there, aligned_there);
+    const at::NoGradGuard no_grad;
+    std::size_t i = 0;
+    for (Parameter* parameter : model_->parameters()) {
+      parameter->value.detach().copy_(kept[i]);
+      at::Tensor& gradient = parameter->value.mutable_grad();
+      if (perturbation.adds_own && gradient.defined()) gradient = gradient + own[i];
+      ++i;
+    }
+  }
+  pull_dormant(rows);
+}
+
+// Moves the weights to where the gradient is wanted; `kept` holds what they were.
+void Trainer::perturb(std::vector<at::Tensor>& kept) {
+  const at::NoGradGuard no_grad;
+  const Perturbation::Kind kind = runs_.front().weights.perturbation.kind;
+  at::Tensor squares;  // double [R]
+  for (Parameter* parameter : model_->parameters()) {
+    const at::Tensor& gradient = parameter->value.grad();
+    kept.push_back(parameter->value.detach().clone());
+    if (!gradient.defined()) continue;
+    const at::Tensor own = gradient.to(torch::kFloat64).square().reshape({replicas(), -1}).sum(1);
+    squares = squares.defined() ? squares + own : own;
+  }
+  std::vector<double> radii;
+  for (const RunSchedule& run : runs_) radii.push_back(run.weights.perturbation.radius);
+  if (!radius_.defined()) radius_ = torch::tensor(radii, torch::kFloat64).to(options_.device);
+  const at::Tensor scale = radius_ / (squares.sqrt() + kTiny);
+  for (Parameter* parameter : model_->parameters()) {
+    at::Tensor value = parameter->value.detach();
+    const at::Tensor& gradient = parameter->value.grad();
+    if (gradient.defined()) value.add_(gradient * over(scale, gradient));
+    if (kind != Perturbation::Kind::kCompressed || parameter->connections == nullptr) continue;
+    const at::Tensor active = parameter->connections->active_flags();
+    if (active.defined()) value.mul_(active.view(value.sizes()).to(value.scalar_type()));
+  }
+}
+
+// SR-STE's decay: eta w joins the gradient of dormant weights.
+void Trainer::pull_dormant(const StepRows& rows) {
+  if (!runs_.front().weights.dormant.in_gradient) return;
+  const at::NoGradGuard no_grad;
+  const at::Tensor eta = rows.column(TANDEM_COLUMN(kernels::StepNumbers, dormant_pull));
+  for (Parameter* parameter : model_->parameters()) {
+    if (parameter->connections == nullptr) continue;
+    const at::Tensor active = parameter->connections->active_flags();
+    at::Tensor& gradient = parameter->value.mutable_grad();
+    if (!active.defined() || !gradient.defined()) continue;
+    const at::Tensor value = parameter->value.detach();
+    const at::Tensor dormant = (1 - active).view(value.sizes()).to(value.scalar_type());
+    gradient = gradient + value * dormant * over(eta, value);
+  }
+}
+
+// The teacher's own loss [R]; `pull` [R]: alpha T^2 KL(teacher / T, own / T), mean over rows.
+at::Tensor Trainer::teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull) {
+  Context context;
+  at::Tensor taught = teacher_->forward(batch.x, context);
+  taught = taught.reshape({replicas(), -1, taught.size(-1)});  // [R,N,C]
+  const double temperature = runs_.front().weights.teacher.temperature;
+  const at::Tensor target = torch::log_softmax(taught.detach() / temperature, -1);
+  const at::Tensor own = torch::log_softmax(logits / temperature, -1);
+  at::Tensor rows = (target.exp() * (target - own)).sum(-1);  // [R,N]
+  if (batch.weight.defined()) {
+    rows = (rows * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1);
+  } else {
+    rows = rows.mean(1);
+  }
+  pull = rows * teacher_alpha_ * (temperature * temperature);
+  return cross_entropy(taught, batch.target, batch.weight, batch.allowed);
+}
+
+}  // namespace tandem

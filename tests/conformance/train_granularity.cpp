@@ -1,0 +1,237 @@
+// Granularities and SRigL end to end: at every step each unit, group or layer holds its quota.
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "data/tensor.h"
+#include "methods/method.h"
+#include "probes/readout.h"
+#include "support/resume_support.h"
+#include "support/train_support.h"
+#include "topology/connections.h"
+#include "topology/granularity.h"
+#include "train/evaluate.h"
+#include "train/trainer.h"
+
+using namespace tandem;
+using namespace tandem::test;
+using Catch::Matchers::Contains;
+
+namespace {
+
+Settings with(Settings said, const Settings& more) {
+  for (const auto& [name, value] : more) said[name] = value;
+  return said;
+}
+
+const std::vector<Settings>& granularities() {
+  static const std::vector<Settings> all = {
+      {{"granularity", "fan_in"}},
+      {{"granularity", "n_m"}, {"density", "0.5"}},
+      {{"granularity", "n_m"}, {"nm_n", "1"}, {"nm_m", "5"}, {"density", "0.2"}},
+      {{"granularity", "block"}},
+  };
+  return all;
+}
+
+at::Tensor flags_of(const Linear& layer) {
+  const at::Tensor flags = layer.connections->active_flags();
+  return flags.defined() ? flags.view({1, -1}).clone()
+                         : torch::ones({1, layer.inputs() * layer.outputs()}, torch::kByte);
+}
+
+Grouping grouping_of(const Linear& layer, const Config& config) {
+  return {policies_of(config, Level::kWeights).start.granularity, layer.inputs(), layer.outputs()};
+}
+
+// Items that are active; requires every group to hold its quota and every block to be whole.
+std::int64_t require_held(const Linear& layer, const Config& config) {
+  const Grouping grouping = grouping_of(layer, config);
+  const at::Tensor flags = flags_of(layer);
+  const std::int64_t active = layer.connections->active(0);
+  REQUIRE(flags.sum().item<std::int64_t>() == active);
+  REQUIRE(grouping.position_flags(grouping.item_flags(flags)).equal(flags));
+  if (grouping.has_quotas()) REQUIRE(grouping.held(flags).equal(grouping.quotas({active})));
+  REQUIRE(layer.connections->active_items(0) ==
+          grouping.item_flags(flags).sum().item<std::int64_t>());
+  return layer.connections->active_items(0);
+}
+
+std::vector<at::Tensor> final_masks(const Config& config, std::int64_t steps) {
+  Trainer trainer({config}, {});
+  trainer.begin_stage(0);
+  for (std::int64_t s = 0; s < steps; ++s) trainer.advance(0, s, 1);
+  std::vector<at::Tensor> masks;
+  for (const Linear* layer : trainer.model().linears()) masks.push_back(flags_of(*layer));
+  return masks;
+}
+
+}  // namespace
+
+TEST_CASE("RigL and SET hold every granularity at every step", "[conformance]") {
+  for (const std::string method : {"rigl", "set"}) {
+    for (const Settings& granularity : granularities()) {
+      CAPTURE(method, granularity.at("granularity"));
+      Settings said = with(busy_method(method, "sgd", 24, 5), granularity);
+      if (method == "set") {
+        said["update_interval_epochs"] = "0.5";
+        said["drop_rule"] = "magnitude";
+      }
+      const Config config = small_run(said);
+      Trainer trainer({config}, {});
+      trainer.begin_stage(0);
+      const std::vector<Linear*> linears = trainer.model().linears();
+      std::vector<std::int64_t> items;
+      for (const Linear* layer : linears) items.push_back(require_held(*layer, config));
+      bool any_change = false;
+      for (std::int64_t s = 0; s < 24; ++s) {
+        std::vector<at::Tensor> before;
+        for (const Linear* layer : linears) before.push_back(flags_of(*layer));
+        const StepReport report = trainer.advance(0, s, 1);
+        REQUIRE_FALSE(trainer.diverged(0));
+        for (std::size_t l = 0; l < linears.size(); ++l) {
+          Linear& layer = *linears[l];
+          REQUIRE(require_held(layer, config) == items[l]);
+          const at::Tensor now = flags_of(layer).ne(0), born = now & before[l].eq(0);
+          const at::Tensor momentum = layer.weight.slot("momentum").view({1, -1});
+          REQUIRE(layer.weight.flat().view({1, -1}).masked_select(~now).eq(0).all().item<bool>());
+          REQUIRE(momentum.masked_select(~now).eq(0).all().item<bool>());
+          if (!report.updated[0]) continue;
+          REQUIRE(momentum.masked_select(born).eq(0).all().item<bool>());
+          any_change = any_change || born.any().item<bool>();
+        }
+      }
+      REQUIRE(any_change);
+    }
+  }
+}
+
+TEST_CASE("masks of a granularity are of the seed", "[conformance]") {
+  for (const Settings& granularity : granularities()) {
+    CAPTURE(granularity.at("granularity"));
+    const auto masks = [&](const std::string& seed) {
+      Settings said = with(busy_method("rigl", "sgd", 12, 5), granularity);
+      said["seed"] = seed;
+      return torch::cat(final_masks(small_run(said), 12), 1);
+    };
+    const at::Tensor first = masks("1");
+    REQUIRE(first.equal(masks("1")));
+    REQUIRE_FALSE(first.equal(masks("2")));
+  }
+}
+
+TEST_CASE("ranking all weights keeps n of each m", "[conformance]") {
+  for (const Settings& granularity : granularities()) {
+    CAPTURE(granularity.at("granularity"));
+    const Config config =
+        small_run(with(with(busy_method("alternate", "sgd", 9, 2), granularity), {{"lr", "0.2"}}));
+    Trainer trainer({config}, {});
+    trainer.begin_stage(0);
+    std::vector<std::int64_t> items;
+    std::vector<at::Tensor> before;
+    for (const Linear* layer : trainer.model().linears()) {
+      items.push_back(require_held(*layer, config));
+      before.push_back(flags_of(*layer));
+    }
+    for (std::int64_t s = 0; s < 9; ++s) trainer.advance(0, s, 1);
+    bool moved = false;
+    const auto read_out = trained_masks(trainer.model(), probe_runs(trainer));
+    for (std::size_t l = 0; l < items.size(); ++l) {
+      const Linear& layer = *trainer.model().linears()[l];
+      REQUIRE(require_held(layer, config) == items[l]);
+      moved = moved || !flags_of(layer).equal(before[l]);
+      // What the trained sparse net is read out with has the structure too.
+      const Grouping grouping = grouping_of(layer, config);
+      const at::Tensor chosen = read_out[l];
+      REQUIRE(grouping.item_flags(chosen).sum().item<std::int64_t>() == items[l]);
+      REQUIRE(grouping.position_flags(grouping.item_flags(chosen)).equal(chosen));
+      if (grouping.has_quotas()) {
+        REQUIRE(grouping.held(chosen).equal(grouping.quotas({items[l]})));
+      }
+    }
+    REQUIRE(moved);
+  }
+}
+
+TEST_CASE("gradual pruning lowers every unit's fan-in, or the number of blocks", "[conformance]") {
+  for (const std::string granularity : {"fan_in", "block"}) {
+    CAPTURE(granularity);
+    const Config config =
+        small_run(with(busy_method("gmp", "sgd", 20, 5), {{"granularity", granularity}}));
+    Trainer trainer({config}, {});
+    trainer.begin_stage(0);
+    for (std::int64_t s = 0; s < 20; ++s) {
+      trainer.advance(0, s, 1);
+      for (const Linear* layer : trainer.model().linears()) require_held(*layer, config);
+    }
+    const std::vector<Linear*> linears = trainer.model().linears();
+    const Start start = policies_of(config, Level::kWeights).start;
+    const auto budgets = spread_budget(trainer.layers(), start, start.density);
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      REQUIRE(linears[l]->connections->active_items(0) ==
+              budget_items(trainer.layers()[l], start.granularity, budgets[l].active));
+    }
+    // The net at its own density is read out as it is.
+    REQUIRE(
+        keeps_own_nets(trainer.model(), probe_runs(trainer), trained_density(probe_runs(trainer))));
+  }
+}
+
+TEST_CASE("SRigL ablates units, keeps its connections and spares the last layer", "[conformance]") {
+  const Config config = small_run(
+      with(busy_method("srigl", "sgd", 40, 5), {{"ablation", "0.9"}, {"update_end", "1"}}));
+  Trainer trainer({config}, {});
+  trainer.begin_stage(0);
+  const std::vector<Linear*> linears = trainer.model().linears();
+  std::vector<std::int64_t> start;
+  for (const Linear* layer : linears) start.push_back(require_held(*layer, config));
+  std::int64_t ablated = 0;
+  for (std::int64_t s = 0; s < 40; ++s) {
+    trainer.advance(0, s, 1);
+    REQUIRE_FALSE(trainer.diverged(0));
+    ablated = 0;
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      const Linear& layer = *linears[l];
+      const at::Tensor held = grouping_of(layer, config).held(flags_of(layer))[0];
+      const at::Tensor stays = held.masked_select(held.gt(0));
+      REQUIRE(stays.eq(stays[0]).all().item<bool>());
+      REQUIRE(layer.connections->active(0) == held.sum().item<std::int64_t>());
+      REQUIRE(layer.connections->active(0) <= start[l]);
+      REQUIRE(layer.connections->active(0) > start[l] - stays.numel());
+      const bool last = l + 1 == linears.size();
+      if (last) REQUIRE(stays.numel() == layer.outputs());
+      ablated += layer.outputs() - stays.numel();
+      const at::Tensor w = layer.weight.value.detach().view({1, -1});
+      REQUIRE(w.masked_select(flags_of(layer).eq(0)).eq(0).all().item<bool>());
+    }
+  }
+  REQUIRE(ablated > 0);
+}
+
+TEST_CASE("SRigL without ablation keeps every unit", "[conformance]") {
+  const Config config = small_run(with(busy_method("srigl", "sgd", 20, 5), {{"ablation", "0"}}));
+  Trainer trainer({config}, {});
+  trainer.begin_stage(0);
+  for (std::int64_t s = 0; s < 20; ++s) {
+    trainer.advance(0, s, 1);
+    for (const Linear* layer : trainer.model().linears()) require_held(*layer, config);
+  }
+  CHECK_THROWS_WITH(
+      policies_of(small_run({{"weights", "srigl"}, {"granularity", "block"}}), Level::kWeights),
+      Contains("--granularity fan_in"));
+  CHECK_THROWS_WITH(
+      policies_of(small_run({{"weights", "rigl"}, {"granularity", "n_m"}}), Level::kWeights),
+      Contains("0.2") && Contains("0.5"));
+  CHECK_THROWS_AS(policies_of(small_run({{"granularity", "n_m"}, {"nm_n", "5"}}), Level::kWeights),
+                  ConfigError);
+}
+
+TEST_CASE("runs of every granularity resume to the same bits", "[conformance]") {
+  for (const Settings& granularity : granularities()) {
+    CAPTURE(granularity.at("granularity"));
+    require_resumable(pair_of(with(busy_method("rigl", "sgd", 17, 4), granularity)), 5);
+  }
+  require_resumable(pair_of(with(busy_method("srigl", "adamw", 17, 4),
+                                 {{"ablation", "0.9"}, {"update_end", "1"}})),
+                    5);
+}

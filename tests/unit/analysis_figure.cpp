@@ -1,0 +1,93 @@
+// Figures: which points are drawn, what the CSV beside them says, scripts that gnuplot can read.
+#include <catch2/catch.hpp>
+
+#include "analysis/figure.h"
+#include "core/error.h"
+#include "unit/analysis_fixture.h"
+
+namespace tandem {
+namespace {
+
+using Catch::Contains;
+
+std::size_t count(const std::string& text, const std::string& part) {
+  std::size_t n = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
+  return n;
+}
+
+// Trials of two methods with kept mass, one without it, one diverged, one that is not done.
+struct Trials {
+  Trials() {
+    StoreWriter writer(path);
+    for (const auto& [method, decay] :
+         {std::pair("ssa", "0.001"), std::pair("dense", "0"), std::pair("it's_ssa", "0.0001"),
+          std::pair("static", "0"), std::pair("ssa", "0.1"), std::pair("ssa", "0.2")}) {
+      runs.push_back(test::make_run({{"weights", method}, {"weight_decay", decay}}));
+    }
+    std::vector<std::string> ids;
+    for (const RunRecord& run : runs) ids.push_back(run.id);
+    writer.add_grid("g/tuning", "g.ini", "", ids);
+    writer.add_runs(runs);
+    for (std::size_t i = 0; i < 4; ++i) {
+      writer.insert({test::readout(ids[i], 0, 900 + static_cast<int>(i), "sparse", 0.1)});
+      if (i < 3) {
+        writer.insert(
+            {test::metric(ids[i], 1, 50, "weights", "kept_mass", 0.25),
+             test::metric(ids[i], 2, 100, "weights", "kept_mass", 0.5 + 0.125 * double(i))});
+      }
+      writer.insert({test::state(ids[i], 3, "done")});
+    }
+    writer.insert({test::state(ids[4], 0, "diverged")});
+  }
+  TemporaryFolder folder;
+  std::string path = folder / "r.sqlite";
+  std::vector<RunRecord> runs;
+};
+
+}  // namespace
+
+TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[unit]") {
+  const Trials trials;
+  const Figure figure = trials_figure(StoreReader(trials.path), "g");
+  CHECK(figure.summary ==
+        "3 of 6 trials drawn; 1 have no kept mass (their dormant weights are zero); "
+        "1 diverged; 1 are not done");
+  CHECK(count(figure.csv, "\n") == 6);
+  CHECK_THAT(figure.csv, Contains("run,weights,") && Contains(",kept_mass,accuracy\n"));
+  CHECK_THAT(figure.csv,
+             Contains(trials.runs[0].id + ",ssa,full,fashion_mnist,0.1,,0.001,1,,done,0.5,0.9\n"));
+  CHECK_THAT(figure.csv, Contains(trials.runs[3].id + ",static") && Contains(",done,,0.903\n"));
+  CHECK_THAT(figure.script, Contains("0.5 90 0.001\n") && Contains("0.625 90.1 0\n"));
+  CHECK(figure.script.find("0.25 ") == std::string::npos);
+  CHECK(count(figure.script, "\nplot ") == 2);
+  CHECK_THAT(figure.script, Contains("title 'it''s_ssa'") && Contains("validation accuracy"));
+  CHECK(count(figure.script, "keyentry") == 3);
+  CHECK_THAT(gnuplot_script(figure, "a.svg"), Contains("set terminal svg") && Contains("'a.svg'"));
+  CHECK_THAT(gnuplot_script(figure, "a.png"), Contains("set terminal pngcairo"));
+  CHECK_THROWS_WITH(gnuplot_script(figure, "a.pdf"), Contains(".svg or .png"));
+  CHECK_THROWS_WITH(trials_figure(StoreReader(trials.path), "h"), Contains("h/tuning"));
+}
+
+TEST_CASE("curves are means over seeds at each budget, with Student's band", "[unit]") {
+  const TemporaryFolder folder;
+  const test::SmallGrid grid(folder / "r.sqlite");
+  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), "small");
+  CHECK_THAT(figure.csv, Contains("method,density,budget,accuracy_percent,ci95_half,n,runs\n"));
+  CHECK_THAT(figure.csv, Contains("\nssa,0.1,0.05,80.3,") && Contains("\nssa,0.1,0.1,89.6,"));
+  CHECK_THAT(figure.csv, Contains("\nssa,0.1,1,90.3,") && Contains(",5," + grid.runs[5].id + " "));
+  CHECK(count(figure.csv, "\nstatic,") == 3);
+  CHECK_THAT(figure.script, Contains("filledcurves") && Contains("validation accuracy (%)"));
+  CHECK(count(figure.script, "\nplot ") == 1);
+}
+
+TEST_CASE("a figure without points has no script", "[unit]") {
+  const TemporaryFolder folder;
+  {
+    StoreWriter writer(folder / "r.sqlite");
+    writer.add_grid("e/tuning", "e.ini", "", {});
+  }
+  CHECK(trials_figure(StoreReader(folder / "r.sqlite"), "e").script.empty());
+}
+
+}  // namespace tandem

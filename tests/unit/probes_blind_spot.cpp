@@ -1,0 +1,187 @@
+// The dense gradient of losses that are linear in the outputs, so that it is written down, and its
+// support over updates that are.
+#include <algorithm>
+
+#include "probes/dense_gradient.h"
+#include "probes/support_memory.h"
+#include "probes_fixture.h"
+
+using namespace tandem;
+
+namespace {
+
+const std::string kLayer = "weights/layer0";
+
+// Part i's loss is the sum of pulls * outputs, its gradient x_i^T pulls.
+ProbeInput linear_input(Model& model, const std::vector<ProbeRun>& runs,
+                        const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& pulls) {
+  ProbeInput input = input_of(model, runs, x.front());
+  input.training_parts = static_cast<std::int64_t>(x.size());
+  input.training = [x, pulls](std::int64_t part) {
+    const auto i = static_cast<std::size_t>(part);
+    const at::Tensor pull = pulls[i % pulls.size()];
+    return TrainingPart{x[i], [pull](const at::Tensor& logits) {
+                          return at::Tensor((logits * pull).sum(-1).mean(1));
+                        }};
+  };
+  return input;
+}
+
+std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ProbeRun>& runs) {
+  auto probe = probes().at("probe", "blind_spot")(runs);
+  probe->begin(model);
+  return probe;
+}
+
+}  // namespace
+
+// Gradients (1,2;2,4) and (3,6;4,8): mean (2,4;3,6), variances (2,8;2,8).
+TEST_CASE("missed energy, flow and noise of two parts", "[unit]") {
+  const std::vector<ProbeRun> runs = {zero_dormant_run(0.75)};
+  ChainNet net({torch::ones({1, 2, 2}, torch::kDouble)}, {torch::tensor({1, 0, 1, 1})});
+  const ProbeInput input = linear_input(
+      net, runs, {doubles({1, 2}, {1, 1, 2}), doubles({3, 4}, {1, 1, 2})}, {doubles({1, 2}, {2})});
+  const auto rows = probe_of(net, runs)->measure(input);
+  CHECK(value(rows, 0, kLayer, "missed_energy") == Approx(16.0 / 65));
+  CHECK(value(rows, 0, "weights", "missed_energy") == Approx(16.0 / 65));
+  CHECK(value(rows, 0, kLayer, "egf") == Approx(7.0 / 3));
+  CHECK(value(rows, 0, kLayer, "gsnr") == Approx((2 + 2 + 4.5 + 4.5) / 4));
+  CHECK(value(rows, 0, kLayer, "gsnr_dormant") == Approx(2));
+  CHECK_FALSE(has(rows, 0, kLayer, "gradient_overlap"));
+  CHECK_FALSE(has(rows, 0, kLayer, "gradient_cosine"));
+}
+
+TEST_CASE("the gradient is that of the sparse net, at all positions, and touches nothing",
+          "[unit]") {
+  const std::vector<ProbeRun> runs = {carrying_run(0.5)};
+  const at::Tensor mask = torch::tensor({1, 0, 0, 1, 1, 0}).view({1, 6});
+  const at::Tensor weight = doubles({0.5, 9, -9, 1, -0.5, 9}, {1, 2, 3});
+  const at::Tensor x = doubles({1, -2, 3, 0.5}, {1, 2, 2});
+  ChainNet net({weight}, {mask});
+  const at::Tensor leaf = (weight * mask.view({1, 2, 3})).requires_grad_(true);
+  const ProbeInput input = input_of(net, runs, x);
+  const at::Tensor expected =
+      torch::autograd::grad({input.loss(torch::bmm(x, leaf)).sum()}, {leaf})[0];
+  const GradientMoments moments = gradient_moments(input, 64);
+  CHECK(moments.parts == 1);
+  CHECK(torch::allclose(moments.mean[0], expected.view({1, 6})));
+  CHECK_FALSE(net.layer(0).weight.value.grad().defined());
+  CHECK(net.layer(0).weight.value.equal(weight));
+}
+
+TEST_CASE("a dense net misses nothing, and has no age", "[unit]") {
+  const std::vector<ProbeRun> runs = {carrying_run(1)};
+  ChainNet net({torch::ones({1, 2, 2}, torch::kDouble)}, {at::Tensor()});
+  const auto rows = measure("blind_spot", net, runs, doubles({1, 2, 3, 5, 2, 2}, {1, 3, 2}));
+  CHECK(value(rows, 0, kLayer, "missed_energy") == 0);
+  CHECK(value(rows, 0, kLayer, "never_share") == 0);
+  CHECK_FALSE(has(rows, 0, kLayer, "gradient_age_mean"));
+  CHECK_FALSE(has(rows, 0, kLayer, "gsnr_dormant"));
+}
+
+// 20 of 30 active: the two largest of the dormant are compared.
+TEST_CASE("staleness: overlap and cosine on what was dormant both times", "[unit]") {
+  const std::vector<ProbeRun> runs = {zero_dormant_run(20.0 / 30)};
+  const auto net_with = [](const at::Tensor& mask) {
+    return ChainNet({torch::zeros({1, 1, 30}, torch::kDouble)}, {mask});
+  };
+  at::Tensor mask = torch::zeros({30}, torch::kByte), pull = torch::zeros({30}, torch::kDouble);
+  mask.slice(0, 0, 20).fill_(1);
+  pull.fill_(7);
+  pull.slice(0, 20, 30).copy_(torch::arange(10, 0, -1));  // the largest: 20, 21
+  ChainNet net = net_with(mask);
+  const at::Tensor x = torch::ones({1, 1, 1}, torch::kDouble);
+  const auto probe = probe_of(net, runs);
+  probe->measure(linear_input(net, runs, {x}, {pull}));
+  const auto again = probes().at("probe", "blind_spot")(runs);
+  for (const auto& [name, values] : probe->save(0)) again->load(0, name, values);
+
+  at::Tensor later = pull.clone();
+  later[20] = 0;
+  later[22] = -20;  // the largest: 22, 21
+  const auto rows = again->measure(linear_input(net, runs, {x}, {later}));
+  CHECK(value(rows, 0, kLayer, "gradient_overlap") == Approx(0.5));
+  const double kept = 9 * 9 + 7 * 7 + 6 * 6 + 5 * 5 + 4 * 4 + 3 * 3 + 2 * 2 + 1;
+  CHECK(value(rows, 0, kLayer, "gradient_cosine") ==
+        Approx((kept - 8 * 20) / std::sqrt((kept + 100 + 64) * (kept + 400))));
+
+  // 20 is active meanwhile, 0 dormant: what is left of the first two is 21.
+  mask[20] = 1;
+  mask[0] = 0;
+  pull[0] = 0;
+  ChainNet moved = net_with(mask);
+  const auto third = probe->measure(linear_input(moved, runs, {x}, {pull}));
+  CHECK(value(third, 0, kLayer, "gradient_overlap") == 1);
+  CHECK(value(third, 0, kLayer, "gradient_cosine") == Approx(1));
+}
+
+TEST_CASE("which positions were in a support, and how long ago", "[unit]") {
+  SupportMemory memory;
+  memory.start(active_bits({1, 1, 0, 0, 0, 0}));
+  memory.change(active_bits({1, 0, 1, 0, 0, 0}), 10);  // 1 leaves
+  memory.change(active_bits({0, 0, 1, 1, 0, 0}), 20);  // 0 leaves
+  auto ages = memory.ages(6, 25, 0);
+  CHECK(ages.never == 2);
+  std::sort(ages.steps.begin(), ages.steps.end());
+  CHECK(ages.steps == std::vector<std::int64_t>{5, 15});
+  SupportMemory loaded;
+  for (const auto& [what, values] : memory.save()) loaded.load(what, values);
+  loaded.change(active_bits({0, 1, 1, 0, 0, 0}), 30);  // 1 comes back, 3 leaves
+  ages = loaded.ages(6, 31, 0);
+  CHECK(ages.never == 2);
+  std::sort(ages.steps.begin(), ages.steps.end());
+  CHECK(ages.steps == std::vector<std::int64_t>{1, 11});
+  ages = loaded.ages(6, 31, 25);  // every position, at step 25
+  CHECK(ages.never == 0);
+  std::sort(ages.steps.begin(), ages.steps.end());
+  CHECK(ages.steps == std::vector<std::int64_t>{1, 6, 6, 6});
+}
+
+TEST_CASE("ages and the share of those never reached, in rows", "[unit]") {
+  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  ChainNet net({torch::ones({1, 2, 4}, torch::kDouble)}, {torch::tensor({0, 0, 0, 1, 1, 0, 0, 0})});
+  ChainNet start({torch::ones({1, 2, 4}, torch::kDouble)},
+                 {torch::tensor({1, 1, 1, 0, 0, 0, 0, 0})});
+  const auto probe = probe_of(start, runs);
+  CHECK(probe->watches_updates());
+  CHECK_FALSE(probe->watches_before_updates());
+  update(*probe, 0, "layer0", active_bits({1, 1, 1, 0, 0, 0, 0, 0}),
+         active_bits({1, 1, 0, 1, 0, 0, 0, 0}), 10);
+  update(*probe, 0, "layer0", active_bits({1, 1, 0, 1, 0, 0, 0, 0}),
+         active_bits({0, 0, 0, 1, 1, 0, 0, 0}), 30);
+  ProbeInput input = input_of(net, runs, doubles({1, 2}, {1, 1, 2}));
+  input.step = {40};
+  auto rows = probe->measure(input);
+  CHECK(value(rows, 0, kLayer, "never_share") == Approx(3.0 / 8));
+  CHECK(value(rows, 0, "weights", "never_share") == Approx(3.0 / 8));
+  CHECK(value(rows, 0, kLayer, "gradient_age_mean") == Approx(50.0 / 3));  // 10, 10, 30
+  CHECK(value(rows, 0, kLayer, "gradient_age_median") == 10);
+  input.last_dense_step = [](std::int64_t, std::size_t) { return std::int64_t{38}; };
+  rows = probe->measure(input);
+  CHECK(value(rows, 0, kLayer, "never_share") == 0);
+  CHECK(value(rows, 0, kLayer, "gradient_age_mean") == 2);
+  input.wanted = {0};
+  CHECK(probe->measure(input)[0].empty());
+}
+
+TEST_CASE("with a superset the support is the superset, seen before it changes", "[unit]") {
+  ProbeRun run = carrying_run(0.25, false);
+  run.weights.sets.gradient = run.weights.sets.update = Support::kSuperset;
+  run.weights.sets.superset = 0.5;
+  const std::vector<ProbeRun> runs = {run};
+  ChainNet net({doubles({4, 3, 2, 1}, {1, 2, 2})}, {torch::tensor({1, 0, 0, 0})});
+  Connections& connections = *net.layer(0).connections;
+  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false);  // 0, 1
+  const auto probe = probe_of(net, runs);
+  CHECK(probe->watches_before_updates());
+  ProbeInput input = input_of(net, runs, doubles({1, 2}, {1, 1, 2}));
+  input.step = {10};
+  probe->before_update(input, {1});
+  net.layer(0).weight.value.detach().copy_(doubles({4, 1, 3, 1}, {1, 2, 2}));
+  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false);  // 0, 2
+  update(*probe, 0, "layer0", active_bits({1, 0, 0, 0}), active_bits({1, 0, 0, 0}), 10);
+  input.step = {14};
+  const auto rows = probe->measure(input);
+  CHECK(value(rows, 0, kLayer, "never_share") == Approx(0.25));
+  CHECK(value(rows, 0, kLayer, "gradient_age_mean") == 4);
+}
