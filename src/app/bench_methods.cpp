@@ -22,7 +22,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kDensities[] = {0.1, 0.01};
-constexpr double kEnough_s = 1.5;
+constexpr std::int64_t kSteps = 1000;
 
 void print(const std::string& text) {
   fmt::print("{}", text);
@@ -31,8 +31,12 @@ void print(const std::string& text) {
 
 Config config_of(const std::string& method, const std::string& density, const std::string& storage,
                  const std::string& widths = "400,400") {
-  Settings settings = {{"weights", method},  {"widths", widths},  {"density", density},
-                       {"storage", storage}, {"steps", "100000"}, {"lr", "0.01"},
+  Settings settings = {{"weights", method},
+                       {"widths", widths},
+                       {"density", density},
+                       {"storage", storage},
+                       {"steps", std::to_string(kSteps)},
+                       {"lr", "0.01"},
                        {"curve", "false"}};
   const std::vector<std::string>& uses = part("weights", method).uses;
   if (std::count(uses.begin(), uses.end(), "update_interval_epochs") != 0) {
@@ -42,7 +46,7 @@ Config config_of(const std::string& method, const std::string& density, const st
   return Config::resolve(settings);
 }
 
-// Whole stretches between topology updates, so that each is counted as often as it happens.
+// A whole run, so that phases and budgets that change have their share.
 void work(const std::string& method, const std::string& density, const std::string& storage) {
   {
     EngineRun engine({config_of(method, "0.5", storage, "64,64")});
@@ -52,16 +56,10 @@ void work(const std::string& method, const std::string& density, const std::stri
   const double before = memory_now("VmRSS:");
   forget_peak();
   EngineRun engine({config_of(method, density, storage)});
-  engine.run(kBenchInterval);
-  std::int64_t steps = 0;
   const auto begin = Clock::now();
-  std::chrono::duration<double> spent{};
-  while (spent.count() < kEnough_s) {
-    engine.run(kBenchInterval);
-    steps += kBenchInterval;
-    spent = Clock::now() - begin;
-  }
-  fmt::print("{} {}\n", spent.count() * 1000 / static_cast<double>(steps),
+  engine.run(kSteps);
+  const std::chrono::duration<double> spent = Clock::now() - begin;
+  fmt::print("{} {}\n", spent.count() * 1000 / static_cast<double>(kSteps),
              memory_now("VmHWM:") - before);
 }
 
@@ -95,9 +93,10 @@ void bench_methods() {
   print(fmt::format(
       "{}, kernels for {}\n784-400-400-10, batch 128, momentum SGD, ER budget, float32, one "
       "thread; "
-      "an update in {} steps where a method has drop and grow, else its own interval\n"
+      "whole runs of {} steps, an update in {} where a method has drop and grow, else its own "
+      "interval\n"
       "s: per 1,000 steps; x: of dense training; MB: the most, above a small network's\n",
-      processor_name(), kernels::spmm_target(), kBenchInterval));
+      processor_name(), kernels::spmm_target(), kSteps, kBenchInterval));
   const Cost dense = measure("dense", 1, "masked");
   print(fmt::format("{:<15} {:>21}   {:>21}   {:>21}   {:>21}\n", "", "masked 90%", "sparse 90%",
                     "masked 99%", "sparse 99%"));

@@ -45,9 +45,10 @@ std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
 
 void zero_outside(const at::Tensor& tensor, const at::Tensor& mask, const std::string& name) {
   const auto positions = static_cast<std::size_t>(tensor.numel());
-  if (static_cast<std::size_t>(mask.numel()) != (positions + 7) / 8) {
-    throw StoreError(fmt::format("the mask of {} has {} bytes, {} positions need {}", name,
-                                 mask.numel(), positions, (positions + 7) / 8));
+  const std::size_t bytes = (positions + 7) / 8, own = static_cast<std::size_t>(mask.numel());
+  if (own != bytes && own != 2 * bytes) {  // a superset's bits follow the mask's
+    throw StoreError(fmt::format("the mask of {} has {} bytes, {} positions need {}", name, own,
+                                 positions, bytes));
   }
   const auto* bits = static_cast<const unsigned char*>(mask.const_data_ptr());
   auto* values = static_cast<char*>(tensor.mutable_data_ptr());
@@ -74,6 +75,10 @@ struct Listed {
 std::vector<std::pair<std::string, at::Tensor>> written_as(const std::string& name,
                                                            const at::Tensor& values,
                                                            const at::Tensor& saved) {
+  if (saved.numel() < 2) {
+    throw StoreError("the connections of " + name +
+                     " lack their shape; use the program that wrote them, or train anew");
+  }
   const Listed connections(saved);
   bool sound =
       connections.count == values.numel() && connections.inputs() > 0 && connections.outputs() > 0;
@@ -132,6 +137,7 @@ ExitCode run(const Arguments& args) {
   }
   std::vector<std::pair<std::string, at::Tensor>> written;
   for (const auto& [name, tensor] : parameters) {
+    if (name.rfind("teacher.", 0) == 0) continue;  // a net of its own, not the run's
     const auto mask = masks.find(name);
     if (mask != masks.end() && mask->second.scalar_type() == torch::kLong) {
       for (auto& [own, values] : written_as(name, tensor, mask->second)) {

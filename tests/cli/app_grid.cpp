@@ -151,6 +151,35 @@ TEST_CASE("a run prints where it is, and its weights can be exported", "[cli]") 
   }
 }
 
+TEST_CASE("exports hold the run's own net: no superset, no teacher", "[cli]") {
+  for (const std::string method : {"topkast", "rigl_teacher"}) {
+    CAPTURE(method);
+    const TemporaryFolder folder;
+    const std::string db = folder / "one.sqlite", out = folder / "out.safetensors";
+    const ProgramResult run = run_program({"run", "--weights", method, "--density", "0.1",
+                                           "--train-examples", "512", "--steps", "12", "--batch",
+                                           "64", "--widths", "32", "--device", "cpu", "--db", db});
+    INFO(run.errors);
+    REQUIRE(run.exit_code == 0);
+    const std::string id = StoreReader(db).runs().at(0).id;
+    const ProgramResult made =
+        run_program({"export", id, "--read-out", "sparse", "--out", out, "--db", db});
+    INFO(made.errors);
+    REQUIRE(made.exit_code == 0);
+    const SafetensorsFile file = SafetensorsFile::open(out);
+    REQUIRE(file.tensors().size() == 4);  // two layers
+    std::int64_t nonzero = 0, all = 0;
+    for (const auto& tensor : file.tensors()) {
+      if (tensor.shape.size() < 2) continue;
+      const auto* values = static_cast<const float*>(tensor.data);
+      for (std::int64_t i = 0; i < tensor.elements(); ++i) nonzero += values[i] != 0;
+      all += tensor.elements();
+    }
+    CHECK(nonzero > 0);
+    CHECK(nonzero < all / 8);
+  }
+}
+
 TEST_CASE("an interrupted grid exits 75 and resumes to the same end", "[cli]") {
   const TinyGrid tiny(20000);
   const TemporaryFolder output;

@@ -68,6 +68,22 @@ TEST_CASE("streams are charged as they run", "[numeric]") {
   REQUIRE(sandwich.total == Approx(6 * 3 * (sandwich.dense + sandwich.sparse)));
 }
 
+TEST_CASE("what a method needs beyond its mask is charged", "[numeric]") {
+  const Trained ste = train({{"weights", "ste"}}, 7);
+  REQUIRE(ste.total == Approx(7 * (2 * ste.sparse + ste.dense)));
+  const Trained snfs = train({{"weights", "snfs"}}, 7);  // its average sees every step's gradient
+  REQUIRE(snfs.total == Approx(7 * (2 * snfs.sparse + snfs.dense)));
+  const Trained topkast = train({{"weights", "topkast"}, {"superset_density", "0.5"}}, 7);
+  const double superset = topkast.total / 7 - 2 * topkast.sparse;
+  REQUIRE(superset / topkast.dense == Approx(0.5).epsilon(0.002));
+  const Trained sam = train({{"weights", "sam"}}, 7);
+  REQUIRE(sam.total == Approx(7 * 2 * 3 * sam.dense));
+  const Trained taught = train({{"weights", "rigl_teacher"}, {"update_interval", "1000"}}, 7);
+  REQUIRE(taught.total == Approx(7 * 3 * (taught.sparse + taught.dense)));
+  const Trained phased = train({{"weights", "acdc"}, {"phases", "0.5"}}, 10);
+  REQUIRE(phased.total == Approx(5 * 3 * (phased.dense + phased.sparse)));
+}
+
 TEST_CASE("a transformer's tied output and gates are counted beside its linear layers",
           "[numeric]") {
   const Config config = Config::resolve({{"data", "bytes"},
