@@ -28,15 +28,19 @@ std::optional<double> to_optional(const Json& j) {
 Json to_json(const LineageCell& c) {
   Json row = Json::object();
   for (const auto& [key, value] : c.row) row[key] = value;
-  return {{"row", row},
-          {"column", c.column},
-          {"measure", c.measure},
-          {"text", c.text},
-          {"mean", optional_number(c.mean)},
-          {"ci95_half", optional_number(c.half)},
-          {"n", c.n},
-          {"runs", c.runs},
-          {"diverged", c.diverged}};
+  Json j = {{"row", row},
+            {"column", c.column},
+            {"measure", c.measure},
+            {"text", c.text},
+            {"mean", optional_number(c.mean)},
+            {"ci95_half", optional_number(c.half)},
+            {"n", c.n},
+            {"runs", c.runs},
+            {"diverged", c.diverged}};
+  if (!c.reference.empty()) j["reference"] = c.reference;
+  if (c.p) j["p"] = *c.p;
+  if (c.holm) j["holm"] = *c.holm;
+  return j;
 }
 
 Json to_json(const TableRun& r) {
@@ -86,6 +90,9 @@ LineageCell to_cell(const Json& j) {
   c.n = j.at("n");
   c.runs = j.at("runs");
   c.diverged = j.at("diverged");
+  if (j.contains("reference")) c.reference = j.at("reference");
+  if (j.contains("p")) c.p = j.at("p").get<double>();
+  if (j.contains("holm")) c.holm = j.at("holm").get<bool>();
   return c;
 }
 
@@ -124,6 +131,9 @@ Lineage lineage_of(const Table& table) {
       c.n = cell.n;
       c.runs = cell.runs;
       c.diverged = cell.diverged;
+      c.reference = cell.reference;
+      c.p = cell.p;
+      c.holm = cell.holm;
       lineage.cells.push_back(std::move(c));
     }
   return lineage;

@@ -19,6 +19,10 @@ struct LineageCell {
   std::optional<double> mean, half;
   std::size_t n = 0;
   std::vector<std::string> runs, diverged;
+  // Of a difference: the runs of the other side, each beside its partner in `runs`; n counts pairs.
+  std::vector<std::string> reference = {};
+  std::optional<double> p = {};
+  std::optional<bool> holm = {};
 };
 
 struct Lineage {

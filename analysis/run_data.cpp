@@ -103,16 +103,10 @@ void add_metrics(const StoreReader& store, const Index& index) {
   }
 }
 
-bool equal_values(const std::string& a, const std::string& b) {
-  if (a == b) return true;
-  const auto x = parse_real(a), y = parse_real(b);
-  return x && y && *x == *y;
-}
-
 bool meets(const RunData& run, const std::vector<Condition>& where) {
   return std::all_of(where.begin(), where.end(), [&run](const Condition& c) {
     return std::any_of(c.values.begin(), c.values.end(), [&](const std::string& value) {
-      return equal_values(run.column(c.key), value);
+      return same_value(run.column(c.key), value);
     });
   });
 }
@@ -259,6 +253,12 @@ const std::string& RunData::column(const std::string& name) const {
   static const std::string kNothing;
   const auto found = columns.find(name);
   return found == columns.end() ? kNothing : found->second;
+}
+
+bool same_value(const std::string& a, const std::string& b) {
+  if (a == b) return true;
+  const auto x = parse_real(a), y = parse_real(b);
+  return x && y && *x == *y;
 }
 
 RunSet select_runs(const StoreReader& store, const TablePlan& plan) {

@@ -48,6 +48,9 @@ struct RunSet {
   std::size_t unfinished = 0;             // met the conditions, but neither done nor diverged
 };
 
+// The same text, or the same number.
+bool same_value(const std::string& a, const std::string& b);
+
 // Throws ConfigError for an unknown key, StoreError for an unknown grid.
 RunSet select_runs(const StoreReader& store, const TablePlan& plan);
 

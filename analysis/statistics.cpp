@@ -15,6 +15,15 @@ namespace {
 
 constexpr std::size_t kLeastForInterval = 3;
 
+// Values that are apart by the rounding of what they were subtracted from become equal.
+void drop_rounding(std::vector<double>& differences, double largest) {
+  constexpr double kRounding = 1e-14;
+  if (differences.empty()) return;
+  const auto [low, high] = std::minmax_element(differences.begin(), differences.end());
+  if (*high - *low <= kRounding * largest)
+    std::fill(differences.begin(), differences.end(), (*low + *high) / 2);
+}
+
 }  // namespace
 
 double student_t(double probability, double degrees_of_freedom) {
@@ -43,17 +52,36 @@ PairedTest paired_t(const std::vector<double>& first, const std::vector<double>&
         "a paired test needs as many values on both sides, not {} and {}; keep the common seeds",
         first.size(), second.size()));
   std::vector<double> differences;
-  for (std::size_t i = 0; i < first.size(); ++i) differences.push_back(first[i] - second[i]);
+  double largest = 0;
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    differences.push_back(first[i] - second[i]);
+    largest = std::max({largest, std::abs(first[i]), std::abs(second[i])});
+  }
+  drop_rounding(differences, largest);
   const Summary s = summarize(differences);
   PairedTest test;
   test.n = s.n;
   test.mean_difference = s.mean;
+  test.half = s.half;
   if (!s.half || *s.sd == 0) return test;
   const auto n = static_cast<double>(s.n);
   test.t = s.mean / (*s.sd / std::sqrt(n));
   const boost::math::students_t distribution(n - 1);
   test.p = 2 * boost::math::cdf(boost::math::complement(distribution, std::abs(*test.t)));
   return test;
+}
+
+std::vector<bool> holm_rejects(const std::vector<double>& p, double level) {
+  std::vector<std::size_t> order(p.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&p](std::size_t a, std::size_t b) { return p[a] < p[b]; });
+  std::vector<bool> rejects(p.size(), false);
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    if (p[order[k]] > level / static_cast<double>(p.size() - k)) break;
+    rejects[order[k]] = true;
+  }
+  return rejects;
 }
 
 }  // namespace tandem

@@ -23,8 +23,14 @@ struct PairedTest {
   std::size_t n = 0;
   double mean_difference = 0;  // of first - second
   std::optional<double> t, p;  // two-sided; from three pairs on, where the differences vary
+  std::optional<double> half;  // of the difference's 95% interval; from three pairs on
 };
-// Paired by position. Throws ConfigError where the lengths differ.
+// Paired by position; differences that vary by no more than rounding don't vary. Throws ConfigError
+// where the lengths differ.
 PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second);
+
+// Which hypotheses Holm's step-down procedure rejects at this family-wise level: by rising p, the
+// k-th of m (from 0) as long as p <= level / (m - k).
+std::vector<bool> holm_rejects(const std::vector<double>& p, double level);
 
 }  // namespace tandem

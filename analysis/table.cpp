@@ -8,6 +8,7 @@
 
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "analysis/table_paired.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -73,13 +74,20 @@ std::string number_text(double value, const Measure& m, const TablePlan& plan) {
   return zero && text[0] == '-' ? text.substr(1) : text;
 }
 
+Keys together(Keys first, const Keys& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
 class Builder {
  public:
   Builder(const StoreReader& store, const TablePlan& plan)
       : store_(store),
         plan_(plan),
         set_(select_runs(store, plan)),
-        split_(choose_split(set_, plan)) {
+        split_(choose_split(set_, plan)),
+        dimensions_(together(plan.rows, plan.across)),
+        places_(distinct(set_.runs, dimensions_)) {
     table_.name = plan.name;
     table_.title = plan.title;
     table_.key_names = plan.rows;
@@ -95,6 +103,7 @@ class Builder {
     for (const Keys& keys : distinct(set_.runs, plan_.rows)) add_row(keys, columns);
     note_spread();
     note_counts();
+    mark_survivors(table_);
     note_tuning();
     note_mixing();
     note_places();
@@ -118,20 +127,31 @@ class Builder {
     TableRow row;
     row.keys = keys;
     for (const Keys& across : columns) {
-      Group group;
-      for (const RunData& run : set_.runs)
-        if (keys_of(run, plan_.rows) == keys && keys_of(run, plan_.across) == across)
-          group.push_back(&run);
-      add_cells(row, group);
+      const Keys place = together(keys, across);
+      const Group group = group_of(place);
+      const std::size_t first = row.cells.size();
+      for (const Measure& m : plan_.measures) {
+        if (m.versus.empty() || group.empty())
+          row.cells.push_back(cell(group, m));
+        else
+          row.cells.push_back(paired_cell(place, group, m));
+      }
+      for (const RunData* run : group) remember(*run);
+      find_mixing(group);
+      mark_diverged(row, first, group);
     }
     table_.rows.push_back(std::move(row));
   }
 
-  void add_cells(TableRow& row, const Group& group) {
-    const std::size_t first = row.cells.size();
-    for (const Measure& m : plan_.measures) row.cells.push_back(cell(group, m));
-    for (const RunData* run : group) remember(*run);
-    find_mixing(group);
+  Group group_of(const Keys& place) const {
+    Group group;
+    for (const RunData& run : set_.runs)
+      if (keys_of(run, dimensions_) == place) group.push_back(&run);
+    return group;
+  }
+
+  // Differences have marks of their own already.
+  void mark_diverged(TableRow& row, std::size_t first, const Group& group) {
     std::vector<std::string> lost;
     for (const RunData* run : group)
       if (run->diverged()) lost.push_back(run->column("seed"));
@@ -139,7 +159,7 @@ class Builder {
     const std::string mark = fmt::format("[{}]", footnotes_.size() + 1);
     bool marked = false;
     for (std::size_t i = first; i < row.cells.size(); ++i)
-      if (!row.cells[i].text.empty()) {
+      if (!row.cells[i].text.empty() && table_.measures[i].versus.empty()) {
         row.cells[i].marks.push_back(mark);
         marked = true;
       }
@@ -168,6 +188,49 @@ class Builder {
     c.text = number_text(s.mean, m, plan_);
     if (s.half) c.text += " ± " + number_text(*s.half, m, plan_);
     return c;
+  }
+
+  TableCell paired_cell(const Keys& place, const Group& group, const Measure& m) {
+    TableCell c;
+    const auto reference = reference_of(place, dimensions_, m.versus, places_);
+    if (!reference) return c;
+    const PairedRuns pairs = pair_runs(group, group_of(*reference), m, split_, seed_names());
+    c.runs = pairs.runs;
+    c.reference = pairs.reference;
+    c.diverged = pairs.diverged;
+    c.n_values = pairs.test.n;
+    c.n = pairs.test.n + pairs.lost;
+    if (c.n_values == 0) return c;
+    c.mean = pairs.test.mean_difference;
+    c.half = pairs.test.half;
+    c.p = pairs.test.p;
+    c.text = number_text(*c.mean, m, plan_);
+    const bool zero = c.text.find_first_of("123456789") == std::string::npos;
+    if (!zero && *c.mean > 0) c.text.insert(0, "+");
+    if (c.half) c.text += " ± " + number_text(*c.half, m, plan_);
+    if (c.p) c.text += fmt::format(" ({})", p_text(*c.p));
+    if (pairs.lost > 0) c.marks.push_back(footnote_of_pairs(pairs));
+    return c;
+  }
+
+  // One footnote for all cells that say the same.
+  std::string footnote_of_pairs(const PairedRuns& pairs) {
+    const std::string text = fmt::format("{} of {} pairs diverged ({}).", pairs.lost,
+                                         pairs.test.n + pairs.lost, pairs.lost_where);
+    for (std::size_t i = 0; i < footnotes_.size(); ++i) {
+      std::string mark = fmt::format("[{}]", i + 1);
+      if (footnotes_[i] == mark + " " + text) return mark;
+    }
+    const std::string mark = fmt::format("[{}]", footnotes_.size() + 1);
+    footnotes_.push_back(mark + " " + text);
+    return mark;
+  }
+
+  Keys seed_names() const {
+    Keys names;
+    for (const std::string& name : set_.column_names)
+      if (is_seed(name)) names.push_back(name);
+    return names;
   }
 
   void remember(const RunData& run) {
@@ -265,6 +328,8 @@ class Builder {
   const TablePlan& plan_;
   RunSet set_;
   std::string split_;
+  Keys dimensions_;           // rows, then across
+  std::vector<Keys> places_;  // their values that have runs
   Table table_;
   std::set<std::string> mixing_;
   std::vector<std::string> footnotes_;

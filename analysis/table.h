@@ -18,11 +18,15 @@ namespace tandem {
 struct TableCell {
   std::string text;  // as printed, without marks
   std::optional<double> mean, half;
-  std::size_t n = 0;              // values and diverged runs
+  std::size_t n = 0;              // values and diverged runs; of a difference, pairs
   std::size_t n_values = 0;       // values
   std::vector<std::string> runs;  // ids behind the mean
   std::vector<std::string> diverged;
   std::vector<std::string> marks;  // of footnotes
+  // Where the measure is a difference (mean and half are of it):
+  std::vector<std::string> reference;  // ids of the other side, in the order of runs
+  std::optional<double> p;             // two-sided, of the paired t test
+  std::optional<bool> holm;            // significant at 5% over its column
 };
 
 struct TableRow {
@@ -51,6 +55,7 @@ struct Table {
 Table build_table(const StoreReader& store, const TablePlan& plan);
 
 std::string to_markdown(const Table& table);
-std::string to_csv(const Table& table);  // full precision; mean, half, n and diverged per column
+std::string to_csv(const Table& table);  // full precision; mean, half, n and diverged per column,
+                                         // p and holm where it is a difference
 
 }  // namespace tandem

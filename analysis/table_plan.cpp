@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -63,13 +64,15 @@ Readout parse_readout(const std::string& text, const std::string& measure) {
   return readout;
 }
 
-// A list of measures is split at commas, but for those inside one measure's read-out.
+// A list of measures is split at commas, but for those inside one measure's read-out or a value it
+// is compared with (widths=400,400).
 std::vector<std::string> split_measures(const std::string& text) {
   std::vector<std::string> measures;
   for (const std::string& raw : split(text, ',')) {
     const std::string part = trim(raw);
     const bool inside = part.rfind("attention=", 0) == 0 || part.rfind("weights=", 0) == 0 ||
-                        part.rfind("masked", 0) == 0;
+                        part.rfind("masked", 0) == 0 ||
+                        (!part.empty() && std::isdigit(static_cast<unsigned char>(part[0])));
     if (inside && !measures.empty())
       measures.back() += "," + part;
     else if (!part.empty())
@@ -85,6 +88,30 @@ std::vector<std::string> split_keys(const std::string& text) {
   return keys;
 }
 
+std::vector<Condition> parse_versus(const std::string& text, const std::string& measure) {
+  std::vector<Condition> versus;
+  try {
+    versus = parse_conditions(text);
+  } catch (const ConfigError& e) {
+    refuse(measure, fmt::format("after vs, {}", e.what()));
+  }
+  if (versus.empty()) refuse(measure, "expected vs OPTION=VALUE");
+  for (const Condition& c : versus)
+    if (c.values.size() != 1)
+      refuse(measure,
+             fmt::format("{} has {} values after vs; one is expected", c.key, c.values.size()));
+  return versus;
+}
+
+void expect_dimensions(const TablePlan& plan) {
+  for (const Measure& m : plan.measures)
+    for (const Condition& c : m.versus)
+      if (!has(plan.rows, c.key) && !has(plan.across, c.key))
+        refuse(m.text, fmt::format("{} must be one of rows or across, so that a row has one value "
+                                   "of it; rows are {}",
+                                   c.key, join(plan.rows, ", ")));
+}
+
 }  // namespace
 
 Measure parse_measure(const std::string& said) {
@@ -92,9 +119,12 @@ Measure parse_measure(const std::string& said) {
   const std::size_t as = said.find(" as ");
   m.text = trim(said.substr(0, as));
   m.label = as == std::string::npos ? m.text : trim(said.substr(as + 4));
-  const std::size_t at = m.text.find('@');
-  m.name = m.text.substr(0, at);
-  const std::string rest = at == std::string::npos ? "" : m.text.substr(at + 1);
+  const std::size_t vs = m.text.find(" vs ");
+  if (vs != std::string::npos) m.versus = parse_versus(m.text.substr(vs + 4), said);
+  const std::string stem = trim(m.text.substr(0, vs));
+  const std::size_t at = stem.find('@');
+  m.name = stem.substr(0, at);
+  const std::string rest = at == std::string::npos ? "" : stem.substr(at + 1);
   if (m.name.empty() || (at != std::string::npos && rest.empty()))
     refuse(said, "expected NAME or NAME@READOUT");
   if (m.name.rfind("metric:", 0) == 0) {
@@ -166,6 +196,7 @@ TablePlan plan_table(const TableSpec& spec) {
     throw ConfigError(fmt::format(
         "table {} has no columns; give columns = accuracy@full, accuracy@sparse or others",
         plan.name));
+  expect_dimensions(plan);
   return plan;
 }
 

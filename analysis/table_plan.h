@@ -9,7 +9,7 @@
 //   digits  = 2                    optional: decimals of all columns
 //   title   = ...                  optional
 //
-// A column is a measure, NAME[@READOUT] [as LABEL]:
+// A column is a measure, NAME[@READOUT] [vs OPTION=VALUE] [as LABEL]:
 //   accuracy, loss, bits_per_byte  of the last stage, pooled over its tasks
 //   acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy    of the whole task sequence
 //   metric:NAME[@LAYER]            last value of a logged metric. LAYER: a level ("weights") or a
@@ -23,6 +23,10 @@
 // Without names, `sparse` means both levels where a run was read out so, else
 // the one that was (neither where each was read out alone). `,masked` takes the logits masked to
 // the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
+//
+// With `vs weights=rigl` a cell is the mean over the common seeds of the row's value minus that of
+// the row that is the same but for weights=rigl; the option must be of rows or across. Several
+// conditions are parted by spaces: vs weights=dense tuned_for=sparse. See table_paired.h.
 #pragma once
 
 #include <optional>
@@ -46,19 +50,20 @@ struct Readout {
   bool masked = false;
 };
 
+struct Condition {
+  std::string key;
+  std::vector<std::string> values;  // any of them
+};
+
 struct Measure {
   enum class Kind { kEval, kContinual, kMetric, kRun };
   std::string text;   // as said, without its label
   std::string label;  // heads the column
   Kind kind = Kind::kEval;
-  std::string name;   // accuracy, f_chaudhry, kept_mass, train_flops, ...
-  Readout readout;    // kEval, kContinual
-  std::string layer;  // kMetric
-};
-
-struct Condition {
-  std::string key;
-  std::vector<std::string> values;  // any of them
+  std::string name;                    // accuracy, f_chaudhry, kept_mass, train_flops, ...
+  Readout readout;                     // kEval, kContinual
+  std::string layer;                   // kMetric
+  std::vector<Condition> versus = {};  // the reference row, where this is a difference from it
 };
 
 struct TablePlan {

@@ -56,16 +56,23 @@ std::string to_markdown(const Table& table) {
 
 std::string to_csv(const Table& table) {
   std::vector<std::string> head = table.key_names;
-  for (const std::string& column : table.columns)
-    for (const char* part : {"", " ci95_half", " n", " diverged"}) head.push_back(column + part);
+  for (std::size_t i = 0; i < table.columns.size(); ++i) {
+    std::vector<const char*> parts = {"", " ci95_half", " n", " diverged"};
+    if (!table.measures[i].versus.empty()) parts.insert(parts.end(), {" p", " holm"});
+    for (const char* part : parts) head.push_back(table.columns[i] + part);
+  }
   std::string text = csv_line(head);
   for (const TableRow& row : table.rows) {
     std::vector<std::string> cells = row.keys;
-    for (const TableCell& c : row.cells) {
+    for (std::size_t i = 0; i < row.cells.size(); ++i) {
+      const TableCell& c = row.cells[i];
       cells.push_back(number(c.mean));
       cells.push_back(number(c.half));
       cells.push_back(c.n == 0 ? "" : std::to_string(c.n));
-      cells.push_back(c.n == 0 ? "" : std::to_string(c.diverged.size()));
+      cells.push_back(c.n == 0 ? "" : std::to_string(c.n - c.n_values));
+      if (table.measures[i].versus.empty()) continue;
+      cells.push_back(number(c.p));
+      cells.push_back(!c.holm ? "" : *c.holm ? "true" : "false");
     }
     text += csv_line(cells);
   }

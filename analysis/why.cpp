@@ -142,14 +142,18 @@ std::string explain_cell(const Lineage& lineage, const std::string& row,
                          const std::string& column) {
   const LineageCell& c = find_cell(lineage, row, column);
   std::vector<std::string> ids = c.runs;
+  ids.insert(ids.end(), c.reference.begin(), c.reference.end());
   ids.insert(ids.end(), c.diverged.begin(), c.diverged.end());
   std::string text = fmt::format("table {}, row {}, column {}: {}\n", lineage.table, row_name(c),
                                  c.column, c.text.empty() ? "empty" : c.text);
   if (c.mean)
-    text += fmt::format("mean {} of {} runs{}\n", *c.mean, c.runs.size(),
+    text += fmt::format("mean {}{} of {} {}{}\n", c.reference.empty() ? "" : "difference ", *c.mean,
+                        c.runs.size(), c.reference.empty() ? "runs" : "pairs of runs",
                         c.half ? fmt::format(", 95% half width {}", *c.half)
                                : std::string(", too few for an interval"));
-  if (!c.diverged.empty()) text += fmt::format("{} of {} diverged\n", c.diverged.size(), c.n);
+  if (!c.diverged.empty())
+    text += fmt::format("{} of {}{} diverged\n", c.n - c.runs.size(), c.n,
+                        c.reference.empty() ? "" : " pairs");
   if (ids.empty()) return text + "no run that is done or diverged has this value\n";
   std::vector<TableRun> runs;
   for (const std::string& id : ids) {
@@ -163,7 +167,10 @@ std::string explain_cell(const Lineage& lineage, const std::string& row,
           wrapped(comparison.common, "  ") + "\n" + choices_text(lineage.tuned, ids);
   if (comparison.differences.empty())
     return text + "comparable: yes, the runs differ in their seeds alone\n";
-  return text + "comparable: no, the runs also differ in\n" + [&comparison] {
+  const std::string heading = c.reference.empty()
+                                  ? "comparable: no, the runs also differ in\n"
+                                  : "the runs of both sides differ in their seeds and in\n";
+  return text + heading + [&comparison] {
     std::string lines;
     for (const std::string& d : comparison.differences) lines += "  " + d + "\n";
     return lines;

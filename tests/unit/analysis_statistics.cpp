@@ -46,9 +46,20 @@ TEST_CASE("the paired test", "[unit]") {
   CHECK(*t.t == Approx(3.16227766016834).epsilon(1e-10));
   CHECK(*t.p == Approx(0.03410942316741092).epsilon(1e-10));
   CHECK(t.mean_difference == Approx(0.7).epsilon(1e-10));
+  CHECK(*t.half == Approx(2.7764451051978 * 0.7 / 3.16227766016834).epsilon(1e-10));
   CHECK_FALSE(paired_t({1, 2}, {2, 4}).t);
-  CHECK_FALSE(paired_t({1, 2, 3}, {2, 3, 4}).t);  // no spread: no test
+  CHECK_FALSE(paired_t({1, 2, 3}, {2, 3, 4}).t);                          // no spread: no test
+  CHECK_FALSE(paired_t({0.892, 0.894, 0.896}, {0.872, 0.874, 0.876}).t);  // rounding alone
+  CHECK(*paired_t({0.892, 0.894, 0.896}, {0.872, 0.874, 0.876}).half == 0);
   CHECK_THROWS_AS(paired_t({1}, {1, 2}), ConfigError);
+}
+
+TEST_CASE("Holm's procedure", "[unit]") {
+  using Flags = std::vector<bool>;
+  CHECK(holm_rejects({}, 0.05).empty());
+  CHECK(holm_rejects({0.05}, 0.05) == Flags{true});
+  // 0.005 <= 0.05 / 4, 0.01 <= 0.05 / 3, 0.03 > 0.05 / 2, and there it ends.
+  CHECK(holm_rejects({0.01, 0.04, 0.03, 0.005}, 0.05) == Flags{true, false, false, true});
 }
 
 }  // namespace
