@@ -74,10 +74,32 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
   return rule;
 }
 
-std::vector<std::string> drop_and_grow_options() {
-  return {"drop_fraction",          "drop_schedule", "update_interval",
-          "update_interval_epochs", "update_end",    "update_order",
-          "regrow_dropped",         "grow_init",     "drop_final"};
+std::vector<std::string> drop_and_grow_options(std::vector<std::string> more) {
+  std::vector<std::string> names = {"drop_fraction",          "drop_schedule", "update_interval",
+                                    "update_interval_epochs", "update_end",    "update_order",
+                                    "regrow_dropped",         "grow_init",     "drop_final"};
+  names.insert(names.end(), more.begin(), more.end());
+  return names;
+}
+
+Policies rigl_weights(const Config& config) {
+  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
+  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  return policies;
+}
+
+std::vector<std::pair<std::string, std::string>> rigl_defaults() {
+  return {{"drop_fraction", "0.3"}, {"drop_schedule", "cosine"},        {"update_interval", "100"},
+          {"update_end", "0.75"},   {"update_order", "update_instead"}, {"regrow_dropped", "keep"},
+          {"grow_init", "zero"}};
+}
+
+Policies shrinking_weights(const Config& config) {
+  const double initial = config.real("initial_density");
+  Policies policies = sparse_with_zero_dormant(
+      config, initial > 0 ? Start::Pattern::kRandom : Start::Pattern::kDense);
+  policies.start.initial_density = initial;
+  return policies;
 }
 
 TopologyRule pruned_to_budget(const Config& config) {

@@ -1,6 +1,10 @@
 // Reads the options that several methods share into policies.
 #pragma once
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "config/config.h"
 #include "policy/policy.h"
 
@@ -42,7 +46,14 @@ Policies sparse_with_zero_dormant(const Config& config, Start::Pattern pattern);
 Policies alternating_weights(const Config& config);
 std::vector<std::string> alternating_weights_options();
 
-// Options of drop_and_grow, for Part::uses.
-std::vector<std::string> drop_and_grow_options();
+// Options of drop_and_grow and `more`, for Part::uses.
+std::vector<std::string> drop_and_grow_options(std::vector<std::string> more = {});
+
+// RigL's policies, and its defaults for Part::defaults: of what is RigL but for one thing.
+Policies rigl_weights(const Config& config);
+std::vector<std::pair<std::string, std::string>> rigl_defaults();
+
+// A net that begins dense, or at initial_density at random, with dormant weights at zero.
+Policies shrinking_weights(const Config& config);
 
 }  // namespace tandem

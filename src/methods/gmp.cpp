@@ -8,10 +8,7 @@ namespace tandem {
 namespace {
 
 Policies gmp(const Config& config) {
-  const double initial = config.real("initial_density");
-  const auto pattern = initial > 0 ? Start::Pattern::kRandom : Start::Pattern::kDense;
-  Policies policies = sparse_with_zero_dormant(config, pattern);
-  policies.start.initial_density = initial;
+  Policies policies = shrinking_weights(config);
   policies.topology = pruned_to_budget(config);
   policies.topology.interval_steps = config.integer("prune_interval");
   return policies;

@@ -9,16 +9,13 @@ namespace tandem {
 namespace {
 
 Policies granet(const Config& config) {
-  const double initial = config.real("initial_density");
-  const auto pattern = initial > 0 ? Start::Pattern::kRandom : Start::Pattern::kDense;
-  Policies policies = sparse_with_zero_dormant(config, pattern);
+  Policies policies = shrinking_weights(config);
   TopologyRule rule = drop_and_grow(config, "magnitude", "gradient");
   const TopologyRule pruning = pruned_to_budget(config);
   rule.operations.insert(rule.operations.begin(), pruning.operations.front());
   rule.budget_schedule = pruning.budget_schedule;
   rule.begin = pruning.begin;
   rule.end = pruning.end;
-  policies.start.initial_density = initial;
   policies.topology = rule;
   return policies;
 }

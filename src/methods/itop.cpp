@@ -10,12 +10,6 @@
 namespace tandem {
 namespace {
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("grow_by");
-  return names;
-}
-
 const bool declared = declare_option({.name = "grow_by",
                                       .type = OptionType::kChoice,
                                       .default_value = "random",
@@ -44,7 +38,7 @@ const bool registered = weights_methods().add(
                   {"update_order", "step_then_update"},
                   {"regrow_dropped", "keep"},
                   {"grow_init", "zero"}},
-     .uses = options(),
+     .uses = drop_and_grow_options({"grow_by"}),
      .file = __FILE__},
     itop);
 

@@ -12,13 +12,6 @@
 namespace tandem {
 namespace {
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("mest_lambda");
-  names.push_back("mest_order");
-  return names;
-}
-
 const bool declared_lambda =
     declare_option({.name = "mest_lambda",
                     .type = OptionType::kReal,
@@ -58,7 +51,7 @@ const bool registered =
                                         {"update_end", "0.75"},
                                         {"update_order", "step_then_update"},
                                         {"grow_init", "zero"}},
-                           .uses = options(),
+                           .uses = drop_and_grow_options({"mest_lambda", "mest_order"}),
                            .file = __FILE__},
                           mest);
 

@@ -10,27 +10,15 @@
 namespace tandem {
 namespace {
 
-Policies rigl(const Config& config) {
-  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, "magnitude", "gradient");
-  return policies;
-}
-
 const bool registered =
     weights_methods().add({.kind = "weights",
                            .name = "rigl",
                            .summary = "drop by magnitude, grow by the dense gradient",
                            .cite = "arXiv:1911.11134",
-                           .defaults = {{"drop_fraction", "0.3"},
-                                        {"drop_schedule", "cosine"},
-                                        {"update_interval", "100"},
-                                        {"update_end", "0.75"},
-                                        {"update_order", "update_instead"},
-                                        {"regrow_dropped", "keep"},
-                                        {"grow_init", "zero"}},
+                           .defaults = rigl_defaults(),
                            .uses = drop_and_grow_options(),
                            .file = __FILE__},
-                          rigl);
+                          rigl_weights);
 
 }  // namespace
 }  // namespace tandem

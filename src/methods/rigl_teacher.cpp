@@ -9,13 +9,6 @@
 namespace tandem {
 namespace {
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("teacher_alpha");
-  names.push_back("teacher_temperature");
-  return names;
-}
-
 const bool declared_alpha = declare_option({.name = "teacher_alpha",
                                             .type = OptionType::kReal,
                                             .default_value = "1",
@@ -35,8 +28,7 @@ const bool declared_temperature = declare_option({.name = "teacher_temperature",
                                                   .group = "weights level"});
 
 Policies rigl_teacher(const Config& config) {
-  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  Policies policies = rigl_weights(config);
   policies.teacher.alpha = config.real("teacher_alpha");
   policies.teacher.temperature = config.real("teacher_temperature");
   return policies;
@@ -47,14 +39,8 @@ const bool registered =
                            .name = "rigl_teacher",
                            .summary = "RigL with distillation from a dense net trained beside it",
                            .cite = "arXiv:1503.02531",
-                           .defaults = {{"drop_fraction", "0.3"},
-                                        {"drop_schedule", "cosine"},
-                                        {"update_interval", "100"},
-                                        {"update_end", "0.75"},
-                                        {"update_order", "update_instead"},
-                                        {"regrow_dropped", "keep"},
-                                        {"grow_init", "zero"}},
-                           .uses = options(),
+                           .defaults = rigl_defaults(),
+                           .uses = drop_and_grow_options({"teacher_alpha", "teacher_temperature"}),
                            .file = __FILE__},
                           rigl_teacher);
 

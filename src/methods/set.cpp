@@ -15,12 +15,6 @@ Policies set(const Config& config) {
   return policies;
 }
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("drop_rule");
-  return names;
-}
-
 const bool registered =
     weights_methods().add({.kind = "weights",
                            .name = "set",
@@ -33,7 +27,7 @@ const bool registered =
                                         {"update_end", "1"},
                                         {"grow_init", "normal"},
                                         {"update_order", "step_then_update"}},
-                           .uses = options(),
+                           .uses = drop_and_grow_options({"drop_rule"}),
                            .file = __FILE__},
                           set);
 

@@ -11,12 +11,6 @@
 namespace tandem {
 namespace {
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("redistribute");
-  return names;
-}
-
 const bool declared = declare_option(
     {.name = "redistribute",
      .type = OptionType::kFlag,
@@ -48,7 +42,7 @@ const bool registered = weights_methods().add(
                   {"update_order", "step_then_update"},
                   {"regrow_dropped", "keep"},
                   {"grow_init", "zero"}},
-     .uses = options(),
+     .uses = drop_and_grow_options({"redistribute"}),
      .file = __FILE__},
     snfs);
 

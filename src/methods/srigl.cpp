@@ -27,8 +27,7 @@ namespace {
      .group = "weights level"});
 
 Policies srigl(const Config& config) {
-  Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  Policies policies = rigl_weights(config);
   Granularity& granularity = policies.start.granularity;
   granularity.ablation = config.real("ablation");
   if (granularity.ablation > 0 && granularity.kind != Granularity::Kind::kFanIn) {
@@ -39,10 +38,10 @@ Policies srigl(const Config& config) {
   return policies;
 }
 
-std::vector<std::string> options() {
-  std::vector<std::string> names = drop_and_grow_options();
-  names.push_back("ablation");
-  return names;
+std::vector<std::pair<std::string, std::string>> defaults() {
+  auto all = rigl_defaults();
+  all.insert(all.begin(), {"granularity", "fan_in"});
+  return all;
 }
 
 [[maybe_unused]] const bool registered =
@@ -50,15 +49,8 @@ std::vector<std::string> options() {
                            .name = "srigl",
                            .summary = "RigL with as many inputs for every unit, and ablation",
                            .cite = "arXiv:2305.02299",
-                           .defaults = {{"granularity", "fan_in"},
-                                        {"drop_fraction", "0.3"},
-                                        {"drop_schedule", "cosine"},
-                                        {"update_interval", "100"},
-                                        {"update_end", "0.75"},
-                                        {"update_order", "update_instead"},
-                                        {"regrow_dropped", "keep"},
-                                        {"grow_init", "zero"}},
-                           .uses = options(),
+                           .defaults = defaults(),
+                           .uses = drop_and_grow_options({"ablation"}),
                            .file = __FILE__},
                           srigl);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/tensor.h"
 #include "topology/connections.h"
 
 namespace tandem {
@@ -12,13 +13,16 @@ double active_count(const Linear& layer, std::int64_t replica) {
                                       : static_cast<double>(layer.connections->active(replica));
 }
 
-// Of its superset; everything where there is none.
-double superset_count(const Linear& layer, std::int64_t replica) {
+// Of its superset, [R], in one look at the device; everything where there is none.
+std::vector<double> superset_counts(const Linear& layer, std::size_t replicas) {
   const at::Tensor flags =
       layer.connections == nullptr ? at::Tensor() : layer.connections->superset_flags();
-  if (!flags.defined()) return static_cast<double>(layer.inputs() * layer.outputs());
-  const std::int64_t n = layer.connections->positions();
-  return flags.narrow(0, replica * n, n).sum().item<double>();
+  const std::int64_t n = layer.inputs() * layer.outputs();
+  std::vector<double> counts(replicas, static_cast<double>(n));
+  if (!flags.defined()) return counts;
+  const at::Tensor sums = flags.view({-1, n}).sum(1).to(torch::kCPU, torch::kFloat64);
+  std::copy_n(sums.contiguous().data_ptr<double>(), replicas, counts.begin());
+  return counts;
 }
 
 }  // namespace
@@ -41,29 +45,36 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
 
 void FlopsLedger::note_masks() {
   const std::vector<Linear*> linears = model_.linears();
+  std::vector<std::vector<double>> supersets;  // [L][R]
+  for (const Linear* layer : linears) {
+    supersets.push_back(superset_counts(*layer, runs_.size()));
+  }
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
     double full = model_.dense_products(), sparse = full, superset = full;
+    std::size_t l = 0;
     for (const Linear* layer : linears) {
       const double dense = static_cast<double>(layer->inputs() * layer->outputs());
       full += dense;
       sparse += active_count(*layer, replica);
-      superset += superset_count(*layer, replica);
+      superset += supersets[l++][r];
     }
-    if (runs_[r].weights.schedule.draws_per_layer()) note_layers(linears, replica);
+    if (runs_[r].weights.schedule.draws_per_layer()) note_layers(linears, supersets, replica);
     forward_[r].full = 2 * rows_ * full;
     forward_[r].sparse = 2 * rows_ * sparse;
     forward_[r].superset = 2 * rows_ * superset;
   }
 }
 
-void FlopsLedger::note_layers(const std::vector<Linear*>& linears, std::int64_t r) {
+void FlopsLedger::note_layers(const std::vector<Linear*>& linears,
+                              const std::vector<std::vector<double>>& supersets, std::int64_t r) {
   std::vector<ForwardFlops::Layer>& layers = forward_[static_cast<std::size_t>(r)].layers;
   layers.clear();
+  std::size_t l = 0;
   for (const Linear* layer : linears) {
     const double dense = static_cast<double>(layer->inputs() * layer->outputs());
     layers.push_back({2 * rows_ * dense, 2 * rows_ * active_count(*layer, r),
-                      2 * rows_ * superset_count(*layer, r)});
+                      2 * rows_ * supersets[l++][static_cast<std::size_t>(r)]});
   }
 }
 

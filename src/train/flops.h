@@ -36,7 +36,8 @@ class FlopsLedger {
   double forward(std::int64_t r, bool attention_full, bool weights_full) const;
 
  private:
-  void note_layers(const std::vector<Linear*>& linears, std::int64_t r);
+  void note_layers(const std::vector<Linear*>& linears,
+                   const std::vector<std::vector<double>>& supersets, std::int64_t r);
 
   Model& model_;
   std::vector<RunSchedule> runs_;

@@ -277,6 +277,37 @@ TEST_CASE("SNFS: layers share growth by their averaged gradients, the total stay
   }
 }
 
+TEST_CASE("SNFS: what all layers drop grows by shares of mean |average|", "[numeric]") {
+  Settings said = busy_method("snfs", "sgd", 40, 5);
+  said["budget"] = "uniform";  // gaps enough in every layer
+  said["drop_fraction"] = "0.02";
+  said["drop_schedule"] = "constant";
+  auto trainer = started(said);
+  const std::vector<Linear*> linears = trainer->model().linears();
+  std::vector<double> weights, active;  // as the update finds them
+  trainer->before_update = [&](const std::vector<char>&) {
+    for (const Linear* layer : linears) {
+      const at::Tensor average = layer->weight.slots.at("averaged_gradient").values;
+      const at::Tensor flags = flags_of(*layer).view(-1);
+      weights.push_back(average.masked_select(flags).abs().mean().item<double>());
+      active.push_back(static_cast<double>(layer->connections->active(0)));
+    }
+  };
+  for (std::int64_t step = 0; step < 5; ++step) trainer->advance(0, step, 1);
+  REQUIRE(weights.size() == 3);
+  double total = 0, sum = 0;
+  for (std::size_t l = 0; l < 3; ++l) {
+    total += std::floor(0.02 * active[l]);
+    sum += weights[l];
+  }
+  for (std::size_t l = 0; l < 3; ++l) {
+    CAPTURE(l, total, weights);
+    const double now = static_cast<double>(linears[l]->connections->active(0));
+    const double grown = now - active[l] + std::floor(0.02 * active[l]);
+    CHECK(std::abs(grown - total * weights[l] / sum) < 1);  // whole numbers by largest remainders
+  }
+}
+
 TEST_CASE("a teacher is the dense net of the same seed, and its pupil learns from it",
           "[numeric]") {
   Settings said = plain({{"weights", "rigl_teacher"}, {"update_interval", "1000"}});
