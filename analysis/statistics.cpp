@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <numeric>
@@ -63,12 +64,31 @@ PairedTest paired_t(const std::vector<double>& first, const std::vector<double>&
   test.n = s.n;
   test.mean_difference = s.mean;
   test.half = s.half;
+  test.sd = s.sd;
   if (!s.half || *s.sd == 0) return test;
   const auto n = static_cast<double>(s.n);
   test.t = s.mean / (*s.sd / std::sqrt(n));
   const boost::math::students_t distribution(n - 1);
   test.p = 2 * boost::math::cdf(boost::math::complement(distribution, std::abs(*test.t)));
   return test;
+}
+
+std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power) {
+  if (n < kLeastForInterval || !(sd > 0)) return std::nullopt;
+  const double freedom = static_cast<double>(n) - 1;
+  const double critical = student_t(1 - level / 2, freedom);
+  const auto power_at = [&](double noncentrality) {
+    const boost::math::non_central_t distribution(freedom, noncentrality);
+    return boost::math::cdf(boost::math::complement(distribution, critical)) +
+           boost::math::cdf(distribution, -critical);
+  };
+  double low = 0, high = critical + 1;
+  while (power_at(high) < power) high *= 2;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    (power_at(middle) < power ? low : high) = middle;
+  }
+  return high * sd / std::sqrt(static_cast<double>(n));
 }
 
 std::vector<bool> holm_rejects(const std::vector<double>& p, double level) {

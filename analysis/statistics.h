@@ -22,12 +22,18 @@ double student_t(double probability, double degrees_of_freedom);
 struct PairedTest {
   std::size_t n = 0;
   double mean_difference = 0;  // of first - second
+  std::optional<double> sd;    // of the differences
   std::optional<double> t, p;  // two-sided; from three pairs on, where the differences vary
   std::optional<double> half;  // of the difference's 95% interval; from three pairs on
 };
 // Paired by position; differences that vary by no more than rounding don't vary. Throws ConfigError
 // where the lengths differ.
 PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second);
+
+// The difference in the mean that a two-sided paired t test at this level finds with this
+// probability, n pairs whose differences have this deviation; by the noncentral t distribution.
+// Nothing below three pairs or without spread.
+std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power);
 
 // Which hypotheses Holm's step-down procedure rejects at this family-wise level: by rising p, the
 // k-th of m (from 0) as long as p <= level / (m - k).

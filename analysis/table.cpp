@@ -8,6 +8,7 @@
 
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "analysis/table_contrast.h"
 #include "analysis/table_paired.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -98,9 +99,13 @@ class Builder {
       throw ConfigError(fmt::format(
           "table {}: no run that is done or diverged meets its conditions{}; {} are not done yet",
           plan_.name, plan_.grid.empty() ? "" : " in grid " + plan_.grid, set_.unfinished));
-    const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
-    add_heads(columns);
-    for (const Keys& keys : distinct(set_.runs, plan_.rows)) add_row(keys, columns);
+    if (plan_.contrasts.empty()) {
+      const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
+      add_heads(columns);
+      for (const Keys& keys : distinct(set_.runs, plan_.rows)) add_row(keys, columns);
+    } else {
+      add_contrasts();
+    }
     note_spread();
     note_counts();
     mark_survivors(table_);
@@ -112,6 +117,24 @@ class Builder {
   }
 
  private:
+  void add_contrasts() {
+    table_.key_names = contrast_keys();
+    table_.measures = contrast_columns();
+    for (const Measure& column : table_.measures) table_.columns.push_back(column.label);
+    const auto text = [this](double value, const Measure& m) {
+      return number_text(value, m, plan_);
+    };
+    for (const Contrast& contrast : plan_.contrasts) {
+      ContrastRow made = contrast_row(contrast, set_, split_, seed_names(), text);
+      for (const Group& group : made.groups) {
+        for (const RunData* run : group) remember(*run);
+        find_mixing(group);
+      }
+      table_.rows.push_back(std::move(made.row));
+    }
+    table_.notes.push_back(contrast_note());
+  }
+
   void add_heads(const std::vector<Keys>& columns) {
     for (const Keys& across : columns)
       for (const Measure& m : plan_.measures) {
@@ -310,6 +333,13 @@ class Builder {
     std::map<std::string, std::size_t> count;
     for (const RunData& run : set_.runs) ++count[place_of(run)];
     if (count.size() < 2) return;
+    if (!plan_.contrasts.empty()) {
+      std::vector<std::string> places;
+      for (const auto& [place, runs] : count)
+        places.push_back(fmt::format("{} ({} runs)", place, runs));
+      table_.notes.push_back(fmt::format("Runs are from several places: {}.", join(places, "; ")));
+      return;
+    }
     const auto usual =
         std::max_element(count.begin(), count.end(),
                          [](const auto& a, const auto& b) { return a.second < b.second; });

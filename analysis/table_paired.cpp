@@ -62,21 +62,6 @@ std::vector<Keys> only_own_tuned(const std::vector<Keys>& places, const Keys& na
   return found;
 }
 
-std::map<Keys, const RunData*> by_seed(const Group& group, const Keys& seed_names,
-                                       const Measure& m) {
-  std::map<Keys, const RunData*> found;
-  for (const RunData* run : group) {
-    Keys seeds;
-    for (const std::string& name : seed_names) seeds.push_back(run->column(name));
-    if (!found.emplace(seeds, run).second)
-      throw ConfigError(fmt::format(
-          "column \"{}\": seed {} has several runs in one row, so that they cannot be paired; "
-          "name what they differ in in rows, across or where",
-          m.text, run->column("seed")));
-  }
-  return found;
-}
-
 std::string seeds_text(const Keys& seeds, const std::string& where) {
   return fmt::format("seed {} in {}", join(seeds, ", "), where);
 }
@@ -125,6 +110,21 @@ std::optional<Keys> reference_of(const Keys& own, const Keys& names,
   }
   if (fitting.empty() || fitting.front() == own) return std::nullopt;
   return fitting.front();
+}
+
+std::map<Keys, const RunData*> by_seed(const Group& group, const Keys& seed_names,
+                                       const Measure& m) {
+  std::map<Keys, const RunData*> found;
+  for (const RunData* run : group) {
+    Keys seeds;
+    for (const std::string& name : seed_names) seeds.push_back(run->column(name));
+    if (!found.emplace(seeds, run).second)
+      throw ConfigError(fmt::format(
+          "column \"{}\": seed {} has several runs in one row, so that they cannot be paired; "
+          "name what they differ in in rows, across or where",
+          m.text, run->column("seed")));
+  }
+  return found;
 }
 
 PairedRuns pair_runs(const Group& own, const Group& reference, const Measure& m,

@@ -3,6 +3,7 @@
 // Holm (1979) corrects for the number of comparisons in one column.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -35,6 +36,11 @@ struct PairedRuns {
 PairedRuns pair_runs(const std::vector<const RunData*>& own,
                      const std::vector<const RunData*>& reference, const Measure& measure,
                      const std::string& split, const std::vector<std::string>& seed_names);
+
+// The runs by their seeds (all columns in `seed_names`). Throws ConfigError for two of one seed.
+std::map<std::vector<std::string>, const RunData*> by_seed(
+    const std::vector<const RunData*>& group, const std::vector<std::string>& seed_names,
+    const Measure& measure);
 
 // "p=.003", "p<.001".
 std::string p_text(double p);

@@ -146,6 +146,30 @@ Measure parse_measure(const std::string& said) {
   return m;
 }
 
+Contrast parse_contrast(const std::string& name, const std::string& text) {
+  const auto refuse_contrast = [&](const std::string& why) {
+    throw ConfigError(fmt::format(
+        "contrast {} = \"{}\": {}; expected MEASURE of CONDITIONS vs CONDITIONS [vs CONDITIONS]",
+        name, text, why));
+  };
+  Contrast contrast{name, text, {}, {}, {}};
+  const std::size_t of = text.find(" of ");
+  if (of == std::string::npos) refuse_contrast("it has no \" of \"");
+  contrast.measure = parse_measure(trim(text.substr(0, of)));
+  if (!contrast.measure.versus.empty()) refuse_contrast("vs comes after of");
+  std::size_t begin = of + 4;
+  for (bool first = true; begin != std::string::npos; first = false) {
+    const std::size_t vs = text.find(" vs ", begin);
+    const std::vector<Condition> conditions = parse_conditions(text.substr(begin, vs - begin));
+    if (conditions.empty()) refuse_contrast("a side has no conditions");
+    first ? contrast.of = conditions : contrast.versus.emplace_back(conditions);
+    begin = vs == std::string::npos ? vs : vs + 4;
+  }
+  if (contrast.versus.empty()) refuse_contrast("it has no \" vs \"");
+  if (contrast.versus.size() > 2) refuse_contrast("it has more than two vs");
+  return contrast;
+}
+
 std::vector<Condition> parse_conditions(const std::string& text) {
   std::vector<Condition> conditions;
   for (const std::string& part : split(text, ' ')) {
@@ -183,14 +207,24 @@ TablePlan plan_table(const TableSpec& spec) {
       plan.digits = static_cast<int>(*digits);
     } else if (key == "title") {
       plan.title = value;
+    } else if (key.rfind("contrast.", 0) == 0) {
+      plan.contrasts.push_back(parse_contrast(key.substr(9), value));
     } else {
-      throw ConfigError(
-          did_you_mean("setting of a table", key,
-                       {"rows", "columns", "across", "where", "grid", "split", "digits", "title"}));
+      throw ConfigError(did_you_mean("setting of a table", key,
+                                     {"rows", "columns", "across", "where", "grid", "split",
+                                      "digits", "title", "contrast.NAME"}));
     }
   }
   if (!has({"auto", "train", "validation", "test"}, plan.split))
     throw ConfigError(did_you_mean("split", plan.split, {"auto", "train", "validation", "test"}));
+  if (!plan.contrasts.empty()) {
+    if (!plan.rows.empty() || !plan.measures.empty() || !plan.across.empty())
+      throw ConfigError(fmt::format(
+          "table {} has contrasts, and rows, columns or across as well: make two tables of it",
+          plan.name));
+    for (const Contrast& c : plan.contrasts) plan.measures.push_back(c.measure);
+    return plan;
+  }
   if (plan.rows.empty()) plan.rows = {"weights"};
   if (plan.measures.empty())
     throw ConfigError(fmt::format(

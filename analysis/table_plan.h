@@ -24,6 +24,16 @@
 // the one that was (neither where each was read out alone). `,masked` takes the logits masked to
 // the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
 //
+// In place of rows and columns a table may have contrasts, decided beforehand and tested together:
+//
+//   contrast.alignment = accuracy@sparse of weights=ssa normalize=raw vs weights=alternate
+//   contrast.growth    = accuracy@sparse of weights=ssa normalize=raw vs weights=alternate
+//                        vs normalize=standardized        (on one line; the second vs)
+//
+// The first is the paired difference between the runs that meet the conditions after `of` and those
+// that meet them but for what `vs` says (OPTION= drops a condition). With a second vs it is the
+// difference of two such differences. See table_contrast.h.
+//
 // With `vs weights=rigl` a cell is the mean over the common seeds of the row's value minus that of
 // the row that is the same but for weights=rigl; the option must be of rows or across. Several
 // conditions are parted by spaces: vs weights=dense tuned_for=sparse. See table_paired.h.
@@ -66,10 +76,18 @@ struct Measure {
   std::vector<Condition> versus = {};  // the reference row, where this is a difference from it
 };
 
+struct Contrast {
+  std::string name, text;
+  Measure measure;
+  std::vector<Condition> of;
+  std::vector<std::vector<Condition>> versus;  // one, or two
+};
+
 struct TablePlan {
   std::string name, title, grid;
   std::vector<std::string> rows, across;
   std::vector<Measure> measures;
+  std::vector<Contrast> contrasts = {};  // then measures are theirs
   std::vector<Condition> where;
   std::string split = "auto";
   std::optional<int> digits;
@@ -77,6 +95,7 @@ struct TablePlan {
 
 // All three throw ConfigError that names the part, what was expected and the nearest names.
 Measure parse_measure(const std::string& text);
+Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);
 TablePlan plan_table(const TableSpec& spec);
 

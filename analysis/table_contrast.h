@@ -1,0 +1,37 @@
+// Contrasts that were written down before the runs: paired over seeds, tested together.
+//   one vs    d_s = of_s - reference_s
+//   two       d_s = (of_s - vs1_s) - (vs2_s - vs1 and vs2 both_s), the change of a difference
+// Each row has the means of both sides, the mean of d with Student's 95% interval, the two-sided p
+// of H0: mean d = 0, and the power of the test: the smallest true difference that it finds in four
+// of five repetitions at this spread and n, at 5%. Holm (1979) corrects over the contrasts.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "analysis/run_data.h"
+#include "analysis/table.h"
+#include "analysis/table_plan.h"
+
+namespace tandem {
+
+struct ContrastRow {
+  TableRow row;  // contrast, measure; first, second, difference, detectable
+  std::vector<std::vector<const RunData*>> groups;  // of each side: two, or four
+};
+
+// How a number of a measure is printed.
+using NumberText = std::function<std::string(double, const Measure&)>;
+
+// Throws ConfigError where a side has no run, or several of one seed.
+ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std::string& split,
+                         const std::vector<std::string>& seed_names, const NumberText& text);
+
+// Heads of the rows and columns, and what stands for a measure of each column.
+std::vector<std::string> contrast_keys();
+std::vector<Measure> contrast_columns();
+// What the columns are.
+std::string contrast_note();
+
+}  // namespace tandem

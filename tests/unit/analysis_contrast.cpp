@@ -1,0 +1,149 @@
+// Contrasts written down beforehand. The numbers of ssa against rigl are those of
+// analysis_paired.cpp: mean 0.7 points, sd 0.7 / sqrt(2), p = 0.0341.
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "analysis/lineage.h"
+#include "analysis/statistics.h"
+#include "analysis/table.h"
+#include "core/error.h"
+#include "unit/analysis_fixture.h"
+
+namespace tandem {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+struct Cell {
+  std::string weights, density;
+  std::vector<int> correct;  // of 1000, for seeds 1, 2, ...; -1: diverged
+};
+
+class ContrastFixture {
+ public:
+  explicit ContrastFixture(const std::vector<Cell>& cells) : path_(folder_ / "r.sqlite") {
+    StoreWriter writer(path_);
+    for (const Cell& cell : cells)
+      for (std::size_t i = 0; i < cell.correct.size(); ++i) {
+        const RunRecord run = test::make_run({{"weights", cell.weights},
+                                              {"density", cell.density},
+                                              {"seed", std::to_string(i + 1)}});
+        writer.add_runs({run});
+        ids.push_back(run.id);
+        if (cell.correct[i] < 0) {
+          writer.insert({test::state(run.id, 0, "diverged")});
+          continue;
+        }
+        writer.insert({test::readout(run.id, 0, cell.correct[i], "sparse", std::stod(cell.density)),
+                       test::state(run.id, 1, "done")});
+      }
+  }
+  Table table(const Settings& settings) const {
+    return build_table(StoreReader(path_), plan_table({"t", settings}));
+  }
+
+  Strings ids;  // in the order of the cells and seeds
+
+ private:
+  TemporaryFolder folder_;
+  std::string path_;
+};
+
+const Cell kRigl = {"rigl", "0.1", {901, 909, 904, 902, 907}};
+const Cell kSsa = {"ssa", "0.1", {912, 908, 915, 910, 913}};
+// At 0.02 ssa - rigl is 3 2 2 5 3, at 0.1 it is 11 -1 11 8 6.
+const Cell kRiglSmall = {"rigl", "0.02", {871, 879, 874, 872, 877}};
+const Cell kSsaSmall = {"ssa", "0.02", {874, 881, 876, 877, 880}};
+const Settings kOne = {{"contrast.align",
+                        "accuracy@sparse of weights=ssa density=0.1 vs "
+                        "weights=rigl"}};
+
+bool noted(const Table& table, const std::string& text) {
+  for (const std::string& note : table.notes)
+    if (note.find(text) != std::string::npos) return true;
+  return false;
+}
+
+// Against scipy's noncentral t: the difference at which power is as asked for, in deviations.
+TEST_CASE("what a paired test can detect", "[unit]") {
+  CHECK(detectable_difference(1, 20, 0.05, 0.8).value() ==
+        Approx(0.6604416546230263).epsilon(1e-9));
+  CHECK(detectable_difference(1, 5, 0.05, 0.8).value() == Approx(1.6819969659555547).epsilon(1e-9));
+  CHECK(detectable_difference(2, 20, 0.01, 0.9).value() ==
+        Approx(2 * 0.9472363276272204).epsilon(1e-9));
+  CHECK_FALSE(detectable_difference(1, 2, 0.05, 0.8).has_value());
+  CHECK_FALSE(detectable_difference(0, 20, 0.05, 0.8).has_value());
+}
+
+TEST_CASE("a contrast is a paired difference with its power", "[unit]") {
+  const ContrastFixture f({kRigl, kSsa, kRiglSmall, kSsaSmall});
+  const Table t = f.table(kOne);
+  CHECK(t.columns == Strings{"of", "reference", "difference", "detectable"});
+  REQUIRE(t.rows.size() == 1);
+  const TableRow& row = t.rows[0];
+  CHECK(row.keys[0] == "align");
+  CHECK(row.cells[0].mean.value() == Approx(0.9116));
+  CHECK(row.cells[1].mean.value() == Approx(0.9046));
+  CHECK(row.cells[2].text == "+0.70 ± 0.61 (p=.034)");
+  CHECK(row.cells[2].marks == Strings{"*"});  // the only one
+  const double sd = 0.007 / std::sqrt(2.0);
+  CHECK(row.cells[3].mean.value() ==
+        Approx(detectable_difference(sd, 5, 0.05, 0.8).value()).epsilon(1e-9));
+  CHECK(row.cells[2].runs == Strings(f.ids.begin() + 5, f.ids.begin() + 10));
+  CHECK(row.cells[2].reference == Strings(f.ids.begin(), f.ids.begin() + 5));
+  CHECK(noted(t, "Detectable: the true difference"));
+  CHECK(noted(t, "Comparisons: 1 in difference"));
+  const std::string json = write_lineage(lineage_of(t));
+  CHECK(write_lineage(read_lineage(json)) == json);
+}
+
+TEST_CASE("a contrast with two vs is the change of a difference", "[unit]") {
+  const ContrastFixture f({kRigl, kSsa, kRiglSmall, kSsaSmall});
+  Settings said = kOne;
+  said["contrast.change"] =
+      "accuracy@sparse of weights=ssa density=0.1 vs weights=rigl vs density=0.02";
+  const Table t = f.table(said);
+  REQUIRE(t.rows.size() == 2);
+  const TableRow& row = t.rows[1];
+  CHECK(row.cells[0].mean.value() == Approx(0.007));
+  CHECK(row.cells[1].mean.value() == Approx(0.003));
+  // 8 -3 9 3 3: mean 4, sd sqrt(23)
+  CHECK(row.cells[2].mean.value() == Approx(0.004));
+  CHECK(row.cells[2].half.value() ==
+        Approx(2.7764451051978 * std::sqrt(23.0) / 1000 / std::sqrt(5.0)).epsilon(1e-8));
+  CHECK(row.cells[2].n == 5);
+  CHECK(row.cells[2].runs.size() == 10);  // those that count positively, and the others
+  CHECK(row.cells[2].reference.size() == 10);
+  CHECK(noted(t, "Comparisons: 2 in difference"));
+}
+
+TEST_CASE("pairs with a diverged run are lost and said to be", "[unit]") {
+  const ContrastFixture f({{"rigl", "0.1", {901, -1, 904, 902, 907}}, kSsa});
+  const Table t = f.table(kOne);
+  CHECK(t.rows[0].cells[2].n_values == 4);
+  CHECK(t.rows[0].cells[2].n == 5);
+  CHECK(to_markdown(t).find("(1 of 5 pairs diverged)") != std::string::npos);
+}
+
+TEST_CASE("a contrast that can't be made says why", "[unit]") {
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"accuracy@sparse vs weights=rigl", "\" of \""},
+           {"accuracy@sparse of weights=ssa", "\" vs \""},
+           {"accuracy@sparse of weights=ssa vs a=1 vs b=1 vs c=1", "more than two vs"},
+           {"accuracy@sparse of weights vs weights=rigl", "key=value"}}) {
+    CHECK_THROWS_WITH(plan_table({"t", {{"contrast.x", text}}}), Catch::Contains(part));
+  }
+  CHECK_THROWS_WITH(plan_table({"t", {{"rows", "weights"}, {"contrast.x", kOne.begin()->second}}}),
+                    Catch::Contains("make two tables"));
+  const ContrastFixture f({kRigl, kSsa, kRiglSmall, kSsaSmall});
+  CHECK_THROWS_WITH(
+      f.table({{"contrast.x", "accuracy@sparse of weights=ssa density=0.1 vs weights=set"}}),
+      Catch::Contains("no run that is done or diverged has"));
+  CHECK_THROWS_WITH(f.table({{"contrast.x", "accuracy@sparse of weights=ssa vs weights=rigl"}}),
+                    Catch::Contains("several runs in one row"));
+  CHECK_THROWS_WITH(f.table({{"contrast.x", "accuracy@sparse of wieghts=ssa vs weights=rigl"}}),
+                    Catch::Contains("weights"));
+}
+
+}  // namespace
+}  // namespace tandem
