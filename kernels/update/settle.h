@@ -27,6 +27,7 @@ struct StepNumbers {
   double attention_pull_full = 0, attention_pull_sparse = 0;  // alpha lambda / sites
   double weights_full = 1;
   double weights_layers = 0;  // bit l: in layer l it does, where layers draw for themselves
+  double weights_nested = 0;  // the nested mask that a sparse stream uses
   double weights_pull_full = 0, weights_pull_sparse = 0;
   double gap_target = 0, gap_rate = 0;    // of the steering of the weights' alpha; 0: none
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses

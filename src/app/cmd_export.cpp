@@ -17,6 +17,7 @@
 #include "data/tensor.h"
 #include "store/store.h"
 #include "train/checkpoint.h"
+#include "train/teacher.h"
 
 namespace tandem {
 namespace {
@@ -137,7 +138,7 @@ ExitCode run(const Arguments& args) {
   }
   std::vector<std::pair<std::string, at::Tensor>> written;
   for (const auto& [name, tensor] : parameters) {
-    if (name.rfind("teacher.", 0) == 0) continue;  // a net of its own, not the run's
+    if (is_teachers(name)) continue;
     const auto mask = masks.find(name);
     if (mask != masks.end() && mask->second.scalar_type() == torch::kLong) {
       for (auto& [own, values] : written_as(name, tensor, mask->second)) {

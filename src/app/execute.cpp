@@ -35,7 +35,7 @@ RunRecord record_of(const Config& run) {
 int jobs_of(const Config& run, const std::string& device) {
   const auto asked = static_cast<int>(run.integer("jobs"));
   if (asked > 0) return asked;
-  if (device != "cpu") return 1;
+  if (device != "cpu") return static_cast<int>(devices_of(device).size());
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 

@@ -298,8 +298,9 @@ std::vector<Option> weights_draw_options() {
        .type = kChoice,
        .default_value = "step",
        .neutral = "step",
-       .help = "one draw of the stream for the whole net, or one for each layer",
-       .choices = {"step", "layer"},
+       .help = "streams by chance: one draw for the whole net, or one for each layer; or in strict "
+               "turns",
+       .choices = {"step", "layer", "turns"},
        .of_part = true},
       {.name = "weights_draw_steps",
        .type = kInt,

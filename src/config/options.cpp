@@ -158,6 +158,16 @@ std::vector<Option> evaluation_options() {
        .help = "measure probes so often; 0: never",
        .unit = "steps",
        .minimum = 0},
+      {.name = "topology_log_steps",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "log the first topology update in so many steps, and the run's last; probes of the "
+               "topology see those alone. 0: all updates, but of masks that are chosen anew at "
+               "every step the first in 100",
+       .unit = "steps",
+       .minimum = 0,
+       .per_replica = true},
       {.name = "curve",
        .type = kFlag,
        .default_value = "true",
@@ -186,8 +196,10 @@ std::vector<Option> program_options() {
        .type = kChoice,
        .default_value = "auto",
        .neutral = "auto",
-       .help = "where tensors live; auto: a GPU where the plug-in finds one, else the CPU",
-       .choices = {"auto", "cpu", "cuda"},
+       .help =
+           "where tensors live; auto: a GPU where the plug-in finds one, else the CPU; cuda:all: "
+           "jobs take the machine's GPUs in turn",
+       .choices = {"auto", "cpu", "cuda", "cuda:all"},
        .scope = kProgram},
       {.name = "jobs",
        .type = kInt,

@@ -1,5 +1,5 @@
 // The seed and key of a run's named stream: seed_<stream> where that option exists and is given,
-// else seed. Streams: "data", "classes", "init", "topology", "streams", "replay".
+// else seed. Streams: "data", "classes", "init", "topology", "streams", "replay", "growth".
 #pragma once
 
 #include <cstdint>

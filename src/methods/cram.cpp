@@ -34,7 +34,7 @@ const bool registered = weights_methods().add(
      .summary = "dense, the gradient at pruned weights nearby; pruned at read-out",
      .cite = "arXiv:2207.14200",
      .defaults = {{"refresh_interval", "10"}},
-     .uses = {"radius", "cram_plus", "refresh_interval", "mask_source"},
+     .uses = {"radius", "cram_plus", "refresh_interval", "mask_source", "growth_batches"},
      .file = __FILE__},
     cram);
 

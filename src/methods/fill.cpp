@@ -4,6 +4,8 @@
 
 #include "core/error.h"
 #include "methods/granularity.h"
+#include "methods/nested.h"
+#include "methods/superset.h"
 
 namespace tandem {
 
@@ -71,13 +73,15 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
       config, "regrow_dropped",
       {{"keep", TopologyRule::Regrown::kKeep}, {"zero", TopologyRule::Regrown::kZero}});
   rule.newborn_sd = config.text("grow_init") == "normal" ? 0.1 : 0.0;
+  rule.fresh_batches = config.integer("growth_batches");
   return rule;
 }
 
 std::vector<std::string> drop_and_grow_options(std::vector<std::string> more) {
   std::vector<std::string> names = {"drop_fraction",          "drop_schedule", "update_interval",
                                     "update_interval_epochs", "update_end",    "update_order",
-                                    "regrow_dropped",         "grow_init",     "drop_final"};
+                                    "regrow_dropped",         "grow_init",     "drop_final",
+                                    "growth_batches"};
   names.insert(names.end(), more.begin(), more.end());
   return names;
 }
@@ -116,6 +120,7 @@ TopologyRule refreshed_mask(const Config& config) {
   TopologyRule rule;
   rule.operations = {{TopologyOperation::Kind::kRank, config.text("mask_source")}};
   rule.interval_steps = config.integer("refresh_interval");
+  rule.fresh_batches = config.integer("growth_batches");
   return rule;
 }
 
@@ -219,16 +224,21 @@ Policies phased_weights(const Config& config) {
 
 namespace {
 
+// The full stream first, then the sparse one, and so on: half of the steps each.
+void take_turns(const Config& config, Schedule& schedule) {
+  if (schedule.p != 0.5 || schedule.course != Schedule::Course::kConstant) {
+    throw ConfigError(
+        "--weights-draw turns gives each stream half of the steps, and --weights-p is " +
+        config.text("weights_p") + " (" + config.text("weights_p_schedule") +
+        "): leave it at 0.5, constant");
+  }
+  schedule.kind = Schedule::Kind::kTurns;
+}
+
 // The full stream computes with B alone, and what is outside of it stands still.
 void within_superset(const Config& config, Sets& sets) {
-  const double density = config.real("superset_density");
-  if (density == 0) return;
-  if (density < config.real("density")) {
-    throw ConfigError("--superset-density " + config.text("superset_density") +
-                      " is below --density " + config.text("density") +
-                      ": the superset holds the mask, so give as much or more");
-  }
-  sets.superset = density;
+  set_superset(config, config.real("superset_density"), sets);
+  if (sets.superset == 0) return;
   sets.superset_random = config.flag("superset_random");
   sets.full_in_superset = true;
   sets.update = Support::kSuperset;
@@ -239,8 +249,9 @@ void within_superset(const Config& config, Sets& sets) {
 std::vector<std::string> alternating_weights_options() {
   std::vector<std::string> names = drawn_streams_options("weights");
   for (const char* name :
-       {"weights_draw", "weights_draw_steps", "refresh_interval", "mask_source", "superset_density",
-        "superset_random", "dormant_decay", "dormant_decay_when", "dormant_decay_lr_scaled"}) {
+       {"weights_draw", "weights_draw_steps", "refresh_interval", "mask_source", "growth_batches",
+        "superset_density", "superset_random", "superset_outside", "weights_nested",
+        "dormant_decay", "dormant_decay_when", "dormant_decay_lr_scaled"}) {
     names.push_back(name);
   }
   return names;
@@ -249,8 +260,11 @@ std::vector<std::string> alternating_weights_options() {
 Policies alternating_weights(const Config& config) {
   Policies policies;
   policies.schedule = drawn_streams(config, "weights");
-  policies.schedule.draw = pick<Schedule::Draw>(
-      config, "weights_draw", {{"step", Schedule::Draw::kStep}, {"layer", Schedule::Draw::kLayer}});
+  policies.schedule.draw = pick<Schedule::Draw>(config, "weights_draw",
+                                                {{"step", Schedule::Draw::kStep},
+                                                 {"layer", Schedule::Draw::kLayer},
+                                                 {"turns", Schedule::Draw::kStep}});
+  if (config.text("weights_draw") == "turns") take_turns(config, policies.schedule);
   policies.schedule.draw_steps = config.integer("weights_draw_steps");
   policies.sets = {Support::kStream, Support::kAll};
   within_superset(config, policies.sets);
@@ -261,6 +275,7 @@ Policies alternating_weights(const Config& config) {
   policies.dormant.scaled_by_lr = config.flag("dormant_decay_lr_scaled");
   policies.topology = refreshed_mask(config);
   policies.start = start_of(config, Start::Pattern::kMagnitude);
+  nest_masks(config, policies);
   if (policies.schedule.draws_per_layer() && policies.dormant.kind == Dormant::Kind::kDecay &&
       policies.dormant.sparse_steps_only) {
     throw ConfigError(

@@ -35,7 +35,7 @@ const bool registered = weights_methods().add(
                   {"prune_scope", "net"}},
      .uses = {"drop_fraction", "drop_final", "drop_schedule", "update_interval",
               "update_interval_epochs", "update_order", "regrow_dropped", "grow_init",
-              "prune_begin", "prune_end", "prune_scope", "initial_density"},
+              "prune_begin", "prune_end", "prune_scope", "initial_density", "growth_batches"},
      .file = __FILE__},
     granet);
 

@@ -84,6 +84,11 @@ void check_operation(const Granularity& granularity, const TopologyOperation& op
                       "net: give --granularity element or block, or a method that ranks "
                       "within layers");
   }
+  if (operation.kind == TopologyOperation::Kind::kGrowTo) {
+    throw ConfigError(own +
+                      " keeps its quotas at every step, and this method holds more weights than "
+                      "its budget for a while: give --granularity element or block");
+  }
   const bool prunes = operation.kind == TopologyOperation::Kind::kPruneTo;
   if (prunes && granularity.kind == Kind::kNm) {
     throw ConfigError(own +
@@ -116,6 +121,11 @@ void check_granularity(const Start& start, const TopologyRule& rule) {
   check_density(start);
   for (const TopologyOperation& operation : rule.operations) {
     if (has_quotas(granularity)) check_operation(granularity, operation);
+    if (granularity.kind == Kind::kBlock && operation.sampled) {
+      throw ConfigError(
+          "--granularity block: this method draws single weights in proportion to their scores: "
+          "take them in order, or give --granularity element");
+    }
     if (granularity.kind == Kind::kBlock && operation.criterion == "set_signed") {
       throw ConfigError(
           "--granularity block: a block has weights of both signs, and drop_rule "

@@ -2,6 +2,7 @@
 // long intervals, so that what was grown can mature, and a fraction of a half that a cosine takes
 // to 0.005 over the whole run: exploration never stops. grow_by = random is SET-ITOP (every 1,500
 // steps in the authors' README), gradient RigL-ITOP (4,000), averaged_gradient SNFS's growth.
+// random_unfired is at random too, among positions that have never been active while there are any.
 // Counts are exact, where the authors' random growth lets them drift.
 #include "config/option.h"
 #include "methods/fill.h"
@@ -10,14 +11,15 @@
 namespace tandem {
 namespace {
 
-const bool declared = declare_option({.name = "grow_by",
-                                      .type = OptionType::kChoice,
-                                      .default_value = "random",
-                                      .neutral = "none",
-                                      .help = "where an update grows",
-                                      .choices = {"random", "gradient", "averaged_gradient"},
-                                      .of_part = true,
-                                      .group = "weights level"});
+const bool declared =
+    declare_option({.name = "grow_by",
+                    .type = OptionType::kChoice,
+                    .default_value = "random",
+                    .neutral = "none",
+                    .help = "where an update grows",
+                    .choices = {"random", "random_unfired", "gradient", "averaged_gradient"},
+                    .of_part = true,
+                    .group = "weights level"});
 
 Policies itop(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);

@@ -1,11 +1,14 @@
 // MEST, memory-economic sparse training (Yuan et al. 2021, arXiv 2110.14032): the weights of least
 // |w| + lambda |g| go, as many grow at random; a share of 2% of the weights, in the authors' code
-// falling to 0, each five epochs. mest_order = grow_first is their soft memory bound: growth comes
-// first and the drop afterwards ranks the newborn too. lambda is the CHT authors' port's: the
-// paper's code was not at hand.
+// falling to 0, each five epochs. Where growth comes first, the newborn compete with the old:
+// mest_order = grow_first at once, within an update; soft_bound, their soft memory bound, after an
+// interval of training. There the net holds budget x (1 + e) weights between updates, e the drop
+// fraction's schedule (the paper's 0.05 is drop_fraction = 0.05), and ends at its budget. lambda is
+// the CHT authors' port's: the paper's code was not at hand.
 #include <utility>
 
 #include "config/option.h"
+#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -26,10 +29,22 @@ const bool declared_order = declare_option(
      .type = OptionType::kChoice,
      .default_value = "drop_first",
      .neutral = "none",
-     .help = "MEST drops and then grows, or grows and then drops (soft memory bound)",
-     .choices = {"drop_first", "grow_first"},
+     .help = "MEST drops and then grows, or grows and then drops, at once or at the next update",
+     .choices = {"drop_first", "grow_first", "soft_bound"},
      .of_part = true,
      .group = "weights level"});
+
+// Back to the budget, then beyond it by what decays to nothing.
+void bound_softly(TopologyRule& rule) {
+  const bool constant = rule.drop_schedule == TopologyRule::DropSchedule::kConstant;
+  if (constant || rule.drop_final > 0) {
+    throw ConfigError(
+        "--mest-order soft_bound grows beyond the budget by a share that must end at 0: give "
+        "--drop-schedule linear or cosine, and --drop-final 0");
+  }
+  rule.operations[0].kind = TopologyOperation::Kind::kPruneTo;
+  rule.operations[1].kind = TopologyOperation::Kind::kGrowTo;
+}
 
 Policies mest(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
@@ -37,6 +52,7 @@ Policies mest(const Config& config) {
   auto& operations = policies.topology.operations;
   operations.front().parameter = config.real("mest_lambda");
   if (config.text("mest_order") == "grow_first") std::swap(operations[0], operations[1]);
+  if (config.text("mest_order") == "soft_bound") bound_softly(policies.topology);
   return policies;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "methods/fresh_batches.h"
 #include "methods/granularity.h"
 
 namespace tandem {
@@ -22,7 +23,9 @@ Policies policies_of(const Config& config, Level level) {
   auto& registry = level == Level::kWeights ? weights_methods() : attention_methods();
   const std::string kind = level_name(level);
   Policies policies = registry.at(kind, config.text(kind))(config);
-  if (level == Level::kWeights) check_granularity(policies.start, policies.topology);
+  if (level == Level::kAttention) return policies;
+  check_granularity(policies.start, policies.topology);
+  read_uncut_gradients(policies);
   return policies;
 }
 

@@ -28,8 +28,8 @@ Policies sandwich(const Config& config) {
 
 std::vector<std::string> options() {
   std::vector<std::string> names = steer_alignment_options();
-  for (const char* name :
-       {"weights_alpha", "weights_alpha_warmup", "refresh_interval", "mask_source"}) {
+  for (const char* name : {"weights_alpha", "weights_alpha_warmup", "refresh_interval",
+                           "mask_source", "growth_batches"}) {
     names.push_back(name);
   }
   return names;

@@ -31,15 +31,15 @@ Policies srste(const Config& config) {
   return policies;
 }
 
-const bool registered =
-    weights_methods().add({.kind = "weights",
-                           .name = "srste",
-                           .summary = "straight-through, dormant weights are pulled toward zero",
-                           .cite = "arXiv:2102.04010",
-                           .defaults = {{"refresh_interval", "1"}},
-                           .uses = {"refresh_interval", "mask_source", "srste_lambda"},
-                           .file = __FILE__},
-                          srste);
+const bool registered = weights_methods().add(
+    {.kind = "weights",
+     .name = "srste",
+     .summary = "straight-through, dormant weights are pulled toward zero",
+     .cite = "arXiv:2102.04010",
+     .defaults = {{"refresh_interval", "1"}},
+     .uses = {"refresh_interval", "mask_source", "growth_batches", "srste_lambda"},
+     .file = __FILE__},
+    srste);
 
 }  // namespace
 }  // namespace tandem

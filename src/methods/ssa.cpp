@@ -3,7 +3,10 @@
 // toward each other: alpha / layers x sum of lambda_full d(full, sg sparse) + lambda_sparse d(sg
 // full, sparse). With equal lambdas before the activation the pull reaches dormant weights only: it
 // decays them where the data can see them. Without clipping it diverges at learning rates that suit
-// the others. alpha = 10, both lambdas 1 and p = 0.5 are SSA's own.
+// the others. alpha = 10, both lambdas 1 and p = 0.5 are SSA's own. With weights_detach the pull
+// stays within each layer: its input is a constant to it, so that earlier layers feel the labels
+// alone.
+#include "config/option.h"
 #include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
@@ -11,9 +14,34 @@
 namespace tandem {
 namespace {
 
+const bool declared_detach =
+    declare_option({.name = "weights_detach",
+                    .type = OptionType::kFlag,
+                    .default_value = "false",
+                    .neutral = "false",
+                    .help = "alignment reaches each layer's own weights and not its input",
+                    .of_part = true,
+                    .group = "weights level"});
+
+void keep_local(const Config& config, Alignment& alignment) {
+  alignment.detached = config.flag("weights_detach");
+  if (!alignment.detached) return;
+  if (alignment.site == Alignment::Site::kLogits) {
+    throw ConfigError(
+        "--weights-detach aligns each layer's own outputs, and --weights-site logits those of the "
+        "network: give --weights-site pre, norm or post");
+  }
+  if (alignment.propagated) {
+    throw ConfigError(
+        "--weights-detach aligns what a layer makes of one input, and --weights-counterpart "
+        "propagated computes the streams from different ones: give --weights-counterpart local");
+  }
+}
+
 Policies ssa(const Config& config) {
   Policies policies = alternating_weights(config);
   policies.alignment = alignment_of(config, "weights");
+  keep_local(config, policies.alignment);
   if (policies.schedule.draws_per_layer() && policies.alignment.propagated) {
     throw ConfigError(
         "--weights-draw layer mixes the streams within a pass, and a propagated counterpart needs "
@@ -26,7 +54,7 @@ std::vector<std::string> options() {
   std::vector<std::string> names = alternating_weights_options();
   for (const char* name :
        {"weights_alpha", "weights_alpha_warmup", "weights_lambda_full", "weights_lambda_sparse",
-        "weights_distance", "weights_site", "weights_counterpart"}) {
+        "weights_distance", "weights_site", "weights_counterpart", "weights_detach"}) {
     names.push_back(name);
   }
   for (const std::string& name : steer_alignment_options()) names.push_back(name);

@@ -22,7 +22,7 @@ const bool registered =
                            .summary = "sparse forward, the gradient reaches all weights",
                            .cite = "arXiv:1906.00586",
                            .defaults = {{"refresh_interval", "1"}},
-                           .uses = {"refresh_interval", "mask_source"},
+                           .uses = {"refresh_interval", "mask_source", "growth_batches"},
                            .file = __FILE__},
                           ste);
 

@@ -1,13 +1,13 @@
 // Top-KAST (Jayakumar et al. 2021, arXiv 2106.03517): the forward pass uses the top magnitudes A,
 // the gradient reaches and changes a superset B of them; outside B weights stand still until they
-// are among the largest. Weights of B that the forward pass lacks are decayed 1/density times as
-// strongly as active ones, which is the paper's exploration loss. B is twice A unless
-// superset_density says otherwise; both are chosen every refresh_interval steps.
+// are among the largest, or are zero (superset_outside). Weights of B that the forward pass lacks
+// are decayed 1/density times as strongly as active ones, which is the paper's exploration loss. B
+// is twice A unless superset_density says otherwise; both are chosen every refresh_interval steps.
 #include <algorithm>
 
-#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
+#include "methods/superset.h"
 
 namespace tandem {
 namespace {
@@ -17,12 +17,7 @@ Policies topkast(const Config& config) {
   policies.schedule.kind = Schedule::Kind::kSparse;
   policies.sets = {Support::kSuperset, Support::kSuperset};
   const double density = config.real("density"), said = config.real("superset_density");
-  policies.sets.superset = said > 0 ? said : std::min(1.0, 2 * density);
-  if (policies.sets.superset < density) {
-    throw ConfigError("--superset-density " + config.text("superset_density") +
-                      " is below --density " + config.text("density") +
-                      ": what gets gradient must hold what is used");
-  }
+  set_superset(config, said > 0 ? said : std::min(1.0, 2 * density), policies.sets);
   policies.dormant.kind = Dormant::Kind::kDecay;
   policies.dormant.in_gradient = true;
   policies.dormant.eta = config.real("weight_decay") * (1 / density - 1);
@@ -37,7 +32,7 @@ const bool registered =
                            .summary = "the largest weights are used, a superset of them is trained",
                            .cite = "arXiv:2106.03517",
                            .defaults = {{"refresh_interval", "10"}},
-                           .uses = {"refresh_interval", "superset_density"},
+                           .uses = {"refresh_interval", "superset_density", "superset_outside"},
                            .file = __FILE__},
                           topkast);
 

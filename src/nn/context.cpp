@@ -86,13 +86,18 @@ at::Tensor Context::gap() const {
 }
 
 at::Tensor Context::meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
-                         const Post& post) {
+                         const Post& post, const at::Tensor& full_local,
+                         const at::Tensor& sparse_local) {
   const LevelPlan& plan = site.level == Level::kAttention ? attention : weights;
   if (full.defined() && sparse.defined()) {
     const at::Tensor full_there = up_to_site(plan, post, full);
     const at::Tensor sparse_there = up_to_site(plan, post, sparse);
     if (observe_site) observe_site(site, full_there, sparse_there);
-    if (aligns_layers(plan)) align(plan, full_there, sparse_there);
+    if (aligns_layers(plan)) {
+      const bool local = full_local.defined();
+      align(plan, local ? up_to_site(plan, post, full_local) : full_there,
+            local ? up_to_site(plan, post, sparse_local) : sparse_there);
+    }
     return from_site(plan, post, select_stream(plan, site.index, full_there, sparse_there));
   }
   const at::Tensor there = up_to_site(plan, post, full.defined() ? full : sparse);

@@ -36,6 +36,8 @@ struct LevelPlan {
   at::Tensor layer_full_runs;        // bool [R,L]: each layer's own; undefined: full_runs for all
   bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
   bool superset = false;       // the full stream computes with the superset B
+  at::Tensor nested;           // int64 [R]: the nested mask of the sparse stream; undefined: M
+  bool detached = false;       // alignment does not reach a layer's input
   // Alignment of this level; coefficients are alpha x lambda / number of sites, [R]. Undefined:
   // none.
   at::Tensor pull_full, pull_sparse;
@@ -95,9 +97,11 @@ class Context {
 
   // full and sparse are [R,...]; either may be undefined where the view does not compute it, and
   // then the other goes on. `post` (activation, norm, gate) is applied to both where the site lies
-  // after it, and to what goes on in any case.
+  // after it, and to what goes on in any case. The locals, where they are defined, are what is
+  // aligned in their place.
   at::Tensor meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
-                  const Post& post = {});
+                  const Post& post = {}, const at::Tensor& full_local = {},
+                  const at::Tensor& sparse_local = {});
 
   // Output of the network, for alignment at the logits and for a propagated counterpart.
   void meet_logits(const at::Tensor& logits);

@@ -27,7 +27,9 @@ TwoStreams streams(const Connections& connections, const at::Tensor& x, const at
   if (!apart || !plan.full || !plan.sparse) return connections.product(x, bias, plan);
   ProductPlan full = plan, sparse = plan;
   full.sparse = sparse.full = false;
-  return {connections.product(x, bias, full).full, connections.product(x, bias, sparse).sparse};
+  const TwoStreams one = connections.product(x, bias, full);
+  const TwoStreams other = connections.product(x, bias, sparse);
+  return {one.full, other.sparse, one.full_local, other.sparse_local};
 }
 
 }  // namespace
@@ -47,12 +49,15 @@ at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Post& po
   product.full_runs = full_runs_at(plan, index);
   product.mask_gradient = plan.mask_gradient;
   product.superset = plan.superset;
+  product.nested = plan.nested;
+  product.detached = plan.detached && plan.view == View::kBoth;
   const bool one_output = product.selected || product.full != product.sparse;
   product.relu = one_output && post.is_relu() && !context.keeps_or_pairs_sites();
   const TwoStreams y = streams(*connections, x, has_bias_ ? bias.value : at::Tensor(), product,
                                pulls_equal_streams(plan));
   const Site site{Level::kWeights, name_, index};
-  return context.meet(site, y.full, y.sparse, product.relu ? Post() : post);
+  return context.meet(site, y.full, y.sparse, product.relu ? Post() : post, y.full_local,
+                      y.sparse_local);
 }
 
 }  // namespace tandem

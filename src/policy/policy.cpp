@@ -14,7 +14,8 @@ bool same_operations(const TopologyRule& a, const TopologyRule& b) {
   return std::equal(a.operations.begin(), a.operations.end(), b.operations.begin(),
                     b.operations.end(), [](const auto& x, const auto& y) {
                       return x.kind == y.kind && x.criterion == y.criterion &&
-                             x.whole_net == y.whole_net && x.parameter == y.parameter;
+                             x.whole_net == y.whole_net && x.parameter == y.parameter &&
+                             x.sampled == y.sampled;
                     });
 }
 
@@ -28,7 +29,8 @@ bool same_schedule(const Schedule& a, const Schedule& b) {
 
 bool same_sets(const Sets& a, const Sets& b) {
   return a.gradient == b.gradient && a.update == b.update && (a.superset > 0) == (b.superset > 0) &&
-         a.superset_random == b.superset_random && a.full_in_superset == b.full_in_superset;
+         a.superset_random == b.superset_random && a.full_in_superset == b.full_in_superset &&
+         a.outside_zero == b.outside_zero && a.nested.size() == b.nested.size();
 }
 
 bool same_dormant(const Dormant& a, const Dormant& b) {
@@ -38,7 +40,8 @@ bool same_dormant(const Dormant& a, const Dormant& b) {
 
 bool same_rule(const TopologyRule& a, const TopologyRule& b) {
   return same_operations(a, b) && a.order == b.order && a.regrown == b.regrown &&
-         a.redistribution == b.redistribution && a.at_phases == b.at_phases;
+         a.redistribution == b.redistribution && a.at_phases == b.at_phases &&
+         a.fresh_batches == b.fresh_batches;
 }
 
 bool same_start(const Start& a, const Start& b) {
@@ -47,7 +50,7 @@ bool same_start(const Start& a, const Start& b) {
 
 bool same_alignment(const Alignment& a, const Alignment& b) {
   return (a.alpha > 0) == (b.alpha > 0) && a.distance == b.distance && a.site == b.site &&
-         a.propagated == b.propagated && a.shuffled == b.shuffled &&
+         a.propagated == b.propagated && a.shuffled == b.shuffled && a.detached == b.detached &&
          (a.gap_target > 0) == (b.gap_target > 0);
 }
 

@@ -51,6 +51,11 @@ struct Sets {
   double superset = 0;
   bool superset_random = false;
   bool full_in_superset = false;  // the full stream computes with B instead of everything
+  // Values outside B are zero, what enters it is newborn: B is all that must be stored.
+  bool outside_zero = false;
+  // Nested masks: a sparse step uses the mask of one of these shares of the density, drawn anew at
+  // each step; descending from 1. Empty: M alone. Each holds the next by rank within M.
+  std::vector<double> nested = {};
 };
 
 struct Dormant {
@@ -70,12 +75,17 @@ struct TopologyOperation {
     kDrop,     // drop fraction x active, lowest criterion first
     kGrow,     // as many as were dropped, highest criterion first, among the positions not active
     kPruneTo,  // drop down to the scheduled budget
+    kGrowTo,   // grow beyond it by the drop fraction's schedule x budget (a soft bound, MEST)
     kRank,     // new mask = top of the criterion over all positions (dormant values compete)
   };
   Kind kind = Kind::kRank;
   std::string criterion = "magnitude";  // name in the criteria registry of src/topology
   bool whole_net = false;               // scope: one ranking over all layers
   double parameter = 0;                 // the criterion's own number, where it has one
+  // Positions are drawn without replacement in proportion to score^sharpness instead of taken in
+  // order; sharpness moves linearly over the schedule's span (CHTs).
+  bool sampled = false;
+  double sharpness = 1, sharpness_final = 1;
 };
 
 struct TopologyRule {
@@ -97,7 +107,10 @@ struct TopologyRule {
   Regrown regrown = Regrown::kKeep;
   Redistribution redistribution = Redistribution::kNone;
   bool at_phases = false;  // updates where a sparse phase begins, instead of by interval
-  double newborn_sd = 0;   // 0: newborn weights start at zero
+  // Gradients and inputs that criteria read are means over so many batches drawn for the update,
+  // at its weights. 0: the step's own batch.
+  std::int64_t fresh_batches = 0;
+  double newborn_sd = 0;  // 0: newborn weights start at zero
 };
 
 // What is active or dormant as one. Drop and grow choose groups by the sum of their scores.
@@ -141,6 +154,7 @@ struct Alignment {
   Distance distance = Distance::kSmoothL1;
   Site site = Site::kPre;
   bool propagated = false;  // the counterpart is computed in a pass of its own
+  bool detached = false;    // the pull reaches the layer's own weights, not its input
   std::int64_t every_steps = 1;
   bool shuffled = false;  // a control: targets are another example's
   double gap_target = 0;  // > 0: alpha is steered, step by step, so that the relative gap is this

@@ -13,7 +13,8 @@
 //                     large as a step's batch; positions without variance don't count
 // Support comes from masks and policies, not from values: S = M where the method says so; on the
 // steps where it says so (full streams, alignment, straight-through) everything; the superset B
-// where there is one. Of the whole net, energies and never_share are totals, the others means.
+// where there is one; between logged updates (topology_log_steps) a support counts as that of the
+// one before. Of the whole net, energies and never_share are totals, the others means.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -27,6 +28,7 @@
 #include "probes/recorder.h"
 #include "probes/support_memory.h"
 #include "topology/select_rows.h"
+#include "topology/superset.h"
 
 namespace tandem {
 namespace {
@@ -174,12 +176,8 @@ class BlindSpotProbe : public Probe {
 };
 
 ActiveSet BlindSpotProbe::support_of(const Connections& connections, std::int64_t r) const {
-  const at::Tensor flags = superset_ ? connections.superset_flags() : at::Tensor();
-  if (!flags.defined()) return connections.active_set(r);
-  const at::Tensor own =
-      flags.view({connections.replicas(), -1})[r].to(torch::kCPU).ne(0).nonzero().reshape({-1});
-  const auto* begin = own.data_ptr<std::int64_t>();
-  return ActiveSet::of_positions({begin, begin + own.numel()});
+  const ActiveSet superset = superset_ ? superset_of(connections, r) : ActiveSet();
+  return superset.known() ? superset : connections.active_set(r);
 }
 
 void BlindSpotProbe::look_at_supersets(Model& model, std::size_t r) {

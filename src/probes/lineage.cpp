@@ -9,7 +9,8 @@
 //                    k connections
 // The distance to the end has the step of A and is written by the run's last measure, for the
 // masks that were kept: those of all measures, thinned to every second one whenever there are 64.
-// Of the whole net, all counts are totals over layers.
+// Of the whole net, all counts are totals over layers. Flips are those of logged updates
+// (topology_log_steps); the distances compare masks as they are, whatever was logged between.
 #include <algorithm>
 #include <map>
 

@@ -92,11 +92,12 @@ class Probe {
   virtual bool by_default() const { return true; }
   // Called once, before the first step and before load().
   virtual void begin(Model& /*model*/) {}
-  // Called after every topology update, for probes with a memory (coverage, churn, survival).
+  // Called after every logged topology update, for probes with a memory (coverage, churn,
+  // survival).
   virtual void after_update(const MaskChange& /*change*/) {}
   virtual bool watches_updates() const { return false; }
-  // Called before every topology update, with the replicas whose topology is about to change.
-  // DenseCopies are the probe's own business here.
+  // Called before every logged topology update, with the replicas whose topology is about to
+  // change. DenseCopies are the probe's own business here.
   virtual void before_update(const ProbeInput& /*input*/, const std::vector<char>& /*due*/) {}
   virtual bool watches_before_updates() const { return false; }
   // A memory that a checkpoint keeps, per replica, as named integer lists.

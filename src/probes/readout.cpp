@@ -9,6 +9,7 @@
 #include "data/tensor.h"
 #include "topology/granularity.h"
 #include "topology/masked_connections.h"
+#include "topology/superset.h"
 
 namespace tandem {
 namespace {
@@ -281,10 +282,21 @@ class DenseCopies::Layer {
     auto masked = std::make_unique<MaskedConnections>(layer_.weight, connections_->dense_flags());
     // Flags beside the stored values say that some of these are not active.
     masked->set_zero_dormant(!connections_->active_flags().defined());
+    if (connections_->superset_flags().defined()) masked->set_superset(superset());
     layer_.connections = std::move(masked);
   }
 
  private:
+  at::Tensor superset() const {  // uint8 [R,n]
+    const at::Tensor flags =
+        torch::zeros({connections_->replicas(), connections_->positions()}, torch::kByte);
+    for (std::int64_t r = 0; r < connections_->replicas(); ++r) {
+      const auto own = superset_of(*connections_, r).positions();
+      flags[r].index_fill_(0, torch::tensor(own, torch::kLong), 1);
+    }
+    return flags;
+  }
+
   Linear& layer_;
   at::Tensor value_;
   std::unique_ptr<Connections> connections_;

@@ -12,7 +12,8 @@
 //   growth_survival_j   share of what was grown that is still active j updates later, j = 1, 2, 4,
 //                       8: product over i <= j of 1 - died_i / at_risk_i over the cohorts by birth
 //                       (Kaplan & Meier 1958), so that young cohorts count while they are seen
-// Rows of an update have its step. Of the whole net, counts and energies are totals.
+// Rows of an update have its step, and updates are those that are logged (topology_log_steps). Of
+// the whole net, counts and energies are totals.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -167,6 +168,7 @@ class RegrowthProbe : public Probe {
       : memory_(runs.size()), grows_(false), every_(1) {
     for (const TopologyOperation& operation : runs.front().weights.topology.operations) {
       grows_ = grows_ || operation.kind == TopologyOperation::Kind::kGrow ||
+               operation.kind == TopologyOperation::Kind::kGrowTo ||
                operation.kind == TopologyOperation::Kind::kRank;
     }
     const auto& said = runs.front().config.values();

@@ -6,6 +6,9 @@
 //                   all updates so far
 // A position that one update drops and grows again has not moved. Random growth of g_u positions
 // at update u covers 1 - unseen / n, unseen_0 = n - k, unseen *= 1 - g_u / (n - k + g_u).
+// Updates are those that are logged (topology_log_steps): coverage, churn and survival of masks
+// that are chosen anew at every step are over a sample of their updates, each with the masks right
+// before and right after it.
 #include <map>
 
 #include "data/tensor.h"

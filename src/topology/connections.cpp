@@ -1,6 +1,8 @@
 // What storages share.
 #include "topology/connections.h"
 
+#include "core/error.h"
+
 namespace tandem {
 
 std::vector<ActiveSet> Connections::active_sets(const std::vector<char>& wanted) const {
@@ -9,6 +11,12 @@ std::vector<ActiveSet> Connections::active_sets(const std::vector<char>& wanted)
     if (wanted[r]) sets[r] = active_set(static_cast<std::int64_t>(r));
   }
   return sets;
+}
+
+void Connections::choose_nested(const std::vector<char>& /*due*/,
+                                const std::vector<std::vector<std::int64_t>>& /*counts*/) {
+  throw ConfigError(
+      "nested masks need the masked storage: give --storage masked, or leave weights_nested empty");
 }
 
 }  // namespace tandem

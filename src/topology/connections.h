@@ -25,11 +25,15 @@ struct ProductPlan {
   at::Tensor full_runs;              // bool [R], with selected
   bool mask_gradient = false;        // gradient of the sparse product reaches active weights only
   bool superset = false;             // the full output is computed with B instead of everything
-  bool relu = false;                 // one output: relu(y) is wanted and y itself is not
+  at::Tensor nested;                 // int64 [R]: the nested mask that stands for M; undefined: M
+  bool detached = false;  // full and sparse: TwoStreams::full_local, sparse_local as well
+  bool relu = false;      // one output: relu(y) is wanted and y itself is not
 };
 
 struct TwoStreams {
   at::Tensor full, sparse;  // [R,N,out]; undefined where not asked for. selected: in full
+  // The same values; their gradient reaches weights and bias and not x.
+  at::Tensor full_local, sparse_local;
 };
 
 // What a topology update does to one layer, per replica. Entries of replicas not due are 0 /
@@ -41,6 +45,9 @@ struct Change {
   std::vector<std::int64_t> negatives =
       {};               // [R] per-sign criteria: how many of count are negative
   bool prunes = false;  // a drop for good: what is left is the layer's budget from now on
+  // [R] What is taken (grown, or not dropped) is drawn without replacement in proportion to
+  // score^sharpness. Empty: in order of the scores.
+  std::vector<double> sharpness = {};
 };
 
 // How the newborn of an update are treated.
@@ -95,9 +102,9 @@ class Connections {
   virtual void scale(std::int64_t replica, Start::InitScale kind) = 0;
 
   // The next backward passes keep what a criterion needs to read the dense gradient, until this is
-  // called with false.
+  // called with false. True said again: the passes from then on add up.
   virtual void expect_gradient(bool /*expected*/) {}
-  // Likewise the mean squares of the layer's inputs.
+  // Likewise the mean squares of the layer's inputs; said again, their mean over the passes.
   virtual void expect_inputs(bool expected) = 0;
 
   // Calls visit(scores [m], flags uint8 [m]) over consecutive stretches of a replica's items, in
@@ -121,7 +128,12 @@ class Connections {
   // Grows count[r] among all positions that are not active now (just dropped ones included).
   virtual void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) = 0;
   // B = M and, up to count[r] positions in all, the largest |w| of the others, or others at random.
-  virtual void choose_superset(const Change& change, bool random) = 0;
+  // outside_zero: values and slots of what leaves B are cleared.
+  virtual void choose_superset(const Change& change, bool random, bool outside_zero) = 0;
+  // Nested masks of the replicas that are due: counts[i][r] largest |w| of the active ones, counts
+  // descending in i. ConfigError where the storage has none.
+  virtual void choose_nested(const std::vector<char>& due,
+                             const std::vector<std::vector<std::int64_t>>& counts);
   // Values and slots of the replicas that are due become zero outside M.
   virtual void empty_dormant(const std::vector<char>& due) = 0;
   // Ends an update: values and slots of what left the topology are cleared where zero_dormant.

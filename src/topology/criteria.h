@@ -20,12 +20,15 @@ struct ScoreInputs {  // blocks of equal shape
   at::Tensor input_scale;  // root mean square of a position's input; undefined unless needs_inputs
   std::map<std::string, at::Tensor> slots;
   double parameter = 0;  // of the criterion
+  at::Tensor
+      uniform;  // double in (0,1), keyed by (run, layer, update, position); see needs_uniform
 };
 
 struct LayerTopology {
   const ActiveSet& active;
   std::int64_t inputs = 0, outputs = 0;
-  std::uint64_t key = 0;  // random stream of this (run, layer, update)
+  std::uint64_t key = 0;    // random stream of this (run, layer, update)
+  at::Tensor weights = {};  // double, on the CPU: of the active positions, in their order
 };
 
 struct Criterion {
@@ -36,13 +39,18 @@ struct Criterion {
   bool needs_inputs = false;       // the layer's inputs of this step
   std::vector<std::string> slots;  // slots it reads; a missing one is made with newborn 0
   bool everywhere = false;         // its slots are of all positions: no update empties them
+  bool needs_uniform = false;      // random numbers of its own
   double parameter = 0;            // a number of its own, from the operation that uses it
   at::Tensor (*score)(const ScoreInputs&) = nullptr;
-  // In its place: scores float64 [n] of all positions from the layer's topology alone.
+  // In its place: scores float64 [n] of all positions from the layer as a whole.
   at::Tensor (*of_topology)(const LayerTopology&) = nullptr;
   // Called after each backward pass for criteria that keep a slot up to date; may be null.
   void (*accumulate)(const at::Tensor& gradient,
                      std::map<std::string, at::Tensor>& slots) = nullptr;
+  // Called at the start and after each update for criteria whose slots follow the topology; active:
+  // uint8, as long as a slot. May be null.
+  void (*after_update)(const at::Tensor& active,
+                       std::map<std::string, at::Tensor>& slots) = nullptr;
 };
 
 Registry<Criterion>& criteria();

@@ -73,8 +73,9 @@ at::Tensor Grouping::choose(const at::Tensor& scores, const at::Tensor& eligible
 
 at::Tensor Grouping::choose_random(const at::Tensor& eligible,
                                    const std::vector<std::int64_t>& counts,
-                                   const std::vector<RandomStream>& streams) const {
-  return position_flags(random_rows(item_flags(eligible), counts, streams));
+                                   const std::vector<RandomStream>& streams,
+                                   const std::vector<std::int64_t>& held) const {
+  return position_flags(random_rows(item_flags(eligible), counts, streams, held));
 }
 
 at::Tensor Grouping::quotas(const std::vector<std::int64_t>& budgets) const {

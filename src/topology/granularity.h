@@ -44,7 +44,8 @@ class Grouping {
   at::Tensor choose(const at::Tensor& scores, const at::Tensor& eligible,
                     const std::vector<std::int64_t>& counts, bool largest) const;
   at::Tensor choose_random(const at::Tensor& eligible, const std::vector<std::int64_t>& counts,
-                           const std::vector<RandomStream>& streams) const;
+                           const std::vector<RandomStream>& streams,
+                           const std::vector<std::int64_t>& held = {}) const;
 
   // Group g of unit o is entry g * out + o of [Q,groups]. quotas: of budgets [Q] in positions, on
   // the CPU; held: how many of the flags [Q,n] are set, on their device.

@@ -7,17 +7,14 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "data/tensor.h"
+#include "topology/local_product.h"
 #include "topology/masked_weight.h"
+#include "topology/sampled_choice.h"
 
 namespace tandem {
 namespace {
 
 constexpr std::int64_t kBlock = std::int64_t{1} << 20;  // positions of a visited block
-
-at::Tensor affine(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  if (!bias.defined()) return torch::bmm(x, w);
-  return torch::baddbmm(bias.unsqueeze(1), x, w);  // [R,1,out] + [R,N,in] [R,in,out]
-}
 
 // uint8 [n] of packed bits.
 at::Tensor unpacked(const std::uint8_t* bits, std::int64_t n) {
@@ -76,41 +73,74 @@ TwoStreams MaskedConnections::product(const at::Tensor& x, const at::Tensor& bia
   const at::Tensor& w = parameter_->value;
   TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == w.size(0) && x.size(2) == w.size(1), "x ",
                         x.sizes(), " with W ", w.sizes(), "; expected [R,N,in] and [R,in,out]");
-  TORCH_INTERNAL_ASSERT(!plan.relu || plan.selected || plan.full != plan.sparse,
-                        "relu is of one output");
-  const auto finish = [&](const at::Tensor& y) { return plan.relu ? torch::relu(y) : y; };
-  if (expects_inputs_) note_inputs(x);
-  const bool unmasked = zero_dormant_ || all_active();
+  const bool one_output = plan.selected || plan.full != plan.sparse;
+  TORCH_INTERNAL_ASSERT(!plan.relu || (one_output && !plan.detached), "relu is of one output");
+  if (input_squares_.expected()) input_squares_.note(x);
   TwoStreams y;
   if (plan.selected) {
-    const bool whole = unmasked && !(plan.superset && superset_.defined());
-    y.full = finish(affine(x, whole ? w : full_weight(plan), bias));
+    y.full = affine(x, selected_weight(plan), bias, plan, y.full_local);
     return y;
   }
-  if (plan.full) y.full = finish(affine(x, full_weight(plan), bias));
+  if (plan.full) y.full = affine(x, full_weight(plan), bias, plan, y.full_local);
   if (!plan.sparse) return y;
-  if (all_active() || (zero_dormant_ && !plan.mask_gradient)) {
-    y.sparse = y.full.defined() && !plan.superset ? y.full : finish(affine(x, w, bias));
+  const at::Tensor own = sparse_weight(plan);
+  if (y.full.defined() && !plan.superset && own.is_same(w)) {
+    y.sparse = y.full;
+    y.sparse_local = y.full_local;
   } else {
-    y.sparse = finish(affine(x, masked_weight(w, mask_, {}, plan.mask_gradient), bias));
+    y.sparse = affine(x, own, bias, plan, y.sparse_local);
   }
   return y;
 }
 
-// What a full output is computed with, or, with plan.selected, each replica's running stream.
+at::Tensor MaskedConnections::affine(const at::Tensor& x, const at::Tensor& w,
+                                     const at::Tensor& bias, const ProductPlan& plan,
+                                     at::Tensor& local) const {
+  if (plan.detached) {
+    const LocalProduct both = local_product(x, w, bias);
+    local = both.y_local;
+    return both.y;
+  }
+  const at::Tensor y = bias.defined()  // [R,1,out] + [R,N,in] [R,in,out]
+                           ? torch::baddbmm(bias.unsqueeze(1), x, w)
+                           : torch::bmm(x, w);
+  return plan.relu ? torch::relu(y) : y;
+}
+
 at::Tensor MaskedConnections::full_weight(const ProductPlan& plan) const {
   const at::Tensor& w = parameter_->value;
+  return plan.superset && superset_.defined() ? masked_weight(w, superset_, {}, true) : w;
+}
+
+at::Tensor MaskedConnections::sparse_weight(const ProductPlan& plan) const {
+  const at::Tensor& w = parameter_->value;
+  if (plan.nested.defined()) {
+    return masked_weight(w, nested_mask(plan.nested), {}, plan.mask_gradient);
+  }
+  if (all_active() || (zero_dormant_ && !plan.mask_gradient)) return w;
+  return masked_weight(w, mask_, {}, plan.mask_gradient);
+}
+
+// Each replica's running stream. What mask_gradient cuts is what the stream lacks.
+at::Tensor MaskedConnections::selected_weight(const ProductPlan& plan) const {
+  const at::Tensor& w = parameter_->value;
   const bool narrowed = plan.superset && superset_.defined();
-  if (!plan.selected) return narrowed ? masked_weight(w, superset_, {}, true) : w;
+  if (plan.nested.defined()) {
+    const at::Tensor full = plan.full_runs.to(torch::kByte).view({-1, 1});
+    return masked_weight(w, nested_mask(plan.nested).bitwise_or(full), {}, plan.mask_gradient);
+  }
+  if (!narrowed && (zero_dormant_ || all_active())) return w;
   if (!narrowed) return masked_weight(w, mask_, plan.full_runs, false);
   const at::Tensor mask = mask_.defined() ? mask_ : torch::ones_like(superset_);
   const at::Tensor full = plan.full_runs.to(torch::kBool).view({-1, 1});
   return masked_weight(w, torch::where(full, superset_, mask), {}, false);
 }
 
-void MaskedConnections::note_inputs(const at::Tensor& x) const {
-  at::NoGradGuard no_grad;
-  input_squares_ = x.detach().square().mean(1);
+// uint8 [R,n]: the mask of each replica's draw.
+at::Tensor MaskedConnections::nested_mask(const at::Tensor& draw) const {
+  TORCH_INTERNAL_ASSERT(nested_.defined(), "nested masks of ", parameter_->name,
+                        " have not been chosen");
+  return nested_.gt(draw.to(torch::kByte).view({-1, 1})).view(torch::kByte);
 }
 
 at::Tensor MaskedConnections::superset_flags() const {
@@ -166,11 +196,14 @@ std::vector<ActiveSet> MaskedConnections::active_sets(const std::vector<char>& w
 }
 
 at::Tensor MaskedConnections::save_topology(std::int64_t replica) const {
-  if (!mask_.defined() && !superset_.defined()) return {};
+  if (!mask_.defined() && !superset_.defined() && !nested_.defined()) return {};
   std::vector<std::uint8_t> bits = packed(mask_, replica);
-  if (superset_.defined()) {
-    const std::vector<std::uint8_t> more = packed(superset_, replica);
+  const auto add = [&bits](const std::vector<std::uint8_t>& more) {
     bits.insert(bits.end(), more.begin(), more.end());
+  };
+  if (superset_.defined()) add(packed(superset_, replica));
+  for (std::int64_t i = 1; i < nested_masks_; ++i) {
+    add(packed(nested_.narrow(0, replica, 1).gt(i).to(torch::kByte), 0));
   }
   const at::Tensor saved = torch::empty({static_cast<std::int64_t>(bits.size())}, torch::kByte);
   std::copy(bits.begin(), bits.end(), saved.data_ptr<std::uint8_t>());
@@ -186,12 +219,13 @@ void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& sa
     return;
   }
   const std::int64_t bytes = (positions_ + 7) / 8;
-  const bool with_superset = saved.numel() == 2 * bytes;
-  if (saved.scalar_type() != torch::kByte || (saved.numel() != bytes && !with_superset)) {
+  const bool with_superset = !nested_.defined() && saved.numel() == 2 * bytes;
+  const std::int64_t expected = bytes * std::max<std::int64_t>(1, nested_masks_);
+  if (saved.scalar_type() != torch::kByte || (saved.numel() != expected && !with_superset)) {
     throw StoreError(fmt::format(
-        "the topology of {} in a checkpoint has {} numbers; expected {} bytes, the packed mask of "
+        "the topology of {} in a checkpoint has {} numbers; expected {} bytes, {} packed masks of "
         "{} positions: resume with the model and the storage that wrote it, or train anew",
-        parameter_->name, saved.numel(), bytes, positions_));
+        parameter_->name, saved.numel(), expected, expected / bytes, positions_));
   }
   const at::Tensor host = saved.to(torch::kCPU).contiguous();
   const at::Tensor row = unpacked(host.data_ptr<std::uint8_t>(), positions_);
@@ -199,9 +233,21 @@ void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& sa
   mask_[replica].copy_(row);
   active_[replica] = row.sum().item<std::int64_t>();
   if (grouping_.has_blocks()) recount({replica, 1});
+  if (nested_.defined()) load_nested(replica, row, host.data_ptr<std::uint8_t>() + bytes);
   if (!with_superset) return;
   if (!superset_.defined()) superset_ = torch::ones_like(mask_);
   superset_[replica].copy_(unpacked(host.data_ptr<std::uint8_t>() + bytes, positions_));
+}
+
+// row: the mask; bits: the other nested masks.
+void MaskedConnections::load_nested(std::int64_t replica, const at::Tensor& row,
+                                    const std::uint8_t* bits) {
+  const at::Tensor depth = row.clone();
+  const std::int64_t bytes = (positions_ + 7) / 8;
+  for (std::int64_t i = 1; i < nested_masks_; ++i) {
+    depth.add_(unpacked(bits + (i - 1) * bytes, positions_));
+  }
+  nested_[replica].copy_(depth);
 }
 
 void MaskedConnections::scale(std::int64_t replica, Start::InitScale kind) {
@@ -225,10 +271,10 @@ ScoreInputs MaskedConnections::score_inputs(const Criterion& criterion, const Ro
     inputs.gradient = rows.of(gradient.detach().reshape({replicas(), positions_}));
   }
   if (criterion.needs_inputs) {
-    TORCH_INTERNAL_ASSERT(input_squares_.defined(), "criterion ", criterion.name, " of ",
+    TORCH_INTERNAL_ASSERT(input_squares_.known(), "criterion ", criterion.name, " of ",
                           parameter_->name, " needs the inputs of a product");
     const std::int64_t outputs = parameter_->value.size(2);
-    inputs.input_scale = rows.of(input_squares_.sqrt().repeat_interleave(outputs, 1));
+    inputs.input_scale = rows.of(input_squares_.values().sqrt().repeat_interleave(outputs, 1));
   }
   inputs.parameter = criterion.parameter;
   for (const auto& name : criterion.slots) {
@@ -237,16 +283,41 @@ ScoreInputs MaskedConnections::score_inputs(const Criterion& criterion, const Ro
   return inputs;
 }
 
-// [q,n] of the rows' replicas. keys [R]: read by what looks at the topology.
+// [q,n] of the rows' replicas. keys [R]: read by what draws, or looks at the topology.
 at::Tensor MaskedConnections::scores(const Criterion& criterion, const Rows& rows,
                                      const std::vector<std::uint64_t>& keys) const {
-  if (criterion.of_topology == nullptr) return criterion.score(score_inputs(criterion, rows));
-  std::vector<at::Tensor> all;
-  for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
-    const ActiveSet active = active_set(r);
-    all.push_back(criterion.of_topology(
-        {active, parameter_->value.size(1), parameter_->value.size(2), keys.at(r)}));
+  if (criterion.of_topology != nullptr) return topology_scores(criterion, rows, keys);
+  ScoreInputs inputs = score_inputs(criterion, rows);
+  if (criterion.needs_uniform) {
+    std::vector<RandomStream> streams;
+    for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
+      streams.push_back(draw_stream(keys.at(r), Draw::kScore));
+    }
+    inputs.uniform = uniform_rows(streams, positions_).to(inputs.weight.device());
   }
+  return criterion.score(inputs);
+}
+
+// On the host, a replica per thread.
+at::Tensor MaskedConnections::topology_scores(const Criterion& criterion, const Rows& rows,
+                                              const std::vector<std::uint64_t>& keys) const {
+  std::vector<char> wanted(static_cast<std::size_t>(replicas()), 0);
+  std::fill_n(wanted.begin() + rows.first, rows.length, char{1});
+  const std::vector<ActiveSet> active = active_sets(wanted);
+  const at::Tensor host = rows.of(values()).to(torch::kCPU, torch::kDouble).contiguous();
+  std::vector<at::Tensor> all(static_cast<std::size_t>(rows.length));
+  for_each_index(all.size(), at::get_num_threads(), [&](std::size_t q) {
+    const std::size_t r = static_cast<std::size_t>(rows.first) + q;
+    const double* own = host.data_ptr<double>() + static_cast<std::int64_t>(q) * positions_;
+    const std::vector<std::int64_t> positions = active[r].positions();
+    const at::Tensor weights =
+        torch::empty({static_cast<std::int64_t>(positions.size())}, torch::kDouble);
+    for (std::size_t e = 0; e < positions.size(); ++e) {
+      weights.data_ptr<double>()[e] = own[positions[e]];
+    }
+    all[q] = criterion.of_topology(
+        {active[r], parameter_->value.size(1), parameter_->value.size(2), keys.at(r), weights});
+  });
   return torch::stack(all).to(parameter_->value.options().requires_grad(false));
 }
 
@@ -262,7 +333,8 @@ at::Tensor MaskedConnections::flags_among(std::int64_t replica, Among among) con
 void MaskedConnections::visit_scores(
     std::int64_t replica, const Criterion& criterion, Among among,
     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>& visit) const {
-  TORCH_INTERNAL_ASSERT(criterion.score != nullptr, criterion.name, " has no scores");
+  TORCH_INTERNAL_ASSERT(criterion.score != nullptr && !criterion.needs_uniform, criterion.name,
+                        " has no scores that a visit can read");
   at::NoGradGuard no_grad;
   const ScoreInputs all = score_inputs(criterion, {replica, 1});
   const at::Tensor flags = flags_among(replica, among);

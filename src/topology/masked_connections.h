@@ -12,6 +12,7 @@
 
 #include "topology/connections.h"
 #include "topology/granularity.h"
+#include "topology/input_squares.h"
 
 namespace tandem {
 
@@ -28,6 +29,8 @@ class MaskedConnections final : public Connections {
   // mask. Whoever changes W must keep it so.
   void set_zero_dormant(bool zero_dormant);
   bool zero_dormant() const { return zero_dormant_; }
+  // One that was chosen elsewhere; uint8 [R,in*out].
+  void set_superset(const at::Tensor& flags) { superset_ = flags; }
   // What updates choose as one. Before the first update, and with a mask that it can hold.
   void set_granularity(const Granularity& granularity);
 
@@ -43,14 +46,16 @@ class MaskedConnections final : public Connections {
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
   at::Tensor superset_flags() const override;
+  // How many of the nested masks hold a position, uint8 [R,in*out]; undefined: there are none.
+  const at::Tensor& nested_depth() const { return nested_; }
   ActiveSet active_set(std::int64_t replica) const override;  // as bits
   std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
   // Packed mask, uint8; bit i % 8 of byte i / 8 is position i. The superset's, where there is one,
-  // follows.
+  // follows, or the nested masks but for the first, which is the mask.
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
-  void expect_inputs(bool expected) override { expects_inputs_ = expected; }
+  void expect_inputs(bool expected) override { input_squares_.expect(expected); }
   void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
                     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
                         visit) const override;
@@ -60,7 +65,9 @@ class MaskedConnections final : public Connections {
   void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const Change& change, const Criterion& criterion) override;
   void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
-  void choose_superset(const Change& change, bool random) override;
+  void choose_superset(const Change& change, bool random, bool outside_zero) override;
+  void choose_nested(const std::vector<char>& due,
+                     const std::vector<std::vector<std::int64_t>>& counts) override;
   void empty_dormant(const std::vector<char>& due) override;
   void finish(const Change& change, bool zero_dormant) override;
 
@@ -78,8 +85,13 @@ class MaskedConnections final : public Connections {
 
   bool all_active() const;
   std::vector<std::uint8_t> packed(const at::Tensor& flags, std::int64_t replica) const;
+  at::Tensor affine(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias,
+                    const ProductPlan& plan, at::Tensor& local) const;
   at::Tensor full_weight(const ProductPlan& plan) const;
-  void note_inputs(const at::Tensor& x) const;
+  at::Tensor sparse_weight(const ProductPlan& plan) const;
+  at::Tensor selected_weight(const ProductPlan& plan) const;
+  at::Tensor nested_mask(const at::Tensor& draw) const;
+  void load_nested(std::int64_t replica, const at::Tensor& row, const std::uint8_t* bits);
   at::Tensor flags_among(std::int64_t replica, Among among) const;
   std::vector<Rows> due_rows(const std::vector<char>& due) const;
   at::Tensor values() const;  // [R,n]
@@ -89,13 +101,18 @@ class MaskedConnections final : public Connections {
   ScoreInputs score_inputs(const Criterion& criterion, const Rows& rows) const;
   at::Tensor scores(const Criterion& criterion, const Rows& rows,
                     const std::vector<std::uint64_t>& keys) const;
+  at::Tensor topology_scores(const Criterion& criterion, const Rows& rows,
+                             const std::vector<std::uint64_t>& keys) const;
+  at::Tensor choice_scores(const Change& change, const Criterion& criterion, const Rows& rows,
+                           const at::Tensor& eligible, const std::vector<std::uint64_t>& keys,
+                           Draw draw) const;
   void empty(const at::Tensor& rows_left, const Rows& rows);
   at::Tensor select(const Change& change, const Criterion& criterion, const Rows& rows,
                     const at::Tensor& eligible, const std::vector<std::uint64_t>& keys, Draw draw,
                     bool largest) const;
   at::Tensor select_per_sign(const Change& change, const Criterion& criterion, const Rows& rows,
                              const at::Tensor& eligible) const;
-  at::Tensor select_in_groups(const Criterion& criterion, const Rows& rows,
+  at::Tensor select_in_groups(const Change& change, const Criterion& criterion, const Rows& rows,
                               const at::Tensor& eligible, const at::Tensor& counts,
                               const std::vector<std::uint64_t>& keys, Draw draw,
                               bool largest) const;
@@ -105,15 +122,18 @@ class MaskedConnections final : public Connections {
                                const std::vector<std::uint64_t>& keys);
   void note_active(const Rows& rows, const std::vector<std::int64_t>& items);
   void recount(const Rows& rows);
+  std::int64_t rankable(std::int64_t replica) const;
   void give_birth(const Rows& rows, const at::Tensor& born, const Newborn& newborn);
   void clear_left(const Rows& rows);
 
   Parameter* parameter_;
   std::int64_t positions_;
-  at::Tensor mask_;      // uint8 [R,n]; undefined: all active
-  at::Tensor superset_;  // uint8 [R,n]; undefined: there is none
-  bool expects_inputs_ = false;
-  mutable at::Tensor input_squares_;  // [R,in] of the last product that was to note them
+  at::Tensor mask_;            // uint8 [R,n]; undefined: all active
+  at::Tensor superset_;        // uint8 [R,n]; undefined: there is none
+  bool outside_zero_ = false;  // values and slots are newborn outside the superset
+  at::Tensor nested_;          // uint8 [R,n], see nested_depth()
+  std::int64_t nested_masks_ = 0;
+  mutable InputSquares input_squares_;
   at::Tensor history_;  // uint8 [R,n], all 0 between updates: 1 was active before, 2 entered since
   std::vector<char> open_;            // [R] an update has begun
   std::vector<std::int64_t> active_;  // [R]

@@ -5,6 +5,7 @@
 #include "data/tensor.h"
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
+#include "topology/sampled_choice.h"
 #include "topology/select_rows.h"
 
 namespace tandem {
@@ -81,26 +82,45 @@ void MaskedConnections::open(std::int64_t replica) {
   }
 }
 
+// What a choice orders positions by: scores, or keys of a draw in proportion to them. [q,n]
+at::Tensor MaskedConnections::choice_scores(const Change& change, const Criterion& criterion,
+                                            const Rows& rows, const at::Tensor& eligible,
+                                            const std::vector<std::uint64_t>& keys,
+                                            Draw draw) const {
+  const at::Tensor own = scores(criterion, rows, keys);
+  if (change.sharpness.empty()) return own;
+  return sampling_keys(own, eligible, rows.of(change.sharpness), draw_streams(rows.of(keys), draw));
+}
+
 at::Tensor MaskedConnections::select(const Change& change, const Criterion& criterion,
                                      const Rows& rows, const at::Tensor& eligible,
                                      const std::vector<std::uint64_t>& keys, Draw draw,
                                      bool largest) const {
   const auto counts = rows.of(change.count);
   if (!criterion.random) {
-    return grouping_.choose(scores(criterion, rows, keys), eligible, counts, largest);
+    return grouping_.choose(choice_scores(change, criterion, rows, eligible, keys, draw), eligible,
+                            counts, largest);
   }
   TORCH_INTERNAL_ASSERT(keys.size() == change.due.size(),
                         "a random choice needs a key per replica");
+  std::vector<std::int64_t> held;  // by what the draw chooses among
+  for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
+    held.push_back(draw == Draw::kRank   ? rankable(r)
+                   : draw == Draw::kGrow ? items() - active_items(r)
+                                         : active_items(r));
+  }
   return grouping_.choose_random(eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)),
-                                 counts, draw_streams(rows.of(keys), draw));
+                                 counts, draw_streams(rows.of(keys), draw), held);
 }
 
-at::Tensor MaskedConnections::select_in_groups(const Criterion& criterion, const Rows& rows,
-                                               const at::Tensor& eligible, const at::Tensor& counts,
+at::Tensor MaskedConnections::select_in_groups(const Change& change, const Criterion& criterion,
+                                               const Rows& rows, const at::Tensor& eligible,
+                                               const at::Tensor& counts,
                                                const std::vector<std::uint64_t>& keys, Draw draw,
                                                bool largest) const {
   if (!criterion.random) {
-    return grouping_.choose_in_groups(scores(criterion, rows, keys), eligible, counts, largest);
+    return grouping_.choose_in_groups(choice_scores(change, criterion, rows, eligible, keys, draw),
+                                      eligible, counts, largest);
   }
   TORCH_INTERNAL_ASSERT(static_cast<std::int64_t>(keys.size()) == replicas(),
                         "a random choice needs a key per replica");
@@ -148,8 +168,9 @@ at::Tensor MaskedConnections::select_moved(Change change, const Criterion& crite
   const at::Tensor quotas = grouping_.quotas(rows.of(budget_)) * torch::tensor(led).unsqueeze(1);
   const at::Tensor held = grouping_.held(mask) * torch::tensor(led).unsqueeze(1).to(mask.device());
   const at::Tensor missing = quotas.to(mask.device()) - held;
-  const at::Tensor moved = select_in_groups(
-      criterion, rows, eligible, (grows ? missing : -missing).clamp_min(0), keys, draw, grows);
+  const at::Tensor moved =
+      select_in_groups(change, criterion, rows, eligible, (grows ? missing : -missing).clamp_min(0),
+                       keys, draw, grows);
   return chosen.defined() ? chosen + moved : moved;
 }
 
@@ -167,7 +188,7 @@ at::Tensor MaskedConnections::ablate_and_select(const Change& change, const Crit
           .to(mask.device());
   const at::Tensor kept = torch::minimum(grouping_.held(mask), quotas);
   mask.copy_(grouping_.choose_in_groups(rows.of(values()).abs(), mask, kept, /*largest=*/true));
-  return select_in_groups(criterion, rows, 1 - mask, quotas - kept, keys, Draw::kGrow,
+  return select_in_groups(change, criterion, rows, 1 - mask, quotas - kept, keys, Draw::kGrow,
                           /*largest=*/true);
 }
 
@@ -191,24 +212,36 @@ void MaskedConnections::recount(const Rows& rows) {
   }
 }
 
+// How many a rank chooses among.
+std::int64_t MaskedConnections::rankable(std::int64_t replica) const {
+  return outside_zero_ ? superset_[replica].sum().item<std::int64_t>() : items();
+}
+
 void MaskedConnections::rank(const Change& change, const Criterion& criterion, bool zero_dormant) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
-    at::Tensor chosen;
+    const at::Tensor eligible = outside_zero_ ? rows.of(superset_) : at::Tensor();
+    at::Tensor chosen, quotas;
     if (grouping_.has_quotas()) {
       std::copy_n(change.count.begin() + rows.first, rows.length, budget_.begin() + rows.first);
-      const at::Tensor quotas = grouping_.quotas(rows.of(budget_)).to(mask_.device());
-      chosen = select_in_groups(criterion, rows, {}, quotas, change.keys, Draw::kRank,
+      quotas = grouping_.quotas(rows.of(budget_));
+      chosen = select_in_groups(change, criterion, rows, eligible, quotas, change.keys, Draw::kRank,
                                 /*largest=*/true);
     } else {
-      chosen = select(change, criterion, rows, {}, change.keys, Draw::kRank, /*largest=*/true);
+      chosen =
+          select(change, criterion, rows, eligible, change.keys, Draw::kRank, /*largest=*/true);
     }
     at::Tensor mask = rows.of(mask_);
     rows.of(history_).bitwise_or_(chosen.bitwise_and(1 - mask) * kEntered);
     mask.copy_(chosen);
     if (zero_dormant) clear_left(rows);
-    note_active(rows, change.count);
+    if (!quotas.defined()) {
+      note_active(rows, change.count);
+      continue;
+    }
+    const at::Tensor now = quotas.sum(1);  // every group has its own
+    std::copy_n(now.data_ptr<std::int64_t>(), rows.length, active_.begin() + rows.first);
   }
 }
 
@@ -276,24 +309,50 @@ void MaskedConnections::empty_dormant(const std::vector<char>& due) {
   for (const Rows& rows : due_rows(due)) empty(rows.of(mask_).eq(0), rows);
 }
 
-void MaskedConnections::choose_superset(const Change& change, bool random) {
+void MaskedConnections::choose_superset(const Change& change, bool random, bool outside_zero) {
   at::NoGradGuard no_grad;
+  outside_zero_ = outside_zero;
   if (!superset_.defined()) {
     superset_ = torch::ones({replicas(), positions_},
                             parameter_->value.options().requires_grad(false).dtype(torch::kByte));
   }
   for (const Rows& rows : due_rows(change.due)) {
     const at::Tensor mask = mask_.defined() ? rows.of(mask_) : torch::ones_like(rows.of(superset_));
-    std::vector<std::int64_t> counts;  // beyond the mask
+    std::vector<std::int64_t> counts, held;  // beyond the mask
     std::vector<RandomStream> streams;
     for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
       counts.push_back(std::max<std::int64_t>(0, change.count[r] - active_[r]));
+      held.push_back(positions_ - active_[r]);
       streams.push_back(draw_stream(change.keys[r], Draw::kSuperset));
     }
     const at::Tensor others = 1 - mask;
-    const at::Tensor chosen = random ? random_rows(others, counts, streams)
+    const at::Tensor chosen = random ? random_rows(others, counts, streams, held)
                                      : select_rows(rows.of(values()).abs(), others, counts, true);
+    const at::Tensor was = outside_zero ? rows.of(superset_).clone() : at::Tensor();
     rows.of(superset_).copy_(mask + chosen);
+    if (!outside_zero) continue;
+    const at::Tensor stays = was.mul_(rows.of(superset_)).add_(mask);
+    give_birth(rows, stays.eq(0), {});  // what is outside, and what enters
+  }
+}
+
+void MaskedConnections::choose_nested(const std::vector<char>& due,
+                                      const std::vector<std::vector<std::int64_t>>& counts) {
+  at::NoGradGuard no_grad;
+  nested_masks_ = static_cast<std::int64_t>(counts.size());
+  if (!nested_.defined()) {
+    nested_ = torch::zeros({replicas(), positions_},
+                           parameter_->value.options().requires_grad(false).dtype(torch::kByte));
+  }
+  for (const Rows& rows : due_rows(due)) {
+    at::Tensor depth = rows.of(nested_);
+    at::Tensor widest = mask_.defined() ? rows.of(mask_) : torch::ones_like(depth);
+    depth.zero_();
+    const at::Tensor magnitude = rows.of(values()).abs();
+    for (const std::vector<std::int64_t>& each : counts) {
+      widest = select_rows(magnitude, widest, rows.of(each), /*largest=*/true);
+      depth.add_(widest);
+    }
   }
 }
 

@@ -100,6 +100,10 @@ std::vector<std::int64_t> ranks_outside(const std::vector<std::int64_t>& ranks,
   return positions;
 }
 
+double uniform_at(RandomStream stream, std::int64_t position) {
+  return std::max(0x1p-54, stream.uniform(static_cast<std::uint64_t>(position)));
+}
+
 double normal_at(RandomStream stream, std::int64_t position) {
   const auto i = static_cast<std::uint64_t>(position) * 2;
   const double radius = std::sqrt(-2 * std::log(1 - stream.uniform(i)));

@@ -17,7 +17,7 @@ inline std::uint64_t topology_key(std::uint64_t run_key, std::int64_t layer, std
 }
 
 // Streams below one topology_key.
-enum class Draw : std::uint64_t { kDrop, kGrow, kRank, kValue, kSpread, kSuperset, kTies };
+enum class Draw : std::uint64_t { kDrop, kGrow, kRank, kValue, kSpread, kSuperset, kTies, kScore };
 inline RandomStream draw_stream(std::uint64_t key, Draw draw) {
   return {sub_key(key, static_cast<std::uint64_t>(draw))};
 }
@@ -33,6 +33,9 @@ void mark_ranks(const std::vector<std::int64_t>& ranks, const std::uint8_t* elig
 // The same where what is not eligible is given as ascending positions: positions of the ranks.
 std::vector<std::int64_t> ranks_outside(const std::vector<std::int64_t>& ranks,
                                         const std::vector<std::int64_t>& occupied);
+
+// Uniform draw of a position, in (0,1).
+double uniform_at(RandomStream stream, std::int64_t position);
 
 // Standard normal draw of a position (Box-Muller, one of the pair).
 double normal_at(RandomStream stream, std::int64_t position);

@@ -1,11 +1,13 @@
 // Rows go through the selection kernel of their device; double scores on a GPU through sorting.
 #include "topology/select_rows.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "core/parallel.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
+#include "data/upload.h"
 #include "kernels/select/select.h"
 
 namespace tandem {
@@ -26,7 +28,7 @@ void select_on_cpu(const at::Tensor& scores, const at::Tensor& eligible,
 
 at::Tensor select_on_gpu(const at::Tensor& scores, const at::Tensor& eligible,
                          const std::vector<std::int64_t>& counts, bool largest) {
-  const at::Tensor limits = torch::tensor(counts, torch::kLong).to(scores.device());
+  const at::Tensor limits = uploaded(torch::tensor(counts, torch::kLong), scores.device());
   at::Tensor chosen = torch::empty(scores.sizes(), scores.options().dtype(torch::kByte));
   check_cuda(cuda_api().select_top(scores.data_ptr<float>(),
                                    eligible.defined() ? eligible.data_ptr<std::uint8_t>() : nullptr,
@@ -74,7 +76,8 @@ at::Tensor select_rows_by_sort(const at::Tensor& scores, const at::Tensor& eligi
       std::get<1>(torch::sort(rank.gather(1, by_score), /*stable=*/true, 1, false));
   const at::Tensor order = by_score.gather(1, by_rank);
   const auto options = torch::TensorOptions(scores.device()).dtype(torch::kLong);
-  const at::Tensor limit = torch::tensor(counts, torch::kLong).to(scores.device()).unsqueeze(1);
+  const at::Tensor limit =
+      uploaded(torch::tensor(counts, torch::kLong), scores.device()).unsqueeze(1);
   const at::Tensor first =
       torch::arange(scores.size(1), options).unsqueeze(0).lt(limit).to(torch::kByte);
   return torch::zeros(scores.sizes(), options.dtype(torch::kByte)).scatter_(1, order, first);
@@ -84,18 +87,32 @@ namespace {
 
 constexpr std::int64_t kRankedTogether = std::int64_t{1} << 22;  // positions; a rank takes 8 bytes
 
-// The position of rank k is where the running count of eligible positions reaches k + 1.
-at::Tensor mark_on_gpu(const at::Tensor& eligible,
-                       const std::vector<std::vector<std::int64_t>>& ranks) {
-  const std::int64_t rows = eligible.size(0), n = eligible.size(1);
-  std::vector<std::int64_t> flat;
-  for (std::size_t q = 0; q < ranks.size(); ++q) {
-    for (const std::int64_t rank : ranks[q]) {
-      flat.push_back(static_cast<std::int64_t>(q) * n + rank);
-    }
+using Ranks = std::vector<std::vector<std::int64_t>>;
+
+// q n + rank for the ranks of each row q, in memory that a copy to a GPU need not wait for.
+at::Tensor flat_ranks(const Ranks& ranks, std::int64_t n) {
+  std::vector<std::int64_t> begins = {0};
+  for (const auto& own : ranks) {
+    begins.push_back(begins.back() + static_cast<std::int64_t>(own.size()));
   }
+  const at::Tensor flat =
+      torch::empty({begins.back()}, torch::TensorOptions(torch::kLong).pinned_memory(true));
+  for_each_index(ranks.size(), at::get_num_threads(), [&](std::size_t q) {
+    std::int64_t* to = flat.data_ptr<std::int64_t>() + begins[q];
+    for (const std::int64_t rank : ranks[q]) *to++ = static_cast<std::int64_t>(q) * n + rank;
+  });
+  return flat;
+}
+
+// The position of rank k is where the running count of eligible positions reaches k + 1; `all` are
+// eligible: it is k.
+at::Tensor mark_on_gpu(const at::Tensor& eligible, const Ranks& ranks, bool all) {
+  const std::int64_t rows = eligible.size(0), n = eligible.size(1);
   const at::Tensor drawn = torch::zeros({rows * n}, eligible.options());
-  drawn.index_fill_(0, torch::tensor(flat, torch::kLong).to(eligible.device()), 1);
+  const at::Tensor places =
+      flat_ranks(ranks, n).to(at::TensorOptions(eligible.device()), /*non_blocking=*/true);
+  drawn.index_fill_(0, places, 1);
+  if (all) return drawn.view({rows, n});
   at::Tensor chosen = torch::empty_like(eligible);
   const std::int64_t together = std::max<std::int64_t>(1, kRankedTogether / n);
   for (std::int64_t q = 0; q < rows; q += together) {
@@ -108,22 +125,31 @@ at::Tensor mark_on_gpu(const at::Tensor& eligible,
   return chosen;
 }
 
+std::vector<std::int64_t> held_by(const at::Tensor& eligible) {
+  const at::Tensor sums = eligible.ne(0).sum(1).to(torch::kCPU);
+  const auto* sizes = sums.data_ptr<std::int64_t>();
+  return {sizes, sizes + sums.numel()};
+}
+
 }  // namespace
 
 at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_t>& counts,
-                       const std::vector<RandomStream>& streams) {
+                       const std::vector<RandomStream>& streams,
+                       const std::vector<std::int64_t>& held) {
   check_rows(eligible, counts);
-  const at::Tensor held = eligible.ne(0).sum(1).to(torch::kCPU);
-  const auto* sizes = held.data_ptr<std::int64_t>();
-  const std::vector<std::int64_t> candidates(sizes, sizes + counts.size());
+  const std::vector<std::int64_t> candidates = held.empty() ? held_by(eligible) : held;
+  TORCH_INTERNAL_ASSERT(candidates.size() == counts.size(), candidates.size(), " sizes of ",
+                        counts.size(), " rows");
   for (std::size_t q = 0; q < counts.size(); ++q) {
     TORCH_INTERNAL_ASSERT(counts[q] <= candidates[q], "drawing ", counts[q], " of ", candidates[q]);
   }
-  std::vector<std::vector<std::int64_t>> ranks(counts.size());
+  Ranks ranks(counts.size());
   for_each_index(counts.size(), at::get_num_threads(), [&](std::size_t q) {
     if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
   });
-  if (eligible.is_cuda()) return mark_on_gpu(eligible.contiguous(), ranks);
+  const bool all = std::all_of(candidates.begin(), candidates.end(),
+                               [&](std::int64_t each) { return each == eligible.size(1); });
+  if (eligible.is_cuda()) return mark_on_gpu(eligible.contiguous(), ranks, all);
   const at::Tensor flags = eligible.contiguous();
   at::Tensor chosen = torch::zeros(flags.sizes(), torch::kByte);
   const std::int64_t n = flags.size(1);
@@ -172,7 +198,7 @@ at::Tensor select_short_groups(const at::Tensor& scores, const at::Tensor& eligi
       ranks[b].sub_(overtakes.view(torch::kByte));
     }
   }
-  const at::Tensor limit = counts.to(scores.device()).unsqueeze(2);
+  const at::Tensor limit = uploaded(counts, scores.device()).unsqueeze(2);
   return torch::stack(ranks, 2).lt(limit).to(torch::kByte);
 }
 

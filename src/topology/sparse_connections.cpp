@@ -1,4 +1,5 @@
-// Questions and products of the sparse storage; updates are in sparse_update.cpp.
+// Questions and products of the sparse storage; updates are in sparse_update.cpp, the superset in
+// sparse_superset.cpp.
 #include "topology/sparse_connections.h"
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
+#include "topology/sampled_choice.h"
 #include "topology/sparse_product.h"
 
 namespace tandem {
@@ -33,6 +35,7 @@ SparseConnections::SparseConnections(Parameter& parameter, std::int64_t inputs,
                                      const std::vector<std::vector<std::int64_t>>& positions)
     : parameter_(&parameter), inputs_(inputs), outputs_(outputs) {
   for (const auto& own : positions) index_.emplace_back(inputs, outputs, own);
+  scaled_.assign(positions.size(), Start::InitScale::kDense);
   TORCH_INTERNAL_ASSERT(parameter.value.dim() == 1 && parameter.value.is_cpu() &&
                             parameter.value.numel() == segments().back(),
                         "sparse values of shape ", parameter.value.sizes(), " for ",
@@ -42,8 +45,30 @@ SparseConnections::SparseConnections(Parameter& parameter, std::int64_t inputs,
 
 std::int64_t SparseConnections::active(std::int64_t replica) const {
   const auto drafted = drafts_.find(replica);
-  return drafted != drafts_.end() ? drafted->second.active_count()
-                                  : index_.at(static_cast<std::size_t>(replica)).count();
+  if (drafted != drafts_.end()) return drafted->second.active_count();
+  const std::int64_t stored = index_.at(static_cast<std::size_t>(replica)).count();
+  const std::uint8_t* active = active_of(replica);
+  return active == nullptr ? stored : std::count(active, active + stored, std::uint8_t{1});
+}
+
+const std::uint8_t* SparseConnections::active_of(std::int64_t replica) const {
+  const auto drafted = drafts_.find(replica);
+  if (drafted != drafts_.end()) return drafted->second.active.data();
+  if (!active_.defined()) return nullptr;
+  return active_.data_ptr<std::uint8_t>() + segments().at(static_cast<std::size_t>(replica));
+}
+
+std::vector<std::int64_t> SparseConnections::active_positions(std::int64_t replica) const {
+  const auto drafted = drafts_.find(replica);
+  if (drafted != drafts_.end()) return drafted->second.active_positions();
+  std::vector<std::int64_t> stored = index_.at(static_cast<std::size_t>(replica)).positions();
+  const std::uint8_t* active = active_of(replica);
+  if (active == nullptr) return stored;
+  std::vector<std::int64_t> kept;
+  for (std::size_t e = 0; e < stored.size(); ++e) {
+    if (active[e] != 0) kept.push_back(stored[e]);
+  }
+  return kept;
 }
 
 std::vector<std::int64_t> SparseConnections::segments() const {
@@ -56,47 +81,77 @@ TwoStreams SparseConnections::product(const at::Tensor& x, const at::Tensor& bia
                                       const ProductPlan& plan) const {
   TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == replicas() && x.size(2) == inputs_, "x ",
                         x.sizes(), " for ", replicas(), " replicas of ", inputs_, " inputs");
-  // Nothing dormant has a value, so that both streams are the same.
-  if (expects_inputs_) {
-    const at::NoGradGuard no_grad;
-    input_squares_ = x.detach().square().mean(1);
-  }
-  const at::Tensor y = sparse_product(*this, parameter_->value, x, bias, plan.relu);
+  if (input_squares_.expected()) input_squares_.note(x);
+  const auto multiply = [&](const UsedValues& used, at::Tensor& local) {
+    if (plan.detached) local = sparse_product(*this, used, x.detach(), bias, false);
+    return sparse_product(*this, used, x, bias, plan.relu);
+  };
+  const at::Tensor& values = parameter_->value;
   TwoStreams streams;
-  if (plan.selected || plan.full) streams.full = y;
-  if (!plan.selected && plan.sparse) streams.sparse = y;
+  if (plan.selected) {
+    streams.full = multiply({values, running_flags(plan.full_runs)}, streams.full_local);
+    return streams;
+  }
+  if (plan.full) streams.full = multiply({values}, streams.full_local);
+  if (!plan.sparse) return streams;
+  if (streams.full.defined() && !active_.defined()) {  // nothing dormant has a value
+    streams.sparse = streams.full;
+    streams.sparse_local = streams.full_local;
+  } else {
+    streams.sparse = multiply({values, active_, plan.mask_gradient}, streams.sparse_local);
+  }
   return streams;
 }
 
-ActiveSet SparseConnections::active_set(std::int64_t replica) const {
-  const auto drafted = drafts_.find(replica);
-  return ActiveSet::of_positions(drafted != drafts_.end()
-                                     ? drafted->second.active_positions()
-                                     : index_.at(static_cast<std::size_t>(replica)).positions());
+// Of each replica's running stream. Undefined: all that is stored.
+at::Tensor SparseConnections::running_flags(const at::Tensor& full_runs) const {
+  if (!active_.defined()) return {};
+  const at::Tensor flags = active_.clone(), full = full_runs.to(torch::kBool).contiguous();
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    if (full.data_ptr<bool>()[r]) parameter_->segment(flags, r).fill_(1);
+  }
+  return flags;
 }
 
-// int64: inputs, outputs, then the positions.
+ActiveSet SparseConnections::active_set(std::int64_t replica) const {
+  return ActiveSet::of_positions(active_positions(replica));
+}
+
+ActiveSet SparseConnections::stored_set(std::int64_t replica) const {
+  return ActiveSet::of_positions(index_.at(static_cast<std::size_t>(replica)).positions());
+}
+
+// int64: inputs, outputs, then the positions; where some are dormant -inputs, outputs, then twice
+// the position, + 1 where it is active.
 at::Tensor SparseConnections::save_topology(std::int64_t replica) const {
-  std::vector<std::int64_t> positions = index_.at(static_cast<std::size_t>(replica)).positions();
-  positions.insert(positions.begin(), {inputs_, outputs_});
-  return of_list(positions).clone();
+  std::vector<std::int64_t> saved = index_.at(static_cast<std::size_t>(replica)).positions();
+  const std::uint8_t* active = active_of(replica);
+  for (std::size_t e = 0; active != nullptr && e < saved.size(); ++e) {
+    saved[e] = 2 * saved[e] + active[e];
+  }
+  saved.insert(saved.begin(), {active != nullptr ? -inputs_ : inputs_, outputs_});
+  return of_list(saved).clone();
 }
 
 void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& saved) {
   const bool list = saved.scalar_type() == torch::kLong && saved.numel() >= 2;
   const auto* begin = list ? saved.data_ptr<std::int64_t>() : nullptr;
-  if (!list || begin[0] != inputs_ || begin[1] != outputs_ ||
-      !ascending_below(begin + 2, saved.numel() - 2, positions())) {
+  const bool flagged = list && begin[0] == -inputs_;
+  Draft loaded;
+  const std::int64_t count = list ? saved.numel() - 2 : 0;
+  for (std::int64_t e = 0; e < count; ++e) {
+    const std::int64_t number = begin[e + 2];
+    loaded.positions.push_back(flagged ? number >> 1 : number);
+    loaded.active.push_back(flagged ? static_cast<std::uint8_t>(number & 1) : 1);
+  }
+  if (!list || (begin[0] != inputs_ && !flagged) || begin[1] != outputs_ ||
+      !ascending_below(loaded.positions.data(), count, positions())) {
     throw StoreError("the connections of " + parameter_->name +
                      " in a checkpoint are not those of a sparse layer of " +
                      std::to_string(inputs_) + " inputs and " + std::to_string(outputs_) +
                      " outputs, in order; train anew");
   }
   at::NoGradGuard no_grad;
-  begin += 2;
-  Draft loaded;
-  const std::int64_t count = saved.numel() - 2;
-  loaded.positions.assign(begin, begin + count);
   loaded.values = torch::zeros({count}, parameter_->flat().options());
   for (const auto& [name, slot] : parameter_->slots) {
     loaded.slots[name] = torch::full({count}, slot.newborn, slot.values.options());
@@ -105,22 +160,30 @@ void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& sa
 }
 
 void SparseConnections::scale(std::int64_t replica, Start::InitScale kind) {
-  if (kind == Start::InitScale::kDense) return;
   at::NoGradGuard no_grad;
+  scaled_.at(static_cast<std::size_t>(replica)) = kind;
+  rescale(parameter_->segment(parameter_->flat(), replica),
+          index_.at(static_cast<std::size_t>(replica)).outputs_of_positions(), replica, kind);
+}
+
+// units: the one that each value leads to. A unit without connections counts as one with one.
+void SparseConnections::rescale(at::Tensor values, std::vector<std::int64_t> units,
+                                std::int64_t replica, Start::InitScale kind) const {
+  if (kind == Start::InitScale::kDense) return;
   const SparseIndex& own = index_.at(static_cast<std::size_t>(replica));
-  at::Tensor values = parameter_->segment(parameter_->flat(), replica);
   if (kind == Start::InitScale::kDensity) {
     values.div_(std::sqrt(static_cast<double>(own.count()) / static_cast<double>(positions())));
     return;
   }
-  std::vector<std::int64_t> fan_in = own.fan_in(), units = own.outputs_of_positions();
-  const at::Tensor share = of_list(fan_in).to(values.scalar_type()) / inputs_;
+  std::vector<std::int64_t> fan_in = own.fan_in();
+  const at::Tensor share = of_list(fan_in).to(values.scalar_type()).clamp_min_(1) / inputs_;
   values.div_(share.sqrt().index_select(0, of_list(units)));
 }
 
+// Said again before the end, what was kept stays.
 void SparseConnections::expect_gradient(bool expected) {
+  if (!expected || !expects_gradient_) factors_.clear();
   expects_gradient_ = expected;
-  factors_.clear();
 }
 
 at::Tensor SparseConnections::dense_values() const {
@@ -135,7 +198,7 @@ at::Tensor SparseConnections::dense_values() const {
 at::Tensor SparseConnections::dense_flags() const {
   const at::Tensor flags = torch::zeros({replicas(), positions()}, torch::kByte);
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    std::vector<std::int64_t> own = index_[static_cast<std::size_t>(r)].positions();
+    std::vector<std::int64_t> own = active_positions(r);
     flags[r].index_fill_(0, of_list(own), 1);
   }
   return flags;
@@ -154,14 +217,14 @@ ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
   inputs.parameter = criterion.parameter;
   const auto drafted = drafts_.find(replica);
   if (criterion.needs_inputs) {
-    TORCH_INTERNAL_ASSERT(input_squares_.defined(), "criterion ", criterion.name, " of ",
+    TORCH_INTERNAL_ASSERT(input_squares_.known(), "criterion ", criterion.name, " of ",
                           parameter_->name, " needs the inputs of a product");
     const std::vector<std::int64_t>& stored =
         drafted != drafts_.end() ? drafted->second.positions
                                  : index_.at(static_cast<std::size_t>(replica)).positions();
     std::vector<std::int64_t> units;
     for (const std::int64_t position : stored) units.push_back(position / outputs_);
-    inputs.input_scale = input_squares_[replica].sqrt().index_select(0, of_list(units));
+    inputs.input_scale = input_squares_.values()[replica].sqrt().index_select(0, of_list(units));
   }
   for (const std::string& name : criterion.slots) {
     inputs.slots[name] = drafted != drafts_.end()
@@ -174,21 +237,22 @@ ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
 void SparseConnections::visit_scores(
     std::int64_t replica, const Criterion& criterion, Among among,
     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>& visit) const {
-  TORCH_INTERNAL_ASSERT(criterion.score != nullptr, criterion.name, " has no scores");
+  TORCH_INTERNAL_ASSERT(criterion.score != nullptr && !criterion.needs_uniform, criterion.name,
+                        " has no scores that a visit can read");
   at::NoGradGuard no_grad;
   for (const std::string& name : criterion.slots) parameter_->slot(name);
   if (among != Among::kActive || criterion.needs_gradient) {
     visit_blocks(replica, criterion, among, /*key=*/0, visit);
     return;
   }
-  const auto drafted = drafts_.find(replica);
+  const ScoreInputs inputs = stored_inputs(replica, criterion);
+  const std::uint8_t* active = active_of(replica);
   at::Tensor flags;
-  if (drafted != drafts_.end()) {
-    auto& active = const_cast<std::vector<std::uint8_t>&>(drafted->second.active);
+  if (active != nullptr) {
     flags =
-        torch::from_blob(active.data(), {static_cast<std::int64_t>(active.size())}, torch::kByte);
+        torch::from_blob(const_cast<std::uint8_t*>(active), {inputs.weight.numel()}, torch::kByte);
   }
-  visit(criterion.score(stored_inputs(replica, criterion)), flags);
+  visit(criterion.score(inputs), flags);
 }
 
 // Sum over the backward passes kept, x^T dy of these inputs.
@@ -199,10 +263,26 @@ at::Tensor SparseConnections::dense_gradient(std::int64_t replica, std::int64_t 
   at::Tensor gradient;  // [inputs,out]
   for (const Factors& each : factors_) {
     const at::Tensor x = each.x[replica].narrow(1, first_input, inputs);  // [N,inputs]
-    const at::Tensor own = torch::mm(x.t(), each.dy[replica]);
-    gradient = gradient.defined() ? gradient + own : own;
+    if (gradient.defined()) {
+      gradient.addmm_(x.t(), each.dy[replica]);
+    } else {
+      gradient = torch::mm(x.t(), each.dy[replica]);
+    }
   }
   return gradient;
+}
+
+at::Tensor SparseConnections::topology_scores(std::int64_t replica, const Criterion& criterion,
+                                              std::uint64_t key) const {
+  const ActiveSet set = active_set(replica);
+  at::Tensor weights = values_of(replica).to(torch::kDouble);
+  if (const std::uint8_t* active = active_of(replica); active != nullptr) {
+    const at::Tensor flags =
+        torch::from_blob(const_cast<std::uint8_t*>(active), {weights.numel()}, torch::kByte);
+    weights = weights.masked_select(flags.ne(0));
+  }
+  return criterion.of_topology({set, inputs_, outputs_, key, weights.contiguous()})
+      .to(parameter_->value.scalar_type());
 }
 
 void SparseConnections::visit_blocks(
@@ -211,13 +291,10 @@ void SparseConnections::visit_blocks(
   const auto drafted = drafts_.find(replica);
   const bool draft = drafted != drafts_.end();
   at::Tensor of_topology;  // [in*out]
-  if (criterion.of_topology != nullptr) {
-    const ActiveSet active = active_set(replica);
-    of_topology =
-        criterion.of_topology({active, inputs_, outputs_, key}).to(parameter_->value.scalar_type());
-  }
+  if (criterion.of_topology != nullptr) of_topology = topology_scores(replica, criterion, key);
   const std::vector<std::int64_t> stored =
       draft ? drafted->second.positions : index_.at(static_cast<std::size_t>(replica)).positions();
+  const std::uint8_t* active = active_of(replica);
   const ScoreInputs own = stored_inputs(replica, criterion);
   const std::int64_t most = std::max<std::int64_t>(1, kBlock / outputs_);
   std::int64_t seen = 0;  // of `stored`
@@ -239,8 +316,11 @@ void SparseConnections::visit_blocks(
     for (const auto& [name, values] : own.slots) inputs.slots[name] = block(values);
     inputs.parameter = criterion.parameter;
     if (criterion.needs_gradient) inputs.gradient = dense_gradient(replica, input, rows).view(-1);
+    if (criterion.needs_uniform) {
+      inputs.uniform = uniforms(draw_stream(key, Draw::kScore), first, length);
+    }
     if (criterion.needs_inputs) {
-      inputs.input_scale = input_squares_[replica].narrow(0, input, rows).sqrt();
+      inputs.input_scale = input_squares_.values()[replica].narrow(0, input, rows).sqrt();
       inputs.input_scale = inputs.input_scale.repeat_interleave(outputs_);
     }
     at::Tensor flags;
@@ -248,8 +328,8 @@ void SparseConnections::visit_blocks(
       flags = torch::full({length}, among == Among::kInactive ? 1 : 0, torch::kByte);
       auto* flag = flags.data_ptr<std::uint8_t>();
       for (std::int64_t e = begin; e < seen; ++e) {
-        const bool active = !draft || drafted->second.active[static_cast<std::size_t>(e)] != 0;
-        if (active) flag[stored[static_cast<std::size_t>(e)] - first] = among == Among::kActive;
+        if (active == nullptr || active[e] != 0)
+          flag[stored[static_cast<std::size_t>(e)] - first] = among == Among::kActive;
       }
     }
     visit(of_topology.defined() ? of_topology.narrow(0, first, length) : criterion.score(inputs),

@@ -1,10 +1,12 @@
 // Only what exists: flat values [nnz] of all replicas, one index for the forward and one for the
-// backward pass, no mask. M = S = U is what is stored. A step costs time and memory in proportion
-// to the connections; a topology update O(nnz + k log k), and for growth by gradient one pass over
-// the dense gradient, block by block. CPU only.
+// backward pass. What is stored is M, or, once a superset is chosen, B with a flag per value where
+// it is larger than M; outside of it values are zero and slots at their newborn value. A step costs
+// time and memory in proportion to what is stored; a topology update O(nnz + k log k), and for
+// growth by gradient one pass over the dense gradient, block by block. CPU only.
 //
-// An update works on copies of a replica's values and slots (Draft): drop marks, grow inserts, and
-// finish() removes what is marked and builds the new index.
+// An update works on copies of a replica's values and slots (Draft): drop and rank mark, grow
+// inserts, and finish() removes what is not active, unless there is a superset, and builds the new
+// index.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,6 +19,8 @@
 #include <vector>
 
 #include "topology/connections.h"
+#include "topology/initial_weights.h"
+#include "topology/input_squares.h"
 #include "topology/sparse_index.h"
 
 namespace tandem {
@@ -27,6 +31,8 @@ class SparseConnections final : public Connections {
   // each replica); its `connections` is set. `parameter` must outlive this.
   SparseConnections(Parameter& parameter, std::int64_t inputs, std::int64_t outputs,
                     const std::vector<std::vector<std::int64_t>>& positions);
+  // Where a superset that is chosen before the first update takes the values of what isn't stored.
+  void set_initial(const InitialWeights& initial) { initial_ = initial; }
 
   std::int64_t replicas() const override { return static_cast<std::int64_t>(index_.size()); }
   std::int64_t positions() const override { return inputs_ * outputs_; }
@@ -35,13 +41,15 @@ class SparseConnections final : public Connections {
   std::vector<std::int64_t> segments() const override;
   TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                      const ProductPlan& plan) const override;
-  at::Tensor active_flags() const override { return {}; }
+  at::Tensor active_flags() const override { return active_; }
+  at::Tensor superset_flags() const override { return superset_; }  // ones
   ActiveSet active_set(std::int64_t replica) const override;
+  ActiveSet stored_set(std::int64_t replica) const;
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
   void expect_gradient(bool expected) override;
-  void expect_inputs(bool expected) override { expects_inputs_ = expected; }
+  void expect_inputs(bool expected) override { input_squares_.expect(expected); }
   void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
                     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
                         visit) const override;
@@ -51,8 +59,8 @@ class SparseConnections final : public Connections {
   void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const Change& change, const Criterion& criterion) override;
   void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
-  void choose_superset(const Change& change, bool random) override;
-  void empty_dormant(const std::vector<char>& /*due*/) override {}  // nothing is stored there
+  void choose_superset(const Change& change, bool random, bool outside_zero) override;
+  void empty_dormant(const std::vector<char>& due) override;
   void finish(const Change& change, bool zero_dormant) override;
 
  private:
@@ -61,12 +69,13 @@ class SparseConnections final : public Connections {
   // A replica in an update.
   struct Draft {
     std::vector<std::int64_t> positions;      // ascending
-    std::vector<std::uint8_t> active;         // 0: dropped, removed at the end
+    std::vector<std::uint8_t> active;         // 0: removed at the end, or stored and dormant
     std::vector<std::uint8_t> was;            // active before the update
     at::Tensor values;                        // [positions]
     std::map<std::string, at::Tensor> slots;  // [positions]
     std::int64_t active_count() const;
     std::vector<std::int64_t> active_positions() const;
+    void keep_active();
   };
   struct Factors {  // of the dense gradient: x and dL/dy, [R,N,features] with columns adjacent
     at::Tensor x, dy;
@@ -74,26 +83,54 @@ class SparseConnections final : public Connections {
 
   Draft& draft(std::int64_t replica,
                const Criterion& criterion);  // the one under way, or a new one
+  // uint8 of what is stored, in the update under way or now; null: all of it is active.
+  const std::uint8_t* active_of(std::int64_t replica) const;
+  std::vector<std::int64_t> active_positions(std::int64_t replica) const;
   at::Tensor values_of(std::int64_t replica) const;
   ScoreInputs stored_inputs(std::int64_t replica, const Criterion& criterion) const;
-  // key: as Newborn::keys, read by what scores the topology.
+  // Of all positions, in the weights' dtype.
+  at::Tensor topology_scores(std::int64_t replica, const Criterion& criterion,
+                             std::uint64_t key) const;
+  // Of the active ones, in order; `active`: flags of a draft.
+  at::Tensor active_scores(std::int64_t replica, const Criterion& criterion,
+                           const at::Tensor& active, std::uint64_t key) const;
+  // key: as Newborn::keys, read by what draws, or scores the topology.
   void visit_blocks(std::int64_t replica, const Criterion& criterion, Among among,
                     std::uint64_t key,
                     const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) const;
   at::Tensor dense_gradient(std::int64_t replica, std::int64_t first_input,
                             std::int64_t inputs) const;  // [inputs,out]
-  std::vector<std::int64_t> choose_growth(std::int64_t replica, std::int64_t count,
+  std::vector<std::int64_t> choose_growth(const Change& change, std::int64_t replica,
                                           const Criterion& criterion, std::uint64_t key) const;
   void insert(Draft& draft, const std::vector<std::int64_t>& chosen, const Newborn& newborn,
               std::uint64_t key) const;
   void replace(const std::map<std::int64_t, Draft>& drafts);
+  at::Tensor flags_after(const std::map<std::int64_t, Draft>& drafts) const;
+  at::Tensor running_flags(const at::Tensor& full_runs) const;
+  void rescale(at::Tensor values, std::vector<std::int64_t> units, std::int64_t replica,
+               Start::InitScale kind) const;
+  at::Tensor initial_values(std::int64_t replica, const std::vector<std::int64_t>& positions) const;
+  // `count` dormant positions beside `active`, ascending: of largest |w|.
+  std::vector<std::int64_t> largest_dormant(std::int64_t replica,
+                                            const std::vector<std::int64_t>& active,
+                                            std::int64_t count) const;
+  std::vector<std::int64_t> largest_initial(std::int64_t replica,
+                                            const std::vector<std::int64_t>& active,
+                                            std::int64_t count) const;
+  // What is stored of a replica, and newborns, at these positions, of which `active` are active.
+  Draft stored_at(std::int64_t replica, std::vector<std::int64_t> positions,
+                  const std::vector<std::int64_t>& active) const;
 
   Parameter* parameter_;
   std::int64_t inputs_, outputs_;
-  std::vector<SparseIndex> index_;  // [R]
+  std::vector<SparseIndex> index_;         // [R]
+  at::Tensor active_;                      // uint8 [nnz]; undefined: all of what is stored
+  at::Tensor superset_;                    // uint8 [nnz], all 1; undefined: there is none
+  std::optional<InitialWeights> initial_;  // until the first change
+  std::vector<Start::InitScale> scaled_;   // [R] how they are scaled
   std::map<std::int64_t, Draft> drafts_;
-  bool expects_gradient_ = false, expects_inputs_ = false;
-  mutable at::Tensor input_squares_;  // [R,in] of the last product that was to note them
+  bool expects_gradient_ = false;
+  mutable InputSquares input_squares_;
   mutable std::vector<Factors> factors_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "data/in_dtype.h"
 #include "data/tensor.h"
+#include "kernels/masked/masked.h"
 #include "kernels/spmm/spmm.h"
 #include "topology/feature_major.h"
 #include "topology/sparse_connections.h"
@@ -13,6 +14,19 @@ namespace {
 
 void check(int error, const char* what) {
   TORCH_INTERNAL_ASSERT(error == kernels::kSpmmDone, what, " failed with code ", error);
+}
+
+// Zero where flags are; the values themselves where there are none.
+at::Tensor flagged(const at::Tensor& values, const at::Tensor& flags) {
+  if (!flags.defined()) return values;
+  at::Tensor kept = torch::empty_like(values);
+  in_dtype(values, [&](auto zero) {
+    using T = decltype(zero);
+    const int error = masked_copy(values.data_ptr<T>(), flags.data_ptr<std::uint8_t>(),
+                                  values.numel(), kept.data_ptr<T>());
+    TORCH_INTERNAL_ASSERT(error == 0, "masked copy of ", values.sizes(), " failed");
+  });
+  return kept;
 }
 
 // A replica's part of a feature-major tensor.
@@ -98,18 +112,21 @@ class Product : public torch::autograd::Function<Product> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& values,
                             const at::Tensor& x, const std::optional<at::Tensor>& bias,
+                            const std::optional<at::Tensor>& flags, bool cuts_gradient,
                             const SparseConnections* connections, bool relu) {
+    const at::Tensor used = flagged(values, flags.value_or(at::Tensor()));
     const at::Tensor columns = feature_major(x);
     at::Tensor y = empty_features(x.size(0), x.size(1), SparseProduct::outputs(*connections),
                                   values.options().requires_grad(false));
     in_dtype(values, [&](auto zero) {
-      forward_as<decltype(zero)>(SparseProduct::index(*connections), values, columns,
+      forward_as<decltype(zero)>(SparseProduct::index(*connections), used, columns,
                                  bias.value_or(at::Tensor()), relu, y);
     });
     context->saved_data["connections"] = reinterpret_cast<std::int64_t>(connections);
     context->saved_data["relu"] = relu;
     context->saved_data["bias"] = bias.has_value();
-    context->save_for_backward({values, columns, relu ? y : at::Tensor()});
+    context->save_for_backward({used, columns, relu ? y : at::Tensor(),
+                                cuts_gradient ? flags.value_or(at::Tensor()) : at::Tensor()});
     return y;
   }
 
@@ -118,33 +135,36 @@ class Product : public torch::autograd::Function<Product> {
     const auto& connections =
         *reinterpret_cast<const SparseConnections*>(context->saved_data["connections"].toInt());
     const auto saved = context->get_saved_variables();
-    const at::Tensor values = saved[0], x = saved[1];
+    const at::Tensor used = saved[0], x = saved[1];
     const bool relu = context->saved_data["relu"].toBool();
     const at::Tensor dy = feature_major(gradients[0]);
     at::Tensor dz = relu ? empty_features(dy.size(0), dy.size(1), dy.size(2), dy.options()) : dy;
     at::Tensor db = torch::empty({dy.size(0), dy.size(2)}, dy.options());
-    at::Tensor dx, dvalues = torch::empty_like(values);
+    at::Tensor dx, dvalues = torch::empty_like(used);
     if (context->needs_input_grad(1)) {
       dx = empty_features(x.size(0), x.size(1), x.size(2), dy.options());
     }
-    in_dtype(values, [&](auto zero) {
+    in_dtype(used, [&](auto zero) {
       using T = decltype(zero);
       output_gradient_as<T>(relu ? saved[2] : at::Tensor(), dy, dz, db);
-      backward_as<T>(SparseProduct::index(connections), values, x, dz, dx, dvalues);
+      backward_as<T>(SparseProduct::index(connections), used, x, dz, dx, dvalues);
     });
     SparseProduct::keep(connections, x, dz);
     if (!context->saved_data["bias"].toBool()) db.reset();
-    return {dvalues, dx, db, {}, {}};
+    return {flagged(dvalues, saved[3]), dx, db, {}, {}, {}, {}};
   }
 };
 
 }  // namespace
 
-at::Tensor sparse_product(const SparseConnections& connections, const at::Tensor& values,
+at::Tensor sparse_product(const SparseConnections& connections, const UsedValues& used,
                           const at::Tensor& x, const at::Tensor& bias, bool relu) {
   // An undefined tensor has no device for autograd to note.
-  if (!bias.defined()) return Product::apply(values, x, std::nullopt, &connections, relu);
-  return Product::apply(values, x, std::optional(bias.contiguous()), &connections, relu);
+  const auto given = [](const at::Tensor& tensor) {
+    return tensor.defined() ? std::optional(tensor.contiguous()) : std::nullopt;
+  };
+  return Product::apply(used.values, x, given(bias), given(used.flags), used.cuts_gradient,
+                        &connections, relu);
 }
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include "data/tensor.h"
 #include "kernels/select/stream.h"
 #include "topology/random_ranks.h"
+#include "topology/sampled_choice.h"
 #include "topology/select_rows.h"
 #include "topology/sparse_connections.h"
 
@@ -23,6 +24,29 @@ at::Tensor list_of(const std::vector<std::int64_t>& values) {
 // The `count` lowest of what is eligible: uint8 [n].
 at::Tensor lowest(const at::Tensor& scores, const at::Tensor& eligible, std::int64_t count) {
   return select_rows(scores.unsqueeze(0), eligible.unsqueeze(0), {count}, /*largest=*/false)[0];
+}
+
+// Keys of a draw in proportion to scores (see sampled_choice.h) of these positions.
+at::Tensor drawn(const at::Tensor& scores, const std::vector<std::int64_t>& positions,
+                 double sharpness, RandomStream stream) {
+  at::Tensor keys = scores.to(torch::kDouble).clone();
+  auto* key = keys.data_ptr<double>();
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    key[i] = sampling_key(key[i], sharpness, stream, positions[i]);
+  }
+  return keys;
+}
+
+// The same of consecutive positions, where they are flagged.
+at::Tensor drawn(const at::Tensor& scores, std::int64_t first, const at::Tensor& flags,
+                 double sharpness, RandomStream stream) {
+  at::Tensor keys = scores.to(torch::kDouble).clone();
+  auto* key = keys.data_ptr<double>();
+  const auto* flag = flags.data_ptr<std::uint8_t>();
+  for (std::int64_t i = 0; i < keys.numel(); ++i) {
+    if (flag[i] != 0) key[i] = sampling_key(key[i], sharpness, stream, first + i);
+  }
+  return keys;
 }
 
 // Offers all scores of a visit to the stream, in order.
@@ -51,6 +75,19 @@ std::vector<std::int64_t> SparseConnections::Draft::active_positions() const {
   return kept;
 }
 
+void SparseConnections::Draft::keep_active() {
+  std::vector<std::int64_t> kept;
+  for (std::size_t e = 0; e < positions.size(); ++e) {
+    if (active[e] != 0) kept.push_back(static_cast<std::int64_t>(e));
+  }
+  if (kept.size() == positions.size()) return;
+  const at::Tensor places = list_of(kept);
+  positions = active_positions();
+  active.assign(positions.size(), 1);
+  values = values.index_select(0, places);
+  for (auto& [name, slot] : slots) slot = slot.index_select(0, places);
+}
+
 SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
                                                    const Criterion& criterion) {
   for (const std::string& name : criterion.slots) parameter_->slot(name);
@@ -59,6 +96,10 @@ SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
   if (begins) {
     own.positions = index_.at(static_cast<std::size_t>(replica)).positions();
     own.active.assign(own.positions.size(), 1);
+    if (active_.defined()) {
+      const at::Tensor flags = parameter_->segment(active_, replica);
+      std::copy_n(flags.data_ptr<std::uint8_t>(), flags.numel(), own.active.begin());
+    }
     own.was = own.active;
     own.values = parameter_->segment(parameter_->flat(), replica).clone();
     for (const auto& [name, slot] : parameter_->slots) {
@@ -72,12 +113,40 @@ SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
   return own;
 }
 
-void SparseConnections::rank(const Change&, const Criterion&, bool) {
-  TORCH_INTERNAL_ASSERT(false, "a sparse storage has no dormant weights to rank");
+// The new mask is the best of the superset, as it is in the masked storage where values outside are
+// zero.
+void SparseConnections::rank(const Change& change, const Criterion& criterion,
+                             bool /*zero_dormant*/) {
+  TORCH_INTERNAL_ASSERT(superset_.defined(), parameter_->name, " has no dormant weights to rank");
+  at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const auto q = static_cast<std::size_t>(r);
+    if (!change.due[q]) continue;
+    Draft& own = draft(r, criterion);
+    at::Tensor active = flags_over(own.active);
+    if (criterion.random) {
+      const std::int64_t stored = active.numel();
+      const auto ranks =
+          random_ranks(draw_stream(change.keys[q], Draw::kRank), stored, change.count[q]);
+      mark_ranks(ranks, nullptr, stored, active.data_ptr<std::uint8_t>());
+    } else {
+      const at::Tensor scores = criterion.score(stored_inputs(r, criterion));
+      active.copy_(select_rows(scores.unsqueeze(0), {}, {change.count[q]}, /*largest=*/true)[0]);
+    }
+  }
 }
 
-void SparseConnections::choose_superset(const Change&, bool) {
-  TORCH_INTERNAL_ASSERT(false, "a sparse storage keeps no superset");
+at::Tensor SparseConnections::active_scores(std::int64_t replica, const Criterion& criterion,
+                                            const at::Tensor& active, std::uint64_t key) const {
+  if (criterion.score != nullptr && !criterion.needs_gradient && !criterion.needs_uniform) {
+    return criterion.score(stored_inputs(replica, criterion)).masked_select(active.ne(0));
+  }
+  std::vector<at::Tensor> scores;
+  visit_blocks(replica, criterion, Among::kActive, key,
+               [&](const at::Tensor& block, const at::Tensor& flags) {
+                 scores.push_back(block.masked_select(flags.ne(0)));
+               });
+  return torch::cat(scores);
 }
 
 void SparseConnections::drop(const Change& change, const Criterion& criterion) {
@@ -99,46 +168,53 @@ void SparseConnections::drop(const Change& change, const Criterion& criterion) {
       const at::Tensor below_zero = own.values.lt(0).to(torch::kByte);
       chosen = lowest(scores, active * below_zero, change.negatives[q]) +
                lowest(scores, active * (1 - below_zero), change.count[q] - change.negatives[q]);
-    } else if (criterion.needs_gradient) {
-      std::vector<at::Tensor> scores;
-      visit_scores(r, criterion, Among::kActive,
-                   [&](const at::Tensor& block, const at::Tensor& flags) {
-                     scores.push_back(block.masked_select(flags.ne(0)));
-                   });
-      const at::Tensor of_active = torch::cat(scores);
-      chosen.masked_scatter_(
-          active.ne(0),
-          lowest(of_active, torch::ones_like(of_active, torch::kByte), change.count[q]));
     } else {
-      chosen = lowest(criterion.score(stored_inputs(r, criterion)), active, change.count[q]);
+      const std::uint64_t key = change.keys.empty() ? 0 : change.keys[q];
+      at::Tensor scores = active_scores(r, criterion, active, key);
+      if (!change.sharpness.empty()) {
+        scores = drawn(scores, own.active_positions(), change.sharpness[q],
+                       draw_stream(key, Draw::kDrop));
+      }
+      chosen.masked_scatter_(
+          active.ne(0), lowest(scores, torch::ones_like(scores, torch::kByte), change.count[q]));
     }
     active.sub_(chosen);
   }
 }
 
-std::vector<std::int64_t> SparseConnections::choose_growth(std::int64_t replica, std::int64_t count,
+std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
+                                                           std::int64_t replica,
                                                            const Criterion& criterion,
                                                            std::uint64_t key) const {
+  const std::int64_t count = change.count[static_cast<std::size_t>(replica)];
   if (count == 0) return {};
   if (criterion.random) {
     const std::vector<std::int64_t> occupied = drafts_.at(replica).active_positions();
     const auto free = positions() - static_cast<std::int64_t>(occupied.size());
     return ranks_outside(random_ranks(draw_stream(key, Draw::kGrow), free, count), occupied);
   }
+  const bool sampled = !change.sharpness.empty();
+  const double sharpness = sampled ? change.sharpness[static_cast<std::size_t>(replica)] : 1;
+  const RandomStream draws = draw_stream(key, Draw::kGrow);
   std::vector<std::int64_t> chosen;
   const auto choose = [&](auto zero) {
     TopStream<decltype(zero)> stream(count, /*largest=*/true);
     std::int64_t first = 0;
     int error = kSelectDone;
-    visit_blocks(replica, criterion, Among::kInactive, key,
-                 [&](const at::Tensor& scores, const at::Tensor& flags) {
-                   if (error == kSelectDone) error = offer(stream, first, scores, flags);
-                 });
+    const auto visit = [&](const at::Tensor& block, const at::Tensor& flags) {
+      const at::Tensor scores = sampled ? drawn(block, first, flags, sharpness, draws) : block;
+      if (error == kSelectDone) error = offer(stream, first, scores, flags);
+    };
+    visit_blocks(replica, criterion, Among::kInactive, key, visit);
     if (error == kSelectDone) error = stream.finish(chosen);
     TORCH_INTERNAL_ASSERT(error == kSelectDone, "growing ", count, " connections of ",
                           parameter_->name, " failed with code ", error);
   };
-  in_dtype(parameter_->value, choose);
+  if (sampled || criterion.needs_uniform) {
+    choose(0.0);
+  } else {
+    in_dtype(parameter_->value, choose);
+  }
   return chosen;
 }
 
@@ -207,7 +283,7 @@ void SparseConnections::grow(const Change& change, const Criterion& criterion,
     if (!change.due[q]) continue;
     const std::uint64_t key = newborn.keys.empty() ? 0 : newborn.keys[q];
     Draft& own = draft(r, criterion);
-    insert(own, choose_growth(r, change.count[q], criterion, key), newborn, key);
+    insert(own, choose_growth(change, r, criterion, key), newborn, key);
   }
 }
 
@@ -218,14 +294,7 @@ void SparseConnections::finish(const Change& change, bool /*zero_dormant*/) {
     const auto found = drafts_.find(r);
     if (!change.due[static_cast<std::size_t>(r)] || found == drafts_.end()) continue;
     Draft& own = found->second;
-    std::vector<std::int64_t> kept;
-    for (std::size_t e = 0; e < own.positions.size(); ++e) {
-      if (own.active[e] != 0) kept.push_back(static_cast<std::int64_t>(e));
-    }
-    const at::Tensor places = list_of(kept);
-    own.positions = own.active_positions();
-    own.values = own.values.index_select(0, places);
-    for (auto& [name, values] : own.slots) values = values.index_select(0, places);
+    if (!superset_.defined()) own.keep_active();
     done.emplace(r, std::move(own));
     drafts_.erase(found);
   }
@@ -235,6 +304,8 @@ void SparseConnections::finish(const Change& change, bool /*zero_dormant*/) {
 // New connections, values and slots of these replicas. Tensors are replaced where lengths change.
 void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
   if (drafts.empty()) return;
+  initial_.reset();
+  const at::Tensor active = flags_after(drafts);
   bool same_length = true;
   for (const auto& [r, own] : drafts) {
     same_length = same_length && own.values.numel() == index_[static_cast<std::size_t>(r)].count();
@@ -258,8 +329,28 @@ void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
   for (auto& [name, slot] : parameter_->slots) slot.values = put(slot.values, name);
   if (!same_length) parameter_->value = values.detach().requires_grad_(true);
   for (const auto& [r, own] : drafts) {
-    index_[static_cast<std::size_t>(r)] = SparseIndex(inputs_, outputs_, own.positions);
+    SparseIndex& index = index_[static_cast<std::size_t>(r)];
+    if (index.positions() != own.positions) index = SparseIndex(inputs_, outputs_, own.positions);
   }
+  active_ = active;
+  if (superset_.defined() && !same_length) superset_ = torch::ones({values.numel()}, torch::kByte);
+}
+
+// As active_ is to be. Undefined where everything is active.
+at::Tensor SparseConnections::flags_after(const std::map<std::int64_t, Draft>& drafts) const {
+  std::vector<at::Tensor> parts;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const auto found = drafts.find(r);
+    if (found != drafts.end()) {
+      parts.push_back(torch::tensor(found->second.active, torch::kByte));
+    } else if (active_.defined()) {
+      parts.push_back(parameter_->segment(active_, r));
+    } else {
+      parts.push_back(torch::ones({index_[static_cast<std::size_t>(r)].count()}, torch::kByte));
+    }
+  }
+  const at::Tensor flags = torch::cat(parts);
+  return flags.all().item<bool>() ? at::Tensor() : flags;
 }
 
 }  // namespace tandem

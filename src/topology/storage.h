@@ -20,8 +20,11 @@ enum class Storage { kMasked, kSparse };
 std::string storage_name(Storage storage);         // masked, sparse
 Storage storage_of_name(const std::string& name);  // throws ConfigError
 
+// The share of its positions that a sparse layer begins with: that of M, or of B.
+double stored_density(const Policies& weights);
+
 // Why connections under these policies can't be stored sparsely: their sets S and U, or a slot that
-// a criterion needs, leave the mask. Empty: they can.
+// a criterion needs, leave the mask, or a superset outside which weights are zero. Empty: they can.
 std::string sparse_refusal(const Policies& weights);
 
 // The start of one layer.

@@ -16,7 +16,7 @@ using Kind = TopologyOperation::Kind;
 
 Among among_of(Kind kind) {
   if (kind == Kind::kRank) return Among::kAll;
-  return kind == Kind::kGrow ? Among::kInactive : Among::kActive;
+  return kind == Kind::kGrow || kind == Kind::kGrowTo ? Among::kInactive : Among::kActive;
 }
 
 using VisitBlock = std::function<void(const at::Tensor& scores, const at::Tensor& flags)>;
@@ -112,7 +112,7 @@ std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation,
     layers_[l]->visit_scores(static_cast<std::int64_t>(replica), chosen_by,
                              among_of(operation.kind), visit);
   };
-  const bool largest = operation.kind == Kind::kGrow || operation.kind == Kind::kRank;
+  const bool largest = among_of(operation.kind) != Among::kActive;
   std::size_t first = 0;
   while (!changes(first)) ++first;  // some layer does: count is not 0
   const at::Tensor& values = layers_[first]->parameter().value;
@@ -232,9 +232,10 @@ std::vector<std::int64_t> TopologyUpdater::spread_at_random(const Operation& ope
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (changes(l)) {
       const Size one = size(l, replica);
-      total += operation.kind == Kind::kRank   ? one.positions
-               : operation.kind == Kind::kGrow ? one.positions - one.active
-                                               : one.active;
+      const Among among = among_of(operation.kind);
+      total += among == Among::kAll        ? one.positions
+               : among == Among::kInactive ? one.positions - one.active
+                                           : one.active;
     }
     ends[l] = total;
   }

@@ -4,24 +4,62 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "data/tensor.h"
 #include "methods/granularity.h"
+#include "topology/nested_masks.h"
 #include "topology/random_ranks.h"
+#include "topology/rule_reads.h"
+#include "topology/segments.h"
 
 namespace tandem {
 namespace {
 
 using Kind = TopologyOperation::Kind;
 
-// The criterion of an operation, with the operation's number.
-Criterion criterion_of(const TopologyOperation& operation) {
-  Criterion chosen = criterion(operation.criterion);
-  chosen.parameter = operation.parameter;
-  return chosen;
+// [R] whose counts are wanted.
+std::vector<char> reported_of(const UpdateMoment& moment) {
+  std::vector<char> wanted = moment.due;
+  for (std::size_t r = 0; r < moment.reported.size(); ++r) {
+    wanted[r] = wanted[r] && moment.reported[r];
+  }
+  return wanted;
+}
+
+// Some caller reads what an update did.
+bool reports(const UpdateMoment& moment) {
+  return moment.reported.empty() || std::any_of(moment.reported.begin(), moment.reported.end(),
+                                                [](char wanted) { return wanted != 0; });
+}
+
+double sharpness_at(const TopologyOperation& operation, double progress) {
+  const double t = std::clamp(progress, 0.0, 1.0);
+  return operation.sharpness + (operation.sharpness_final - operation.sharpness) * t;
+}
+
+bool grows(Kind kind) { return kind == Kind::kGrow || kind == Kind::kGrowTo; }
+
+// A draw in proportion to scores needs scores, and a ranking over all layers scores that each
+// weight has by itself.
+void check_choice(const TopologyOperation& operation, const Criterion& chosen) {
+  if (operation.sampled && (chosen.random || chosen.per_sign)) {
+    throw ConfigError(fmt::format(
+        "criterion '{}' has no scores to draw in proportion to: take it in order, or give one "
+        "that has, such as magnitude",
+        operation.criterion));
+  }
+  const bool within_layers =
+      operation.sampled || chosen.needs_uniform || chosen.of_topology != nullptr;
+  if (operation.whole_net && within_layers) {
+    throw ConfigError(fmt::format(
+        "criterion '{}'{} chooses within a layer, and this operation ranks the whole net: rank "
+        "within layers",
+        operation.criterion, operation.sampled ? ", drawn from," : ""));
+  }
 }
 
 bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
@@ -37,16 +75,19 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   return negative.sum().item<std::int64_t>();
 }
 
-// A value per replica [R] at each position of its segment. Equal segments need nothing of the host.
-at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments) {
-  std::vector<std::int64_t> lengths;
-  for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
-    lengths.push_back(segments[r + 1] - segments[r]);
+// Slots that follow the topology see what is active now.
+void follow_topology(const std::vector<Criterion>& criteria, Connections& layer) {
+  for (const Criterion& each : criteria) {
+    if (each.after_update == nullptr) continue;
+    Parameter& parameter = layer.parameter();
+    std::map<std::string, at::Tensor> slots;
+    for (const std::string& name : each.slots) slots[name] = parameter.slot(name);
+    const at::Tensor flags = layer.active_flags();
+    each.after_update(flags.defined() ? flags
+                                      : torch::ones({parameter.value.numel()},
+                                                    parameter.flat().options().dtype(torch::kByte)),
+                      slots);
   }
-  const bool equal = std::equal(lengths.begin() + 1, lengths.end(), lengths.begin());
-  return equal ? per_replica.unsqueeze(1).expand({-1, lengths.front()}).reshape({-1})
-               : per_replica.repeat_interleave(
-                     torch::tensor(lengths, torch::kLong).to(per_replica.device()));
 }
 
 }  // namespace
@@ -60,12 +101,7 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
       starts_(std::move(starts)),
       run_keys_(std::move(run_keys)) {
   TORCH_INTERNAL_ASSERT(layers_.size() == shapes_.size(), "connections and shapes per layer");
-  for (const Operation& operation : rules_.front().operations) {
-    criteria_.push_back(criterion_of(operation));
-  }
-  if (rules_.front().redistribution == TopologyRule::Redistribution::kAveragedGradient) {
-    criteria_.push_back(criterion("averaged_gradient"));
-  }
+  criteria_ = criteria_of(rules_.front());
   TORCH_INTERNAL_ASSERT(
       !rules_.empty() && rules_.size() == starts_.size() && rules_.size() == run_keys_.size(),
       "rules, starts and keys per replica");
@@ -86,6 +122,10 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
       }
     }
   }
+  at::NoGradGuard no_grad;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (changes(l)) follow_topology(criteria_, *layers_[l]);
+  }
 }
 
 void TopologyUpdater::check_operations() const {
@@ -100,19 +140,15 @@ void TopologyUpdater::check_operations() const {
           "comes before any growth, and nothing else",
           operation.criterion));
     }
-    grown = grown || operation.kind == Kind::kGrow;
+    check_choice(operation, chosen);
+    grown = grown || grows(operation.kind);
   }
+  check_fresh_batches(rules_[0]);
 }
 
-bool TopologyUpdater::needs_gradient() const {
-  return std::any_of(criteria_.begin(), criteria_.end(),
-                     [](const Criterion& each) { return each.needs_gradient; });
-}
+bool TopologyUpdater::needs_gradient() const { return reads_of(criteria_).gradient; }
 
-bool TopologyUpdater::needs_inputs() const {
-  return std::any_of(criteria_.begin(), criteria_.end(),
-                     [](const Criterion& each) { return each.needs_inputs; });
-}
+bool TopologyUpdater::needs_inputs() const { return reads_of(criteria_).inputs; }
 
 void TopologyUpdater::expect_gradient(bool expected) {
   const bool inputs = needs_inputs();
@@ -131,20 +167,23 @@ std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bo
   for (std::size_t i = 0; i < rules_[0].operations.size(); ++i) {
     apply(rules_[0].operations[i], criteria_[i], moment, zero_dormant);
   }
-  std::vector<UpdateCounts> reports;
+  std::vector<UpdateCounts> layers;
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
     layers_[l]->finish({moment.due, std::vector<std::int64_t>(replicas(), 0)}, zero_dormant);
-    reports.push_back(report(l, moment));
+    follow_topology(criteria_, *layers_[l]);
+    if (reports(moment)) layers.push_back(report(l, moment));
   }
   choose_superset(moment);
+  choose_nested(moment);
   before_.clear();
-  return reports;
+  return layers;
 }
 
-void TopologyUpdater::keep_superset(std::vector<double> density, bool random) {
+void TopologyUpdater::keep_superset(std::vector<double> density, bool random, bool outside_zero) {
   superset_ = std::move(density);
   superset_random_ = random;
+  outside_zero_ = outside_zero;
   choose_superset({std::vector<char>(replicas(), 1), std::vector<double>(replicas(), 0),
                    std::vector<std::int64_t>(replicas(), 0)});
 }
@@ -163,7 +202,34 @@ void TopologyUpdater::choose_superset(const UpdateMoment& moment) {
     }
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    if (changes(l)) layers_[l]->choose_superset(changes_of_layers[l], superset_random_);
+    if (changes(l))
+      layers_[l]->choose_superset(changes_of_layers[l], superset_random_, outside_zero_);
+  }
+}
+
+void TopologyUpdater::keep_nested(std::vector<std::vector<double>> shares) {
+  nested_ = std::move(shares);
+  choose_nested({std::vector<char>(replicas(), 1), std::vector<double>(replicas(), 0),
+                 std::vector<std::int64_t>(replicas(), 0)});
+}
+
+void TopologyUpdater::choose_nested(const UpdateMoment& moment) {
+  if (nested_.empty()) return;
+  const std::size_t masks = nested_.front().size();
+  std::vector<Counts> counts(layers_.size(), Counts(masks));  // [L][masks][R]
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    std::vector<std::int64_t> active;
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      active.push_back(changes(l) ? layers_[l]->active(static_cast<std::int64_t>(r))
+                                  : shapes_[l].positions());
+    }
+    const Counts own = nested_counts(shapes_, starts_[r], nested_[r], active);
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      for (std::size_t i = 0; i < masks; ++i) counts[l][i].push_back(own[i][l]);
+    }
+  }
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    if (changes(l)) layers_[l]->choose_nested(moment.due, counts[l]);
   }
 }
 
@@ -171,7 +237,8 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
   opened_.reset();
   moved_.assign(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
   targets_ = moved_;
-  before_.assign(layers_.size(), std::vector<ActiveSet>(replicas()));
+  const std::vector<char> reported = reported_of(moment);
+  before_.assign(reports(moment) ? layers_.size() : 0, std::vector<ActiveSet>(replicas()));
   for (std::size_t r = 0; r < replicas(); ++r) {
     if (!moment.due[r]) continue;
     const double density = density_at(rules_[r], starts_[r], moment.progress[r]);
@@ -181,7 +248,7 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
     }
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    if (changes(l)) before_[l] = layers_[l]->active_sets(moment.due);
+    if (changes(l) && reports(moment)) before_[l] = layers_[l]->active_sets(reported);
   }
   weigh_layers(moment);
 }
@@ -207,6 +274,10 @@ std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& siz
       return std::min(opened_ == Kind::kDrop ? size.moved : share, size.positions - size.active);
     case Kind::kPruneTo:
       return std::max<std::int64_t>(0, size.active - size.target);
+    case Kind::kGrowTo:
+      return std::clamp<std::int64_t>(
+          size.target + floor_count(fraction, size.target) - size.active, 0,
+          size.positions - size.active);
     case Kind::kRank:
       return size.target;
   }
@@ -230,10 +301,14 @@ Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
                                   const Counts& counts, const UpdateMoment& moment) const {
   Change change{moment.due, counts[layer]};
   change.prunes = operation.kind == Kind::kPruneTo;
+  const auto place = static_cast<std::size_t>(&operation - rules_[0].operations.data());
   const bool per_sign = criterion(operation.criterion).per_sign;
   for (std::size_t r = 0; r < replicas(); ++r) {
     change.keys.push_back(
         topology_key(run_keys_[r], static_cast<std::int64_t>(layer), moment.number[r]));
+    if (operation.sampled) {
+      change.sharpness.push_back(sharpness_at(rules_[r].operations[place], moment.progress[r]));
+    }
     if (!per_sign) continue;
     change.negatives.push_back(0);
     if (!moment.due[r]) continue;
@@ -256,7 +331,7 @@ void TopologyUpdater::apply(const Operation& operation, const Criterion& chosen,
     const Change change = change_of(operation, l, counts, moment);
     if (operation.kind == Kind::kRank) {
       layers_[l]->rank(change, chosen, zero_dormant);
-    } else if (operation.kind == Kind::kGrow) {
+    } else if (grows(operation.kind)) {
       layers_[l]->grow(
           change, chosen,
           {rules_[0].newborn_sd, rules_[0].regrown == TopologyRule::Regrown::kKeep, change.keys});
@@ -274,13 +349,14 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   UpdateCounts counts;
   counts.layer = layer;
   counts.before = std::move(before_[layer]);
-  counts.after = layers_[layer]->active_sets(moment.due);
+  const std::vector<char> reported = reported_of(moment);
+  counts.after = layers_[layer]->active_sets(reported);
   counts.nnz.assign(replicas(), 0);
   counts.dropped = counts.grown = counts.nnz;
   counts.mask_hash.resize(replicas());
   for_each_index(replicas(), at::get_num_threads(), [&](std::size_t r) {
     counts.nnz[r] = layers_[layer]->active(static_cast<std::int64_t>(r));
-    if (!moment.due[r]) return;
+    if (!reported[r]) return;
     counts.dropped[r] = counts.before[r].count_without(counts.after[r]);
     counts.grown[r] = counts.after[r].count_without(counts.before[r]);
     counts.mask_hash[r] = counts.after[r].hash();
@@ -288,10 +364,7 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   return counts;
 }
 
-bool TopologyUpdater::accumulates() const {
-  return std::any_of(criteria_.begin(), criteria_.end(),
-                     [](const Criterion& each) { return each.accumulate != nullptr; });
-}
+bool TopologyUpdater::accumulates() const { return reads_of(criteria_).accumulates; }
 
 void TopologyUpdater::accumulate(const at::Tensor& apply) {
   at::NoGradGuard no_grad;

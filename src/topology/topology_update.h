@@ -16,7 +16,8 @@
 
 namespace tandem {
 
-// What an update did to one layer; replicas that were not due have dropped = grown = 0 and no hash.
+// What an update did to one layer; replicas that are not reported have dropped = grown = 0 and no
+// hash.
 struct UpdateCounts {
   std::size_t layer = 0;
   std::vector<std::int64_t> nnz;             // [R] active now
@@ -30,6 +31,7 @@ struct UpdateMoment {
   std::vector<char> due;             // [R]
   std::vector<double> progress;      // [R] in [0,1] of the rule's span [begin, end]
   std::vector<std::int64_t> number;  // [R] of this update in its run, from 1: keys the random draws
+  std::vector<char> reported = {};   // [R] its counts are wanted; empty: of all that are due
 };
 
 class TopologyUpdater {
@@ -43,7 +45,10 @@ class TopologyUpdater {
   // From now on each layer keeps a superset B of its mask of this density [R], spread as budgets
   // are, and chosen now and after each update: the largest |w| beside the mask, or others at
   // random.
-  void keep_superset(std::vector<double> density, bool random);
+  // outside_zero: values and slots of what leaves B are cleared.
+  void keep_superset(std::vector<double> density, bool random, bool outside_zero);
+  // Likewise nested masks at these shares of each replica's density, descending from 1.
+  void keep_nested(std::vector<std::vector<double>> shares);  // [R][shares]
 
   // Some criterion reads the dense gradient of the step.
   bool needs_gradient() const;
@@ -56,7 +61,7 @@ class TopologyUpdater {
   // After a backward pass: these criteria see the dense gradient of the replicas that take part
   // (apply: bool [R], on the parameters' device); the others' slots keep every bit.
   void accumulate(const at::Tensor& apply);
-  // One entry per layer that is not exempt.
+  // One entry per layer that is not exempt; none where nothing is reported.
   std::vector<UpdateCounts> update(const UpdateMoment& moment, bool zero_dormant);
 
  private:
@@ -86,6 +91,7 @@ class TopologyUpdater {
   void weigh_layers(const UpdateMoment& moment);
   void redistribute(Counts& counts, const UpdateMoment& moment) const;
   void choose_superset(const UpdateMoment& moment);
+  void choose_nested(const UpdateMoment& moment);
   std::vector<std::int64_t> spread_at_random(const Operation& operation, std::size_t replica,
                                              std::int64_t count, std::int64_t number) const;
   Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
@@ -102,7 +108,8 @@ class TopologyUpdater {
   std::vector<Criterion> criteria_;  // of the operations, in order; then those of redistribution
 
   std::vector<double> superset_;  // [R] density of B; empty: there is none
-  bool superset_random_ = false;
+  bool superset_random_ = false, outside_zero_ = false;
+  std::vector<std::vector<double>> nested_;  // [R][shares]; empty: there are none
 
   // Of the update under way.
   std::vector<std::vector<double>> layer_weight_;  // [L][R], where growth is redistributed

@@ -3,13 +3,17 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace tandem {
 
 // "cpu" or "cuda:N". `wanted` is cpu, auto (a GPU where the plug-in finds one, else the CPU), cuda
-// (the first GPU) or cuda:N. A GPU that isn't there is a DeviceError that says what was found.
+// (the first GPU), cuda:N or cuda:all, which stays so where there are several. A GPU that isn't
+// there is a DeviceError that says what was found.
 std::string resolve_device(const std::string& wanted);
 
+// Of cuda:all, a resolved device that stands for several, each; else the one.
+std::vector<std::string> devices_of(const std::string& device);
 bool is_gpu(const std::string& device);
 // A resolved device with its card's name, as provenance keeps it.
 std::string describe_device(const std::string& device);

@@ -4,13 +4,23 @@
 
 #include "data/tensor.h"
 #include "topology/connections.h"
+#include "topology/nested_masks.h"
 
 namespace tandem {
 namespace {
 
-double active_count(const Linear& layer, std::int64_t replica) {
-  return layer.connections == nullptr ? static_cast<double>(layer.inputs() * layer.outputs())
-                                      : static_cast<double>(layer.connections->active(replica));
+// [masks][L] that the sparse stream uses: the mask's own, and those of the nested masks.
+std::vector<std::vector<std::int64_t>> sparse_counts(const std::vector<Linear*>& linears,
+                                                     const Policies& weights,
+                                                     std::int64_t replica) {
+  std::vector<LayerShape> shapes;
+  std::vector<std::int64_t> active;
+  for (const Linear* layer : linears) {
+    const bool exempt = layer->connections == nullptr;
+    shapes.push_back({layer->name(), layer->inputs(), layer->outputs(), exempt});
+    active.push_back(exempt ? shapes.back().positions() : layer->connections->active(replica));
+  }
+  return nested_counts(shapes, weights.start, weights.sets.nested, active);
 }
 
 // Of its superset, [R], in one look at the device; everything where there is none.
@@ -20,6 +30,13 @@ std::vector<double> superset_counts(const Linear& layer, std::size_t replicas) {
   const std::int64_t n = layer.inputs() * layer.outputs();
   std::vector<double> counts(replicas, static_cast<double>(n));
   if (!flags.defined()) return counts;
+  if (!layer.connections->is_dense()) {  // what is stored
+    const auto segments = layer.connections->segments();
+    for (std::size_t r = 0; r < replicas; ++r) {
+      counts[r] = static_cast<double>(segments[r + 1] - segments[r]);
+    }
+    return counts;
+  }
   const at::Tensor sums = flags.view({-1, n}).sum(1).to(torch::kCPU, torch::kFloat64);
   std::copy_n(sums.contiguous().data_ptr<double>(), replicas, counts.begin());
   return counts;
@@ -50,31 +67,40 @@ void FlopsLedger::note_masks() {
     supersets.push_back(superset_counts(*layer, runs_.size()));
   }
   for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const Policies& weights = runs_[r].weights;
     const auto replica = static_cast<std::int64_t>(r);
-    double full = model_.dense_products(), sparse = full, superset = full;
+    double full = model_.dense_products(), superset = full;
     std::size_t l = 0;
     for (const Linear* layer : linears) {
-      const double dense = static_cast<double>(layer->inputs() * layer->outputs());
-      full += dense;
-      sparse += active_count(*layer, replica);
+      full += static_cast<double>(layer->inputs() * layer->outputs());
       superset += supersets[l++][r];
     }
-    if (runs_[r].weights.schedule.draws_per_layer()) note_layers(linears, supersets, replica);
-    forward_[r].full = 2 * rows_ * full;
-    forward_[r].sparse = 2 * rows_ * sparse;
-    forward_[r].superset = 2 * rows_ * superset;
+    ForwardFlops& own = forward_[r];
+    own.full = 2 * rows_ * full;
+    own.superset = 2 * rows_ * superset;
+    own.nested.clear();
+    for (const auto& counts : sparse_counts(linears, weights, replica)) {
+      double sum = model_.dense_products();
+      for (const std::int64_t count : counts) sum += static_cast<double>(count);
+      own.nested.push_back(2 * rows_ * sum);
+    }
+    own.sparse = own.nested.front();
+    if (weights.sets.nested.empty()) own.nested.clear();
+    if (weights.schedule.draws_per_layer()) note_layers(linears, supersets, replica);
   }
 }
 
 void FlopsLedger::note_layers(const std::vector<Linear*>& linears,
                               const std::vector<std::vector<double>>& supersets, std::int64_t r) {
-  std::vector<ForwardFlops::Layer>& layers = forward_[static_cast<std::size_t>(r)].layers;
+  const auto run = static_cast<std::size_t>(r);
+  std::vector<ForwardFlops::Layer>& layers = forward_[run].layers;
   layers.clear();
-  std::size_t l = 0;
-  for (const Linear* layer : linears) {
-    const double dense = static_cast<double>(layer->inputs() * layer->outputs());
-    layers.push_back({2 * rows_ * dense, 2 * rows_ * active_count(*layer, r),
-                      2 * rows_ * supersets[l++][static_cast<std::size_t>(r)]});
+  for (const auto& counts : sparse_counts(linears, runs_[run].weights, r)) {
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      const double dense = static_cast<double>(linears[l]->inputs() * linears[l]->outputs());
+      layers.push_back({2 * rows_ * dense, 2 * rows_ * static_cast<double>(counts[l]),
+                        2 * rows_ * supersets[l][run]});
+    }
   }
 }
 

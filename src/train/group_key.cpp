@@ -6,6 +6,7 @@
 #include "train/device.h"
 #include "train/group.h"
 #include "train/storage_choice.h"
+#include "train/working_set.h"
 
 namespace tandem {
 
@@ -29,41 +30,7 @@ std::string group_key(const Config& config) {
 
 namespace {
 
-// Numbers that one replica's step holds: its weights, and its activations.
-struct WorkingSet {
-  double weights = 0, activations = 0;
-};
-
-WorkingSet working_set(const Config& config, double read_out_share) {
-  WorkingSet set;
-  const bool transformer = config.text("model") == "transformer";
-  // A read-out keeps nothing for a backward pass, but it may be wider than the batch.
-  const double batch =
-      std::max(static_cast<double>(config.integer("batch")),
-               static_cast<double>(transformer ? kWindowChunk : kImageChunk) * read_out_share);
-  if (transformer) {
-    const auto width = static_cast<double>(config.integer("width"));
-    const auto layers = static_cast<double>(config.integer("layers"));
-    const auto context = static_cast<double>(config.integer("context"));
-    const auto heads = static_cast<double>(config.integer("heads"));
-    set.weights = layers * 12 * width * width + 256 * width;
-    set.activations = batch * context * (layers * (16 * width + 3 * heads * context) + 256);
-    return set;
-  }
-  double inputs = 784;
-  for (const std::int64_t units : config.integers("widths")) {
-    set.weights += inputs * static_cast<double>(units);
-    set.activations += batch * (inputs + 2 * static_cast<double>(units));
-    inputs = static_cast<double>(units);
-  }
-  return set;
-}
-
-// On a GPU: weights with gradients, slots, masks, masked copies and scores; activations of both
-// streams with their gradients, in the captured steps' memory and in that of evaluation. An
-// estimate on the safe side.
-constexpr double kGpuCopiesOfWeights = 14, kGpuCopiesOfActivations = 3.5, kGpuShare = 0.85;
-constexpr double kGpuReadOutShare = 0.4;  // of a training step's activations
+constexpr double kGpuShare = 0.85;  // of its memory
 constexpr std::int64_t kGpuMost = 1024;
 
 // On a CPU a group gains while it shares the cost of each call and loses once it leaves the cache.
@@ -75,9 +42,9 @@ constexpr double kSparseNumbers = 6.0 / 4.0;
 
 double stored_weights(const Config& config, const std::vector<Storage>& storage) {
   const std::vector<LayerShape> layers = linear_layers(config);
-  const Start start = policies_of(config, Level::kWeights).start;
+  const Policies weights = policies_of(config, Level::kWeights);
   const std::vector<LayerBudget> budgets =
-      spread_budget(layers, start.first_density(), start.budget);
+      spread_budget(layers, stored_density(weights), weights.start.budget);
   double stored = 0;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const bool sparse = l < storage.size() && storage[l] == Storage::kSparse;
@@ -96,10 +63,8 @@ std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
 std::int64_t group_size(const Config& config, const std::string& device,
                         const std::vector<Storage>& storage) {
   if (is_gpu(device)) {
-    const WorkingSet set = working_set(config, kGpuReadOutShare);
-    const double each =
-        4 * (kGpuCopiesOfWeights * set.weights + kGpuCopiesOfActivations * set.activations);
-    return whole_groups(kGpuShare * static_cast<double>(device_bytes(device)), each, kGpuMost);
+    return whole_groups(kGpuShare * static_cast<double>(device_bytes(device)), gpu_bytes_of(config),
+                        kGpuMost);
   }
   WorkingSet set = working_set(config, 0);
   if (any_sparse(storage)) set.weights = stored_weights(config, storage);

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "methods/method.h"
+#include "topology/nested_masks.h"
 
 namespace tandem {
 namespace {
@@ -40,6 +41,7 @@ class ForwardCosts {
   ForwardCosts(Model& model, const RunSchedule& run, double rows)
       : start_(run.weights.start),
         shapes_(shapes_of(model, start_.exempt)),
+        nested_(run.weights.sets.nested),
         rows_(rows),
         products_(model.dense_products()) {
     const auto blocks = static_cast<double>(run.config.integer("blocks"));
@@ -57,33 +59,62 @@ class ForwardCosts {
       flops_.full += full;
       flops_.superset += own;
     }
+    flops_.nested.resize(nested_.size());
+    const std::vector<ForwardFlops::Layer> layers = flops_.layers;
+    for (std::size_t i = 1; i < nested_.size(); ++i) {
+      flops_.layers.insert(flops_.layers.end(), layers.begin(), layers.end());
+    }
     prune_to(start_.pattern == Start::Pattern::kDense ? 1 : start_.first_density());
   }
 
-  // Masks of this density from now on.
-  void prune_to(double density) {
-    if (density == density_) return;
+  // Masks of this density from now on, and of this share of their weights more.
+  void prune_to(double density, double extra = 0) {
+    if (density == density_ && extra == extra_) return;
     density_ = density;
-    flops_.sparse = 2 * rows_ * products_;
-    std::vector<LayerBudget> budgets;
-    if (density < 1) budgets = spread_budget(shapes_, start_, density);
-    for (std::size_t l = 0; l < shapes_.size(); ++l) {
-      flops_.layers[l].sparse =
-          operations(budgets.empty() ? shapes_[l].positions() : budgets[l].active);
-      flops_.sparse += flops_.layers[l].sparse;
+    extra_ = extra;
+    std::vector<std::int64_t> active;
+    for (const LayerShape& shape : shapes_) active.push_back(shape.positions());
+    if (density < 1) {
+      const auto budgets = spread_budget(shapes_, start_, density);
+      for (std::size_t l = 0; l < shapes_.size(); ++l) {
+        const std::int64_t more = shapes_[l].exempt ? 0 : floor_count(extra, budgets[l].active);
+        active[l] = std::min(budgets[l].active + more, shapes_[l].positions());
+      }
     }
+    flops_.sparse = sparse(active, 0);
+    if (nested_.empty()) return;
+    const auto counts = nested_counts(shapes_, start_, nested_, active);
+    for (std::size_t i = 0; i < counts.size(); ++i) flops_.nested[i] = sparse(counts[i], i);
   }
   const ForwardFlops& flops() const { return flops_; }
 
  private:
   double operations(std::int64_t weights) const { return 2 * rows_ * static_cast<double>(weights); }
+  // Of so many active weights [L]; the layers of nested mask i are noted.
+  double sparse(const std::vector<std::int64_t>& active, std::size_t i) {
+    double sum = 2 * rows_ * products_;
+    for (std::size_t l = 0; l < active.size(); ++l) {
+      flops_.layers[i * active.size() + l].sparse = operations(active[l]);
+      sum += operations(active[l]);
+    }
+    return sum;
+  }
 
   Start start_;
   std::vector<LayerShape> shapes_;
+  std::vector<double> nested_;
   double rows_, products_;
-  double density_ = -1;
+  double density_ = -1, extra_ = 0;
   ForwardFlops flops_;
 };
+
+// Share of the budget that an update at this progress leaves beyond it.
+double extra_at(const TopologyRule& rule, double progress) {
+  const bool grows = std::any_of(
+      rule.operations.begin(), rule.operations.end(),
+      [](const auto& operation) { return operation.kind == TopologyOperation::Kind::kGrowTo; });
+  return grows ? drop_fraction_at(rule, progress) : 0;
+}
 
 bool sets_density(const TopologyRule& rule) {
   return std::any_of(rule.operations.begin(), rule.operations.end(), [](const auto& operation) {
@@ -110,7 +141,8 @@ class ExpectedFlops {
         all += expected(plan);
         if (!prunes || !plan.updates() || plan.enters_full) continue;
         costs_.prune_to(
-            density_at(run_.weights.topology, run_.weights.start, plan.topology_progress));
+            density_at(run_.weights.topology, run_.weights.start, plan.topology_progress),
+            extra_at(run_.weights.topology, plan.topology_progress));
       }
     }
     return all;
@@ -146,8 +178,15 @@ class ExpectedFlops {
         full_probability(schedule, step / schedule.draw_steps * schedule.draw_steps, total_);
     return std::clamp(p, 0.0, 1.0);
   }
-  double cost(const ReplicaPlan& plan) const {
-    return step_flops(run_.weights, reads_, plan, costs_.flops());
+  // Over the draws of nested masks.
+  double cost(ReplicaPlan plan) const {
+    const std::size_t masks = std::max<std::size_t>(1, run_.weights.sets.nested.size());
+    double sum = 0;
+    for (std::size_t i = 0; i < masks; ++i) {
+      plan.weights_nested = static_cast<std::int64_t>(i);
+      sum += step_flops(run_.weights, reads_, plan, costs_.flops());
+    }
+    return sum / static_cast<double>(masks);
   }
 
   const RunSchedule& run_;

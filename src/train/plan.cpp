@@ -121,13 +121,21 @@ bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step, s
     case Schedule::Kind::kSparse:
       return false;
     case Schedule::Kind::kTurns:
-      return step % 2 == 0;
+      return step / schedule.draw_steps % 2 == 0;
     case Schedule::Kind::kPhases:
       return true;  // set by the phase, see plan_phase
     case Schedule::Kind::kBernoulli:
       return schedule.draw == Schedule::Draw::kStep && draws_full(schedule, key, step, total);
   }
   return true;
+}
+
+// Keyed beside the layers' own draws.
+std::int64_t nested_draw(const RunSchedule& run, std::int64_t step) {
+  const std::size_t masks = run.weights.sets.nested.size();
+  if (masks < 2) return 0;
+  const RandomStream stream{sub_key(run.weights_key, kMostDrawingLayers)};
+  return static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(step), masks));
 }
 
 double alpha_at(const Alignment& alignment, std::int64_t step) {
@@ -160,18 +168,69 @@ void plan_phase(const RunSchedule& run, ReplicaPlan& plan) {
   plan.topology_progress = 1;
 }
 
+constexpr std::int64_t kLoggedWindow = 100;  // steps, where masks are chosen anew at each of them
+
+// Steps from one update of a stage to the next.
+std::int64_t interval_in(const RunSchedule& run, std::size_t stage) {
+  const TopologyRule& rule = run.weights.topology;
+  if (rule.interval_epochs <= 0) return rule.interval_steps;
+  const auto per_epoch = static_cast<double>(run.timeline.steps_per_epoch[stage]);
+  return std::max<std::int64_t>(1, std::llround(rule.interval_epochs * per_epoch));
+}
+
+// A budget that moves must be reached even where the interval does not divide the rule's end.
+bool must_end_at_budget(const TopologyRule& rule) {
+  return rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic ||
+         std::any_of(rule.operations.begin(), rule.operations.end(), [](const auto& operation) {
+           return operation.kind == TopologyOperation::Kind::kGrowTo;
+         });
+}
+
+// Completed steps at the rule's end, or, where an update takes a step's place, at the last step.
+std::int64_t last_update(const RunSchedule& run) {
+  const TopologyRule& rule = run.weights.topology;
+  const std::int64_t total = run.timeline.total();
+  const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
+  const std::int64_t end = std::llround(std::ceil(rule.end * static_cast<double>(total)));
+  return std::max<std::int64_t>(1, std::min(end, total - instead));
+}
+
+// Whether the run has an update after that of so many completed steps.
+bool update_follows(const RunSchedule& run, std::int64_t stage, std::int64_t completed) {
+  const TopologyRule& rule = run.weights.topology;
+  const std::int64_t total = run.timeline.total();
+  if (must_end_at_budget(rule)) return completed < last_update(run);
+  const std::int64_t instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
+  const double end = rule.end * static_cast<double>(total);
+  const auto due = [&](std::int64_t at) { return static_cast<double>(at) <= end && at < total; };
+  if (rule.interval_epochs <= 0) return due(completed + rule.interval_steps);
+  for (auto s = static_cast<std::size_t>(stage); s < run.timeline.task_steps.size(); ++s) {
+    const std::int64_t before = run.timeline.before(static_cast<std::int64_t>(s));
+    const std::int64_t own = std::max<std::int64_t>(completed - before, 0) + interval_in(run, s);
+    if (own + instead <= run.timeline.task_steps[s]) return due(before + own);
+  }
+  return false;
+}
+
+// The first update of each window of steps, counted as the interval is, and the last of the run.
+bool logs_update(const RunSchedule& run, std::int64_t stage, std::int64_t completed,
+                 std::int64_t counted) {
+  const std::int64_t interval = interval_in(run, static_cast<std::size_t>(stage));
+  std::int64_t window = run.config.integer("topology_log_steps");
+  if (window == 0) window = interval == 1 ? kLoggedWindow : 1;
+  const double begin = run.weights.topology.begin * static_cast<double>(run.timeline.total());
+  const std::int64_t previous = counted - interval;
+  const bool first = previous <= 0 || static_cast<double>(completed - interval) < begin;
+  return first || counted / window != previous / window || !update_follows(run, stage, completed);
+}
+
 // Completed steps after which an update is due, and how far its schedule has come.
 void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) {
   const TopologyRule& rule = run.weights.topology;
   if (rule.operations.empty() || rule.at_phases) return;
   const auto total = static_cast<double>(run.timeline.total());
   const double begin = rule.begin * total, end = rule.end * total;
-  std::int64_t interval = rule.interval_steps;
-  if (rule.interval_epochs > 0) {
-    const auto per_epoch =
-        static_cast<double>(run.timeline.steps_per_epoch[static_cast<std::size_t>(stage)]);
-    interval = std::max<std::int64_t>(1, std::llround(rule.interval_epochs * per_epoch));
-  }
+  const std::int64_t interval = interval_in(run, static_cast<std::size_t>(stage));
   if (interval < 1) return;
   const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
   const std::int64_t completed = instead ? plan.step : plan.step + 1;
@@ -180,12 +239,11 @@ void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) 
   const std::int64_t counted =
       rule.interval_epochs > 0 ? completed - run.timeline.before(stage) : completed;
   const bool due = counted > 0 && counted % interval == 0 && at >= begin && at <= end && at < total;
-  // A cubic budget must be reached even where the interval does not divide its end.
-  const bool last_prune = rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic &&
-                          completed == std::max<std::int64_t>(1, std::llround(std::ceil(end)));
+  const bool last_prune = must_end_at_budget(rule) && completed == last_update(run);
   if (!due && !last_prune) return;
   (instead ? plan.update_instead : plan.update_after) = true;
-  plan.topology_progress = end > begin ? (at - begin) / (end - begin) : 1.0;
+  plan.topology_progress = end > begin && !last_prune ? (at - begin) / (end - begin) : 1.0;
+  plan.logged = last_prune || logs_update(run, stage, completed, counted);
 }
 
 }  // namespace
@@ -203,6 +261,7 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   if (run.weights.schedule.draws_per_layer()) {
     plan.weights_layers = layer_draws(run.weights.schedule, run.weights_key, plan.step, total);
   }
+  plan.weights_nested = nested_draw(run, plan.step);
   plan.attention_alpha = alpha_at(run.attention.alignment, plan.step);
   plan.weights_alpha = alpha_at(run.weights.alignment, plan.step);
   plan_phase(run, plan);

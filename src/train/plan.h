@@ -33,10 +33,12 @@ struct ReplicaPlan {
   bool attention_full = true;  // the stream that runs at each level
   bool weights_full = true;
   std::uint64_t weights_layers = 0;  // bit l: layer l's own draw is the full stream
+  std::int64_t weights_nested = 0;   // which of the nested masks the sparse stream uses
   double attention_alpha = 0, weights_alpha = 0;
   bool update_instead = false;   // a topology update takes the place of this step
   bool update_after = false;     // a topology update follows this step
   double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
+  bool logged = true;            // the update is reported
   bool enters_full = false;      // after this step a full phase begins,
   bool enters_sparse = false;    // or a sparse one
 

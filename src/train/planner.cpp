@@ -77,25 +77,33 @@ std::vector<StoredGroup> stored_groups(const std::string& database) {
 }
 
 // A run that isn't wanted is made from the store's canonical form, with the paths and the like of
-// the wanted ones; none where this program is of another revision.
-std::optional<Config> revived(const RunRecord& record, const Config& like) {
+// the wanted ones; none where this program doesn't know what it says.
+std::optional<Config> config_of(const RunRecord& record, const Config* like) {
   try {
     Settings said = Config::from_canonical(record.canonical).values();
     for (const auto& option : all_options()) {
-      if (option.scope == OptionScope::kProgram) said[option.name] = like.text(option.name);
+      if (option.scope != OptionScope::kProgram) continue;
+      said[option.name] = like != nullptr ? like->text(option.name) : option.default_value;
     }
-    Config config = Config::resolve(said, false);
-    if (config.id() == record.id) return config;
+    return Config::resolve(said, false);
   } catch (const ConfigError&) {
     return std::nullopt;
   }
-  return std::nullopt;
+}
+
+// None where this program is of another revision.
+std::optional<Config> revived(const RunRecord& record, const Config& like) {
+  auto config = config_of(record, &like);
+  if (config && config->id() != record.id) config.reset();
+  return config;
 }
 
 class Planner {
  public:
   explicit Planner(const PlannerInput& input)
-      : input_(input), known_(by_id(input.known)), times_(input.known) {
+      : input_(input),
+        known_(by_id(input.known)),
+        times_(input.known, input.stretch, input.wanted.empty() ? nullptr : &input.wanted.front()) {
     for (const auto& run : input.wanted) wanted_[run.id()] = &run;
   }
 
@@ -202,7 +210,8 @@ class Planner {
     const auto jobs = static_cast<std::size_t>(std::max(1, input_.jobs));
     for (auto& each : classes) {
       // Workers of one GPU share its memory.
-      const auto sharing = is_gpu(input_.device) ? std::max(1, input_.jobs) : 1;
+      const auto gpus = static_cast<int>(devices_of(input_.device).size());
+      const auto sharing = is_gpu(input_.device) ? std::max(1, (input_.jobs + gpus - 1) / gpus) : 1;
       const auto whole = input_.size(each.runs.front(), input_.device, each.storage);
       const auto size = std::max<std::int64_t>(1, whole / sharing);
       const auto most = std::min(static_cast<std::size_t>(size), (total + jobs - 1) / jobs);
@@ -318,17 +327,26 @@ void remove_group_folder(const std::string& folder) {
 
 GridPlan plan_groups(const PlannerInput& input) { return Planner(input).plan(); }
 
-TimePredictor::TimePredictor(const std::vector<RunRecord>& known) {
+TimePredictor::TimePredictor(const std::vector<RunRecord>& known, StretchOf stretch,
+                             const Config* like)
+    : stretch_(std::move(stretch)) {
   for (const auto& record : known) {
     if (record.state != "done" || !(record.seconds > 0)) continue;
     const Settings values(record.values.begin(), record.values.end());
+    std::optional<double> factor = 1.0;
+    const auto match = values.find("match");
+    if (match != values.end() && match->second != "steps") {
+      const auto config = config_of(record, like);
+      factor = config ? stretch_(*config) : std::nullopt;
+    }
+    if (!factor) continue;
     std::string kind;
     for (const char* name : kTimeKinds) {
       const auto found = values.find(name);
       kind += (found == values.end() ? "" : found->second) + "\n";
     }
     auto& [sum, count] = sums_[kind];
-    sum += record.seconds;
+    sum += record.seconds / *factor;
     ++count;
   }
 }
@@ -338,7 +356,9 @@ std::optional<double> TimePredictor::seconds(const Config& run) const {
   for (const char* name : kTimeKinds) kind += run.text(name) + "\n";
   const auto found = sums_.find(kind);
   if (found == sums_.end()) return std::nullopt;
-  return found->second.first / found->second.second;
+  const std::optional<double> factor = stretch_(run);
+  if (!factor) return std::nullopt;
+  return *factor * found->second.first / found->second.second;
 }
 
 }  // namespace tandem

@@ -18,6 +18,7 @@
 #include "store/store.h"
 #include "train/group.h"
 #include "train/storage_choice.h"
+#include "train/stretch.h"
 
 namespace tandem {
 
@@ -41,6 +42,7 @@ struct PlannerInput {
   std::function<std::int64_t(const Config&, const std::string&, const std::vector<Storage>&)> size =
       group_size;
   StorageChooser storage = {};  // part of a group's key; none: as the configs say
+  StretchOf stretch = stretch_finder();
 };
 
 struct GridPlan {
@@ -61,13 +63,15 @@ void write_group_file(const std::string& database, const GroupPlan& group);  // 
 void remove_group_folder(const std::string& folder);
 
 // The expected seconds of a run: the mean of earlier ones with the same (weights, attention, model,
-// data, scenario, steps, epochs).
+// data, scenario, steps, epochs, batch), each over its stretch, times the run's own.
 class TimePredictor {
  public:
-  explicit TimePredictor(const std::vector<RunRecord>& known);
+  // `like`: a config that says where data lie; null: the defaults do.
+  TimePredictor(const std::vector<RunRecord>& known, StretchOf stretch, const Config* like);
   std::optional<double> seconds(const Config& run) const;
 
  private:
+  StretchOf stretch_;
   std::map<std::string, std::pair<double, int>> sums_;  // kind of run -> seconds, count
 };
 

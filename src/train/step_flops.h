@@ -17,7 +17,8 @@ struct ForwardFlops {
   struct Layer {
     double full, sparse, superset;
   };
-  std::vector<Layer> layers = {};  // where they draw streams of their own
+  std::vector<Layer> layers = {};   // where they draw streams of their own
+  std::vector<double> nested = {};  // sparse, with each of the nested masks
 };
 
 // When a rule's criteria read the gradient of all positions.

@@ -43,10 +43,10 @@ std::int64_t rows_of(const Config& config, bool bytes) {
 }
 
 std::vector<Storage> by_break_even(const Config& config, const std::vector<LayerShape>& layers,
-                                   const Start& start, BreakEven& measured) {
+                                   const Policies& weights, BreakEven& measured) {
   const std::int64_t rows = rows_of(config, config.text("model") == "transformer");
   const std::vector<LayerBudget> budgets =
-      spread_budget(layers, start.first_density(), start.budget);
+      spread_budget(layers, stored_density(weights), weights.start.budget);
   std::vector<Storage> storages;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerShape& layer = layers[l];
@@ -108,7 +108,7 @@ std::vector<Storage> choose_storage(const Config& config, const std::string& dev
   if (said == "masked" || (said == "auto" && !may_be_sparse(weights, device))) return {};
   try {
     const std::vector<LayerShape> layers = linear_layers(config);
-    if (said == "auto") return by_break_even(config, layers, weights.start, measured);
+    if (said == "auto") return by_break_even(config, layers, weights, measured);
     std::vector<Storage> storages;
     for (const LayerShape& layer : layers) {
       storages.push_back(layer.exempt ? Storage::kMasked : Storage::kSparse);

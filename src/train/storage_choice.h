@@ -1,5 +1,5 @@
 // How each linear layer of a run is stored: what the option `storage` says, and for auto what the
-// break-even of the layer's shape says to its own density at the start.
+// break-even of the layer's shape says to the density of what it would store at the start.
 #pragma once
 
 #include <functional>

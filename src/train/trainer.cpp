@@ -8,6 +8,7 @@
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "train/match.h"
+#include "train/teacher.h"
 
 namespace tandem {
 namespace {
@@ -155,9 +156,11 @@ void Trainer::build_network() {
   }
   if (runs_.front().weights.teacher.alpha > 0) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
-  bool renews = runs_.front().weights.schedule.empties_slots;
+  bool renews =
+      runs_.front().weights.schedule.empties_slots || runs_.front().weights.sets.outside_zero;
   for (const TopologyOperation& operation : runs_.front().weights.topology.operations) {
-    renews = renews || operation.kind == TopologyOperation::Kind::kGrow;
+    renews = renews || operation.kind == TopologyOperation::Kind::kGrow ||
+             operation.kind == TopologyOperation::Kind::kGrowTo;
   }
   optimizer_->count_per_weight(renews);
 }
@@ -173,7 +176,7 @@ void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape
   for (const RunSchedule& run : runs_) alphas.push_back(run.weights.teacher.alpha);
   teacher_alpha_ = torch::tensor(alphas, torch::kFloat64).to(options_.device).to(options_.dtype);
   for (Parameter* parameter : teacher_->parameters())
-    parameter->name = "teacher." + parameter->name;
+    parameter->name = teachers_name(parameter->name);
 }
 
 void Trainer::begin_stage(std::int64_t stage) {

@@ -65,8 +65,8 @@ struct StepKind {
 // What some steps report to the host.
 struct StepReport {
   std::int64_t steps = 0;             // taken
-  std::vector<char> updated;          // [R] a topology update took place
-  std::vector<UpdateCounts> updates;  // per layer, where any replica updated
+  std::vector<char> updated;          // [R] a topology update that is logged took place
+  std::vector<UpdateCounts> updates;  // per layer, where any is logged
 };
 
 class Trainer {
@@ -162,6 +162,8 @@ class Trainer {
   at::Tensor teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
   void pull_dormant(const StepRows& rows);
   void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
+  // Gradients, and inputs where a criterion reads them, become means over fresh batches.
+  void read_fresh_batches(const UpdateMoment& moment);
   void begin_full_phase(const std::vector<char>& enters);
   void begin_sparse_phase(const std::vector<char>& enters);
   void note_masks();

@@ -5,6 +5,7 @@
 //         arXiv 2207.14200)
 #include "data/tensor.h"
 #include "topology/connections.h"
+#include "topology/segments.h"
 #include "train/loss.h"
 #include "train/trainer.h"
 
@@ -89,7 +90,7 @@ void Trainer::pull_dormant(const StepRows& rows) {
     if (!active.defined() || !gradient.defined()) continue;
     const at::Tensor value = parameter->value.detach();
     const at::Tensor dormant = (1 - active).view(value.sizes()).to(value.scalar_type());
-    gradient = gradient + value * dormant * over(eta, value);
+    gradient = gradient + value * dormant * over_values(eta.to(value.scalar_type()), *parameter);
   }
 }
 

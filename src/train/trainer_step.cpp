@@ -85,6 +85,7 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
   const double own = pull(weights.alignment, plan.weights_alpha, Level::kWeights);
   numbers.weights_full = plan.weights_full;
   numbers.weights_layers = static_cast<double>(plan.weights_layers);
+  numbers.weights_nested = static_cast<double>(plan.weights_nested);
   numbers.gap_target = weights.alignment.gap_target;
   numbers.gap_rate = weights.alignment.gap_rate;
   numbers.weights_pull_full = own * weights.alignment.lambda_full;
@@ -144,11 +145,16 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   ahead_ = std::min(fresh_ ? kFirstSteps : 2 * ahead_, tables_->most());
   const std::int64_t room =
       std::max<std::int64_t>(1, std::min({most, ahead_, stage_steps(stage) - in_stage}));
-  std::vector<ReplicaPlan> plans;
+  std::vector<std::vector<ReplicaPlan>> ahead;  // up to the first update
+  do {
+    ahead.push_back(plan_step(stage, in_stage + static_cast<std::int64_t>(ahead.size())));
+  } while (static_cast<std::int64_t>(ahead.size()) < room && !any_updates(ahead.back()));
+  const auto read_by_update = [this](const std::vector<ReplicaPlan>& of_step) {
+    return runs_.front().weights.topology.fresh_batches == 0 && any_updates(of_step);
+  };
   std::vector<StepKind> kinds;
-  tables_->begin(room);
-  for (bool due = false; report.steps < room && !due; ++report.steps) {
-    plans = plan_step(stage, in_stage + report.steps);
+  tables_->begin(static_cast<std::int64_t>(ahead.size()));
+  for (const std::vector<ReplicaPlan>& plans : ahead) {
     const auto examples = next_examples(in_stage + report.steps, plans);
     std::vector<double> counts;
     for (std::size_t r = 0; r < plans.size(); ++r) {
@@ -156,15 +162,16 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
       tables_->set_examples(report.steps, replica, examples[r]);
       counts.push_back(static_cast<double>(examples[r].size()));
-      due = due || plans[r].updates();
     }
     kinds.push_back(kind_of(plans));
-    kinds.back().notes_inputs = topology_->needs_inputs() && any_updates(plans);
+    kinds.back().notes_inputs = topology_->needs_inputs() && read_by_update(plans);
     flops_->charge(plans, counts);  // with the masks that the step's products have
+    ++report.steps;
   }
   tables_->upload();
+  const std::vector<ReplicaPlan>& plans = ahead.back();
   fresh_ = false;
-  topology_->expect_gradient(any_updates(plans));
+  topology_->expect_gradient(read_by_update(plans));
   for (std::int64_t s = 0; s < report.steps; ++s) {
     run_step(kinds[static_cast<std::size_t>(s)]);
     strategy_->after_step(in_stage + s);

@@ -2,6 +2,7 @@
 // themselves. kind_of() decides on the host, everything after it follows the kind and the step's
 // rows.
 #include "data/tensor.h"
+#include "topology/segments.h"
 #include "train/loss.h"
 #include "train/trainer.h"
 
@@ -40,6 +41,7 @@ LevelPlan level_plan(const StepKind::Streams& streams, const Policies& policies)
   plan.distance = policies.alignment.distance;
   plan.site = policies.alignment.site;
   plan.shuffled = policies.alignment.shuffled;
+  plan.detached = policies.alignment.detached;
   plan.measures_gap = policies.alignment.gap_target > 0;
   return plan;
 }
@@ -60,7 +62,7 @@ void mask_gradients(const std::vector<Linear*>& layers, const LevelPlan& plan) {
     if (!active.defined()) continue;
     at::Tensor& gradient = layer->weight.value.mutable_grad();
     const auto in_shape = [&](const at::Tensor& flags) { return flags.view_as(gradient).ne(0); };
-    const at::Tensor full = full_runs_at(plan, layer->index).view({-1, 1, 1});
+    const at::Tensor full = over_values(full_runs_at(plan, layer->index), layer->weight);
     const at::Tensor superset = layer->connections->superset_flags();
     const at::Tensor kept = plan.superset && superset.defined()
                                 ? torch::where(full, in_shape(superset), in_shape(active))
@@ -109,6 +111,11 @@ std::vector<Context> Trainer::passes_of(const StepKind& kind, const StepRows& ro
   } else if (kind.weights.running == Running::kMixed) {
     weights.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_full)).ne(0);
   }
+  const bool nested = !of_weights.sets.nested.empty();
+  if (nested) {
+    weights.nested =
+        rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_nested)).to(torch::kInt64);
+  }
   if (kind.attention.aligns) {
     attention.pull_full = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_full));
     attention.pull_sparse = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_sparse));
@@ -126,7 +133,7 @@ std::vector<Context> Trainer::passes_of(const StepKind& kind, const StepRows& ro
     weights.pull_full = pull(TANDEM_COLUMN(kernels::StepNumbers, weights_pull_full));
     weights.pull_sparse = pull(TANDEM_COLUMN(kernels::StepNumbers, weights_pull_sparse));
   }
-  weights.mask_gradient = two_passes || kind.weights.aligns;
+  weights.mask_gradient = two_passes || kind.weights.aligns || nested;
   std::vector<Context> passes(two_passes ? 2 : 1);
   if (!two_passes) {
     passes[0].attention = attention;

@@ -65,7 +65,12 @@ void Trainer::start_topology() {
   if (sets.superset > 0) {
     std::vector<double> density;
     for (const RunSchedule& run : runs_) density.push_back(run.weights.sets.superset);
-    topology_->keep_superset(density, sets.superset_random);
+    topology_->keep_superset(density, sets.superset_random, sets.outside_zero);
+  }
+  if (!sets.nested.empty()) {
+    std::vector<std::vector<double>> shares;
+    for (const RunSchedule& run : runs_) shares.push_back(run.weights.sets.nested);
+    topology_->keep_nested(shares);
   }
   optimizer_->use_supersets(sets.gradient == Support::kSuperset, sets.update == Support::kSuperset);
   optimizer_->raise(runs_.front().weights.power);
@@ -85,15 +90,48 @@ std::vector<Storage> Trainer::storages_of_layers() const {
   return std::vector<Storage>(layers_.size(), storage);
 }
 
-// Updates of the replicas that are due after the step just taken, or in its place.
+namespace {
+
+// An update leaves all active counts as they are. Where a replica has diverged, that changes
+// nothing that anybody reads: its weights stand still and are not kept, its read-outs are over, and
+// no other replica's selection sees its scores.
+bool keeps_counts(const Policies& weights) {
+  const TopologyRule& rule = weights.topology;
+  return rule.budget_schedule == TopologyRule::BudgetSchedule::kConstant &&
+         weights.start.granularity.kind != Granularity::Kind::kBlock &&
+         std::all_of(rule.operations.begin(), rule.operations.end(), [](const auto& operation) {
+           return operation.kind == TopologyOperation::Kind::kRank && !operation.whole_net;
+         });
+}
+
+std::vector<std::int64_t> active_counts(Model& model) {
+  std::vector<std::int64_t> counts;
+  for (const Linear* layer : model.linears()) {
+    if (layer->connections == nullptr) continue;
+    for (std::int64_t r = 0; r < layer->connections->replicas(); ++r) {
+      counts.push_back(layer->connections->active(r));
+    }
+  }
+  return counts;
+}
+
+}  // namespace
+
+// Updates of the replicas that are due after the step just taken, or in its place. Whether one of
+// them has diverged in the meantime is asked, which waits for a GPU, only where an update is logged
+// or where it matters; what the host knows already counts in any case (plan_step).
 void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report) {
-  if (!any_updates(plans)) return;  // before anything waits for the device
+  if (!any_updates(plans)) return;
+  const bool any_logged = std::any_of(plans.begin(), plans.end(), [](const ReplicaPlan& plan) {
+    return plan.updates() && plan.logged;
+  });
+  const bool asks = fresh_ || any_logged || !keeps_counts(runs_.front().weights);
   UpdateMoment moment;
   std::vector<char> enters_sparse, enters_full;
   bool any = false;
   for (std::size_t r = 0; r < plans.size(); ++r) {
     const ReplicaPlan& plan = plans[r];
-    const bool reached = plan.updates() && !diverged(static_cast<std::int64_t>(r));
+    const bool reached = plan.updates() && !(asks && diverged(static_cast<std::int64_t>(r)));
     const bool due = reached && !plan.enters_full;
     enters_sparse.push_back(reached && plan.enters_sparse);
     enters_full.push_back(reached && plan.enters_full);
@@ -101,15 +139,20 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
     moment.progress.push_back(plan.topology_progress);
     moment.number.push_back(plan.step + 1);
     any = any || due;
-    if (due) report.updated[r] = 1;
+    moment.reported.push_back(due && plan.logged);
+    report.updated[r] = moment.reported.back();
   }
   begin_full_phase(enters_full);
   if (!any) return;
-  if (before_update) before_update(moment.due);
+  const bool reports = std::count(moment.reported.begin(), moment.reported.end(), 1) > 0;
+  if (reports && before_update) before_update(moment.reported);
+  const std::vector<std::int64_t> counts = active_counts(*model_);
+  if (runs_.front().weights.topology.fresh_batches > 0) read_fresh_batches(moment);
   at::NoGradGuard no_grad;
   report.updates = topology_->update(moment, runs_.front().weights.dormant_stay_zero());
   begin_sparse_phase(enters_sparse);
-  note_masks();
+  // A superset is as large as its density and the mask make it, so that the host knows.
+  if (active_counts(*model_) != counts) note_masks();
 }
 
 void Trainer::begin_full_phase(const std::vector<char>& enters) {

@@ -26,10 +26,10 @@ constexpr const char* kTraceMark =
 constexpr std::size_t kKeptError_bytes = 8192;
 constexpr auto kStopWait = std::chrono::seconds(30);
 
-GroupSpec spec_of(const GroupPlan& group, const PoolOptions& options) {
+GroupSpec spec_of(const GroupPlan& group, const PoolOptions& options, const std::string& device) {
   GroupSpec spec;
   spec.runs = group.runs;
-  spec.device = options.device;
+  spec.device = device;
   spec.storage = group.storage;
   spec.checkpoint_folder = group.folder;
   spec.checkpoint_every_s = options.checkpoint_every_s;
@@ -49,10 +49,10 @@ void read_into(Descriptor& descriptor, LineBuffer& lines) {
 
 }  // namespace
 
-Worker::Worker(const GroupPlan& group, int attempt, const PoolOptions& options)
-    : group_(group), attempt_(attempt) {
+Worker::Worker(const GroupPlan& group, int attempt, const PoolOptions& options, std::string device)
+    : group_(group), attempt_(attempt), device_(std::move(device)) {
   Program program{options.program, options.arguments, worker_environment(), true};
-  unwritten_ = encode_group(spec_of(group, options)) + "\n";
+  unwritten_ = encode_group(spec_of(group, options, device_)) + "\n";
   child_ = spawn(program);
   set_nonblocking(child_.input.get());
   set_nonblocking(child_.output.get());

@@ -14,7 +14,8 @@ namespace tandem {
 
 class Worker {
  public:
-  Worker(const GroupPlan& group, int attempt, const PoolOptions& options);
+  // On this one of the options' devices.
+  Worker(const GroupPlan& group, int attempt, const PoolOptions& options, std::string device);
   // Asks it to stop, closes its pipes and waits for it; kills it where it doesn't end soon.
   ~Worker();
   Worker(const Worker&) = delete;
@@ -22,6 +23,7 @@ class Worker {
 
   const GroupPlan& group() const { return group_; }
   int attempt() const { return attempt_; }
+  const std::string& device() const { return device_; }
 
   int rows_descriptor() const { return child_.output.get(); }
   int log_descriptor() const { return child_.errors.get(); }
@@ -49,6 +51,7 @@ class Worker {
 
   const GroupPlan& group_;
   int attempt_;
+  std::string device_;
   ChildProcess child_;
   LineBuffer rows_, log_;
   std::string error_, last_line_;  // from "tandem: error:" on; of the others

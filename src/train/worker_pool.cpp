@@ -15,6 +15,7 @@
 
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "train/device.h"
 #include "train/worker.h"
 
 namespace tandem {
@@ -26,7 +27,10 @@ constexpr int kTick_ms = 200;
 class WorkerPool {
  public:
   WorkerPool(StoreWriter& store, const PoolOptions& options, PoolObserver& observer)
-      : store_(store), options_(options), observer_(observer) {}
+      : store_(store),
+        options_(options),
+        devices_(devices_of(options.device)),
+        observer_(observer) {}
 
   // Where a commit failed: all are asked to stop before the first is waited for.
   ~WorkerPool() {
@@ -79,8 +83,20 @@ class WorkerPool {
     queue_.pop_front();
     write_group_file(options_.database, *task.group);
     for (const auto& run : open_runs(*task.group)) store_.begin_attempt(run);
-    workers_.push_back(std::make_unique<Worker>(*task.group, task.attempt, options_));
+    workers_.push_back(
+        std::make_unique<Worker>(*task.group, task.attempt, options_, least_busy_device()));
     observer_.group_started(*task.group, task.attempt);
+  }
+
+  // The device with the fewest workers.
+  std::string least_busy_device() const {
+    const auto workers_on = [this](const std::string& device) {
+      return std::count_if(workers_.begin(), workers_.end(),
+                           [&](const auto& worker) { return worker->device() == device; });
+    };
+    return *std::min_element(
+        devices_.begin(), devices_.end(),
+        [&](const std::string& a, const std::string& b) { return workers_on(a) < workers_on(b); });
   }
 
   void stop() {
@@ -182,6 +198,7 @@ class WorkerPool {
 
   StoreWriter& store_;
   const PoolOptions& options_;
+  std::vector<std::string> devices_;
   PoolObserver& observer_;
   std::deque<Task> queue_;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -4,9 +4,11 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
+#include "methods/granularity.h"
 #include "methods/method.h"
 #include "probes/readout.h"
-#include "support/resume_support.h"
+#include "support/method_course.h"
+#include "support/method_rules.h"
 #include "support/train_support.h"
 #include "topology/connections.h"
 #include "topology/granularity.h"
@@ -41,82 +43,21 @@ at::Tensor flags_of(const Linear& layer) {
 }
 
 Grouping grouping_of(const Linear& layer, const Config& config) {
-  return {policies_of(config, Level::kWeights).start.granularity, layer.inputs(), layer.outputs()};
-}
-
-// Items that are active; requires every group to hold its quota and every block to be whole.
-std::int64_t require_held(const Linear& layer, const Config& config) {
-  const Grouping grouping = grouping_of(layer, config);
-  const at::Tensor flags = flags_of(layer);
-  const std::int64_t active = layer.connections->active(0);
-  REQUIRE(flags.sum().item<std::int64_t>() == active);
-  REQUIRE(grouping.position_flags(grouping.item_flags(flags)).equal(flags));
-  if (grouping.has_quotas()) REQUIRE(grouping.held(flags).equal(grouping.quotas({active})));
-  REQUIRE(layer.connections->active_items(0) ==
-          grouping.item_flags(flags).sum().item<std::int64_t>());
-  return layer.connections->active_items(0);
-}
-
-std::vector<at::Tensor> final_masks(const Config& config, std::int64_t steps) {
-  Trainer trainer({config}, {});
-  trainer.begin_stage(0);
-  for (std::int64_t s = 0; s < steps; ++s) trainer.advance(0, s, 1);
-  std::vector<at::Tensor> masks;
-  for (const Linear* layer : trainer.model().linears()) masks.push_back(flags_of(*layer));
-  return masks;
+  return {granularity_of(config), layer.inputs(), layer.outputs()};
 }
 
 }  // namespace
 
-TEST_CASE("RigL and SET hold every granularity at every step", "[conformance]") {
+TEST_CASE("RigL and SET keep to every granularity with each optimizer", "[conformance]") {
   for (const std::string method : {"rigl", "set"}) {
     for (const Settings& granularity : granularities()) {
-      CAPTURE(method, granularity.at("granularity"));
-      Settings said = with(busy_method(method, "sgd", 24, 5), granularity);
-      if (method == "set") {
-        said["update_interval_epochs"] = "0.5";
-        said["drop_rule"] = "magnitude";
-      }
-      const Config config = small_run(said);
-      Trainer trainer({config}, {});
-      trainer.begin_stage(0);
-      const std::vector<Linear*> linears = trainer.model().linears();
-      std::vector<std::int64_t> items;
-      for (const Linear* layer : linears) items.push_back(require_held(*layer, config));
-      bool any_change = false;
-      for (std::int64_t s = 0; s < 24; ++s) {
-        std::vector<at::Tensor> before;
-        for (const Linear* layer : linears) before.push_back(flags_of(*layer));
-        const StepReport report = trainer.advance(0, s, 1);
-        REQUIRE_FALSE(trainer.diverged(0));
-        for (std::size_t l = 0; l < linears.size(); ++l) {
-          Linear& layer = *linears[l];
-          REQUIRE(require_held(layer, config) == items[l]);
-          const at::Tensor now = flags_of(layer).ne(0), born = now & before[l].eq(0);
-          const at::Tensor momentum = layer.weight.slot("momentum").view({1, -1});
-          REQUIRE(layer.weight.flat().view({1, -1}).masked_select(~now).eq(0).all().item<bool>());
-          REQUIRE(momentum.masked_select(~now).eq(0).all().item<bool>());
-          if (!report.updated[0]) continue;
-          REQUIRE(momentum.masked_select(born).eq(0).all().item<bool>());
-          any_change = any_change || born.any().item<bool>();
-        }
-      }
-      REQUIRE(any_change);
+      // SET's own rule drops a share of each sign, and a block has both.
+      const Settings said = with({{"drop_rule", "magnitude"}}, granularity);
+      const auto m = granularity.find("nm_m");
+      const std::string label =
+          granularity.at("granularity") + (m == granularity.end() ? " " : m->second + " ");
+      MethodWalk{.settings = said, .label = label}.over(method, require_conformance);
     }
-  }
-}
-
-TEST_CASE("masks of a granularity are of the seed", "[conformance]") {
-  for (const Settings& granularity : granularities()) {
-    CAPTURE(granularity.at("granularity"));
-    const auto masks = [&](const std::string& seed) {
-      Settings said = with(busy_method("rigl", "sgd", 12, 5), granularity);
-      said["seed"] = seed;
-      return torch::cat(final_masks(small_run(said), 12), 1);
-    };
-    const at::Tensor first = masks("1");
-    REQUIRE(first.equal(masks("1")));
-    REQUIRE_FALSE(first.equal(masks("2")));
   }
 }
 
@@ -130,7 +71,7 @@ TEST_CASE("ranking all weights keeps n of each m", "[conformance]") {
     std::vector<std::int64_t> items;
     std::vector<at::Tensor> before;
     for (const Linear* layer : trainer.model().linears()) {
-      items.push_back(require_held(*layer, config));
+      items.push_back(require_held(*layer, granularity_of(config)));
       before.push_back(flags_of(*layer));
     }
     for (std::int64_t s = 0; s < 9; ++s) trainer.advance(0, s, 1);
@@ -138,7 +79,7 @@ TEST_CASE("ranking all weights keeps n of each m", "[conformance]") {
     const auto read_out = trained_masks(trainer.model(), probe_runs(trainer));
     for (std::size_t l = 0; l < items.size(); ++l) {
       const Linear& layer = *trainer.model().linears()[l];
-      REQUIRE(require_held(layer, config) == items[l]);
+      REQUIRE(require_held(layer, granularity_of(config)) == items[l]);
       moved = moved || !flags_of(layer).equal(before[l]);
       // What the trained sparse net is read out with has the structure too.
       const Grouping grouping = grouping_of(layer, config);
@@ -162,7 +103,8 @@ TEST_CASE("gradual pruning lowers every unit's fan-in, or the number of blocks",
     trainer.begin_stage(0);
     for (std::int64_t s = 0; s < 20; ++s) {
       trainer.advance(0, s, 1);
-      for (const Linear* layer : trainer.model().linears()) require_held(*layer, config);
+      for (const Linear* layer : trainer.model().linears())
+        require_held(*layer, granularity_of(config));
     }
     const std::vector<Linear*> linears = trainer.model().linears();
     const Start start = policies_of(config, Level::kWeights).start;
@@ -184,7 +126,7 @@ TEST_CASE("SRigL ablates units, keeps its connections and spares the last layer"
   trainer.begin_stage(0);
   const std::vector<Linear*> linears = trainer.model().linears();
   std::vector<std::int64_t> start;
-  for (const Linear* layer : linears) start.push_back(require_held(*layer, config));
+  for (const Linear* layer : linears) start.push_back(require_held(*layer, granularity_of(config)));
   std::int64_t ablated = 0;
   for (std::int64_t s = 0; s < 40; ++s) {
     trainer.advance(0, s, 1);
@@ -214,7 +156,8 @@ TEST_CASE("SRigL without ablation keeps every unit", "[conformance]") {
   trainer.begin_stage(0);
   for (std::int64_t s = 0; s < 20; ++s) {
     trainer.advance(0, s, 1);
-    for (const Linear* layer : trainer.model().linears()) require_held(*layer, config);
+    for (const Linear* layer : trainer.model().linears())
+      require_held(*layer, granularity_of(config));
   }
   CHECK_THROWS_WITH(
       policies_of(small_run({{"weights", "srigl"}, {"granularity", "block"}}), Level::kWeights),
@@ -224,14 +167,4 @@ TEST_CASE("SRigL without ablation keeps every unit", "[conformance]") {
       Contains("0.2") && Contains("0.5"));
   CHECK_THROWS_AS(policies_of(small_run({{"granularity", "n_m"}, {"nm_n", "5"}}), Level::kWeights),
                   ConfigError);
-}
-
-TEST_CASE("runs of every granularity resume to the same bits", "[conformance]") {
-  for (const Settings& granularity : granularities()) {
-    CAPTURE(granularity.at("granularity"));
-    require_resumable(pair_of(with(busy_method("rigl", "sgd", 17, 4), granularity)), 5);
-  }
-  require_resumable(pair_of(with(busy_method("srigl", "adamw", 17, 4),
-                                 {{"ablation", "0.9"}, {"update_end", "1"}})),
-                    5);
 }

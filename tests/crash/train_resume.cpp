@@ -50,6 +50,38 @@ TEST_CASE("a steered alpha and draws of layers and blocks resume to the same bit
   }
 }
 
+TEST_CASE("supersets outside which weights are zero resume to the same bits", "[crash]") {
+  for (const char* method : {"ssa", "alternate", "topkast"}) {
+    for (const char* storage : {"masked", "sparse"}) {
+      CAPTURE(method, storage);
+      Settings said = {
+          {"weights", method},         {"storage", storage},         {"steps", "40"},
+          {"refresh_interval", "9"},   {"optimizer", "adamw"},       {"lr", "0.01"},
+          {"superset_density", "0.4"}, {"superset_outside", "zero"}, {"eval_every", "1"}};
+      if (method == std::string("ssa")) said["superset_random"] = "true";
+      require_resumable(pair_of(said), 7);
+    }
+  }
+}
+
+TEST_CASE("nested masks and pulls within layers resume to the same bits", "[crash]") {
+  const Settings base = {{"steps", "40"},
+                         {"refresh_interval", "9"},
+                         {"weights_nested", "1,0.5,0.2"},
+                         {"eval_every", "1"}};
+  Settings alternate = base, whole = base, ssa = base;
+  alternate["weights"] = "alternate";
+  whole["weights"] = "alternate";
+  whole["density"] = "1";
+  ssa["weights"] = "ssa";
+  ssa["weights_detach"] = "true";
+  ssa["weights_draw"] = "layer";
+  for (const Settings& said : {alternate, whole, ssa}) {
+    CAPTURE(said);
+    require_resumable(pair_of(said), 7);
+  }
+}
+
 TEST_CASE("a stopped run with sparse storage resumes to the same bits", "[crash]") {
   for (const std::string name : {"rigl", "set", "gmp"}) {
     Settings said = busy_method(name, "adamw", 40, 5);

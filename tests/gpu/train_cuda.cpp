@@ -107,9 +107,13 @@ TEST_CASE("options of the step that change its kind train on a GPU as on the CPU
       {{"weights", "alternate"}, {"dormant_decay", "0.1"}},
       {{"weights", "alternate"}, {"weights_draw", "layer"}},
       {{"weights", "alternate"}, {"superset_density", "0.5"}},
+      {{"weights", "topkast"}, {"superset_outside", "zero"}, {"refresh_interval", "7"}},
       {{"weights", "ssa"}, {"weights_draw", "layer"}, {"weights_distance", "cosine"}},
       {{"weights", "ssa"}, {"weights_gap_target", "0.1"}, {"weights_align_every", "2"}},
       {{"weights", "ssa"}, {"weights_shuffle_target", "true"}},
+      {{"weights", "alternate"}, {"weights_nested", "1,0.5,0.2"}, {"refresh_interval", "7"}},
+      {{"weights", "ssa"}, {"weights_nested", "1,0.5"}, {"weights_draw", "layer"}},
+      {{"weights", "ssa"}, {"weights_detach", "true"}, {"weights_site", "post"}},
       {{"weights", "rigl"}, {"update_interval", "7"}, {"granularity", "fan_in"}},
       {{"weights", "rigl"}, {"update_interval", "7"}, {"granularity", "block"}},
       {{"weights", "srigl"}, {"update_interval", "7"}, {"ablation", "0.9"}, {"update_end", "1"}},
@@ -121,10 +125,33 @@ TEST_CASE("options of the step that change its kind train on a GPU as on the CPU
        {"refresh_interval", "3"},
        {"granularity", "n_m"},
        {"density", "0.5"}},
+      {{"weights", "rigl"}, {"update_interval", "7"}, {"growth_batches", "3"}},
+      {{"weights", "ssa"}, {"mask_source", "gradient"}, {"refresh_interval", "7"}},
+      {{"weights", "alternate"}, {"mask_source", "magnitude_input"}, {"refresh_interval", "3"}},
+      {{"weights", "alternate"},
+       {"mask_source", "magnitude_input"},
+       {"refresh_interval", "7"},
+       {"growth_batches", "2"}},
       {{"weights", "dense"}, {"nesterov", "true"}, {"clip", "0"}, {"decay_mode", "decoupled"}},
       {{"weights", "dense"}, {"activation", "gelu"}, {"layer_norm", "true"}}};
   for (Settings said : all) {
     CAPTURE(said.begin()->second, said);
+    said["steps"] = "40";
+    require_parity(said, 40);
+  }
+}
+
+TEST_CASE("masks chosen anew at every step train on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  const std::vector<Settings> all = {
+      {{"weights", "ste"}},
+      {{"weights", "ste"}, {"granularity", "fan_in"}},
+      {{"weights", "srste"}, {"granularity", "n_m"}, {"density", "0.5"}},
+      {{"weights", "random_masks"}},
+      {{"weights", "random_masks"}, {"granularity", "block"}},
+      {{"weights", "topkast"}, {"refresh_interval", "1"}}};
+  for (Settings said : all) {
+    CAPTURE(said);
     said["steps"] = "40";
     require_parity(said, 40);
   }

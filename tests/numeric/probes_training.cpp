@@ -120,8 +120,14 @@ TEST_CASE("every family has rows, in both storages", "[numeric]") {
 }
 
 TEST_CASE("both storages measure the same of one training in double", "[numeric]") {
-  const auto rows_of = [](const std::string& storage) {
-    Settings said = probed(busy_method("rigl", "sgd", 30, 3));
+  const std::string method = GENERATE("rigl", "ssa", "topkast");
+  CAPTURE(method);
+  const auto rows_of = [&method](const std::string& storage) {
+    Settings said = probed(busy_method(method, "sgd", 30, 3));
+    if (method != "rigl") {
+      said["superset_density"] = "0.5";
+      said["superset_outside"] = "zero";
+    }
     said["storage"] = storage;
     said["dtype"] = "float64";
     said["probes"] = "blind_spot,inequality,lineage,regrowth,spectra";

@@ -54,32 +54,41 @@ double ch3_by_paths(const Edges& edges, std::int64_t inputs, std::int64_t output
 }  // namespace
 
 TEST_CASE("CH3-L3 is the sum over paths of length three", "[numeric]") {
-  const std::int64_t inputs = 9, outputs = 7;
   torch::manual_seed(5);
-  const at::Tensor drawn = torch::rand({inputs * outputs}, torch::kDouble).lt(0.3);
-  Edges edges;
-  std::vector<std::int64_t> positions;
-  for (std::int64_t i = 0; i < inputs * outputs; ++i) {
-    if (!drawn[i].item<bool>()) continue;
-    positions.push_back(i);
-    edges.insert({i / outputs, i % outputs});
-  }
-  const ActiveSet active = ActiveSet::of_positions(positions);
-  const at::Tensor scores = criterion("ch3_l3").of_topology({active, inputs, outputs, 7});
+  const std::vector<std::pair<std::int64_t, std::int64_t>> shapes = {{9, 7},   {7, 9},  {26, 15},
+                                                                     {15, 26}, {12, 1}, {1, 12}};
   int with_paths = 0;
-  for (std::int64_t i = 0; i < inputs * outputs; ++i) {
-    if (drawn[i].item<bool>()) continue;
-    const double expected = ch3_by_paths(edges, inputs, outputs, i / outputs, i % outputs);
-    const double own = scores[i].item<double>();
-    CAPTURE(i, expected, own);
-    with_paths += expected > 0;
-    if (expected == 0) {
-      REQUIRE((own >= 0 && own < 2e-6));
-    } else {
-      REQUIRE(own == Approx(expected).epsilon(2e-5));
+  for (const auto& [inputs, outputs] : shapes) {
+    CAPTURE(inputs, outputs);
+    const at::Tensor drawn = torch::rand({inputs * outputs}, torch::kDouble).lt(0.3);
+    Edges edges;
+    std::vector<std::int64_t> positions;
+    for (std::int64_t i = 0; i < inputs * outputs; ++i) {
+      if (!drawn[i].item<bool>()) continue;
+      positions.push_back(i);
+      edges.insert({i / outputs, i % outputs});
+    }
+    const ActiveSet active = ActiveSet::of_positions(positions);
+    const at::Tensor scores = criterion("ch3_l3").of_topology({active, inputs, outputs, 7});
+    const at::Tensor plain = criterion("ch3_l3_plain").of_topology({active, inputs, outputs, 7});
+    for (std::int64_t i = 0; i < inputs * outputs; ++i) {
+      if (drawn[i].item<bool>()) {
+        REQUIRE(plain[i].item<double>() == 0);
+        continue;
+      }
+      const double expected = ch3_by_paths(edges, inputs, outputs, i / outputs, i % outputs);
+      const double own = scores[i].item<double>();
+      CAPTURE(i, expected, own);
+      REQUIRE(plain[i].item<double>() == Approx(expected).epsilon(1e-12));
+      with_paths += expected > 0;
+      if (expected == 0) {
+        REQUIRE((own >= 0 && own < 2e-6));
+      } else {
+        REQUIRE(own == Approx(expected).epsilon(2e-5));
+      }
     }
   }
-  REQUIRE(with_paths > 10);
+  REQUIRE(with_paths > 400);
 }
 
 TEST_CASE("both storages score alike: inputs, gradients, parameters, topology", "[numeric]") {

@@ -90,14 +90,29 @@ void check_same(const Result& a, const Result& b) {
   check_same(a.bias_gradient, b.bias_gradient);
 }
 
+ProductPlan outputs(bool full, bool sparse, bool mask_gradient = false) {
+  ProductPlan plan;
+  plan.full = full;
+  plan.sparse = sparse;
+  plan.mask_gradient = mask_gradient;
+  return plan;
+}
+
+ProductPlan selected_by(const at::Tensor& full_runs) {
+  ProductPlan plan = outputs(false, false);
+  plan.selected = true;
+  plan.full_runs = full_runs;
+  return plan;
+}
+
 std::vector<ProductPlan> all_plans(const Case& c) {
   std::vector<ProductPlan> plans;
   for (const bool mask_gradient : {false, true}) {
-    plans.push_back({true, false, false, {}, mask_gradient});
-    plans.push_back({false, true, false, {}, mask_gradient});
-    plans.push_back({true, true, false, {}, mask_gradient});
+    plans.push_back(outputs(true, false, mask_gradient));
+    plans.push_back(outputs(false, true, mask_gradient));
+    plans.push_back(outputs(true, true, mask_gradient));
   }
-  plans.push_back({false, false, true, c.full_runs, false});
+  plans.push_back(selected_by(c.full_runs));
   return plans;
 }
 
@@ -124,7 +139,7 @@ TEST_CASE("masked products and gradients equal the literal M*W", "[numeric]") {
 TEST_CASE("the gradient of a sparse product reaches dormant weights unless masked", "[numeric]") {
   const Case c(2);
   const auto dormant = c.mask.eq(0);
-  const ProductPlan dense{false, true, false, {}, false}, masked{false, true, false, {}, true};
+  const ProductPlan dense = outputs(false, true), masked = outputs(false, true, true);
   CHECK(by_connections(c, dense, true, false)
             .w_gradient.masked_select(dormant)
             .abs()
@@ -139,7 +154,7 @@ TEST_CASE("the gradient of a sparse product reaches dormant weights unless maske
 
 TEST_CASE("one product serves both streams where they are equal", "[numeric]") {
   const Case c(2);
-  const ProductPlan both{true, true, false, {}, false};
+  const ProductPlan both = outputs(true, true);
   const auto equal = by_connections(c, both, true, true);
   CHECK(equal.y.full.is_same(equal.y.sparse));
   const auto zero = by_connections(c, both, true, false, true);
@@ -151,8 +166,8 @@ TEST_CASE("one product serves both streams where they are equal", "[numeric]") {
 TEST_CASE("a dormant infinity does not leak into the sparse product", "[numeric]") {
   Case c(2);
   c.w.masked_fill_(c.mask.eq(0), std::numeric_limits<double>::infinity());
-  const ProductPlan sparse{false, true, false, {}, false};
-  const ProductPlan selected{false, false, true, torch::zeros({2}, torch::kBool), false};
+  const ProductPlan sparse = outputs(false, true);
+  const ProductPlan selected = selected_by(torch::zeros({2}, torch::kBool));
   CHECK(by_connections(c, sparse, true, false).y.sparse.isfinite().all().item<bool>());
   CHECK(by_connections(c, selected, true, false).y.full.isfinite().all().item<bool>());
 }
@@ -164,7 +179,7 @@ TEST_CASE("float16 goes without the kernel and gives the same selection", "[nume
   MaskedConnections connections(parameter, c.mask);
   const auto x = c.x.to(torch::kBFloat16);
   const auto expected = torch::bmm(x, parameter.value * c.mask.to(torch::kBFloat16));
-  const auto y = connections.product(x, {}, {false, true, false, {}, false}).sparse;
+  const auto y = connections.product(x, {}, outputs(false, true)).sparse;
   CHECK(torch::equal(y, expected));
 }
 

@@ -101,6 +101,25 @@ TEST_CASE("replicas of a group are stretched by their own densities", "[numeric]
   for (const double each : flops) CHECK(each == Approx(dense).epsilon(0.02));
 }
 
+TEST_CASE("nested masks and pulls within layers are matched at their expectation", "[numeric]") {
+  const double dense = dense_flops({{"steps", "1500"}, {"widths", "24,12"}});
+  const auto matched = [](Settings said) {
+    said["widths"] = "24,12";
+    said["density"] = "0.6";
+    said["steps"] = "1500";  // so that the draws' shares are near their probabilities
+    return trained({matched_run(said)}).front();
+  };
+  const Settings nested = {{"weights_nested", "1,0.5,0.2"}, {"weights", "alternate"}};
+  Settings layered = nested, aligned = nested;
+  layered["weights_draw"] = "layer";
+  aligned["weights"] = "ssa";
+  aligned["weights_detach"] = "true";
+  for (const Settings& said : {nested, layered, aligned}) {
+    CAPTURE(said);
+    CHECK(matched(said) == Approx(dense).epsilon(0.02));
+  }
+}
+
 TEST_CASE("a task sequence is stretched task by task", "[numeric]") {
   Settings said = small_sequence();
   said["density"] = "0.25";

@@ -3,12 +3,10 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "config/seeds.h"
 #include "core/error.h"
-#include "data/sampler.h"
 #include "data/tensor.h"
 #include "methods/method.h"
-#include "support/train_support.h"
+#include "support/step_support.h"
 #include "topology/connections.h"
 #include "train/trainer.h"
 
@@ -16,28 +14,6 @@ using namespace tandem;
 using namespace tandem::test;
 
 namespace {
-
-Config plain_run(Settings said) {
-  const Settings plain = {{"momentum", "0"}, {"weight_decay", "0"}, {"clip", "0"}, {"steps", "8"}};
-  said.insert(plain.begin(), plain.end());
-  return small_run(said);
-}
-
-TrainerOptions in_double() {
-  TrainerOptions options;
-  options.dtype = torch::kFloat64;
-  return options;
-}
-
-Batch batch_at(const Trainer& trainer, std::int64_t step) {
-  const Config& config = trainer.run(0).config;
-  const std::vector<std::int64_t>& train = trainer.tasks(0).tasks.front().train;
-  EpochSampler sampler(run_key(config, "data"), 0, static_cast<std::int64_t>(train.size()),
-                       config.integer("batch"));
-  std::vector<std::int64_t> examples = sampler.batch(step);
-  for (std::int64_t& each : examples) each = train[static_cast<std::size_t>(each)];
-  return trainer.make_batch({examples}, static_cast<std::int64_t>(examples.size()), false);
-}
 
 // [in,out], 1 where set; undefined flags: everywhere.
 at::Tensor flags_of(const at::Tensor& flags, const at::Tensor& like) {

@@ -54,9 +54,13 @@ TEST_CASE("every kind of draw and alignment gives the same bits alone and in com
   const std::vector<Settings> kinds = {
       {{"weights_draw", "layer"}, {"weights_distance", "cosine"}},
       {{"weights_draw", "layer"}, {"weights_align_every", "3"}, {"superset_density", "0.6"}},
+      {{"superset_density", "0.6"}, {"superset_outside", "zero"}, {"storage", "sparse"}},
       {{"weights_gap_target", "0.05"}, {"layer_norm", "true"}, {"weights_site", "norm"}},
       {{"weights_gap_target", "0.05"}, {"weights_counterpart", "propagated"}},
       {{"weights_shuffle_target", "true"}, {"weights_distance", "relative_mse"}},
+      {{"weights_nested", "1,0.5,0.2"}, {"refresh_interval", "5"}, {"weights_align_every", "2"}},
+      {{"weights_nested", "1,0.5"}, {"weights_detach", "true"}, {"weights_draw", "layer"}},
+      {{"weights_detach", "true"}, {"weights_distance", "cosine"}, {"weights_site", "post"}},
       {{"weights_draw_steps", "3"}, {"weights_p_schedule", "linear"}}};
   for (Settings base : kinds) {
     CAPTURE(base);

@@ -7,6 +7,7 @@
 #include "data/tensor.h"
 #include "support/train_support.h"
 #include "topology/active_set.h"
+#include "topology/superset.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
 
@@ -29,11 +30,28 @@ std::vector<Config> stored(const Settings& said, const std::string& storage) {
   return runs;
 }
 
-// What the two storages say of one replica's layer, in position order.
-at::Tensor active_part(const Parameter& parameter, const at::Tensor& flat, std::int64_t r) {
+// What the two storages say of one replica's layer, in position order: where it is active, or in
+// its superset.
+at::Tensor stored_part(const Parameter& parameter, const at::Tensor& flat, std::int64_t r) {
   const at::Tensor own = parameter.segment(flat, r);
-  const at::Tensor flags = parameter.connections->active_flags();
+  const at::Tensor superset = parameter.connections->superset_flags();
+  const at::Tensor flags = superset.defined() ? superset : parameter.connections->active_flags();
   return flags.defined() ? own.masked_select(parameter.segment(flags, r).ne(0)) : own;
+}
+
+void require_same_supersets(const Parameter& masked, const Parameter& sparse, std::int64_t r) {
+  const ActiveSet mine = superset_of(*masked.connections, r);
+  const ActiveSet other = superset_of(*sparse.connections, r);
+  REQUIRE(mine.known() == other.known());
+  if (!mine.known()) return;
+  REQUIRE(mine.hash() == other.hash());
+  const at::Tensor outside = masked.segment(masked.connections->superset_flags(), r).eq(0);
+  REQUIRE(masked.segment(masked.flat(), r).masked_select(outside).eq(0).all().item<bool>());
+  for (const auto& [name, slot] : masked.slots) {
+    CAPTURE(name);
+    REQUIRE(
+        masked.segment(slot.values, r).masked_select(outside).eq(slot.newborn).all().item<bool>());
+  }
 }
 
 void require_alike(Trainer& masked, Trainer& sparse, double tolerance) {
@@ -52,13 +70,14 @@ void require_alike(Trainer& masked, Trainer& sparse, double tolerance) {
       }
       REQUIRE(mine[i]->connections->active_set(r).hash() ==
               other[i]->connections->active_set(r).hash());
-      REQUIRE(close(active_part(*mine[i], mine[i]->flat(), r),
-                    active_part(*other[i], other[i]->flat(), r)));
+      require_same_supersets(*mine[i], *other[i], r);
+      REQUIRE(close(stored_part(*mine[i], mine[i]->flat(), r),
+                    stored_part(*other[i], other[i]->flat(), r)));
       REQUIRE(mine[i]->slots.size() == other[i]->slots.size());
       for (const auto& [name, slot] : mine[i]->slots) {
         CAPTURE(name);
-        REQUIRE(close(active_part(*mine[i], slot.values, r),
-                      active_part(*other[i], other[i]->slots.at(name).values, r)));
+        REQUIRE(close(stored_part(*mine[i], slot.values, r),
+                      stored_part(*other[i], other[i]->slots.at(name).values, r)));
       }
     }
   }
@@ -92,6 +111,11 @@ void require_parity(const Settings& said, at::ScalarType dtype, double tolerance
       REQUIRE(mine.updates[l].nnz == other.updates[l].nnz);
       REQUIRE(mine.updates[l].dropped == other.updates[l].dropped);
       REQUIRE(mine.updates[l].grown == other.updates[l].grown);
+      const auto layer = mine.updates[l].layer;
+      for (std::int64_t r = 0; r < 2; ++r) {
+        require_same_supersets(masked.model().linears()[layer]->weight,
+                               sparse->model().linears()[layer]->weight, r);
+      }
     }
   }
   require_alike(masked, *sparse, tolerance);
@@ -177,12 +201,89 @@ TEST_CASE("both storages train alike in double precision", "[parity]") {
       {"itop", {{"grow_by", "gradient"}}},
       {"mest", {{"drop_fraction", "0.1"}}},
       {"mest", {{"drop_fraction", "0.1"}, {"mest_order", "grow_first"}}},
-      {"cht", {}}};
+      {"mest", {{"drop_fraction", "0.1"}, {"mest_order", "soft_bound"}}},
+      {"cht", {}},
+      {"cht", {{"cht_removal", "soft"}, {"cht_growth", "soft"}}},
+      {"cht", {{"cht_score", "relative_importance"}, {"cht_growth", "soft"}}}};
   for (const auto& [method, more] : cases) {
     for (const std::string optimizer : {"sgd", "adamw"}) {
       CAPTURE(method, optimizer, more);
       Settings said = more;
       require_parity(busy(method, optimizer, said), torch::kFloat64, 1e-10);
+    }
+  }
+}
+
+TEST_CASE("within a superset both storages train alike", "[parity]") {
+  struct Trained {
+    const char *method, *optimizer;
+    Settings more;
+  };
+  const std::vector<Trained> cases = {
+      {"ssa", "sgd", {{"superset_density", "0.3"}}},  // of one replica that is its mask
+      {"ssa", "adamw", {{"weights_detach", "true"}, {"weights_align_every", "3"}}},
+      {"ssa", "adamw", {{"superset_random", "true"}, {"weights_draw", "layer"}}},
+      {"ssa",
+       "sgd",
+       {{"superset_random", "true"},
+        {"weights_counterpart", "propagated"},
+        {"weights_alpha", "0.3"}}},
+      {"alternate", "sgd", {{"dormant_decay", "0.01"}, {"init_scale", "fan_in"}}},
+      {"alternate", "adamw", {{"superset_random", "true"}, {"mask_source", "magnitude_input"}}},
+      {"alternate", "sgd", {{"mask_source", "random"}, {"weights_draw", "layer"}}},
+      {"alternate", "adamw", {{"init_scale", "density"}, {"exempt", "layer1"}}},
+      {"topkast", "sgd", {{"superset_density", "0"}, {"batch", "19"}}},
+      {"topkast", "adamw", {{"layer_norm", "true"}}}};
+  for (const auto& [method, optimizer, more] : cases) {
+    CAPTURE(method, optimizer, more);
+    Settings said = more;
+    said.merge(Settings{{"superset_density", "0.4"}, {"superset_outside", "zero"}});
+    require_parity(busy(method, optimizer, said), torch::kFloat64, 1e-10);
+  }
+}
+
+TEST_CASE("within a superset a step is charged alike and the full read-out is its own",
+          "[parity]") {
+  for (const std::string method : {"ssa", "alternate"}) {
+    CAPTURE(method);
+    TrainerOptions options;
+    options.dtype = torch::kFloat64;
+    const Settings said =
+        busy(method, "sgd", {{"superset_density", "0.4"}, {"superset_outside", "zero"}});
+    Trainer masked(stored(said, "masked"), options), sparse(stored(said, "sparse"), options);
+    for (Trainer* each : {&masked, &sparse}) {
+      each->begin_stage(0);
+      for (std::int64_t step = 0; step < 25; ++step) each->advance(0, step, 1);
+      each->state(0);
+    }
+    for (std::int64_t r = 0; r < 2; ++r) {
+      REQUIRE(masked.flops().training(r) > 0);
+      REQUIRE(masked.flops().training(r) == sparse.flops().training(r));
+    }
+    const at::NoGradGuard no_grad;
+    const Batch batch = masked.make_batch({{0, 1, 2, 3}, {4, 5, 6, 7}}, 4, false);
+    std::vector<at::Tensor> outputs;
+    for (Trainer* each : {&masked, &sparse}) {
+      for (const bool superset : {false, true}) {
+        Context context;
+        context.weights.view = View::kFull;
+        context.weights.superset = superset;
+        outputs.push_back(each->model().forward(batch.x, context));
+      }
+    }
+    for (const at::Tensor& each : outputs) {
+      REQUIRE(torch::allclose(each, outputs.front(), 1e-10, 1e-10));
+    }
+    const Evaluation all{.stage = 1, .split = "test", .wanted = {1, 1}};
+    const auto mine = evaluate(masked, all), other = evaluate(sparse, all);
+    for (std::size_t r = 0; r < 2; ++r) {
+      REQUIRE(mine[r].size() == 2);
+      REQUIRE(other[r].size() == 2);
+      for (std::size_t i = 0; i < 2; ++i) {
+        REQUIRE(mine[r][i].weights_readout == other[r][i].weights_readout);
+        REQUIRE(mine[r][i].n_correct == other[r][i].n_correct);
+        REQUIRE(mine[r][i].loss == Approx(other[r][i].loss).epsilon(1e-9));
+      }
     }
   }
 }

@@ -280,10 +280,20 @@ TopologyOperation grow(const char* by, bool whole_net = false) {
   return {Kind::kGrow, by, whole_net};
 }
 
+TopologyOperation drawn(TopologyOperation operation) {
+  operation.sampled = true;
+  operation.sharpness_final = 3;
+  return operation;
+}
+
 std::vector<RuleCase> rule_cases() {
   const TopologyOperation prune = {Kind::kPruneTo, "magnitude", false};
   const TopologyOperation prune_all = {Kind::kPruneTo, "magnitude", true};
+  const TopologyOperation grow_beyond = {Kind::kGrowTo, "random", false};
   return {
+      {"drawn", {drawn(drop("magnitude")), drawn(grow("gradient"))}},
+      {"drawn by topology", {drawn(drop("relative_importance")), drawn(grow("ch3_l3_plain"))}},
+      {"soft bound", {prune, grow_beyond}, 0.1},
       {"magnitude, random", {drop("magnitude"), grow("random")}},
       {"set", {drop("set_signed"), grow("random")}, 0.1},
       {"set, zero", {drop("set_signed"), grow("random")}, 0.1, Regrown::kZero},

@@ -49,7 +49,7 @@ class ListedConnections : public Connections {
   void scale(std::int64_t, Start::InitScale) override { refuse(); }
   void expect_gradient(bool expected) override { expectations.push_back(expected); }
   void expect_inputs(bool) override {}
-  void choose_superset(const Change&, bool) override { refuse(); }
+  void choose_superset(const Change&, bool, bool) override { refuse(); }
   void empty_dormant(const std::vector<char>&) override { refuse(); }
   void visit_scores(
       std::int64_t, const Criterion&, Among,

@@ -171,14 +171,14 @@ TEST_CASE("with a superset the support is the superset, seen before it changes",
   const std::vector<ProbeRun> runs = {run};
   ChainNet net({doubles({4, 3, 2, 1}, {1, 2, 2})}, {torch::tensor({1, 0, 0, 0})});
   Connections& connections = *net.layer(0).connections;
-  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false);  // 0, 1
+  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false, /*outside_zero=*/false);  // 0, 1
   const auto probe = probe_of(net, runs);
   CHECK(probe->watches_before_updates());
   ProbeInput input = input_of(net, runs, doubles({1, 2}, {1, 1, 2}));
   input.step = {10};
   probe->before_update(input, {1});
   net.layer(0).weight.value.detach().copy_(doubles({4, 1, 3, 1}, {1, 2, 2}));
-  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false);  // 0, 2
+  connections.choose_superset({{1}, {2}, {0}}, /*random=*/false, /*outside_zero=*/false);  // 0, 2
   update(*probe, 0, "layer0", active_bits({1, 0, 0, 0}), active_bits({1, 0, 0, 0}), 10);
   input.step = {14};
   const auto rows = probe->measure(input);

@@ -23,6 +23,14 @@ Policies weights_of(const std::string& method) {
   return policies_of(test::small_run({{"weights", method}}), Level::kWeights);
 }
 
+Policies within_superset(const std::string& method, Settings more = {}) {
+  more.merge(Settings{{"weights", method},
+                      {"density", "0.1"},
+                      {"superset_density", "0.3"},
+                      {"superset_outside", "zero"}});
+  return policies_of(test::small_run(more), Level::kWeights);
+}
+
 struct Layer {
   Parameter parameter;
   std::unique_ptr<Connections> connections;
@@ -188,6 +196,112 @@ TEST_CASE("each policy that leaves the mask is refused by itself", "[unit]") {
   SECTION("rank") {
     weights.topology.operations.push_back({Kind::kRank, "magnitude", false});
     CHECK_THAT(sparse_refusal(weights), Contains("rank active and dormant weights"));
+  }
+}
+
+TEST_CASE("within a superset outside which weights are zero the sparse storage serves", "[unit]") {
+  for (const char* method : {"ssa", "alternate", "topkast"}) {
+    INFO(method);
+    Policies weights = within_superset(method);
+    CHECK(sparse_refusal(weights).empty());
+    CHECK(stored_density(weights) == Approx(0.3));
+    weights.sets.outside_zero = false;
+    CHECK_THAT(sparse_refusal(weights), Contains("superset_outside = hold"));
+  }
+  CHECK(stored_density(weights_of("set")) == Approx(0.2));
+  const std::vector<Settings> served = {
+      {{"superset_random", "true"}}, {{"dormant_decay", "0.1"}},
+      {{"weights_draw", "layer"}},   {{"mask_source", "magnitude_input"}},
+      {{"mask_source", "random"}},   {{"weights_counterpart", "propagated"}},
+      {{"weights_detach", "true"}}};
+  for (const Settings& each : served) {
+    CAPTURE(each);
+    CHECK(sparse_refusal(within_superset("ssa", each)).empty());
+  }
+}
+
+TEST_CASE("what leaves the superset is refused by itself", "[unit]") {
+  Policies weights = within_superset("ssa");
+  SECTION("full stream") {
+    weights.sets.full_in_superset = false;
+    CHECK_THAT(sparse_refusal(weights), Contains("full stream computes with all weights"));
+  }
+  SECTION("gradient") {
+    weights.sets.gradient = Support::kAll;
+    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset get a gradient"));
+  }
+  SECTION("update") {
+    weights.sets.update = Support::kAll;
+    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset change"));
+  }
+  SECTION("nested masks") {
+    weights.sets.nested = {1, 0.5};
+    CHECK_THAT(sparse_refusal(weights), Contains("nested masks"));
+  }
+  SECTION("perturbation") {
+    weights.perturbation.kind = Perturbation::Kind::kAscent;
+    CHECK_THAT(sparse_refusal(weights), Contains("perturbed"));
+  }
+  SECTION("granularity") {
+    CHECK_THAT(sparse_refusal(within_superset("ssa", {{"granularity", "fan_in"}})),
+               Contains("granularity"));
+  }
+  SECTION("gradient criterion") {
+    for (const char* source : {"saliency", "gradient"}) {
+      CHECK_THAT(sparse_refusal(within_superset("ssa", {{"mask_source", source}})),
+                 Contains(source) && Contains("reads gradients"));
+    }
+  }
+  SECTION("slot of everywhere") {
+    weights.topology.operations.front().criterion = "averaged_gradient";
+    CHECK_THAT(sparse_refusal(weights), Contains("averaged_gradient"));
+  }
+  SECTION("scope") {
+    weights.topology.operations.front().whole_net = true;
+    CHECK_THAT(sparse_refusal(weights), Contains("all layers together"));
+  }
+  SECTION("sampled") {
+    weights.topology.operations.front().sampled = true;
+    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset as well"));
+  }
+}
+
+TEST_CASE("what is outside a superset is said where there is one", "[unit]") {
+  CHECK_THROWS_WITH(within_superset("ssa", {{"superset_density", "0"}}),
+                    Contains("--superset-outside zero") && Contains("--superset-density"));
+  CHECK_THROWS_WITH(within_superset("alternate", {{"granularity", "block"}}),
+                    Contains("--superset-outside zero") && Contains("block"));
+  CHECK_THROWS_WITH(within_superset("topkast", {{"superset_density", "0.05"}}),
+                    Contains("--superset-density 0.05") && Contains("--density 0.1"));
+  CHECK(within_superset("topkast", {{"superset_density", "0"}}).sets.superset == Approx(0.2));
+  CHECK_FALSE(weights_of("topkast").sets.outside_zero);
+}
+
+// 2^32 positions of which a superset is stored.
+TEST_CASE("a superset costs what it holds", "[unit]") {
+  constexpr std::int64_t kUnits = 65536, kActive = 20000, kSuperset = 50000;
+  const Shape shape{kUnits, kUnits, {kActive}};
+  Layer layer(shape.initial(), shape.start(Storage::kSparse, 5, torch::kDouble));
+  const Positions first = layer.positions();
+  for (std::int64_t update = 0; update < 3; ++update) {
+    CAPTURE(update);
+    layer.connections->choose_superset({{1}, {kSuperset}, {topology_key(5, 0, update)}},
+                                       /*random=*/true, /*outside_zero=*/true);
+    REQUIRE(layer.parameter.flat().numel() == kSuperset);
+    REQUIRE(layer.parameter.slot("momentum").numel() == kSuperset);
+    REQUIRE(layer.connections->active_flags().numel() == kSuperset);
+    REQUIRE(layer.connections->active(0) == kActive);
+    const std::int64_t zeros = layer.parameter.flat().eq(0).sum().item<std::int64_t>();
+    if (update == 0) {  // the others begin with their own draws
+      CHECK(zeros == 0);
+      CHECK(layer.positions() == first);
+    } else {  // nearly all of the others are new
+      CHECK(zeros > (kSuperset - kActive) / 100 * 98);
+    }
+    layer.connections->rank({{1}, {kActive}, {topology_key(5, 0, update)}}, criterion("magnitude"),
+                            false);
+    layer.connections->finish({{1}, {0}}, false);
+    CHECK(layer.connections->active(0) == kActive);
   }
 }
 

@@ -188,6 +188,25 @@ TEST_CASE("auto compares each layer's own density with its shape's break-even", 
   CHECK(chosen(run_of({{"weights", "set"}, {"density", "0.1"}}), 0.9) == "sparse,sparse,masked");
 }
 
+TEST_CASE("auto compares the density of a superset outside which weights are zero", "[unit]") {
+  for (const char* weights : {"ssa", "alternate", "topkast"}) {
+    CAPTURE(weights);
+    Settings said = {{"weights", weights},
+                     {"density", "0.1"},
+                     {"superset_density", "0.3"},
+                     {"superset_outside", "zero"},
+                     {"budget", "uniform"}};
+    CHECK(chosen(run_of(said), 0.31) == "sparse,sparse,masked");
+    CHECK(chosen(run_of(said), 0.29) == "masked,masked,masked");
+    said["superset_outside"] = "hold";
+    CHECK(chosen(run_of(said), 0.31).empty());
+    said["storage"] = "sparse";
+    BreakEven measured = Clock().break_even();
+    CHECK_THROWS_WITH(choose_storage(run_of(said), "cpu", measured),
+                      Contains(weights) && Contains("superset_outside = hold"));
+  }
+}
+
 TEST_CASE("auto doesn't measure where no layer can be sparse", "[unit]") {
   for (const std::string weights : {"dense", "gmp", "ssa", "alternate", "sandwich"}) {
     INFO(weights);

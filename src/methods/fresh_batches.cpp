@@ -1,0 +1,49 @@
+#include "methods/fresh_batches.h"
+
+#include <algorithm>
+
+#include "config/option.h"
+
+namespace tandem {
+namespace {
+
+[[maybe_unused]] const bool declared =
+    declare_option({.name = "growth_batches",
+                    .type = OptionType::kInt,
+                    .default_value = "0",
+                    .neutral = "0",
+                    .help = "batches over which gradients and inputs that rank weights are "
+                            "averaged, drawn for the update; 0: the step's own batch",
+                    .unit = "batches",
+                    .minimum = 0,
+                    .maximum = 1024,
+                    .of_part = true,
+                    .group = "weights level"});
+
+// Some step's gradient is cut: layer by layer where they draw streams of their own, to a superset,
+// to nested masks, or to the mask where one product serves the task and another the alignment.
+bool cuts_gradients(const Policies& policies) {
+  return policies.schedule.draws_per_layer() || policies.sets.superset > 0 ||
+         !policies.sets.nested.empty() || policies.alignment.alpha > 0;
+}
+
+}  // namespace
+
+const std::vector<std::string>& gradient_criteria() {
+  static const std::vector<std::string> names = {"gradient", "magnitude_gradient", "saliency"};
+  return names;
+}
+
+void read_uncut_gradients(Policies& policies) {
+  TopologyRule& rule = policies.topology;
+  const auto& names = gradient_criteria();
+  const bool reads = std::any_of(
+      rule.operations.begin(), rule.operations.end(), [&names](const TopologyOperation& operation) {
+        return std::count(names.begin(), names.end(), operation.criterion) != 0;
+      });
+  if (reads && cuts_gradients(policies)) {
+    rule.fresh_batches = std::max<std::int64_t>(1, rule.fresh_batches);
+  }
+}
+
+}  // namespace tandem

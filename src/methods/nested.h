@@ -1,0 +1,12 @@
+// Nested budgets of the sparse stream (weights_nested), where streams alternate.
+#pragma once
+
+#include "config/config.h"
+#include "policy/policy.h"
+
+namespace tandem {
+
+// Sets::nested from weights_nested; throws ConfigError where the policies so far can't have it.
+void nest_masks(const Config& config, Policies& policies);
+
+}  // namespace tandem

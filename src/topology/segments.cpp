@@ -1,0 +1,28 @@
+#include "topology/segments.h"
+
+#include <algorithm>
+
+#include "data/tensor.h"
+
+namespace tandem {
+
+at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments) {
+  std::vector<std::int64_t> lengths;
+  for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
+    lengths.push_back(segments[r + 1] - segments[r]);
+  }
+  const bool equal = std::equal(lengths.begin() + 1, lengths.end(), lengths.begin());
+  return equal ? per_replica.unsqueeze(1).expand({-1, lengths.front()}).reshape({-1})
+               : per_replica.repeat_interleave(
+                     torch::tensor(lengths, torch::kLong).to(per_replica.device()));
+}
+
+at::Tensor over_values(const at::Tensor& per_replica, const Parameter& parameter) {
+  const std::int64_t dims = parameter.value.dim();
+  if (dims == 1) return over_segments(per_replica, parameter.segments());
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(dims), 1);
+  shape[0] = -1;
+  return per_replica.view(shape);
+}
+
+}  // namespace tandem

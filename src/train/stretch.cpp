@@ -1,0 +1,88 @@
+#include "train/stretch.h"
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/option.h"
+#include "continual/scenario.h"
+#include "core/error.h"
+#include "data/dataset.h"
+#include "methods/method.h"
+#include "nn/model.h"
+#include "train/group.h"
+#include "train/match.h"
+#include "train/plan.h"
+
+namespace tandem {
+namespace {
+
+// A network and what has been counted of its runs.
+struct Network {
+  std::shared_ptr<const Dataset> data;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<ScheduleMatcher> matcher;
+
+  explicit Network(const Config& config) : data(load_dataset(config)) {
+    ModelShape shape;
+    shape.features = data->features;
+    shape.outputs = make_tasks(config, *data).outputs;
+    shape.weights_later = true;
+    model = models().at("model", config.text("model"))({config}, shape);
+    const bool bytes = data->kind == Dataset::Kind::kBytes;
+    matcher = std::make_unique<ScheduleMatcher>(
+        *model, bytes ? static_cast<double>(config.integer("context")) : 1.0);
+  }
+
+  // Joint training counts as its tasks one after another: as many steps in all.
+  double stretch(const Config& config) {
+    std::vector<std::int64_t> examples;
+    for (const Task& task : make_tasks(config, *data).tasks) {
+      examples.push_back(static_cast<std::int64_t>(task.train.size()));
+    }
+    if (data->kind == Dataset::Kind::kBytes) {
+      const std::int64_t context = config.integer("context");
+      examples.assign(1, (data->train[1] - data->train[0] + context - 1) / context);
+    }
+    const RunSchedule run(config, policies_of(config, Level::kAttention),
+                          policies_of(config, Level::kWeights), make_timeline(config, examples));
+    return static_cast<double>(matcher->matched(run).timeline.total()) /
+           static_cast<double>(run.timeline.total());
+  }
+};
+
+class StretchFinder {
+ public:
+  std::optional<double> of(const Config& config) {
+    if (config.text("match") != "train_flops") return 1.0;
+    std::string kind;
+    for (const auto& [name, value] : config.values()) {
+      if (option(name).scope != OptionScope::kRun || name.rfind("seed", 0) == 0) continue;
+      kind += name + "=" + value + "\n";
+    }
+    const auto [known, added] = factors_.emplace(std::move(kind), std::nullopt);
+    if (!added) return known->second;
+    try {
+      std::unique_ptr<Network>& network = networks_[group_key(config)];
+      if (network == nullptr) network = std::make_unique<Network>(config);
+      known->second = network->stretch(config);
+    } catch (const Error&) {
+      known->second.reset();
+    }
+    return known->second;
+  }
+
+ private:
+  std::map<std::string, std::unique_ptr<Network>> networks_;  // by the group's key
+  std::map<std::string, std::optional<double>> factors_;
+};
+
+}  // namespace
+
+StretchOf stretch_finder() {
+  const auto finder = std::make_shared<StretchFinder>();
+  return [finder](const Config& config) { return finder->of(config); };
+}
+
+}  // namespace tandem
