@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "methods/method.h"
+#include "probes/probe_names.h"
 #include "store/store.h"
 #include "train/device.h"
 #include "train/progress.h"
@@ -113,6 +114,7 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
 ExecutionReport execute(const Execution& execution) {
   install_interrupt_handlers();
   warn_of_divergence(execution.runs);
+  for (const Config& run : execution.runs) said_probes(run);
   const std::string database = execution.runs.front().text("db");
   const std::string device = resolve_device(execution.runs.front().text("device"));
   const auto folder = std::filesystem::path(database).parent_path();

@@ -11,6 +11,7 @@
 #include "app/tune.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "probes/probe_names.h"
 
 namespace tandem {
 namespace {
@@ -56,7 +57,9 @@ ExitCode tune(const Grid& grid, const std::string& database, std::int64_t stop_a
 }  // namespace
 
 ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
-  for (const TableSpec& table : grid.tables) plan_table(table);  // its errors come before the work
+  // Their errors come before the work.
+  for (const TableSpec& table : grid.tables) plan_table(table);
+  for (const Config& run : grid.runs) said_probes(run);
   if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
   const std::string database = grid.runs.front().text("db");
   std::error_code error;

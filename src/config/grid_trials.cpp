@@ -24,7 +24,7 @@ bool is_seed(const std::string& name) { return name.rfind("seed", 0) == 0; }
 
 // Neither a part of what is chosen for nor of a trial.
 bool is_of_final_runs(const std::string& name) {
-  return is_seed(name) || name == "final" || name == "curve";
+  return is_seed(name) || name == "final" || name == "curve" || name == "probes";
 }
 
 std::string text_of(const Settings& values) {

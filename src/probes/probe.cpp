@@ -9,8 +9,8 @@
 
 #include "config/option.h"
 #include "core/shape.h"
-#include "core/text.h"
 #include "data/tensor.h"
+#include "probes/probe_names.h"
 #include "probes/readout.h"
 #include "topology/select_rows.h"
 
@@ -28,23 +28,21 @@ namespace {
      .type = OptionType::kText,
      .default_value = "default",
      .neutral = "default",
-     .help = "families of measurements: default, all, or names joined by ',' (tandem list probes)",
+     .help = "families of measurements: default, all and names, joined by ',' (tandem list probes)",
      .group = "evaluation"});
 
 }  // namespace
 
 std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs) {
-  const std::string& said = runs.front().config.text("probes");
-  std::vector<std::string> names;
-  if (said != "all" && said != "default") {
-    for (const std::string& name : split(said, ',')) names.push_back(trim(name));
-    for (const std::string& name : names) part("probe", name);
-  }
+  const std::vector<std::string> names = said_probes(runs.front().config);
+  const auto says = [&names](const std::string& name) {
+    return std::count(names.begin(), names.end(), name) != 0;
+  };
   std::vector<NamedProbe> chosen;
   for (const auto& [name, factory] : probes().all()) {
-    if (!names.empty() && std::count(names.begin(), names.end(), name) == 0) continue;
+    if (!says("all") && !says("default") && !says(name)) continue;
     std::unique_ptr<Probe> probe = factory(runs);
-    if (said == "default" && !probe->by_default()) continue;
+    if (!says("all") && !says(name) && !probe->by_default()) continue;
     chosen.emplace_back(name, std::move(probe));
   }
   return chosen;

@@ -1,6 +1,5 @@
 // Granularities and SRigL end to end: at every step each unit, group or layer holds its quota.
 #include <catch2/catch.hpp>
-#include <set>
 
 #include "core/error.h"
 #include "data/tensor.h"

@@ -8,12 +8,11 @@
 using namespace tandem;
 using namespace tandem::test;
 
-TEST_CASE("every method keeps budget, policies, seed and state in each storage and optimizer",
-          "[conformance]") {
+TEST_CASE("every method keeps budget, policies, seed and state", "[conformance]") {
   MethodWalk{}.over_methods(require_conformance);
 }
 
-TEST_CASE("so does every method under each choice of its own options", "[conformance]") {
+TEST_CASE("every method keeps them under each choice of its own options", "[conformance]") {
   MethodWalk{}.over_choices(require_conformance);
 }
 

@@ -1,3 +1,4 @@
+// Values and slots of either storage, spread over all positions.
 #include "support/layer_state.h"
 
 #include <catch2/catch.hpp>

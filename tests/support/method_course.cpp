@@ -1,3 +1,4 @@
+// One observed course, and two that must follow it.
 #include "support/method_course.h"
 
 #include <catch2/catch.hpp>

@@ -1,3 +1,4 @@
+// Rules are read from policies and plans, never from a method's name.
 #include "support/method_rules.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// What the walk visits, and the settings of each stop.
 #include "support/method_walk.h"
 
 #include <algorithm>
