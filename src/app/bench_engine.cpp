@@ -11,6 +11,7 @@
 #include "app/bench.h"
 #include "app/bench_run.h"
 #include "core/files.h"
+#include "core/parallel.h"
 #include "core/text.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
@@ -124,7 +125,7 @@ class EngineBenchmark {
 
   void run() {
     if (device_.is_cuda()) {  // as a worker has it
-      at::set_num_threads(static_cast<int>(std::thread::hardware_concurrency()));
+      set_host_threads(static_cast<int>(std::thread::hardware_concurrency()));
     }
     print_heading();
     const std::vector<bool> precisions =
@@ -158,7 +159,7 @@ class EngineBenchmark {
 
   void print_heading() const {
     std::string text = fmt::format("{}: {}, {} thread(s), float32\n", asked_.device, device_name(),
-                                   at::get_num_threads());
+                                   host_threads());
     for (const std::string& model : asked_.models) {
       text += model == "mlp"
                   ? "mlp: 784-400-400-10, batch 128, momentum SGD; rigl and ssa at density 0.1, "

@@ -1,15 +1,26 @@
-// Independent pieces of host work on several threads. Workers on a CPU have one thread each; the
-// worker of a GPU has the machine's cores (see train/worker_main.cpp), and groups of a thousand
-// runs to prepare.
+// Independent pieces of host work on several threads. Workers on a CPU have one thread each; those
+// of GPUs share the machine's cores out among themselves (see train/worker_main.cpp), and have
+// groups of a thousand runs to prepare. LibTorch's own operations on the CPU stay on one thread in
+// either: on several, workers that share the cores keep each other waiting inside of every small
+// operation.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <exception>
 #include <thread>
 #include <vector>
 
 namespace tandem {
+
+// How many threads this process has for such work; 1 unless it was told otherwise.
+inline std::atomic<int>& host_thread_count() {
+  static std::atomic<int> count{1};
+  return count;
+}
+inline int host_threads() { return host_thread_count(); }
+inline void set_host_threads(int count) { host_thread_count() = std::max(1, count); }
 
 // Calls work(i) for i = 0 .. count - 1 in any order, on at most `most_threads` threads. The first
 // exception is thrown once all have ended.

@@ -187,7 +187,7 @@ std::vector<ActiveSet> MaskedConnections::active_sets(const std::vector<char>& w
       torch::empty(there.sizes(), torch::TensorOptions(torch::kUInt8).pinned_memory(true));
   all.copy_(there);
   std::vector<ActiveSet> sets(wanted.size());
-  for_each_index(wanted.size(), at::get_num_threads(), [&](std::size_t r) {
+  for_each_index(wanted.size(), host_threads(), [&](std::size_t r) {
     if (!wanted[r]) return;
     const auto* row = all.data_ptr<std::uint8_t>() + static_cast<std::int64_t>(r) * bytes;
     sets[r] = ActiveSet::of_bits({row, row + bytes});
@@ -306,7 +306,7 @@ at::Tensor MaskedConnections::topology_scores(const Criterion& criterion, const 
   const std::vector<ActiveSet> active = active_sets(wanted);
   const at::Tensor host = rows.of(values()).to(torch::kCPU, torch::kDouble).contiguous();
   std::vector<at::Tensor> all(static_cast<std::size_t>(rows.length));
-  for_each_index(all.size(), at::get_num_threads(), [&](std::size_t q) {
+  for_each_index(all.size(), host_threads(), [&](std::size_t q) {
     const std::size_t r = static_cast<std::size_t>(rows.first) + q;
     const double* own = host.data_ptr<double>() + static_cast<std::int64_t>(q) * positions_;
     const std::vector<std::int64_t> positions = active[r].positions();

@@ -31,7 +31,7 @@ at::Tensor sampling_keys(const at::Tensor& scores, const at::Tensor& eligible,
   const auto* from = own.data_ptr<double>();
   const auto* flag = flags.defined() ? flags.data_ptr<std::uint8_t>() : nullptr;
   auto* to = keys.data_ptr<double>();
-  for_each_index(rows, at::get_num_threads(), [&](std::size_t q) {
+  for_each_index(rows, host_threads(), [&](std::size_t q) {
     const std::int64_t first = static_cast<std::int64_t>(q) * n;
     for (std::int64_t i = 0; i < n; ++i) {
       if (flag != nullptr && flag[first + i] == 0) continue;
@@ -59,7 +59,7 @@ at::Tensor uniform_rows(const std::vector<RandomStream>& streams, std::int64_t n
   const at::Tensor draws =
       torch::empty({static_cast<std::int64_t>(streams.size()), n}, torch::kDouble);
   auto* to = draws.data_ptr<double>();
-  for_each_index(streams.size(), at::get_num_threads(), [&](std::size_t q) {
+  for_each_index(streams.size(), host_threads(), [&](std::size_t q) {
     write_uniforms(streams[q], 0, n, to + static_cast<std::int64_t>(q) * n);
   });
   return draws;

@@ -97,7 +97,7 @@ at::Tensor flat_ranks(const Ranks& ranks, std::int64_t n) {
   }
   const at::Tensor flat =
       torch::empty({begins.back()}, torch::TensorOptions(torch::kLong).pinned_memory(true));
-  for_each_index(ranks.size(), at::get_num_threads(), [&](std::size_t q) {
+  for_each_index(ranks.size(), host_threads(), [&](std::size_t q) {
     std::int64_t* to = flat.data_ptr<std::int64_t>() + begins[q];
     for (const std::int64_t rank : ranks[q]) *to++ = static_cast<std::int64_t>(q) * n + rank;
   });
@@ -144,7 +144,7 @@ at::Tensor random_rows(const at::Tensor& eligible, const std::vector<std::int64_
     TORCH_INTERNAL_ASSERT(counts[q] <= candidates[q], "drawing ", counts[q], " of ", candidates[q]);
   }
   Ranks ranks(counts.size());
-  for_each_index(counts.size(), at::get_num_threads(), [&](std::size_t q) {
+  for_each_index(counts.size(), host_threads(), [&](std::size_t q) {
     if (counts[q] > 0) ranks[q] = random_ranks(streams[q], candidates[q], counts[q]);
   });
   const bool all = std::all_of(candidates.begin(), candidates.end(),

@@ -175,7 +175,7 @@ at::Tensor draw_dense(const InitialWeights& initial, at::ScalarType dtype) {
   const at::Tensor values =
       torch::empty({initial.replicas(), initial.inputs, initial.outputs}, torch::kFloat64);
   auto* out = values.data_ptr<double>();
-  for_each_index(static_cast<std::size_t>(initial.replicas()), at::get_num_threads(),
+  for_each_index(static_cast<std::size_t>(initial.replicas()), host_threads(),
                  [&](std::size_t r) {
                    const auto replica = static_cast<std::int64_t>(r);
                    double* own = out + replica * initial.positions();

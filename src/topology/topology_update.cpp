@@ -354,7 +354,7 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   counts.nnz.assign(replicas(), 0);
   counts.dropped = counts.grown = counts.nnz;
   counts.mask_hash.resize(replicas());
-  for_each_index(replicas(), at::get_num_threads(), [&](std::size_t r) {
+  for_each_index(replicas(), host_threads(), [&](std::size_t r) {
     counts.nnz[r] = layers_[layer]->active(static_cast<std::int64_t>(r));
     if (!reported[r]) return;
     counts.dropped[r] = counts.before[r].count_without(counts.after[r]);

@@ -32,6 +32,7 @@ struct GroupSpec {
   std::vector<Storage> storage = {};  // as in TrainerOptions
   std::string checkpoint_folder;      // "" = no checkpoints
   double checkpoint_every_s = 60;
+  int host_threads = 1;               // core/parallel.h; of a GPU's worker
   std::int64_t stop_after_steps = 0;  // > 0: stop with a checkpoint after so many steps (tests)
   std::vector<std::string> frozen =
       {};  // ids of runs that nobody wants any more: they need not train

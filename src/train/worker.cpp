@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -15,6 +16,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "train/device.h"
 #include "train/worker_protocol.h"
 
 namespace tandem {
@@ -35,6 +37,10 @@ GroupSpec spec_of(const GroupPlan& group, const PoolOptions& options, const std:
   spec.checkpoint_every_s = options.checkpoint_every_s;
   spec.stop_after_steps = options.stop_after_steps;
   spec.frozen = group.frozen;
+  if (is_gpu(device)) {
+    spec.host_threads = std::max(
+        1, static_cast<int>(std::thread::hardware_concurrency()) / std::max(1, options.jobs));
+  }
   return spec;
 }
 

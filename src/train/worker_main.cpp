@@ -16,6 +16,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "train/device.h"
 #include "train/pipe_sink.h"
 #include "train/worker_protocol.h"
@@ -54,9 +55,7 @@ ExitCode worker_main(int lines_in, int rows_out) {
   GroupSpec spec = decode_group(sink.read_line());
   set_log_level(spec.runs.at(0).text("log_level"));
   spec.device = resolve_device(spec.device);
-  // A GPU's worker prepares large groups: see core/parallel.h.
-  if (is_gpu(spec.device))
-    at::set_num_threads(static_cast<int>(std::thread::hardware_concurrency()));
+  set_host_threads(spec.host_threads);
   std::optional<FileLock> lock;
   if (!spec.checkpoint_folder.empty()) lock.emplace(lock_folder(spec.checkpoint_folder));
   spec.should_stop = [&sink] { return stop_requested() || sink.closed(); };

@@ -46,6 +46,7 @@ std::string encode_group(const GroupSpec& spec) {
               {"storage", storages_text(spec.storage)},
               {"checkpoint_folder", spec.checkpoint_folder},
               {"checkpoint_every_s", spec.checkpoint_every_s},
+              {"host_threads", spec.host_threads},
               {"stop_after_steps", spec.stop_after_steps},
               {"frozen", spec.frozen}}
       .dump();
@@ -59,6 +60,7 @@ GroupSpec decode_group(const std::string& line) {
     spec.storage = storages_of_text(j.at("storage").get<std::string>());
     spec.checkpoint_folder = j.at("checkpoint_folder").get<std::string>();
     spec.checkpoint_every_s = j.at("checkpoint_every_s").get<double>();
+    spec.host_threads = j.at("host_threads").get<int>();
     spec.stop_after_steps = j.at("stop_after_steps").get<std::int64_t>();
     spec.frozen = j.at("frozen").get<std::vector<std::string>>();
     return spec;
