@@ -37,6 +37,7 @@ Json to_json(const LineageCell& c) {
             {"n", c.n},
             {"runs", c.runs},
             {"diverged", c.diverged}};
+  if (c.n_values) j["n_values"] = *c.n_values;
   if (!c.reference.empty()) j["reference"] = c.reference;
   if (c.p) j["p"] = *c.p;
   if (c.holm) j["holm"] = *c.holm;
@@ -90,6 +91,7 @@ LineageCell to_cell(const Json& j) {
   c.n = j.at("n");
   c.runs = j.at("runs");
   c.diverged = j.at("diverged");
+  if (j.contains("n_values")) c.n_values = j.at("n_values").get<std::size_t>();
   if (j.contains("reference")) c.reference = j.at("reference");
   if (j.contains("p")) c.p = j.at("p").get<double>();
   if (j.contains("holm")) c.holm = j.at("holm").get<bool>();
@@ -129,6 +131,7 @@ Lineage lineage_of(const Table& table) {
       c.mean = cell.mean;
       c.half = cell.half;
       c.n = cell.n;
+      if (cell.n_values != cell.runs.size()) c.n_values = cell.n_values;
       c.runs = cell.runs;
       c.diverged = cell.diverged;
       c.reference = cell.reference;

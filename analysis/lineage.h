@@ -18,11 +18,14 @@ struct LineageCell {
   std::string text;
   std::optional<double> mean, half;
   std::size_t n = 0;
+  std::optional<std::size_t> n_values = {};  // where it is not the number of runs: of a contrast
   std::vector<std::string> runs, diverged;
   // Of a difference: the runs of the other side, each beside its partner in `runs`; n counts pairs.
   std::vector<std::string> reference = {};
   std::optional<double> p = {};
   std::optional<bool> holm = {};
+
+  std::size_t values() const { return n_values.value_or(runs.size()); }
 };
 
 struct Lineage {

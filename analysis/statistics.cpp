@@ -47,13 +47,14 @@ Summary summarize(const std::vector<double>& values) {
   return s;
 }
 
-PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second) {
+PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second,
+                    double scale) {
   if (first.size() != second.size())
     throw ConfigError(fmt::format(
         "a paired test needs as many values on both sides, not {} and {}; keep the common seeds",
         first.size(), second.size()));
   std::vector<double> differences;
-  double largest = 0;
+  double largest = scale;
   for (std::size_t i = 0; i < first.size(); ++i) {
     differences.push_back(first[i] - second[i]);
     largest = std::max({largest, std::abs(first[i]), std::abs(second[i])});

@@ -28,7 +28,9 @@ struct PairedTest {
 };
 // Paired by position; differences that vary by no more than rounding don't vary. Throws ConfigError
 // where the lengths differ.
-PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second);
+// `scale`: of the numbers that the values were computed from, where that is more than the values'.
+PairedTest paired_t(const std::vector<double>& first, const std::vector<double>& second,
+                    double scale = 0);
 
 // The difference in the mean that a two-sided paired t test at this level finds with this
 // probability, n pairs whose differences have this deviation; by the noncentral t distribution.

@@ -108,7 +108,7 @@ class Builder {
     }
     note_spread();
     note_counts();
-    mark_survivors(table_);
+    plan_.contrasts.empty() ? mark_survivors(table_) : mark_contrasts(table_);
     note_tuning();
     note_mixing();
     note_places();
@@ -132,7 +132,6 @@ class Builder {
       }
       table_.rows.push_back(std::move(made.row));
     }
-    table_.notes.push_back(contrast_note());
   }
 
   void add_heads(const std::vector<Keys>& columns) {

@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <set>
 
 #include "analysis/statistics.h"
 #include "analysis/table_paired.h"
+#include "config/option.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -54,27 +57,66 @@ Group runs_that_meet(const Contrast& contrast, const RunSet& set, const Conditio
   return group;
 }
 
-// Of, reference; with a second vs, likewise under what it says.
-std::vector<Group> sides(const Contrast& contrast, const RunSet& set) {
+// Of, reference; with a second vs, likewise under what it says. All differ.
+std::vector<Conditions> conditions_of(const Contrast& contrast) {
   std::vector<Conditions> wanted = {contrast.of, changed(contrast.of, contrast.versus[0])};
   if (contrast.versus.size() == 2) {
     for (std::size_t i = 0; i < 2; ++i) wanted.push_back(changed(wanted[i], contrast.versus[1]));
   }
+  std::set<std::string> seen;
+  for (Conditions each : wanted) {
+    std::sort(each.begin(), each.end(),
+              [](const Condition& x, const Condition& y) { return x.key < y.key; });
+    if (!seen.insert(text_of(each)).second)
+      throw ConfigError(
+          fmt::format("contrast {}: two of its sides are the runs with {}; each vs must change "
+                      "something of its "
+                      "own",
+                      contrast.name, text_of(each)));
+  }
+  return wanted;
+}
+
+std::vector<Group> sides(const Contrast& contrast, const RunSet& set) {
   std::vector<Group> groups;
-  for (const Conditions& each : wanted) groups.push_back(runs_that_meet(contrast, set, each));
+  for (const Conditions& each : conditions_of(contrast)) {
+    groups.push_back(runs_that_meet(contrast, set, each));
+  }
   return groups;
 }
 
+void expect_options(const Contrast& contrast, const Conditions& conditions) {
+  std::vector<std::string> names;
+  for (const Option& each : all_options()) names.push_back(each.name);
+  for (const Condition& c : conditions) {
+    if (std::find(names.begin(), names.end(), c.key) == names.end())
+      throw ConfigError(did_you_mean("key of contrast " + contrast.name, c.key, names));
+  }
+}
+
+// Of an option that the run doesn't read, v_run tells what it would be.
+bool may_meet(const Config& run, const Condition& condition) {
+  const auto said = run.values().find(condition.key);
+  if (said == run.values().end()) return true;
+  return std::any_of(condition.values.begin(), condition.values.end(),
+                     [&](const std::string& value) { return same_value(said->second, value); });
+}
+
 struct Pairs {
-  std::vector<double> first, second;  // of each seed that all sides have
-  std::vector<std::string> runs, reference, diverged;
-  std::size_t lost = 0;
+  std::vector<double> first, second;                   // of each seed that all sides have
+  std::vector<std::string> first_runs, second_runs;    // behind them
+  std::vector<std::string> runs, reference, diverged;  // that count positively, and the others
+  std::vector<std::string> lost;                       // seeds with a diverged run
+  double scale = 0;                                    // the largest value
 };
 
 Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const std::string& split,
              const std::vector<std::string>& seed_names) {
   std::vector<std::map<std::vector<std::string>, const RunData*>> by;
-  for (const Group& group : groups) by.push_back(by_seed(group, seed_names, contrast.measure));
+  for (const Group& group : groups) {
+    by.push_back(by_seed(group, seed_names, "contrast " + contrast.name,
+                         "add what they differ in to the contrast's conditions"));
+  }
   Pairs pairs;
   for (const auto& [seeds, run] : by.front()) {
     std::vector<const RunData*> of_seed;
@@ -90,10 +132,14 @@ Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const s
       lost = lost || each->diverged();
       const auto value = value_of(*each, contrast.measure, split);
       if (value) values.push_back(*value);
+      pairs.scale = std::max(pairs.scale, std::abs(value.value_or(0)));
     }
-    pairs.lost += lost;
+    if (lost) pairs.lost.push_back(run->column("seed"));
     if (lost || values.size() != groups.size()) continue;
     const bool twice = groups.size() == 4;
+    for (std::size_t i = 0; i < of_seed.size(); ++i) {
+      (i < of_seed.size() / 2 ? pairs.first_runs : pairs.second_runs).push_back(of_seed[i]->id);
+    }
     pairs.first.push_back(twice ? values[0] - values[1] : values[0]);
     pairs.second.push_back(twice ? values[2] - values[3] : values[1]);
     pairs.runs.push_back(of_seed[0]->id);
@@ -105,10 +151,11 @@ Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const s
   return pairs;
 }
 
-TableCell side_cell(const std::vector<double>& values, const Measure& measure,
-                    const NumberText& text) {
+TableCell side_cell(const std::vector<double>& values, const std::vector<std::string>& runs,
+                    const Measure& measure, const NumberText& text) {
   const Summary s = summarize(values);
   TableCell cell;
+  cell.runs = runs;
   cell.n = cell.n_values = s.n;
   if (s.n == 0) return cell;
   cell.mean = s.mean;
@@ -126,14 +173,14 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
   ContrastRow made;
   made.groups = sides(contrast, set);
   const Pairs pairs = paired(contrast, made.groups, split, seed_names);
-  const PairedTest test = paired_t(pairs.first, pairs.second);
+  const PairedTest test = paired_t(pairs.first, pairs.second, pairs.scale);
   made.row.keys = {contrast.name, contrast.text + (is_share(measure) ? " (%)" : "")};
   TableCell difference;
   difference.runs = pairs.runs;
   difference.reference = pairs.reference;
   difference.diverged = pairs.diverged;
   difference.n_values = test.n;
-  difference.n = test.n + pairs.lost;
+  difference.n = test.n + pairs.lost.size();
   TableCell detectable = difference;
   if (test.n > 0) {
     difference.mean = test.mean_difference;
@@ -142,14 +189,15 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
     difference.text = (test.mean_difference > 0 ? "+" : "") + text(test.mean_difference, measure);
     if (test.half) difference.text += " ± " + text(*test.half, measure);
     if (test.p) difference.text += fmt::format(" ({})", p_text(*test.p));
-    if (pairs.lost > 0)
-      difference.marks.push_back(
-          fmt::format("({} of {} pairs diverged)", pairs.lost, difference.n));
   }
+  if (!pairs.lost.empty())
+    difference.marks.push_back(fmt::format("({} of {} pairs diverged: seed {})", pairs.lost.size(),
+                                           difference.n, join(pairs.lost, ", ")));
   if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kLevel, kPower);
   if (detectable.mean) detectable.text = text(*detectable.mean, measure);
-  made.row.cells = {side_cell(pairs.first, measure, text), side_cell(pairs.second, measure, text),
-                    difference, detectable};
+  made.row.cells = {side_cell(pairs.first, pairs.first_runs, measure, text),
+                    side_cell(pairs.second, pairs.second_runs, measure, text), difference,
+                    detectable};
   return made;
 }
 
@@ -167,12 +215,37 @@ std::vector<Measure> contrast_columns() {
   return columns;
 }
 
-std::string contrast_note() {
-  return fmt::format(
-      "A contrast with two vs compares differences: of and reference are the first vs's, with and "
-      "without the second. Detectable: the true difference that the paired t test finds with "
-      "probability {:g} at {:g}%, given the spread and n here.",
-      kPower, 100 * kLevel);
+void mark_contrasts(Table& table) {
+  const std::size_t column = 2;
+  std::vector<double> ps;
+  for (const TableRow& row : table.rows) ps.push_back(row.cells[column].p.value_or(1));
+  const std::vector<bool> survives = holm_rejects(ps, kLevel);
+  for (std::size_t i = 0; i < table.rows.size(); ++i) {
+    mark_survivor(table.rows[i].cells[column], survives[i]);
+  }
+  table.notes.push_back(fmt::format(
+      "Differences are means over the common seeds, with Student's 95% interval and the two-sided "
+      "p "
+      "of the paired t test; * marks what survives Holm's correction at {0:g}% over {1} contrasts. "
+      "With a second vs, of and reference are the first vs's differences without and with it. "
+      "Detectable: the true difference that the test finds with probability {2:g} at {0:g}%, given "
+      "the spread and n here.",
+      100 * kLevel, ps.size(), kPower));
+}
+
+void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted) {
+  for (const Contrast& contrast : contrasts) {
+    for (const Conditions& side : conditions_of(contrast)) {
+      expect_options(contrast, side);
+      const bool any = std::any_of(wanted.begin(), wanted.end(), [&](const Config& run) {
+        return std::all_of(side.begin(), side.end(),
+                           [&](const Condition& c) { return may_meet(run, c); });
+      });
+      if (!any)
+        throw ConfigError(
+            fmt::format("contrast {}: no run of the grid has {}", contrast.name, text_of(side)));
+    }
+  }
 }
 
 }  // namespace tandem

@@ -13,6 +13,7 @@
 #include "analysis/run_data.h"
 #include "analysis/table.h"
 #include "analysis/table_plan.h"
+#include "config/config.h"
 
 namespace tandem {
 
@@ -31,7 +32,12 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
 // Heads of the rows and columns, and what stands for a measure of each column.
 std::vector<std::string> contrast_keys();
 std::vector<Measure> contrast_columns();
-// What the columns are.
-std::string contrast_note();
+// Holm's correction over all contrasts of the table, those without a p among them; marks what
+// survives and adds the note that says what the columns are.
+void mark_contrasts(Table& table);
+
+// Before there are runs: throws ConfigError where a condition's key is no option or column, where
+// no run that is wanted meets a side's conditions, or where two sides are the same.
+void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted);
 
 }  // namespace tandem

@@ -113,23 +113,30 @@ std::optional<Keys> reference_of(const Keys& own, const Keys& names,
 }
 
 std::map<Keys, const RunData*> by_seed(const Group& group, const Keys& seed_names,
-                                       const Measure& m) {
+                                       const std::string& what, const std::string& advice) {
   std::map<Keys, const RunData*> found;
   for (const RunData* run : group) {
     Keys seeds;
     for (const std::string& name : seed_names) seeds.push_back(run->column(name));
     if (!found.emplace(seeds, run).second)
-      throw ConfigError(fmt::format(
-          "column \"{}\": seed {} has several runs in one row, so that they cannot be paired; "
-          "name what they differ in in rows, across or where",
-          m.text, run->column("seed")));
+      throw ConfigError(
+          fmt::format("{}: seed {} has several runs, so that they cannot be paired; {}", what,
+                      run->column("seed"), advice));
   }
   return found;
 }
 
+void mark_survivor(TableCell& cell, bool survives) {
+  cell.holm = survives;
+  if (survives) cell.marks.insert(cell.marks.begin(), "*");
+}
+
 PairedRuns pair_runs(const Group& own, const Group& reference, const Measure& m,
                      const std::string& split, const Keys& seed_names) {
-  const auto first = by_seed(own, seed_names, m), second = by_seed(reference, seed_names, m);
+  const std::string what = fmt::format("column \"{}\"", m.text);
+  const std::string advice = "name what they differ in in rows, across or where";
+  const auto first = by_seed(own, seed_names, what, advice),
+             second = by_seed(reference, seed_names, what, advice);
   PairedRuns pairs;
   std::vector<double> a, b;
   Keys here, there, both;
@@ -182,8 +189,7 @@ void mark_survivors(Table& table) {
     for (TableRow& row : table.rows) {
       TableCell& c = row.cells[j];
       if (!c.p) continue;
-      c.holm = survives[i++];
-      if (*c.holm) c.marks.insert(c.marks.begin(), "*");
+      mark_survivor(c, survives[i++]);
     }
   }
   if (!any) return;

@@ -37,10 +37,14 @@ PairedRuns pair_runs(const std::vector<const RunData*>& own,
                      const std::vector<const RunData*>& reference, const Measure& measure,
                      const std::string& split, const std::vector<std::string>& seed_names);
 
-// The runs by their seeds (all columns in `seed_names`). Throws ConfigError for two of one seed.
+// The runs by their seeds (all columns in `seed_names`). Throws ConfigError for two of one seed,
+// with what they are of and what to do.
 std::map<std::vector<std::string>, const RunData*> by_seed(
     const std::vector<const RunData*>& group, const std::vector<std::string>& seed_names,
-    const Measure& measure);
+    const std::string& what, const std::string& advice);
+
+// Marks a cell as one that survives Holm's correction.
+void mark_survivor(TableCell& cell, bool survives);
 
 // "p=.003", "p<.001".
 std::string p_text(double p);

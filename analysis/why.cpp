@@ -148,11 +148,11 @@ std::string explain_cell(const Lineage& lineage, const std::string& row,
                                  c.column, c.text.empty() ? "empty" : c.text);
   if (c.mean)
     text += fmt::format("mean {}{} of {} {}{}\n", c.reference.empty() ? "" : "difference ", *c.mean,
-                        c.runs.size(), c.reference.empty() ? "runs" : "pairs of runs",
+                        c.values(), c.reference.empty() ? "runs" : "pairs of runs",
                         c.half ? fmt::format(", 95% half width {}", *c.half)
                                : std::string(", too few for an interval"));
   if (!c.diverged.empty())
-    text += fmt::format("{} of {}{} diverged\n", c.n - c.runs.size(), c.n,
+    text += fmt::format("{} of {}{} diverged\n", c.n - c.values(), c.n,
                         c.reference.empty() ? "" : " pairs");
   if (ids.empty()) return text + "no run that is done or diverged has this value\n";
   std::vector<TableRun> runs;

@@ -15,6 +15,7 @@
 #include "methods/method.h"
 #include "probes/probe_names.h"
 #include "store/store.h"
+#include "topology/rule_reads.h"
 #include "train/device.h"
 #include "train/progress.h"
 
@@ -111,10 +112,17 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
   return plan_groups(planner_input(runs, std::move(known)));
 }
 
+void check_runs(const std::vector<Config>& runs) {
+  for (const Config& run : runs) {
+    said_probes(run);
+    check_fresh_batches(policies_of(run, Level::kWeights).topology);
+  }
+}
+
 ExecutionReport execute(const Execution& execution) {
   install_interrupt_handlers();
   warn_of_divergence(execution.runs);
-  for (const Config& run : execution.runs) said_probes(run);
+  check_runs(execution.runs);
   const std::string database = execution.runs.front().text("db");
   const std::string device = resolve_device(execution.runs.front().text("device"));
   const auto folder = std::filesystem::path(database).parent_path();

@@ -30,6 +30,8 @@ struct ExecutionReport {
 
 std::string database_of(const Settings& settings);  // --db, or its default
 
+// Throws ConfigError where a run names a probe that is none, or batches for updates that read none.
+void check_runs(const std::vector<Config>& runs);
 // What would be done; reads the database where there is one.
 GridPlan plan_execution(const std::vector<Config>& runs);
 ExecutionReport execute(const Execution& execution);

@@ -6,12 +6,12 @@
 #include <map>
 #include <system_error>
 
+#include "analysis/table_contrast.h"
 #include "analysis/table_plan.h"
 #include "app/execute.h"
 #include "app/tune.h"
 #include "core/log.h"
 #include "core/text.h"
-#include "probes/probe_names.h"
 
 namespace tandem {
 namespace {
@@ -58,8 +58,10 @@ ExitCode tune(const Grid& grid, const std::string& database, std::int64_t stop_a
 
 ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
   // Their errors come before the work.
-  for (const TableSpec& table : grid.tables) plan_table(table);
-  for (const Config& run : grid.runs) said_probes(run);
+  for (const TableSpec& table : grid.tables) {
+    check_contrasts(plan_table(table).contrasts, grid.runs);
+  }
+  check_runs(grid.runs);
   if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
   const std::string database = grid.runs.front().text("db");
   std::error_code error;

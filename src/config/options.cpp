@@ -205,7 +205,7 @@ std::vector<Option> program_options() {
        .type = kInt,
        .default_value = "0",
        .neutral = "0",
-       .help = "worker processes; 0: one per core, or one on a GPU",
+       .help = "worker processes; 0: one per core, or one per GPU in use",
        .minimum = 0,
        .scope = kProgram},
       {.name = "checkpoint_every_s",

@@ -16,7 +16,8 @@ const bool declared_removal =
                     .type = OptionType::kChoice,
                     .default_value = "hard",
                     .neutral = "hard",
-                    .help = "the lowest scores go, or who stays is drawn in proportion to them",
+                    .help = "the lowest scores go, or who stays is drawn in proportion to "
+                            "score^T, T from 1 to 3",
                     .choices = {"hard", "soft"},
                     .of_part = true,
                     .group = "weights level"});

@@ -13,7 +13,8 @@ namespace {
                     .default_value = "0",
                     .neutral = "0",
                     .help = "batches over which gradients and inputs that rank weights are "
-                            "averaged, drawn for the update; 0: the step's own batch",
+                            "averaged, drawn for the update; 0: the step's own, or one where steps "
+                            "cut gradients to a stream's mask",
                     .unit = "batches",
                     .minimum = 0,
                     .maximum = 1024,
@@ -21,10 +22,11 @@ namespace {
                     .group = "weights level"});
 
 // Some step's gradient is cut: layer by layer where they draw streams of their own, to a superset,
-// to nested masks, or to the mask where one product serves the task and another the alignment.
+// or to the mask where one product serves the task and another the alignment. (Nested masks refuse
+// such criteria.)
 bool cuts_gradients(const Policies& policies) {
   return policies.schedule.draws_per_layer() || policies.sets.superset > 0 ||
-         !policies.sets.nested.empty() || policies.alignment.alpha > 0;
+         policies.alignment.alpha > 0;
 }
 
 }  // namespace

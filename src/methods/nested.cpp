@@ -42,6 +42,9 @@ void nest_masks(const Config& config, Policies& policies) {
   if (shares.empty()) return;
   const std::string said = "--weights-nested " + config.text("weights_nested");
   check_shares(shares, said);
+  if (shares.size() == 1) {
+    throw ConfigError(said + " is the mask itself: give more shares, or leave it out");
+  }
   if (policies.sets.superset > 0) {
     throw ConfigError(said + " varies what the sparse stream uses, and --superset-density " +
                       config.text("superset_density") +

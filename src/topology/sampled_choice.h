@@ -2,7 +2,7 @@
 // probability s^T over the sum of what is left, are the top k of the keys
 //   T log s + Gumbel noise, the noise keyed by (run, layer, update, position)
 // (Yellott 1977; Kool et al. 2019, arXiv 1903.06059), so that storages and devices draw alike. A
-// score of 0 is never drawn while another is left.
+// score of 0 has the key of the smallest double, so that it comes last unless T is near 0.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -115,8 +115,11 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
-    const double step = step_flops(runs_[i].weights, reads_, plan, forward_[i]);
-    charged_[i].push_back(step * examples[i]);
+    const Policies& weights = runs_[i].weights;
+    const double step = step_flops(weights, reads_, plan, forward_[i]);
+    const double fresh = fresh_flops(weights, reads_, plan, forward_[i]);
+    const auto batch = static_cast<double>(runs_[i].config.integer("batch"));
+    charged_[i].push_back(step * examples[i] + fresh * batch);
   }
 }
 

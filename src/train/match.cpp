@@ -184,7 +184,8 @@ class ExpectedFlops {
     double sum = 0;
     for (std::size_t i = 0; i < masks; ++i) {
       plan.weights_nested = static_cast<std::int64_t>(i);
-      sum += step_flops(run_.weights, reads_, plan, costs_.flops());
+      sum += step_flops(run_.weights, reads_, plan, costs_.flops()) +
+             fresh_flops(run_.weights, reads_, plan, costs_.flops());
     }
     return sum / static_cast<double>(masks);
   }
@@ -234,7 +235,8 @@ RunSchedule stretched(const RunSchedule& run, double factor) {
   Settings said = run.config.values();
   for (const char* name : kIntervals) {
     const auto found = said.find(name);
-    if (found == said.end() || run.config.integer(name) <= 0) continue;
+    // What happens at every step goes on to.
+    if (found == said.end() || run.config.integer(name) <= 1) continue;
     found->second = std::to_string(times(run.config.integer(name), factor));
   }
   const Config config = Config::resolve(said, false);

@@ -25,16 +25,6 @@ std::int64_t fresh_batches(const Policies& weights, const ReplicaPlan& plan) {
   return plan.updates() && !plan.enters_full ? weights.topology.fresh_batches : 0;
 }
 
-// Of an update's own batches: as a step of the sparse stream whose weight gradient is dense, or its
-// forward pass where inputs alone are read.
-double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                   const ForwardFlops& own) {
-  const double attention = plan.attention_full ? own.attention_full : own.attention_sparse;
-  const double one =
-      reads.at_updates ? 2 * own.sparse + own.full + 3 * attention : own.sparse + attention;
-  return static_cast<double>(fresh_batches(weights, plan)) * one;
-}
-
 // Linear layers: forward and input gradient over M; weight gradient over S, or over everything
 // where growth reads the dense gradient. A counterpart whose alignment is local to each layer needs
 // no input gradient.
@@ -84,13 +74,22 @@ DenseGradient dense_gradient_of(const TopologyRule& rule) {
   return {.at_updates = reads.gradient, .at_every_step = reads.accumulates};
 }
 
+// Of an update's own batches: as a step of the sparse stream whose weight gradient is dense, or its
+// forward pass where inputs alone are read.
+double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
+                   const ForwardFlops& own) {
+  const double attention = plan.attention_full ? own.attention_full : own.attention_sparse;
+  const double one =
+      reads.at_updates ? 2 * own.sparse + own.full + 3 * attention : own.sparse + attention;
+  return static_cast<double>(fresh_batches(weights, plan)) * one;
+}
+
 double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                   const ForwardFlops& forward) {
-  const double fresh = fresh_flops(weights, reads, plan, forward);
-  // An update in place of a step leaves nothing for the step's own batch to do then.
-  if (fresh > 0 && plan.update_instead && !reads.at_every_step) return fresh;
-  return linear_flops(weights, reads, plan, forward) + attention_flops(weights, plan, forward) +
-         fresh;
+  // An update in place of a step, by batches of its own, leaves the step's batch nothing to do.
+  const bool replaced = fresh_flops(weights, reads, plan, forward) > 0 && plan.update_instead;
+  if (replaced && !reads.at_every_step) return 0;
+  return linear_flops(weights, reads, plan, forward) + attention_flops(weights, plan, forward);
 }
 
 }  // namespace tandem

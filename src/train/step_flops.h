@@ -27,6 +27,10 @@ struct DenseGradient {
 };
 DenseGradient dense_gradient_of(const TopologyRule& rule);
 
+// Of one example of the batches that an update draws for itself, all of them together.
+double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
+                   const ForwardFlops& forward);
+// Of one example of the step's own batch.
 double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                   const ForwardFlops& forward);
 

@@ -61,6 +61,7 @@ TEST_CASE("every kind of draw and alignment gives the same bits alone and in com
       {{"weights_nested", "1,0.5,0.2"}, {"refresh_interval", "5"}, {"weights_align_every", "2"}},
       {{"weights_nested", "1,0.5"}, {"weights_detach", "true"}, {"weights_draw", "layer"}},
       {{"weights_detach", "true"}, {"weights_distance", "cosine"}, {"weights_site", "post"}},
+      {{"dormant_decay", "0.01"}, {"dormant_decay_when", "always"}},
       {{"weights_draw_steps", "3"}, {"weights_p_schedule", "linear"}}};
   for (Settings base : kinds) {
     CAPTURE(base);
@@ -73,6 +74,7 @@ TEST_CASE("every kind of draw and alignment gives the same bits alone and in com
     third["seed"] = "3";
     third["density"] = "0.4";
     if (base.count("weights_gap_target") != 0) third["weights_gap_target"] = "0.2";
+    if (base.count("dormant_decay") != 0) third["dormant_decay"] = "0.1";
     require_same_results({small_run(base), small_run(second), small_run(third)});
   }
 }

@@ -6,7 +6,10 @@
 #include "analysis/lineage.h"
 #include "analysis/statistics.h"
 #include "analysis/table.h"
+#include "analysis/table_contrast.h"
+#include "analysis/why.h"
 #include "core/error.h"
+#include "support/config_fixture.h"
 #include "unit/analysis_fixture.h"
 
 namespace tandem {
@@ -92,7 +95,8 @@ TEST_CASE("a contrast is a paired difference with its power", "[unit]") {
   CHECK(row.cells[2].runs == Strings(f.ids.begin() + 5, f.ids.begin() + 10));
   CHECK(row.cells[2].reference == Strings(f.ids.begin(), f.ids.begin() + 5));
   CHECK(noted(t, "Detectable: the true difference"));
-  CHECK(noted(t, "Comparisons: 1 in difference"));
+  CHECK(noted(t, "at 5% over 1 contrasts"));
+  CHECK_FALSE(noted(t, "reference row"));
   const std::string json = write_lineage(lineage_of(t));
   CHECK(write_lineage(read_lineage(json)) == json);
 }
@@ -114,7 +118,12 @@ TEST_CASE("a contrast with two vs is the change of a difference", "[unit]") {
   CHECK(row.cells[2].n == 5);
   CHECK(row.cells[2].runs.size() == 10);  // those that count positively, and the others
   CHECK(row.cells[2].reference.size() == 10);
-  CHECK(noted(t, "Comparisons: 2 in difference"));
+  CHECK(noted(t, "at 5% over 2 contrasts"));
+  CHECK(noted(t, "without and with it"));
+  CHECK(row.cells[0].runs.size() == 10);  // of both its groups
+  const std::string why = explain_cell(read_lineage(write_lineage(lineage_of(t))),
+                                       row.keys[0] + "," + row.keys[1], "difference");
+  CHECK(why.find("of 5 pairs of runs") != std::string::npos);
 }
 
 TEST_CASE("pairs with a diverged run are lost and said to be", "[unit]") {
@@ -122,7 +131,48 @@ TEST_CASE("pairs with a diverged run are lost and said to be", "[unit]") {
   const Table t = f.table(kOne);
   CHECK(t.rows[0].cells[2].n_values == 4);
   CHECK(t.rows[0].cells[2].n == 5);
-  CHECK(to_markdown(t).find("(1 of 5 pairs diverged)") != std::string::npos);
+  CHECK(to_markdown(t).find("(1 of 5 pairs diverged: seed 2)") != std::string::npos);
+}
+
+TEST_CASE("a contrast without a value is one of Holm's family all the same", "[unit]") {
+  const ContrastFixture f({kRigl, kSsa, {"set", "0.1", {-1, -1, -1, -1, -1}}});
+  Settings said = kOne;
+  said["contrast.none"] = "accuracy@sparse of weights=set density=0.1 vs weights=rigl";
+  const Table t = f.table(said);
+  CHECK(t.rows[0].cells[2].p.value() < 0.05);
+  CHECK_FALSE(t.rows[0].cells[2].holm.value());  // 0.034 > 0.05 / 2
+  CHECK(to_markdown(t).find("(5 of 5 pairs diverged: seed 1, 2, 3, 4, 5)") != std::string::npos);
+}
+
+TEST_CASE("differences that vary by rounding alone don't vary", "[unit]") {
+  // Each ssa - rigl is 0.004 higher at 0.1 than at 0.02.
+  const ContrastFixture f({{"rigl", "0.1", {901, 909, 904, 902, 907}},
+                           {"ssa", "0.1", {912, 908, 915, 910, 913}},
+                           {"rigl", "0.02", {871, 879, 874, 872, 877}},
+                           {"ssa", "0.02", {878, 874, 881, 876, 879}}});
+  const Table t = f.table({{"contrast.x",
+                            "accuracy@sparse of weights=ssa density=0.1 vs weights=rigl vs "
+                            "density=0.02"}});
+  CHECK(t.rows[0].cells[2].mean.value() == Approx(0.004));
+  CHECK_FALSE(t.rows[0].cells[2].p.has_value());
+  CHECK(t.rows[0].cells[3].text.empty());
+}
+
+TEST_CASE("contrasts are checked against a grid before its runs", "[unit]") {
+  const test::ConfigFixture config;
+  const auto check = [&config](const std::string& text) {
+    const TablePlan plan = plan_table({"t", {{"contrast.x", text}}});
+    check_contrasts(plan.contrasts,
+                    {config.resolve({{"weights", "ssa"}}), config.resolve({{"weights", "rigl"}})});
+  };
+  CHECK_NOTHROW(check("accuracy of weights=ssa vs weights=rigl"));
+  CHECK_THROWS_WITH(check("accuracy of weights=ssa vs weights=set"),
+                    Catch::Contains("no run of the grid has weights=set"));
+  CHECK_THROWS_WITH(check("accuracy of weights=ssa vs wieghts=rigl"), Catch::Contains("weights"));
+  CHECK_THROWS_WITH(check("accuracy of weights=ssa vs weights=ssa"),
+                    Catch::Contains("two of its sides"));
+  CHECK_THROWS_WITH(check("accuracy of weights=ssa vs weights=rigl vs weights=rigl"),
+                    Catch::Contains("two of its sides"));
 }
 
 TEST_CASE("a contrast that can't be made says why", "[unit]") {
@@ -140,7 +190,8 @@ TEST_CASE("a contrast that can't be made says why", "[unit]") {
       f.table({{"contrast.x", "accuracy@sparse of weights=ssa density=0.1 vs weights=set"}}),
       Catch::Contains("no run that is done or diverged has"));
   CHECK_THROWS_WITH(f.table({{"contrast.x", "accuracy@sparse of weights=ssa vs weights=rigl"}}),
-                    Catch::Contains("several runs in one row"));
+                    Catch::Contains("contrast x: seed 1 has several runs") &&
+                        Catch::Contains("contrast's conditions"));
   CHECK_THROWS_WITH(f.table({{"contrast.x", "accuracy@sparse of wieghts=ssa vs weights=rigl"}}),
                     Catch::Contains("weights"));
 }

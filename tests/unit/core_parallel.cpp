@@ -19,6 +19,14 @@ TEST_CASE("every index is visited once, on any number of threads", "[unit]") {
   }
 }
 
+TEST_CASE("a process has one thread for host work until it is told otherwise", "[unit]") {
+  CHECK(host_threads() == 1);
+  set_host_threads(5);
+  CHECK(host_threads() == 5);
+  set_host_threads(0);
+  CHECK(host_threads() == 1);
+}
+
 TEST_CASE("an exception is thrown once all have ended", "[unit]") {
   for (const int threads : {1, 3}) {
     std::atomic<int> visited = 0;

@@ -98,6 +98,8 @@ TEST_CASE("option probes: default, all, or names", "[unit]") {
   CHECK(names("default").size() == 7);
   CHECK(names("all").size() == probes().all().size());
   CHECK(names("weights, spectra") == std::vector<std::string>{"spectra", "weights"});
+  CHECK(names("default,spectra,weights").size() == 8);
+  CHECK(names("all,weights").size() == probes().all().size());
   CHECK_THROWS_AS(names("weights,gaps"), ConfigError);
   CHECK_THROWS_AS(names(""), ConfigError);
   // Old ids stay.

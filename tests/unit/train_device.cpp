@@ -22,6 +22,16 @@ TEST_CASE("a GPU is taken where there is one, and refused by name where there is
   CHECK_FALSE(is_gpu("cpu"));
   CHECK(is_gpu("cuda:3"));
   CHECK(describe_device("cpu") == "cpu");
+  CHECK(devices_of("cpu") == std::vector<std::string>{"cpu"});
+  CHECK(devices_of("cuda:1") == std::vector<std::string>{"cuda:1"});
+  if (found == 0) {
+    CHECK_THROWS_AS(resolve_device("cuda:all"), DeviceError);
+    return;
+  }
+  const std::string all = resolve_device("cuda:all");
+  CHECK(all == (found == 1 ? "cuda:0" : "cuda:all"));
+  CHECK(devices_of(all).size() == static_cast<std::size_t>(found));
+  CHECK(devices_of(all).back() == "cuda:" + std::to_string(found - 1));
 }
 
 TEST_CASE("TF32 products are refused on a CPU", "[unit]") {

@@ -275,6 +275,15 @@ TEST_CASE("longest predicted first, unknown before all", "[unit]") {
   CHECK(known.predicted_seconds.value() < 150);
 }
 
+TEST_CASE("numbers that a replica may have of its own don't part a group", "[unit]") {
+  const auto key = [](const std::string& decay) {
+    return group_key(
+        Config::resolve({{"weights", "alternate"}, {"dormant_decay", decay}, {"steps", "9"}}));
+  };
+  CHECK(key("1e-3") == key("1e-5"));
+  CHECK(key("1e-3") != key("0"));
+}
+
 TEST_CASE("a group's folder depends on its runs, not on their order", "[unit]") {
   const Config a = run_of("dense", 1), b = run_of("dense", 2);
   CHECK(group_folder("x/t.sqlite", {a, b}) == group_folder("x/t.sqlite", {b, a}));
