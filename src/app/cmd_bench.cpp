@@ -59,7 +59,8 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
   for (const std::string& size : split(extra_value(parsed, kReplicas), ',')) {
     if (!size.empty()) asked.replicas.push_back(*parse_integer(size));
   }
-  asked.device = devices_of(resolve_device(Config::resolve(parsed.settings).text("device"))).front();
+  asked.device =
+      devices_of(resolve_device(Config::resolve(parsed.settings).text("device"))).front();
   asked.said = parsed.settings;
   return asked;
 }

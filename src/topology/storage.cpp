@@ -175,14 +175,13 @@ at::Tensor draw_dense(const InitialWeights& initial, at::ScalarType dtype) {
   const at::Tensor values =
       torch::empty({initial.replicas(), initial.inputs, initial.outputs}, torch::kFloat64);
   auto* out = values.data_ptr<double>();
-  for_each_index(static_cast<std::size_t>(initial.replicas()), host_threads(),
-                 [&](std::size_t r) {
-                   const auto replica = static_cast<std::int64_t>(r);
-                   double* own = out + replica * initial.positions();
-                   for (std::int64_t i = 0; i < initial.positions(); ++i) {
-                     own[i] = initial.at(replica, i);
-                   }
-                 });
+  for_each_index(static_cast<std::size_t>(initial.replicas()), host_threads(), [&](std::size_t r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    double* own = out + replica * initial.positions();
+    for (std::int64_t i = 0; i < initial.positions(); ++i) {
+      own[i] = initial.at(replica, i);
+    }
+  });
   return values.to(dtype);
 }
 
