@@ -116,10 +116,10 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
     const Policies& weights = runs_[i].weights;
-    const double step = step_flops(weights, reads_, plan, forward_[i]);
+    double charge = step_flops(weights, reads_, plan, forward_[i]) * examples[i];
     const double fresh = fresh_flops(weights, reads_, plan, forward_[i]);
-    const auto batch = static_cast<double>(runs_[i].config.integer("batch"));
-    charged_[i].push_back(step * examples[i] + fresh * batch);
+    if (fresh > 0) charge += fresh * static_cast<double>(runs_[i].config.integer("batch"));
+    charged_[i].push_back(charge);
   }
 }
 

@@ -8,7 +8,7 @@
 // warm-ups, the intervals of topology updates, refreshes and prunings, and those of probes and
 // evaluations, so that a run has as many of each as it would have unstretched. Shares of the run
 // stay shares. What is a rule from step to step (weights_align_every, weights_draw_steps) stays as
-// it is.
+// it is, and so does an interval of one step.
 #pragma once
 
 #include <map>

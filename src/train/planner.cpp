@@ -208,9 +208,9 @@ class Planner {
     std::size_t chunks = plan_.groups.size(), total = 0;
     for (const auto& each : classes) total += each.runs.size();
     const auto jobs = static_cast<std::size_t>(std::max(1, input_.jobs));
+    const auto gpus = static_cast<int>(devices_of(input_.device).size());
     for (auto& each : classes) {
       // Workers of one GPU share its memory.
-      const auto gpus = static_cast<int>(devices_of(input_.device).size());
       const auto sharing = is_gpu(input_.device) ? std::max(1, (input_.jobs + gpus - 1) / gpus) : 1;
       const auto whole = input_.size(each.runs.front(), input_.device, each.storage);
       const auto size = std::max<std::int64_t>(1, whole / sharing);

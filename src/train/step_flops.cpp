@@ -87,7 +87,7 @@ double fresh_flops(const Policies& weights, const DenseGradient& reads, const Re
 double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                   const ForwardFlops& forward) {
   // An update in place of a step, by batches of its own, leaves the step's batch nothing to do.
-  const bool replaced = fresh_flops(weights, reads, plan, forward) > 0 && plan.update_instead;
+  const bool replaced = plan.update_instead && fresh_batches(weights, plan) > 0;
   if (replaced && !reads.at_every_step) return 0;
   return linear_flops(weights, reads, plan, forward) + attention_flops(weights, plan, forward);
 }

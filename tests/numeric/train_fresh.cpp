@@ -391,6 +391,29 @@ TEST_CASE("an update pays for each of its batches, its step for no dense gradien
   REQUIRE(inputs.total == Approx(steps + inputs.updates * 2 * inputs.sparse));
 }
 
+// An epoch's last batch is a short one, and the update comes after it.
+TEST_CASE("batches of an update cost what they hold, whatever the step's own holds", "[numeric]") {
+  constexpr std::int64_t kBatch = 7, kDrawn = 4;
+  auto trainer = started({small_run(busy("rigl", {{"growth_batches", std::to_string(kDrawn)},
+                                                  {"update_order", "step_then_update"},
+                                                  {"update_interval_epochs", "1"},
+                                                  {"batch", std::to_string(kBatch)},
+                                                  {"steps", "0"},
+                                                  {"epochs", "2"}}))});
+  const auto examples = static_cast<std::int64_t>(trainer->tasks(0).tasks[0].train.size());
+  REQUIRE(examples % kBatch != 0);
+  std::int64_t updates = 0;
+  for (std::int64_t s = 0; s < trainer->stage_steps(0); ++s) {
+    updates += trainer->advance(0, s, 1).updated[0];
+  }
+  REQUIRE(updates == 1);
+  const double dense = trainer->flops().forward(0, true, true),
+               sparse = trainer->flops().forward(0, true, false);
+  const double steps = static_cast<double>(2 * examples) * 3 * sparse;
+  const double drawn = static_cast<double>(kDrawn * kBatch) * (2 * sparse + dense);
+  REQUIRE(trainer->flops().training(0) == Approx(steps + drawn).epsilon(1e-12));
+}
+
 TEST_CASE("a schedule stretched to equal operations counts an update's batches", "[numeric]") {
   const auto total = [](const std::string& method, Settings more) {
     Settings said = {{"weights", method}, {"match", "train_flops"}, {"steps", "60"},

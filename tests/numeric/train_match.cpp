@@ -176,6 +176,12 @@ TEST_CASE("what is counted in steps is stretched with the schedule, shares are n
   const RunSchedule gmp =
       schedule_of(small_run({{"weights", "gmp"}, {"steps", "100"}, {"prune_interval", "7"}}));
   CHECK(updates_of(stretched(gmp, 3)) == updates_of(gmp));
+  // What happens at every step goes on to, also where it is not the default.
+  CHECK(
+      stretched(schedule_of(small_run({{"weights", "ste"}})), 3).weights.topology.interval_steps ==
+      1);
+  CHECK(stretched(schedule_of(small_run({{"weights", "ste"}, {"refresh_interval", "2"}})), 3)
+            .weights.topology.interval_steps == 6);
   const RunSchedule set = schedule_of(small_run({{"weights", "set"}, {"steps", "95"}}));
   CHECK(updates_of(stretched(set, 4)) == updates_of(set));
 }
