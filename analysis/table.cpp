@@ -55,13 +55,21 @@ std::string choose_split(const RunSet& set, const TablePlan& plan) {
   return all_final ? "test" : "validation";
 }
 
+// A recorded device without its number: one of several GPUs of a kind is no other place.
+std::string device_kind(const std::string& device) {
+  const auto name = device.find(": ");
+  return device.rfind("cuda:", 0) == 0 && name != std::string::npos ? device.substr(name + 2)
+                                                                    : device;
+}
+
+// What may change a figure by rounding, or by another program, beside a run's configuration.
 std::string place_of(const RunData& run) {
   const auto or_unknown = [&run](const char* name) {
     const std::string& text = run.column(name);
     return text.empty() ? std::string("unknown") : text;
   };
   const std::string data = run.column("data_sha256").substr(0, 12);
-  return fmt::format("device {}, threads {}, revision {}{}", or_unknown("device"),
+  return fmt::format("device {}, threads {}, revision {}{}", device_kind(or_unknown("device")),
                      or_unknown("threads"), or_unknown("revision").substr(0, 12),
                      data.empty() ? "" : ", data " + data);
 }

@@ -22,8 +22,15 @@ inline Row readout(const std::string& run, std::int64_t sequence, std::int64_t n
   return row;
 }
 
+// Devices of nine runs and of the last.
+struct Devices {
+  std::string usual = "cpu";
+  std::string last = "cuda";
+};
+
 struct SmallGrid {
-  explicit SmallGrid(const std::string& path, const std::string& final_flag = "false") {
+  explicit SmallGrid(const std::string& path, const std::string& final_flag = "false",
+                     const Devices& devices = {}) {
     StoreWriter writer(path);
     std::vector<std::string> ids;
     for (const char* method : {"static", "ssa"})
@@ -35,18 +42,19 @@ struct SmallGrid {
       }
     writer.add_grid("small", "small.ini", "", ids);
     writer.add_runs(runs);
-    for (std::size_t i = 0; i < runs.size(); ++i) fill(writer, runs[i].id, static_cast<int>(i));
+    for (std::size_t i = 0; i < runs.size(); ++i)
+      fill(writer, runs[i].id, static_cast<int>(i), devices);
   }
 
-  static void fill(StoreWriter& writer, const std::string& id, int i) {
+  static void fill(StoreWriter& writer, const std::string& id, int i, const Devices& devices) {
     const int seed = i % 5 + 1;
     const bool ssa = i >= 5;
     writer.begin_attempt(id);
+    const bool last = seed == 5 && ssa;
     std::vector<Row> rows = {
         {id, 0,
-         ProvenanceRow{seed == 5 && ssa
-                           ? R"({"revision":"abc","device":"cuda","threads":1,"machine":"b"})"
-                           : R"({"revision":"abc","device":"cpu","threads":1,"machine":"a"})"}}};
+         ProvenanceRow{R"({"revision":"abc","device":")" + (last ? devices.last : devices.usual) +
+                       R"(","threads":1,"machine":")" + (last ? "b" : "a") + R"("})"}}};
     if (!ssa && seed == 2) {
       rows.push_back(state(id, 9, "diverged", 50));
       writer.insert(rows);

@@ -170,6 +170,20 @@ TEST_CASE("mixed configs and mixed places are told", "[unit]") {
   CHECK(noted(mixed, "differ in weights"));
 }
 
+TEST_CASE("another GPU of one kind is no other place, another kind is", "[unit]") {
+  const TemporaryFolder folder;
+  const auto table_on = [&folder](const std::string& name, const std::string& last) {
+    const std::string path = folder / name;
+    test::SmallGrid(path, "false", {"cuda:0: GPU A (sm_90, 80 GiB)", last});
+    return build_table(StoreReader(path),
+                       plan_of({{"rows", "weights"}, {"columns", "accuracy@full"}}));
+  };
+  CHECK_FALSE(noted(table_on("alike.sqlite", "cuda:1: GPU A (sm_90, 80 GiB)"), "has runs on"));
+  const Table unlike = table_on("unlike.sqlite", "cuda:1: GPU B (sm_90, 139 GiB)");
+  CHECK(unlike.rows[1].dagger);
+  CHECK(noted(unlike, "† has runs on device GPU B (sm_90, 139 GiB), threads 1"));
+}
+
 TEST_CASE("across repeats the columns", "[unit]") {
   const Fixture f;
   const Table t =
