@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "core/error.h"
@@ -11,7 +12,8 @@ namespace tandem {
 namespace {
 
 constexpr int kPanel = 380, kPanelHeight = 300;  // pixels
-constexpr int kLeft = 75, kLegend = 180, kTop = 35, kBottom = 60;
+constexpr int kLeft = 75, kTop = 35, kBottom = 60;
+constexpr int kLegendSymbol = 60, kLegendLetter = 8, kLegendLine = 19;
 
 // Okabe and Ito's colours, which most colour-blind readers tell apart.
 constexpr std::array<const char*, 8> kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -40,11 +42,24 @@ std::string gnuplot_script(const Figure& figure, const std::string& file) {
 const char* const kPanelStyle =
     "set multiplot\nset grid back lt 1 lc rgb '#dddddd' lw 0.5\nset tics nomirror\n";
 
-Panels::Panels(int columns, int count, int gap)
-    : columns_(columns), rows_((count + columns - 1) / columns), gap_(gap) {}
+Panels::Panels(int columns, int count, int gap, std::vector<std::string> names)
+    : columns_(columns),
+      rows_((count + columns - 1) / columns),
+      gap_(gap),
+      names_(std::move(names)) {}
 
-int Panels::width() const { return kLeft + columns_ * (kPanel + gap_) + kLegend; }
-int Panels::height() const { return rows_ * (kTop + kPanelHeight + kBottom); }
+int Panels::legend_width() const {
+  std::size_t longest = 0;
+  for (const std::string& name : names_) longest = std::max(longest, name.size());
+  return kLegendSymbol + kLegendLetter * static_cast<int>(longest);
+}
+
+int Panels::width() const { return kLeft + columns_ * (kPanel + gap_) + legend_width(); }
+
+int Panels::height() const {
+  const int legend = kTop + kLegendLine * static_cast<int>(names_.size() + 1);
+  return std::max(rows_ * (kTop + kPanelHeight + kBottom), legend);
+}
 
 std::string Panels::place(int i, const std::string& title) const {
   const int left = kLeft + (i % columns_) * (kPanel + gap_);
@@ -54,17 +69,32 @@ std::string Panels::place(int i, const std::string& title) const {
   return fmt::format(
       "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
       "set bmargin at screen {:.4f}\nset title {} noenhanced\n"
-      "set key at screen {:.4f}, screen {:.4f} left top vertical Left reverse noenhanced\n",
+      "set key at screen {:.4f}, screen {:.4f} left top vertical maxrows {} "
+      "Left reverse noenhanced\n",
       x(left), x(left + kPanel), y(top), y(top + kPanelHeight), quoted(title),
-      x(kLeft + columns_ * (kPanel + gap_) - 20), y(kTop));
+      x(kLeft + columns_ * (kPanel + gap_) - 20), y(kTop), std::max<std::size_t>(1, names_.size()));
 }
 
-std::string Panels::legend(const std::vector<std::string>& names) {
+std::string Panels::legend() const {
   std::string entries;
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    entries += fmt::format(", keyentry with points {} title {}", point_style(i), quoted(names[i]));
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    entries += fmt::format(", keyentry with points {} title {}", point_style(i), quoted(names_[i]));
   }
   return entries;
+}
+
+// The logarithm is of the error and half a point, which keeps 100% on the axis.
+std::string error_scale(double least, double most) {
+  std::vector<std::string> tics;
+  for (const double tic : {0.,  10., 20., 30., 40., 50., 60., 70., 75., 80.,  84.,
+                           87., 90., 92., 94., 95., 96., 97., 98., 99., 99.5, 100.}) {
+    tics.push_back(real_to_text(tic));
+  }
+  return fmt::format(
+      "set nonlinear y via -log10(100.5 - y) inverse 100.5 - 10**(-y)\nset yrange "
+      "[{:.4g}:{:.4g}]\n"
+      "set ytics ({})\n",
+      100.5 - 1.08 * (100.5 - least), 100.5 - (100.5 - most) / 1.08, join(tics, ", "));
 }
 
 std::string colour(std::size_t i) { return kColours[i % kColours.size()]; }

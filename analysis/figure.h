@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "analysis/table_plan.h"
 #include "store/store.h"
 
 namespace tandem {
@@ -20,11 +21,15 @@ struct Figure {
 // Accuracy in the sparse read-out against the kept mass of the weights, all tuning trials of a grid
 // (those stored as GRID/tuning): by method, and by weight decay. Trials whose dormant weights are
 // zero have no kept mass. Where there is nothing to draw the script is empty.
-Figure trials_figure(const StoreReader& store, const std::string& grid);
+//
+// `where`, of both figures: conditions that runs meet, as a table's.
+Figure trials_figure(const StoreReader& store, const std::string& grid,
+                     const std::vector<Condition>& where = {});
 
 // Accuracy against the density that trained nets are read out at: mean over seeds, with Student's
 // 95% band.
-Figure curve_figure(const StoreReader& store, const std::string& grid);
+Figure curve_figure(const StoreReader& store, const std::string& grid,
+                    const std::vector<Condition>& where = {});
 
 // The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor
 // .png.
@@ -35,18 +40,26 @@ std::string gnuplot_script(const Figure& figure, const std::string& file);
 // Where panel i of a figure lies.
 class Panels {
  public:
-  // `gap`: pixels right of each panel, for a colour bar or the next panel's scale.
-  Panels(int columns, int count, int gap);
+  // `gap`: pixels right of each panel, for a colour bar or the next panel's scale. `names`: what
+  // the legend lists.
+  Panels(int columns, int count, int gap, std::vector<std::string> names);
   int width() const;
   int height() const;
   // Margins of the panel, and its title.
   std::string place(int i, const std::string& title) const;
-  // The legend: entries of these names in the style of style().
-  static std::string legend(const std::vector<std::string>& names);
+  // The legend's entries, in the style of point_style(), for one panel's plot command.
+  std::string legend() const;
 
  private:
+  int legend_width() const;
+
   int columns_, rows_, gap_;
+  std::vector<std::string> names_;
 };
+
+// A y axis for accuracies in percent, from `least` to `most`: spaced by the logarithm of the error,
+// so that good ones stay apart where others fail.
+std::string error_scale(double least, double most);
 
 // Symbol and colour of the i-th name: "pt 7 lc rgb '#0072B2'".
 std::string point_style(std::size_t i);

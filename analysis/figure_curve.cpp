@@ -116,7 +116,7 @@ std::string csv_of(const std::vector<Curve>& curves, const std::string& name) {
 }
 
 std::string panel_of(const std::vector<Curve>& curves, double density,
-                     const std::vector<std::string>& labels, bool with_legend) {
+                     const std::vector<std::string>& labels, const std::string& legend) {
   std::string data;
   std::vector<std::string> bands, lines;
   for (std::size_t i = 0; i < curves.size(); ++i) {
@@ -139,10 +139,24 @@ std::string panel_of(const std::vector<Curve>& curves, double density,
                                 point_style(style)));
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
-  return data + "plot " + join(bands, ", ") + (with_legend ? Panels::legend(labels) : "") + "\n";
+  return data + "plot " + join(bands, ", ") + legend + "\n";
 }
 
-void draw(const std::vector<Curve>& curves, const std::string& scale, Figure& figure) {
+std::string accuracy_axis(const std::vector<Curve>& curves, double density) {
+  double least = 100, most = 0;
+  for (const Curve& curve : curves) {
+    if (curve.density != density) continue;
+    for (const CurvePoint& point : curve.points) {
+      const double half = point.summary.half.value_or(0);
+      least = std::min(least, std::max(0., point.summary.mean - half));
+      most = std::max(most, std::min(100., point.summary.mean + half));
+    }
+  }
+  return error_scale(least, most);
+}
+
+void draw(const std::vector<Curve>& curves, const std::string& scale, bool accuracies,
+          Figure& figure) {
   std::set<std::string> distinct;
   std::set<double, std::greater<>> densities;
   for (const Curve& curve : curves) {
@@ -151,7 +165,7 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, Figure& fi
   }
   const std::vector<std::string> labels(distinct.begin(), distinct.end());
   const int count = static_cast<int>(densities.size());
-  const Panels panels(std::min(count, 2), count, 80);
+  const Panels panels(std::min(count, 2), count, 80, labels);
   figure.width = panels.width();
   figure.height = panels.height();
   figure.script = kPanelStyle;
@@ -160,7 +174,8 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, Figure& fi
   int panel = 0;
   for (const double density : densities) {
     figure.script += panels.place(panel, "trained at density " + real_to_text(density));
-    figure.script += panel_of(curves, density, labels, panel == 0);
+    if (accuracies) figure.script += accuracy_axis(curves, density);
+    figure.script += panel_of(curves, density, labels, panel == 0 ? panels.legend() : "");
     ++panel;
   }
   figure.script += "unset multiplot\n";
@@ -168,10 +183,12 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, Figure& fi
 
 }  // namespace
 
-Figure curve_figure(const StoreReader& store, const std::string& grid) {
+Figure curve_figure(const StoreReader& store, const std::string& grid,
+                    const std::vector<Condition>& where) {
   TablePlan plan;
   plan.name = "curve";
   plan.grid = grid;
+  plan.where = where;
   plan.measures = {parse_measure("accuracy@full")};
   const RunSet set = select_runs(store, plan);
   const auto all = [&set](const char* column, const char* value) {
@@ -187,7 +204,7 @@ Figure curve_figure(const StoreReader& store, const std::string& grid) {
   figure.summary = fmt::format("{} lines of {} runs, {} split, 95% bands", curves.size(),
                                set.runs.size(), split);
   if (!curves.empty()) {
-    draw(curves, split + (bytes ? " loss (bits per byte)" : " accuracy (%)"), figure);
+    draw(curves, split + (bytes ? " loss (bits per byte)" : " accuracy (%)"), !bytes, figure);
   }
   return figure;
 }

@@ -94,7 +94,7 @@ class Script {
   void write(Figure& figure) {
     const int columns = by_decay_ ? 2 : 1;
     const Panels panels(columns, columns * static_cast<int>(densities_.size()),
-                        by_decay_ ? 110 : 70);
+                        by_decay_ ? 110 : 70, methods_);
     figure.width = panels.width();
     figure.height = panels.height();
     text_ = std::string(kPanelStyle) +
@@ -111,20 +111,18 @@ class Script {
     int panel = 0;
     for (const double density : densities_) {
       const std::string title = "density " + real_to_text(density);
-      if (scale_.factor == 100) text_ += error_scale(density);
+      if (scale_.factor == 100) text_ += accuracy_axis(density);
       text_ += panels.place(panel++, title + ", by method");
-      add_panel(density, false, panel == 1);
+      add_panel(density, false, panel == 1 ? panels.legend() : "");
       if (!by_decay_) continue;
       text_ += panels.place(panel++, title + ", by weight decay");
-      add_panel(density, true, false);
+      add_panel(density, true, "");
     }
     figure.script = text_ + "unset multiplot\n";
   }
 
  private:
-  // Accuracies are spaced by the logarithm of the error, so that good trials stay apart where
-  // others fail.
-  std::string error_scale(double density) const {
+  std::string accuracy_axis(double density) const {
     double least = 100, most = 0;
     for (const auto& [key, points] : points_) {
       if (key.first != density) continue;
@@ -133,19 +131,10 @@ class Script {
         most = std::max(most, 100 * *point->score);
       }
     }
-    std::vector<std::string> tics;
-    for (const double tic : {0.,  10., 20., 30., 40., 50., 60., 70., 75., 80.,  84.,
-                             87., 90., 92., 94., 95., 96., 97., 98., 99., 99.5, 100.}) {
-      tics.push_back(real_to_text(tic));
-    }
-    return fmt::format(
-        "set nonlinear y via -log10(100.5 - y) inverse 100.5 - 10**(-y)\nset yrange "
-        "[{:.4g}:{:.4g}]\n"
-        "set ytics ({})\n",
-        100.5 - 1.08 * (100.5 - least), 100.5 - (100.5 - most) / 1.08, join(tics, ", "));
+    return error_scale(least, most);
   }
 
-  void add_panel(double density, bool by_decay, bool with_legend) {
+  void add_panel(double density, bool by_decay, const std::string& legend) {
     std::vector<std::string> parts;
     for (std::size_t m = 0; m < methods_.size(); ++m) {
       const auto found = points_.find({density, methods_[m]});
@@ -166,7 +155,7 @@ class Script {
                                     block(grey), symbol));
       }
     }
-    text_ += "plot " + join(parts, ", ") + (with_legend ? Panels::legend(methods_) : "") + "\n";
+    text_ += "plot " + join(parts, ", ") + legend + "\n";
   }
 
   // Data stand before the plot that reads them.
@@ -188,10 +177,12 @@ class Script {
 
 }  // namespace
 
-Figure trials_figure(const StoreReader& store, const std::string& grid) {
+Figure trials_figure(const StoreReader& store, const std::string& grid,
+                     const std::vector<Condition>& where) {
   TablePlan plan;
   plan.name = "trials";
   plan.grid = grid + "/tuning";
+  plan.where = where;
   plan.measures = {parse_measure("accuracy@full"), parse_measure("metric:kept_mass@weights")};
   const RunSet set = select_runs(store, plan);
   const Scale scale = scale_of(set.runs);

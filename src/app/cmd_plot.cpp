@@ -28,6 +28,13 @@ const Option kOut = {
         "file to draw, .svg or .png; its points go to the same name with .csv. Without it: "
         "GRID_KIND.svg here"};
 
+const Option kWhere = {
+    .name = "where",
+    .type = OptionType::kText,
+    .default_value = "",
+    .neutral = "",
+    .help = "only runs that meet these conditions: \"weights=rigl|ssa density=0.1\""};
+
 // "" where there is none.
 std::string find_program(const std::string& name) {
   const char* path = std::getenv("PATH");
@@ -73,8 +80,9 @@ void draw(const Figure& figure, const std::string& out, const std::string& csv) 
   atomic_write(out, read_file(drawn));
 }
 
-Figure figure_of(const StoreReader& store, const std::string& grid, const std::string& kind) {
-  return kind == "trials" ? trials_figure(store, grid) : curve_figure(store, grid);
+Figure figure_of(const StoreReader& store, const std::string& grid, const std::string& kind,
+                 const std::vector<Condition>& where) {
+  return kind == "trials" ? trials_figure(store, grid, where) : curve_figure(store, grid, where);
 }
 
 // A grid is named by its file or as the database names it.
@@ -84,7 +92,7 @@ std::string grid_name(const std::string& said) {
 }
 
 ExitCode plot(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kOut});
+  const ParsedArguments parsed = parse_arguments(args, {kOut, kWhere});
   const auto& words = parsed.positionals;
   if (words.size() != 2) {
     throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID trials|curve");
@@ -98,7 +106,7 @@ ExitCode plot(const Arguments& args) {
   if (out.empty()) out = grid + "_" + kind + ".svg";
   gnuplot_script({}, out);  // refuses a wrong ending before any work
   const StoreReader store(database_of(parsed.settings));
-  const Figure figure = figure_of(store, grid, kind);
+  const Figure figure = figure_of(store, grid, kind, parse_conditions(extra_value(parsed, kWhere)));
   const std::string csv = fs::path(out).replace_extension(".csv").string();
   const auto parent = fs::path(out).parent_path();
   if (!parent.empty()) ensure_folder(parent.string());
@@ -115,15 +123,16 @@ ExitCode plot(const Arguments& args) {
 const bool registered = declare_command(
     {.name = "plot",
      .summary = "draw the trials of a grid's tuning, or accuracy against budget",
-     .usage = "plot GRID trials [--out FILE] [--db PATH]\nplot GRID curve [--out FILE] [--db PATH]",
+     .usage = "plot GRID trials [--where CONDITIONS] [--out FILE] [--db PATH]\n"
+              "plot GRID curve [--where CONDITIONS] [--out FILE] [--db PATH]",
      .text =
          "GRID is a grid file, or a grid's name in the database. trials: accuracy in the sparse "
          "read-out (spaced by the\nlogarithm of the error) against kept mass, all tuning trials, "
          "by method "
-         "and by weight decay. curve: accuracy\nagainst the density of the read-out, mean and "
-         "Student's 95% band over seeds. "
+         "and by weight decay. curve: accuracy\n(spaced likewise) against the density of the "
+         "read-out, mean and Student's 95% band over seeds.\n"
          "gnuplot draws (Debian: gnuplot-nox).",
-     .options = {kOut},
+     .options = {kOut, kWhere},
      .run = plot});
 
 }  // namespace

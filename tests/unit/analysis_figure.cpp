@@ -67,6 +67,9 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
   CHECK_THAT(gnuplot_script(figure, "a.png"), Contains("set terminal pngcairo"));
   CHECK_THROWS_WITH(gnuplot_script(figure, "a.pdf"), Contains(".svg or .png"));
   CHECK_THROWS_WITH(trials_figure(StoreReader(trials.path), "h"), Contains("h/tuning"));
+  const Figure some = trials_figure(StoreReader(trials.path), "g", parse_conditions("weights=ssa"));
+  CHECK_THAT(some.summary, Contains("1 of 3 trials drawn"));
+  CHECK(count(some.script, "keyentry") == 1);
 }
 
 TEST_CASE("curves are means over seeds at each budget, with Student's band", "[unit]") {
@@ -78,7 +81,17 @@ TEST_CASE("curves are means over seeds at each budget, with Student's band", "[u
   CHECK_THAT(figure.csv, Contains("\nssa,0.1,1,90.3,") && Contains(",5," + grid.runs[5].id + " "));
   CHECK(count(figure.csv, "\nstatic,") == 3);
   CHECK_THAT(figure.script, Contains("filledcurves") && Contains("validation accuracy (%)"));
+  CHECK_THAT(figure.script, Contains("set nonlinear y") && Contains("maxrows 2"));
   CHECK(count(figure.script, "\nplot ") == 1);
+  const auto only = parse_conditions("weights=ssa");
+  CHECK(count(curve_figure(StoreReader(folder / "r.sqlite"), "small", only).csv, "\nstatic,") == 0);
+}
+
+TEST_CASE("a legend is as high and wide as its names want", "[unit]") {
+  const std::vector<std::string> many(40, "a name"), one = {std::string(60, 'n')};
+  CHECK(Panels(1, 1, 0, many).height() > 40 * 15);
+  CHECK(Panels(1, 1, 0, one).width() > Panels(1, 1, 0, many).width() + 54 * 6);
+  CHECK_THAT(Panels(1, 1, 0, many).place(0, "t"), Contains("maxrows 40"));
 }
 
 TEST_CASE("a figure without points has no script", "[unit]") {
