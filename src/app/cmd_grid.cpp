@@ -69,6 +69,21 @@ void print_storages(const GridPlan& plan) {
   for (const std::string& line : lines) fmt::print("{}", line);
 }
 
+// Groups in the order of the plan; neighbours that read the same are one line.
+void print_groups(const GridPlan& plan) {
+  std::vector<std::pair<std::string, std::int64_t>> lines;
+  for (const GroupPlan& group : plan.groups) {
+    const Config& first = group.runs.front();
+    std::string line = fmt::format(
+        "{:>3} runs  {:<14} {:<10} {:<14} {:<12} {}{}", group.runs.size(), first.text("weights"),
+        first.text("attention"), first.text("data"), first.text("strategy"),
+        time_text(group.predicted_seconds), group.resumed ? ", resumed" : "");
+    if (lines.empty() || lines.back().first != line) lines.emplace_back(std::move(line), 0);
+    ++lines.back().second;
+  }
+  for (const auto& [line, count] : lines) fmt::print("  {:>4} x {}\n", count, line);
+}
+
 ExitCode plan(const Request& request) {
   const std::vector<Config> runs = wanted_now(request.grid, request.grid.runs.front().text("db"));
   if (!request.grid.tune.empty()) {
@@ -82,13 +97,7 @@ ExitCode plan(const Request& request) {
              request.grid.name, runs.size(), plan.finished.size(),
              runs.size() - plan.finished.size(), plan.groups.size(), resumed,
              time_text(plan.predicted_seconds));
-  for (const auto& group : plan.groups) {
-    const Config& first = group.runs.front();
-    fmt::print("  {:>3} runs  {:<12} {:<10} {:<14} {:<12} {}{}\n", group.runs.size(),
-               first.text("weights"), first.text("attention"), first.text("data"),
-               first.text("strategy"), time_text(group.predicted_seconds),
-               group.resumed ? ", resumed" : "");
-  }
+  print_groups(plan);
   print_storages(plan);
   return kExitDone;
 }

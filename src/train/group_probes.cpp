@@ -13,6 +13,7 @@
 #include "probes/readout.h"
 #include "train/evaluate.h"
 #include "train/loss.h"
+#include "train/stages.h"
 
 namespace tandem {
 namespace {
@@ -46,17 +47,6 @@ class Stopwatch {
   double& sum_;
   Clock::time_point begin_ = Clock::now();
 };
-
-// Examples of the stage under way; joint training has all tasks in one.
-std::vector<std::int64_t> training_examples(const TaskSequence& sequence, std::int64_t stage,
-                                            bool joined) {
-  if (!joined) return sequence.tasks[static_cast<std::size_t>(stage)].train;
-  std::vector<std::int64_t> all;
-  for (const Task& task : sequence.tasks) {
-    all.insert(all.end(), task.train.begin(), task.train.end());
-  }
-  return all;
-}
 
 // Whether a step's gradient reaches every position of the layer.
 bool reaches_all(const Policies& weights, const ReplicaPlan& plan, std::size_t layer) {
@@ -115,7 +105,7 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
     } else {
       const TaskSequence& sequence = trainer_.tasks(r);
       const bool joined = trainer_.stages() < static_cast<std::int64_t>(sequence.tasks.size());
-      all = training_examples(sequence, stage, joined);
+      all = stage_examples(sequence, stage, joined);
       n = static_cast<std::int64_t>(all.size());
     }
     const std::int64_t stride = even_stride(n);

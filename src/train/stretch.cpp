@@ -7,6 +7,7 @@
 
 #include "config/option.h"
 #include "continual/scenario.h"
+#include "continual/strategy.h"
 #include "core/error.h"
 #include "data/dataset.h"
 #include "methods/method.h"
@@ -14,6 +15,7 @@
 #include "train/group.h"
 #include "train/match.h"
 #include "train/plan.h"
+#include "train/stages.h"
 
 namespace tandem {
 namespace {
@@ -35,18 +37,13 @@ struct Network {
         *model, bytes ? static_cast<double>(config.integer("context")) : 1.0);
   }
 
-  // Joint training counts as its tasks one after another: as many steps in all.
   double stretch(const Config& config) {
-    std::vector<std::int64_t> examples;
-    for (const Task& task : make_tasks(config, *data).tasks) {
-      examples.push_back(static_cast<std::int64_t>(task.train.size()));
-    }
-    if (data->kind == Dataset::Kind::kBytes) {
-      const std::int64_t context = config.integer("context");
-      examples.assign(1, (data->train[1] - data->train[0] + context - 1) / context);
-    }
+    const TaskSequence tasks = make_tasks(config, *data);
+    const auto strategy = strategies().at(
+        "strategy", config.text("strategy"))({1, {config}, {tasks}, model->parameters()});
     const RunSchedule run(config, policies_of(config, Level::kAttention),
-                          policies_of(config, Level::kWeights), make_timeline(config, examples));
+                          policies_of(config, Level::kWeights),
+                          timeline_on(config, *data, tasks, strategy->joins_tasks()));
     return static_cast<double>(matcher->matched(run).timeline.total()) /
            static_cast<double>(run.timeline.total());
   }

@@ -8,6 +8,7 @@
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "train/match.h"
+#include "train/stages.h"
 #include "train/teacher.h"
 
 namespace tandem {
@@ -70,20 +71,6 @@ std::int64_t Trainer::stage_steps(std::int64_t stage) const {
   return longest;
 }
 
-namespace {
-
-std::vector<std::int64_t> stage_examples_of(const TaskSequence& sequence, std::int64_t stage,
-                                            bool joined) {
-  if (!joined) return sequence.tasks[static_cast<std::size_t>(stage)].train;
-  std::vector<std::int64_t> all;
-  for (const Task& task : sequence.tasks)
-    all.insert(all.end(), task.train.begin(), task.train.end());
-  std::sort(all.begin(), all.end());
-  return all;
-}
-
-}  // namespace
-
 // Lengths of the stages and the tables that map a class to its output and its task's outputs.
 void Trainer::build_tasks() {
   stage_count_ = joined_ ? 1 : static_cast<std::int64_t>(sequences_.front().tasks.size());
@@ -91,19 +78,7 @@ void Trainer::build_tasks() {
   ScheduleMatcher matcher(
       *model_, bytes ? static_cast<double>(runs_.front().config.integer("context")) : 1.0);
   for (std::size_t r = 0; r < runs_.size(); ++r) {
-    std::vector<std::int64_t> counts;
-    for (std::int64_t stage = 0; stage < stage_count_; ++stage) {
-      if (bytes) {
-        const std::int64_t context = runs_[r].config.integer("context");
-        counts.push_back((data_->train[1] - data_->train[0] + context - 1) / context);
-      } else {
-        counts.push_back(
-            static_cast<std::int64_t>(stage_examples_of(sequences_[r], stage, joined_).size()));
-      }
-    }
-    // `steps` are per task; joint training has all tasks in one stage.
-    const auto tasks_in_stage = joined_ ? static_cast<std::int64_t>(sequences_[r].tasks.size()) : 1;
-    runs_[r].timeline = make_timeline(runs_[r].config, counts, tasks_in_stage);
+    runs_[r].timeline = timeline_on(runs_[r].config, *data_, sequences_[r], joined_);
     runs_[r] = matcher.matched(runs_[r]);
   }
   const TaskSequence& first = sequences_.front();
@@ -192,7 +167,7 @@ void Trainer::begin_stage(std::int64_t stage) {
       byte_samplers_.push_back(std::make_unique<ByteSampler>(
           key, stage, data_->train[0], data_->train[1], config.integer("context"), batch));
     } else {
-      stage_examples_.push_back(stage_examples_of(tasks(r), stage, joined_));
+      stage_examples_.push_back(stage_examples(tasks(r), stage, joined_));
       epoch_samplers_.push_back(std::make_unique<EpochSampler>(
           key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch));
     }
