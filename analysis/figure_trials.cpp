@@ -1,14 +1,20 @@
 // How much of what the methods differ in is explained by what they keep, and that by weight decay:
-// one row of panels per density, left by method, right the same points by weight decay.
+// one row of panels per density, left by method, right the same points by weight decay. Titles and
+// summary have the shares of the score's variance (accuracy, or loss; not the error's logarithm
+// that the axis shows) over all drawn trials of the density:
+//   R^2 = Sxy^2 / (Sxx Syy) of a line in x = kept mass, and in x = log10(weight decay), trials
+//   with decay 0 left out; eta^2 = between-methods sum of squares / Syy, of the method alone.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "analysis/figure.h"
 #include "analysis/query.h"
 #include "analysis/run_data.h"
+#include "analysis/statistics.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -21,6 +27,39 @@ struct Point {
   double decay = 0;
   bool drawn() const { return mass && score; }
 };
+
+double density_of(const Point& point) {
+  return parse_real(point.run->column("density")).value_or(1);
+}
+
+// Of the score's variance at one density.
+struct Shares {
+  std::size_t n = 0, with_decay = 0;
+  std::optional<double> mass, method, decay;
+};
+
+Shares shares_of(const std::vector<Point>& points, double density) {
+  std::vector<double> masses, scores, decays, scores_of_decays;
+  std::vector<std::string> methods;
+  for (const Point& point : points) {
+    if (!point.drawn() || density_of(point) != density) continue;
+    masses.push_back(*point.mass);
+    scores.push_back(*point.score);
+    methods.push_back(point.run->column("weights"));
+    if (point.decay <= 0) continue;
+    decays.push_back(std::log10(point.decay));
+    scores_of_decays.push_back(*point.score);
+  }
+  return {scores.size(), decays.size(), line_share(masses, scores), group_share(methods, scores),
+          line_share(decays, scores_of_decays)};
+}
+
+std::set<double, std::greater<>> densities_of(const std::vector<Point>& points) {
+  std::set<double, std::greater<>> densities;
+  for (const Point& point : points)
+    if (point.drawn()) densities.insert(density_of(point));
+  return densities;
+}
 
 struct Scale {
   Measure score;
@@ -71,19 +110,36 @@ std::string summary_of(const std::vector<Point>& points, std::size_t unfinished)
   return text;
 }
 
+// "; density 0.1, 36 trials, share of the variance of accuracy: 0.25 by a line in kept mass, ...".
+std::string shares_text(const std::vector<Point>& points, const Scale& scale) {
+  std::string text;
+  for (const double density : densities_of(points)) {
+    const Shares shares = shares_of(points, density);
+    std::vector<std::string> parts;
+    if (shares.decay) {
+      parts.push_back(fmt::format("{:.2f} by a line in log10 weight decay ({} trials)",
+                                  *shares.decay, shares.with_decay));
+    }
+    if (shares.mass) parts.push_back(fmt::format("{:.2f} by a line in kept mass", *shares.mass));
+    if (shares.method) parts.push_back(fmt::format("{:.2f} by the method", *shares.method));
+    if (parts.empty()) continue;
+    text += fmt::format("; density {}, {} trials, share of the variance of {}: {}",
+                        real_to_text(density), shares.n, scale.score.name, join(parts, ", "));
+  }
+  return text;
+}
+
 class Script {
  public:
-  Script(const std::vector<Point>& points, const Scale& scale) : scale_(scale) {
+  Script(const std::vector<Point>& points, const Scale& scale) : all_(points), scale_(scale) {
     std::set<std::string> methods;
-    std::set<double, std::greater<>> densities;
+    const std::set<double, std::greater<>> densities = densities_of(points);
     std::set<double> decays;
     for (const Point& point : points) {
       if (!point.drawn()) continue;
       methods.insert(point.run->column("weights"));
-      const double density = parse_real(point.run->column("density")).value_or(1);
-      densities.insert(density);
       if (point.decay > 0) decays.insert(point.decay);
-      points_[{density, point.run->column("weights")}].push_back(&point);
+      points_[{density_of(point), point.run->column("weights")}].push_back(&point);
     }
     methods_.assign(methods.begin(), methods.end());
     densities_.assign(densities.begin(), densities.end());
@@ -112,16 +168,24 @@ class Script {
     for (const double density : densities_) {
       const std::string title = "density " + real_to_text(density);
       if (scale_.factor == 100) text_ += accuracy_axis(density);
-      text_ += panels.place(panel++, title + ", by method");
+      const Shares shares = shares_of(all_, density);
+      text_ += panels.place(panel++, title + ", by method" + explained(shares.mass, "R^2", "mass") +
+                                         explained(shares.method, "eta^2", "method"));
       add_panel(density, false, panel == 1 ? panels.legend() : "");
       if (!by_decay_) continue;
-      text_ += panels.place(panel++, title + ", by weight decay");
+      text_ += panels.place(
+          panel++, title + ", by weight decay" + explained(shares.decay, "R^2", "log10 decay"));
       add_panel(density, true, "");
     }
     figure.script = text_ + "unset multiplot\n";
   }
 
  private:
+  static std::string explained(const std::optional<double>& share, const char* name,
+                               const char* by) {
+    return share ? fmt::format("; {} {:.2f} on {}", name, *share, by) : "";
+  }
+
   std::string accuracy_axis(double density) const {
     double least = 100, most = 0;
     for (const auto& [key, points] : points_) {
@@ -165,6 +229,7 @@ class Script {
     return name;
   }
 
+  const std::vector<Point>& all_;
   const Scale& scale_;
   std::vector<std::string> methods_;
   std::vector<double> densities_;
@@ -198,7 +263,7 @@ Figure trials_figure(const StoreReader& store, const std::string& grid,
   }
   Figure figure;
   figure.csv = csv_of(points, scale);
-  figure.summary = summary_of(points, set.unfinished);
+  figure.summary = summary_of(points, set.unfinished) + shares_text(points, scale);
   const bool any =
       std::any_of(points.begin(), points.end(), [](const auto& p) { return p.drawn(); });
   if (any) Script(points, scale).write(figure);

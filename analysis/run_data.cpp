@@ -41,6 +41,11 @@ constexpr char kLastMetrics[] =
     " JOIN layer_name l ON l.key = m.layer"
     " WHERE r.state = 'done' AND m.value IS NOT NULL ORDER BY m.run, m.sequence";
 
+constexpr char kMetricSeries[] =
+    "SELECT r.id, m.step, l.name, m.value FROM metric m JOIN run r ON r.key = m.run"
+    " JOIN metric_name n ON n.key = m.name JOIN layer_name l ON l.key = m.layer"
+    " WHERE r.state = 'done' AND n.name = ? AND m.value IS NOT NULL ORDER BY m.run, m.sequence";
+
 using Index = std::unordered_map<std::string, RunData*>;
 
 std::optional<double> number_at(const QueryResult& q, std::size_t row, std::size_t column) {
@@ -103,6 +108,17 @@ void add_metrics(const StoreReader& store, const Index& index) {
   }
 }
 
+void add_series(const StoreReader& store, const Index& index, const std::string& name) {
+  const QueryResult q = store.query(kMetricSeries, {name});
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    const auto step = parse_integer(q.rows[i][1]);
+    const auto value = number_at(q, i, 3);
+    if (run == index.end() || !step || !value) continue;
+    run->second->series[name][*step].push_back({q.rows[i][2], *value});
+  }
+}
+
 bool meets(const RunData& run, const std::vector<Condition>& where) {
   return std::all_of(where.begin(), where.end(), [&run](const Condition& c) {
     return std::any_of(c.values.begin(), c.values.end(), [&](const std::string& value) {
@@ -115,8 +131,9 @@ void expect_columns(const TablePlan& plan, const std::vector<std::string>& names
   const auto expect = [&names](const std::string& what, const std::string& name) {
     if (std::find(names.begin(), names.end(), name) == names.end())
       throw ConfigError(did_you_mean(what, name, names,
-                                     "v_run's columns are valid here, and metric:NAME@LAYER for a "
-                                     "logged metric; `tandem query columns` lists them"));
+                                     "v_run's columns are valid here, and metric:NAME@LAYER and "
+                                     "average:NAME@LAYER for a logged metric; `tandem query "
+                                     "columns` lists them"));
   };
   for (const std::string& key : plan.rows) expect("key of rows", key);
   for (const std::string& key : plan.across) expect("key of across", key);
@@ -218,10 +235,10 @@ bool is_below(const std::string& layer, const std::string& place) {
 }
 
 // The row of `place` itself, else the mean over the layers below it; all layers where it is "".
-std::optional<double> at_place(const std::vector<LastMetric>& rows, const std::string& place) {
+std::optional<double> at_place(const MetricValues& rows, const std::string& place) {
   double sum = 0;
   int n = 0;
-  for (const LastMetric& row : rows) {
+  for (const MetricValue& row : rows) {
     if (row.layer == place) return row.value;
     if (!place.empty() && !is_below(row.layer, place)) continue;
     sum += row.value;
@@ -233,18 +250,43 @@ std::optional<double> at_place(const std::vector<LastMetric>& rows, const std::s
 
 // Layers are named LEVEL/LAYER, or without a level. Without a place the one level is meant that has
 // the metric; where both have it, the measure must name one.
-std::optional<double> metric_value(const RunData& run, const Measure& m) {
-  const auto named = run.metrics.find(m.name);
-  if (named == run.metrics.end()) return std::nullopt;
-  const auto& rows = named->second;
-  if (!m.layer.empty()) return at_place(rows, m.layer);
+std::optional<std::string> place_of(const MetricValues& rows, const Measure& m) {
+  if (!m.layer.empty()) return m.layer;
   std::vector<std::string> levels;
   for (const char* level : {"attention", "weights"})
     if (at_place(rows, level)) levels.push_back(level);
   const bool whole = std::any_of(rows.begin(), rows.end(),
-                                 [](const LastMetric& row) { return row.layer.empty(); });
-  if (whole || levels.empty()) return at_place(rows, "");
-  return levels.size() == 1 ? at_place(rows, levels.front()) : std::nullopt;
+                                 [](const MetricValue& row) { return row.layer.empty(); });
+  if (whole || levels.empty()) return "";
+  return levels.size() == 1 ? std::optional(levels.front()) : std::nullopt;
+}
+
+std::optional<double> metric_value(const RunData& run, const Measure& m) {
+  const auto named = run.metrics.find(m.name);
+  if (named == run.metrics.end()) return std::nullopt;
+  const auto place = place_of(named->second, m);
+  return place ? at_place(named->second, *place) : std::nullopt;
+}
+
+// sum over the steps s that have a value v_s at the place, of v_s / their number. The place is that
+// of all steps together.
+std::optional<double> average_value(const RunData& run, const Measure& m) {
+  const auto named = run.series.find(m.name);
+  if (named == run.series.end()) return std::nullopt;
+  MetricValues all;
+  for (const auto& [step, rows] : named->second) all.insert(all.end(), rows.begin(), rows.end());
+  const auto place = place_of(all, m);
+  if (!place) return std::nullopt;
+  double sum = 0;
+  int n = 0;
+  for (const auto& [step, rows] : named->second) {
+    const auto value = at_place(rows, *place);
+    if (!value) continue;
+    sum += *value;
+    ++n;
+  }
+  if (n == 0) return std::nullopt;
+  return sum / n;
 }
 
 }  // namespace
@@ -275,10 +317,15 @@ RunSet select_runs(const StoreReader& store, const TablePlan& plan) {
   Index index;
   for (RunData& run : set.runs) index[run.id] = &run;
   std::set<Measure::Kind> kinds;
-  for (const Measure& m : plan.measures) kinds.insert(m.kind);
+  std::set<std::string> averaged;
+  for (const Measure& m : plan.measures) {
+    kinds.insert(m.kind);
+    if (m.kind == Measure::Kind::kAverage) averaged.insert(m.name);
+  }
   if (kinds.count(Measure::Kind::kEval)) add_evals(store, index);
   if (kinds.count(Measure::Kind::kContinual)) add_continual(store, index);
   if (kinds.count(Measure::Kind::kMetric)) add_metrics(store, index);
+  for (const std::string& name : averaged) add_series(store, index, name);
   return set;
 }
 
@@ -290,6 +337,8 @@ std::optional<double> value_of(const RunData& run, const Measure& m, const std::
       return readout_value(run, run.continual, m, split);
     case Measure::Kind::kMetric:
       return metric_value(run, m);
+    case Measure::Kind::kAverage:
+      return average_value(run, m);
     case Measure::Kind::kRun:
       break;
   }

@@ -1,6 +1,7 @@
 // The runs that a table may use and their numbers, read from the store in a few queries.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,17 +26,19 @@ struct ReadoutRow {
   std::map<std::string, double> values;  // by measure name; absent where there is none
 };
 
-struct LastMetric {
+struct MetricValue {
   std::string layer;
   double value = 0;
 };
+using MetricValues = std::vector<MetricValue>;
 
 struct RunData {
   std::string id;
   std::map<std::string, std::string> columns;  // of v_run, NULL left out
   std::vector<ReadoutRow> evals;               // last stage
   std::vector<ReadoutRow> continual;
-  std::map<std::string, std::vector<LastMetric>> metrics;  // at each one's last step
+  std::map<std::string, MetricValues> metrics;                         // at each one's last step
+  std::map<std::string, std::map<std::int64_t, MetricValues>> series;  // by step; of kAverage alone
 
   // Text of a column; "" where it is NULL.
   const std::string& column(const std::string& name) const;

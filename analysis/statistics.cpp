@@ -7,6 +7,7 @@
 #include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "core/error.h"
@@ -23,6 +24,26 @@ void drop_rounding(std::vector<double>& differences, double largest) {
   const auto [low, high] = std::minmax_element(differences.begin(), differences.end());
   if (*high - *low <= kRounding * largest)
     std::fill(differences.begin(), differences.end(), (*low + *high) / 2);
+}
+
+void expect_same(std::size_t a, std::size_t b) {
+  if (a != b) throw ConfigError(fmt::format("{} values have {} beside them", b, a));
+}
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+bool varies(const std::vector<double>& values) {
+  return std::any_of(values.begin(), values.end(), [&](double x) { return x != values.front(); });
+}
+
+// Sum of (a - mean a)(b - mean b).
+double products(const std::vector<double>& a, const std::vector<double>& b) {
+  const double a_mean = mean_of(a), b_mean = mean_of(b);
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += (a[i] - a_mean) * (b[i] - b_mean);
+  return sum;
 }
 
 }  // namespace
@@ -90,6 +111,28 @@ std::optional<double> detectable_difference(double sd, std::size_t n, double lev
     (power_at(middle) < power ? low : high) = middle;
   }
   return high * sd / std::sqrt(static_cast<double>(n));
+}
+
+std::optional<double> line_share(const std::vector<double>& x, const std::vector<double>& y) {
+  expect_same(x.size(), y.size());
+  if (x.size() < 3 || !varies(x) || !varies(y)) return std::nullopt;
+  const double xy = products(x, y);
+  return xy * xy / (products(x, x) * products(y, y));
+}
+
+std::optional<double> group_share(const std::vector<std::string>& group,
+                                  const std::vector<double>& y) {
+  expect_same(group.size(), y.size());
+  std::map<std::string, std::vector<double>> of_group;
+  for (std::size_t i = 0; i < y.size(); ++i) of_group[group[i]].push_back(y[i]);
+  if (of_group.size() < 2 || of_group.size() == y.size() || !varies(y)) return std::nullopt;
+  const double mean = mean_of(y);
+  double between = 0;
+  for (const auto& [name, values] : of_group) {
+    const double apart = mean_of(values) - mean;
+    between += static_cast<double>(values.size()) * apart * apart;
+  }
+  return between / products(y, y);
 }
 
 std::vector<bool> holm_rejects(const std::vector<double>& p, double level) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace tandem {
@@ -34,8 +35,18 @@ PairedTest paired_t(const std::vector<double>& first, const std::vector<double>&
 
 // The difference in the mean that a two-sided paired t test at this level finds with this
 // probability, n pairs whose differences have this deviation; by the noncentral t distribution.
+// A single test: no correction for others.
 // Nothing below three pairs or without spread.
 std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power);
+
+// Shares of the variance of y, in [0, 1]. Throw ConfigError where the lengths differ.
+// By a straight line in x: R^2 = Sxy^2 / (Sxx Syy), Sab = sum of (a - mean a)(b - mean b); nothing
+// below three points, or where x or y don't vary.
+std::optional<double> line_share(const std::vector<double>& x, const std::vector<double>& y);
+// By the group alone: eta^2 = sum over groups of n_g (mean_g - mean)^2 / Syy; nothing with one
+// group, as many groups as points, or where y doesn't vary.
+std::optional<double> group_share(const std::vector<std::string>& group,
+                                  const std::vector<double>& y);
 
 // Which hypotheses Holm's step-down procedure rejects at this family-wise level: by rising p, the
 // k-th of m (from 0) as long as p <= level / (m - k).

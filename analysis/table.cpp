@@ -74,8 +74,11 @@ std::string place_of(const RunData& run) {
                      data.empty() ? "" : ", data " + data);
 }
 
+// Rounded to 12 digits first: sums of the same values in another order differ in the last ones, and
+// a tie must round alike in every table.
 std::string number_text(double value, const Measure& m, const TablePlan& plan) {
-  const double shown = is_share(m) ? 100 * value : value;
+  const double exact = is_share(m) ? 100 * value : value;
+  const double shown = parse_real(fmt::format("{:.12g}", exact)).value_or(exact);
   const int digits = plan.digits.value_or(decimals(m));
   std::string text =
       digits < 0 ? fmt::format("{:.3g}", shown) : fmt::format("{:.{}f}", shown, digits);

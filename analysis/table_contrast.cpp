@@ -228,8 +228,8 @@ void mark_contrasts(Table& table) {
       "p "
       "of the paired t test; * marks what survives Holm's correction at {0:g}% over {1} contrasts. "
       "With a second vs, of and reference are the first vs's differences without and with it. "
-      "Detectable: the true difference that the test finds with probability {2:g} at {0:g}%, given "
-      "the spread and n here.",
+      "Detectable: the true difference that a single test at {0:g}%, uncorrected, finds with "
+      "probability {2:g}, given the spread and n here; surviving the correction may take more.",
       100 * kLevel, ps.size(), kPower));
 }
 

@@ -3,7 +3,8 @@
 //   two       d_s = (of_s - vs1_s) - (vs2_s - vs1 and vs2 both_s), the change of a difference
 // Each row has the means of both sides, the mean of d with Student's 95% interval, the two-sided p
 // of H0: mean d = 0, and the power of the test: the smallest true difference that it finds in four
-// of five repetitions at this spread and n, at 5%. Holm (1979) corrects over the contrasts.
+// of five repetitions at this spread and n, as a single test at 5% uncorrected. What survives
+// is by Holm (1979) over the contrasts, so that surviving may take more.
 #pragma once
 
 #include <functional>

@@ -15,6 +15,8 @@ namespace {
 const std::vector<std::string> kEvalNames = {"accuracy", "loss", "bits_per_byte"};
 const std::vector<std::string> kContinualNames = {"acc",    "aia",     "f_chaudhry",
                                                   "f_incl", "bwt_gem", "learning_accuracy"};
+const std::vector<std::pair<std::string, Measure::Kind>> kMetricKinds = {
+    {"metric:", Measure::Kind::kMetric}, {"average:", Measure::Kind::kAverage}};
 
 bool has(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -127,11 +129,12 @@ Measure parse_measure(const std::string& said) {
   const std::string rest = at == std::string::npos ? "" : stem.substr(at + 1);
   if (m.name.empty() || (at != std::string::npos && rest.empty()))
     refuse(said, "expected NAME or NAME@READOUT");
-  if (m.name.rfind("metric:", 0) == 0) {
-    m.kind = Measure::Kind::kMetric;
-    m.name = m.name.substr(7);
+  for (const auto& [prefix, kind] : kMetricKinds) {
+    if (m.name.rfind(prefix, 0) != 0) continue;
+    m.kind = kind;
+    m.name = m.name.substr(prefix.size());
     m.layer = rest;
-    if (m.name.empty()) refuse(said, "expected metric:NAME");
+    if (m.name.empty()) refuse(said, "expected " + prefix + "NAME");
     return m;
   }
   if (has(kEvalNames, m.name) || has(kContinualNames, m.name)) {
@@ -141,8 +144,8 @@ Measure parse_measure(const std::string& said) {
   }
   m.kind = Measure::Kind::kRun;
   if (!rest.empty())
-    refuse(said, fmt::format("only {}, {} and metric:NAME have read-outs", join(kEvalNames, ", "),
-                             join(kContinualNames, ", ")));
+    refuse(said, fmt::format("only {}, {}, metric:NAME and average:NAME have read-outs or layers",
+                             join(kEvalNames, ", "), join(kContinualNames, ", ")));
   return m;
 }
 
@@ -241,8 +244,7 @@ bool is_share(const Measure& m) {
 
 int decimals(const Measure& m) {
   if (is_share(m)) return 2;
-  if (m.kind == Measure::Kind::kEval || m.kind == Measure::Kind::kMetric) return 3;
-  return -1;
+  return m.kind == Measure::Kind::kRun ? -1 : 3;
 }
 
 }  // namespace tandem

@@ -16,6 +16,8 @@
 //                                  layer of one ("weights/fc1"); a place without a row of its own
 //                                  is the mean over the layers below it. Without LAYER: the whole
 //                                  net, or the one level that has the metric
+//   average:NAME[@LAYER]           mean of a logged metric over all steps at which the run has it,
+//                                  each counting once; LAYER as above, at each step
 //   train_flops, inference_flops, seconds, or any other number that v_run has
 // A read-out is `full` (the default), `sparse`, `sparse/2`, `sparse*4`, or names its levels:
 // attention=sparse/2,weights=own, where `own` is full where the run was read out so, else sparse at
@@ -66,13 +68,13 @@ struct Condition {
 };
 
 struct Measure {
-  enum class Kind { kEval, kContinual, kMetric, kRun };
+  enum class Kind { kEval, kContinual, kMetric, kAverage, kRun };
   std::string text;   // as said, without its label
   std::string label;  // heads the column
   Kind kind = Kind::kEval;
   std::string name;                    // accuracy, f_chaudhry, kept_mass, train_flops, ...
   Readout readout;                     // kEval, kContinual
-  std::string layer;                   // kMetric
+  std::string layer;                   // kMetric, kAverage
   std::vector<Condition> versus = {};  // the reference row, where this is a difference from it
 };
 

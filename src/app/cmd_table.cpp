@@ -34,7 +34,8 @@ const Option kFormat = {.name = "format",
                         .choices = {"markdown", "csv"}};
 const std::vector<Option> kPlan = {
     text_option("rows", "columns of v_run whose values make the rows"),
-    text_option("columns", "measures: accuracy@sparse, metric:gap, ..."),
+    text_option("columns",
+                "measures: accuracy@sparse, metric:gap (last), average:churn (over steps), ..."),
     text_option("across", "repeat the columns for each value of this"),
     text_option("where", "conditions: weights=rigl|set density=0.1"),
     text_option("grid", "only the runs of this grid"),

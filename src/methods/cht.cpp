@@ -67,6 +67,7 @@ const bool registered = weights_methods().add(
                   {"update_interval_epochs", "1"},
                   {"update_end", "1"},
                   {"update_order", "step_then_update"},
+                  {"regrow_dropped", "zero"},
                   {"grow_init", "zero"}},
      .uses = drop_and_grow_options({"cht_removal", "cht_growth", "cht_score"}),
      .file = __FILE__},

@@ -1,8 +1,8 @@
 // CrAM, compression-aware minimisation (Peste et al. 2022, arXiv 2207.14200): the gradient of the
-// dense net is taken at C(w + rho g / |g|), C the pruning to the budget by magnitude; CrAM+
-// (cram_plus, the default) adds the gradient at w. One density per run; C's mask is that of w,
-// ranked every refresh_interval steps, where the authors rank the perturbed weights. Each step
-// costs two.
+// dense net is taken at C(w + rho g), C the pruning to the budget by magnitude, and kept where C
+// keeps weights; CrAM+ (cram_plus, the default) adds the gradient at w. radius_of = unit_gradient
+// measures rho along g / |g|, as SAM does. One density per run; C's mask is that of w, ranked every
+// refresh_interval steps, where the authors rank the perturbed weights. Each step costs two.
 #include "config/option.h"
 #include "methods/fill.h"
 #include "methods/method.h"
@@ -18,10 +18,30 @@ const bool declared = declare_option({.name = "cram_plus",
                                       .of_part = true,
                                       .group = "weights level"});
 
+const bool declared_masked =
+    declare_option({.name = "cram_masked_gradient",
+                    .type = OptionType::kFlag,
+                    .default_value = "true",
+                    .neutral = "true",
+                    .help = "of CrAM's gradient at the pruned weights only what the pruning kept",
+                    .of_part = true,
+                    .group = "weights level"});
+
+const bool declared_of = declare_option({.name = "radius_of",
+                                         .type = OptionType::kChoice,
+                                         .default_value = "gradient",
+                                         .neutral = "none",
+                                         .help = "what CrAM's radius multiplies",
+                                         .choices = {"gradient", "unit_gradient"},
+                                         .of_part = true,
+                                         .group = "weights level"});
+
 Policies cram(const Config& config) {
   Policies policies;
   policies.perturbation.kind = Perturbation::Kind::kCompressed;
   policies.perturbation.radius = config.real("radius");
+  policies.perturbation.unit = config.text("radius_of") == "unit_gradient";
+  policies.perturbation.masked = config.flag("cram_masked_gradient");
   policies.perturbation.adds_own = config.flag("cram_plus");
   policies.topology = refreshed_mask(config);
   policies.start = start_of(config, Start::Pattern::kMagnitude);
@@ -33,8 +53,10 @@ const bool registered = weights_methods().add(
      .name = "cram",
      .summary = "dense, the gradient at pruned weights nearby; pruned at read-out",
      .cite = "arXiv:2207.14200",
+     .revision = 2,
      .defaults = {{"refresh_interval", "10"}},
-     .uses = {"radius", "cram_plus", "refresh_interval", "mask_source", "growth_batches"},
+     .uses = {"radius", "radius_of", "cram_plus", "cram_masked_gradient", "refresh_interval",
+              "mask_source", "growth_batches"},
      .file = __FILE__},
     cram);
 

@@ -64,15 +64,24 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
       pick<TopologyRule::DropSchedule>(config, "drop_schedule",
                                        {{"constant", TopologyRule::DropSchedule::kConstant},
                                         {"cosine", TopologyRule::DropSchedule::kCosine},
-                                        {"linear", TopologyRule::DropSchedule::kLinear}});
+                                        {"linear", TopologyRule::DropSchedule::kLinear},
+                                        {"steps", TopologyRule::DropSchedule::kSteps}});
   rule.order =
       pick<TopologyRule::Order>(config, "update_order",
                                 {{"step_then_update", TopologyRule::Order::kStepThenUpdate},
                                  {"update_instead", TopologyRule::Order::kUpdateInsteadOfStep}});
-  rule.regrown = pick<TopologyRule::Regrown>(
-      config, "regrow_dropped",
-      {{"keep", TopologyRule::Regrown::kKeep}, {"zero", TopologyRule::Regrown::kZero}});
+  rule.regrown = pick<TopologyRule::Regrown>(config, "regrow_dropped",
+                                             {{"keep", TopologyRule::Regrown::kKeep},
+                                              {"zero", TopologyRule::Regrown::kZero},
+                                              {"exclude", TopologyRule::Regrown::kExclude}});
   rule.newborn_sd = config.text("grow_init") == "normal" ? 0.1 : 0.0;
+  rule.newborn_stale = config.text("grow_init") == "stale";
+  if (rule.newborn_stale && config.text("dormant_value") != "hold") {
+    throw ConfigError(
+        "--grow-init stale resumes what a weight held while it was dormant, and dormant weights "
+        "are zero: give --dormant-value hold, or --grow-init zero");
+  }
+  rule.empties_slots = config.text("update_slots") == "all";
   rule.fresh_batches = config.integer("growth_batches");
   return rule;
 }
@@ -81,14 +90,14 @@ std::vector<std::string> drop_and_grow_options(std::vector<std::string> more) {
   std::vector<std::string> names = {"drop_fraction",          "drop_schedule", "update_interval",
                                     "update_interval_epochs", "update_end",    "update_order",
                                     "regrow_dropped",         "grow_init",     "drop_final",
-                                    "growth_batches"};
+                                    "growth_batches",         "update_slots",  "dormant_value"};
   names.insert(names.end(), more.begin(), more.end());
   return names;
 }
 
 Policies rigl_weights(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, "magnitude", "gradient");
+  policies.topology = drop_and_grow(config, config.text("drop_rule"), "gradient");
   return policies;
 }
 
@@ -108,11 +117,12 @@ Policies shrinking_weights(const Config& config) {
 
 TopologyRule pruned_to_budget(const Config& config) {
   TopologyRule rule;
-  rule.operations = {
-      {TopologyOperation::Kind::kPruneTo, "magnitude", config.text("prune_scope") == "net"}};
+  rule.operations = {{TopologyOperation::Kind::kPruneTo, config.text("mask_source"),
+                      config.text("prune_scope") == "net"}};
   rule.budget_schedule = TopologyRule::BudgetSchedule::kCubic;
   rule.begin = config.real("prune_begin");
   rule.end = config.real("prune_end");
+  rule.fresh_batches = config.integer("growth_batches");
   return rule;
 }
 
@@ -199,7 +209,8 @@ Policies sparse_with_zero_dormant(const Config& config, Start::Pattern pattern) 
   Policies policies;
   policies.schedule.kind = Schedule::Kind::kSparse;
   policies.sets = {Support::kMask, Support::kMask};
-  policies.dormant.kind = Dormant::Kind::kZero;
+  const bool holds = config.text("dormant_value") == "hold";
+  policies.dormant.kind = holds ? Dormant::Kind::kHold : Dormant::Kind::kZero;
   policies.start = start_of(config, pattern);
   return policies;
 }
@@ -215,9 +226,10 @@ Policies phased_weights(const Config& config) {
   policies.sets = {Support::kStream, Support::kStream};
   policies.dormant.kind = Dormant::Kind::kHold;
   policies.dormant.zeroed_by_phases = true;
-  policies.topology.operations = {
-      {TopologyOperation::Kind::kRank, "magnitude", config.text("prune_scope") == "net"}};
+  policies.topology.operations = {{TopologyOperation::Kind::kRank, config.text("mask_source"),
+                                   config.text("prune_scope") == "net"}};
   policies.topology.at_phases = true;
+  policies.topology.fresh_batches = config.integer("growth_batches");
   policies.start = start_of(config, Start::Pattern::kMagnitude);
   return policies;
 }

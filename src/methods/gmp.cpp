@@ -14,14 +14,15 @@ Policies gmp(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
-    {.kind = "weights",
-     .name = "gmp",
-     .summary = "dense at first, pruned by magnitude to a cubic schedule",
-     .cite = "arXiv:1710.01878",
-     .uses = {"prune_begin", "prune_end", "prune_interval", "prune_scope", "initial_density"},
-     .file = __FILE__},
-    gmp);
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "gmp",
+                           .summary = "dense at first, pruned by magnitude to a cubic schedule",
+                           .cite = "arXiv:1710.01878",
+                           .uses = {"prune_begin", "prune_end", "prune_interval", "prune_scope",
+                                    "mask_source", "growth_batches", "initial_density"},
+                           .file = __FILE__},
+                          gmp);
 
 }  // namespace
 }  // namespace tandem

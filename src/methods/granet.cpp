@@ -1,7 +1,9 @@
 // GraNet (Liu et al. 2021, arXiv 2106.10404): a net that starts dense (or at initial_density, 0.5
 // in the authors' sparse-to-sparse runs) is pruned over all layers together to the cubic schedule
 // of gmp, and each pruning is followed by a regeneration within layers: half of what is left, by a
-// cosine down to 0.005, is dropped by magnitude and as many grow by the dense gradient.
+// cosine down to 0.005 over the whole run, is dropped by magnitude and as many grow by the dense
+// gradient. Regeneration goes on where the pruning has ended.
+#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -14,8 +16,12 @@ Policies granet(const Config& config) {
   const TopologyRule pruning = pruned_to_budget(config);
   rule.operations.insert(rule.operations.begin(), pruning.operations.front());
   rule.budget_schedule = pruning.budget_schedule;
-  rule.begin = pruning.begin;
-  rule.end = pruning.end;
+  if (pruning.end > rule.end) {
+    throw ConfigError("--prune-end " + config.text("prune_end") +
+                      " is after the last update: give an --update-end that is no earlier");
+  }
+  rule.budget_begin = pruning.begin / rule.end;
+  rule.budget_end = pruning.end / rule.end;
   policies.topology = rule;
   return policies;
 }
@@ -25,17 +31,18 @@ const bool registered = weights_methods().add(
      .name = "granet",
      .summary = "gradual pruning over all layers, with regeneration by gradient",
      .cite = "arXiv:2106.10404",
+     .revision = 2,
      .defaults = {{"drop_fraction", "0.5"},
                   {"drop_final", "0.005"},
                   {"drop_schedule", "cosine"},
                   {"update_interval", "100"},
+                  {"update_end", "1"},
                   {"update_order", "step_then_update"},
                   {"regrow_dropped", "keep"},
                   {"grow_init", "zero"},
                   {"prune_scope", "net"}},
-     .uses = {"drop_fraction", "drop_final", "drop_schedule", "update_interval",
-              "update_interval_epochs", "update_order", "regrow_dropped", "grow_init",
-              "prune_begin", "prune_end", "prune_scope", "initial_density", "growth_batches"},
+     .uses = drop_and_grow_options(
+         {"prune_begin", "prune_end", "prune_scope", "mask_source", "initial_density"}),
      .file = __FILE__},
     granet);
 

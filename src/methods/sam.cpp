@@ -7,15 +7,16 @@
 namespace tandem {
 namespace {
 
-const bool declared = declare_option({.name = "radius",
-                                      .type = OptionType::kReal,
-                                      .default_value = "0.05",
-                                      .neutral = "-1",
-                                      .help = "how far along the gradient SAM and CrAM look (rho)",
-                                      .minimum = 0,
-                                      .of_part = true,
-                                      .per_replica = true,
-                                      .group = "weights level"});
+const bool declared =
+    declare_option({.name = "radius",
+                    .type = OptionType::kReal,
+                    .default_value = "0.05",
+                    .neutral = "-1",
+                    .help = "how far along the gradient SAM and CrAM look (rho; CrAM: radius_of)",
+                    .minimum = 0,
+                    .of_part = true,
+                    .per_replica = true,
+                    .group = "weights level"});
 
 Policies sam(const Config& config) {
   Policies policies;

@@ -1,8 +1,9 @@
 // SET, sparse evolutionary training (Mocanu et al. 2018, arXiv 1707.04780), as in the authors'
 // SciPy code: after each epoch the fraction zeta of the negative weights nearest zero and of the
 // positive ones nearest zero is dropped, and as many positions grow at random with values from N(0,
-// 0.1^2). Other ports drop by magnitude over both signs (drop_rule = magnitude) and grow at zero
-// (grow_init = zero).
+// 0.1^2). Other ports drop by magnitude over both signs (drop_rule = magnitude), grow at zero
+// (grow_init = zero), keep what was dropped and grows again (regrow_dropped = keep, in the authors'
+// code it is drawn anew) and lose all momentum at an update (update_slots = all).
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -25,6 +26,7 @@ const bool registered =
                                         {"drop_schedule", "constant"},
                                         {"update_interval_epochs", "1"},
                                         {"update_end", "1"},
+                                        {"regrow_dropped", "zero"},
                                         {"grow_init", "normal"},
                                         {"update_order", "step_then_update"}},
                            .uses = drop_and_grow_options({"drop_rule"}),

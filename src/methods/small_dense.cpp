@@ -1,6 +1,6 @@
-// A dense net with as many weights as the sparse ones of the given widths and density: its hidden
-// layers are narrower by one factor (widths_match). The baseline of every sparse method: does it
-// use its weights better than fewer units would?
+// A dense net with as many weights as the sparse ones of the given widths and density, within one
+// unit's: its layers are narrower (widths_match; src/nn says how each model shrinks). The baseline
+// of every sparse method: does it use its weights better than fewer units would?
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -18,6 +18,7 @@ const bool registered =
                            .name = "small_dense",
                            .summary = "a dense net of as many weights, with narrower layers",
                            .cite = "",
+                           .revision = 2,
                            .defaults = {{"widths_match", "density"}},
                            .uses = {"widths_match"},
                            .file = __FILE__},

@@ -32,7 +32,8 @@ const bool registered =
                            .summary = "the largest weights are used, a superset of them is trained",
                            .cite = "arXiv:2106.03517",
                            .defaults = {{"refresh_interval", "10"}},
-                           .uses = {"refresh_interval", "superset_density", "superset_outside"},
+                           .uses = {"refresh_interval", "mask_source", "growth_batches",
+                                    "superset_density", "superset_outside"},
                            .file = __FILE__},
                           topkast);
 

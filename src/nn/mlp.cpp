@@ -30,7 +30,8 @@ std::vector<std::int64_t> hidden_scaled(std::vector<std::int64_t> widths, double
 }
 
 // Inputs, hidden units, outputs. widths_match = density: the hidden widths shrink by one factor
-// until the weights are as many as `density` of all, or just fewer.
+// until the weights are as many as `density` of all, or fewer; then one unit at a time goes where
+// one more still fits, the first layers first.
 std::vector<std::int64_t> widths_of(const Config& config, const ModelShape& shape) {
   std::vector<std::int64_t> widths = {shape.features};
   for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
@@ -42,7 +43,19 @@ std::vector<std::int64_t> widths_of(const Config& config, const ModelShape& shap
     const double middle = (low + high) / 2;
     (weight_count(hidden_scaled(widths, middle)) <= wanted ? low : high) = middle;
   }
-  return weight_count(hidden_scaled(widths, 1)) <= wanted ? widths : hidden_scaled(widths, low);
+  if (weight_count(hidden_scaled(widths, 1)) <= wanted) return widths;
+  std::vector<std::int64_t> fitted = hidden_scaled(widths, low);
+  for (bool fits = true; fits;) {
+    fits = false;
+    for (std::size_t l = 1; l + 1 < widths.size(); ++l) {
+      std::vector<std::int64_t> wider = fitted;
+      ++wider[l];
+      if (wider[l] > widths[l] || weight_count(wider) > wanted) continue;
+      fitted = std::move(wider);
+      fits = true;
+    }
+  }
+  return fitted;
 }
 
 class Mlp : public Model {

@@ -64,6 +64,38 @@ void check(const Sizes& s, const AttentionSetting& setting) {
   }
 }
 
+// Weights of the linear layers.
+std::int64_t weight_count(const Sizes& s) {
+  const std::int64_t keys = s.kv_heads * s.head_dim();
+  return s.layers * (2 * s.width * s.width + 2 * s.width * keys + 3 * s.width * s.ff_width);
+}
+
+// widths_match = density: heads get smaller, and the feed-forward layers with them, until the
+// weights are as many as `density` of all, or fewer; then the feed-forward layers fill what is
+// left.
+Sizes matched(const Sizes& full, double density) {
+  const double wanted = density * static_cast<double>(weight_count(full));
+  const auto fits = [wanted](const Sizes& s) {
+    return static_cast<double>(weight_count(s)) <= wanted;
+  };
+  Sizes s = full;
+  for (std::int64_t head = full.head_dim() / 2 * 2; head >= 2; head -= 2) {
+    s.width = full.heads * head;
+    s.ff_width = std::max<std::int64_t>(1, full.ff_width * s.width / full.width);
+    if (!fits(s)) continue;
+    while (s.ff_width < full.ff_width) {
+      ++s.ff_width;
+      if (fits(s)) continue;
+      --s.ff_width;
+      break;
+    }
+    return s;
+  }
+  refuse("density = " + std::to_string(density) + " leaves " + std::to_string(full.heads) +
+             " heads no two components each",
+         "a dense net as small needs fewer heads or a larger density");
+}
+
 Sizes sizes_of(const Config& config, const ModelShape& shape) {
   Sizes s{.context = config.integer("context"),
           .layers = config.integer("layers"),
@@ -76,6 +108,16 @@ Sizes sizes_of(const Config& config, const ModelShape& shape) {
           .head_gate = config.flag("head_gate")};
   if (s.ff_width == 0) s.ff_width = ((8 * s.width + 2) / 3 + 7) / 8 * 8;
   return s;
+}
+
+// The sizes that the run's method asks for.
+Sizes checked_sizes(const Config& config, const ModelShape& shape) {
+  const AttentionSetting setting = {.block_size = config.integer("block_size"),
+                                    .blocks = config.integer("blocks"),
+                                    .selector = {}};
+  const Sizes s = sizes_of(config, shape);
+  check(s, setting);
+  return config.text("widths_match") == "density" ? matched(s, config.real("density")) : s;
 }
 
 struct Layer {
@@ -91,12 +133,11 @@ struct Layer {
 class Transformer : public Model {
  public:
   Transformer(const std::vector<Config>& configs, const ModelShape& shape)
-      : sizes_(sizes_of(configs.front(), shape)) {
+      : sizes_(checked_sizes(configs.front(), shape)) {
     const Config& config = configs.front();
     setting_ = {.block_size = config.integer("block_size"),
                 .blocks = config.integer("blocks"),
                 .selector = policies_of(config, Level::kAttention).selector};
-    check(sizes_, setting_);
     if (shape.features != 0) {
       throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
                         " is a set of images: choose --data bytes or --model mlp");
@@ -284,7 +325,7 @@ const bool registered = models().add(
                   {"clip", "1"},
                   {"lr_schedule", "cosine"}},
      .uses = {"context", "layers", "width", "heads", "kv_heads", "ff_width", "rope_theta",
-              "head_gate", "block_size", "blocks"},
+              "head_gate", "block_size", "blocks", "widths_match"},
      .file = __FILE__},
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Transformer>(configs, shape);

@@ -40,6 +40,7 @@ bool same_dormant(const Dormant& a, const Dormant& b) {
 
 bool same_rule(const TopologyRule& a, const TopologyRule& b) {
   return same_operations(a, b) && a.order == b.order && a.regrown == b.regrown &&
+         a.newborn_stale == b.newborn_stale && a.empties_slots == b.empties_slots &&
          a.redistribution == b.redistribution && a.at_phases == b.at_phases &&
          a.fresh_batches == b.fresh_batches;
 }
@@ -62,6 +63,8 @@ bool same_kind(const Policies& a, const Policies& b) {
          same_start(a.start, b.start) && same_alignment(a.alignment, b.alignment) &&
          a.perturbation.kind == b.perturbation.kind &&
          a.perturbation.adds_own == b.perturbation.adds_own &&
+         a.perturbation.unit == b.perturbation.unit &&
+         a.perturbation.masked == b.perturbation.masked &&
          (a.teacher.alpha > 0) == (b.teacher.alpha > 0) && a.power == b.power;
 }
 
@@ -75,6 +78,8 @@ double drop_fraction_at(const TopologyRule& rule, double progress) {
       return rule.drop_final + span * (1 - t);
     case TopologyRule::DropSchedule::kCosine:
       return rule.drop_final + span / 2 * (1 + std::cos(std::numbers::pi * t));
+    case TopologyRule::DropSchedule::kSteps:
+      return t >= 1 ? rule.drop_final : rule.drop_fraction - (t < 0.75 ? 0 : span / 2);
   }
   return rule.drop_fraction;
 }
@@ -82,7 +87,9 @@ double drop_fraction_at(const TopologyRule& rule, double progress) {
 double density_at(const TopologyRule& rule, const Start& start, double progress) {
   if (rule.budget_schedule == TopologyRule::BudgetSchedule::kConstant) return start.density;
   const double first = start.pattern == Start::Pattern::kDense ? 1.0 : start.first_density();
-  const double rest = 1 - std::clamp(progress, 0.0, 1.0);
+  const double span = rule.budget_end - rule.budget_begin;
+  const double along = progress - rule.budget_begin;
+  const double rest = along >= span ? 0 : 1 - std::max(0.0, along / span);
   return start.density + (first - start.density) * rest * rest * rest;
 }
 

@@ -90,8 +90,11 @@ struct TopologyOperation {
 
 struct TopologyRule {
   enum class Order { kStepThenUpdate, kUpdateInsteadOfStep };
-  enum class Regrown { kKeep, kZero };  // value of a position dropped and grown in one update
-  enum class DropSchedule { kConstant, kCosine, kLinear };
+  // A position dropped and grown in one update keeps its value and slots, is newborn, or can't be:
+  // growth passes over what the update dropped.
+  enum class Regrown { kKeep, kZero, kExclude };
+  // kSteps: drop_fraction, from three quarters of the span on halfway to drop_final (MEST).
+  enum class DropSchedule { kConstant, kCosine, kLinear, kSteps };
   enum class BudgetSchedule { kConstant, kCubic };
   // How many each layer grows of what all layers dropped: as many as it dropped itself, or shares
   // by the mean |averaged gradient| of its active weights (SNFS).
@@ -103,6 +106,7 @@ struct TopologyRule {
   double drop_fraction = 0.3, drop_final = 0;  // at the schedule's start and end
   DropSchedule drop_schedule = DropSchedule::kCosine;
   BudgetSchedule budget_schedule = BudgetSchedule::kConstant;
+  double budget_begin = 0, budget_end = 1;  // of its schedule, shares of the span [begin, end]
   Order order = Order::kStepThenUpdate;
   Regrown regrown = Regrown::kKeep;
   Redistribution redistribution = Redistribution::kNone;
@@ -110,7 +114,10 @@ struct TopologyRule {
   // Gradients and inputs that criteria read are means over so many batches drawn for the update,
   // at its weights. 0: the step's own batch.
   std::int64_t fresh_batches = 0;
-  double newborn_sd = 0;  // 0: newborn weights start at zero
+  double newborn_sd = 0;       // 0: newborn weights start at zero
+  bool newborn_stale = false;  // they resume the value that they held while dormant
+  bool empties_slots =
+      false;  // an update empties the slots of all weights, not of the newborn alone
 };
 
 // What is active or dormant as one. Drop and grow choose groups by the sum of their scores.
@@ -165,11 +172,13 @@ struct Alignment {
 struct Perturbation {
   enum class Kind {
     kNone,
-    kAscent,      // w + radius g / |g| (SAM)
+    kAscent,      // w + radius x gradient (SAM)
     kCompressed,  // the same, pruned to the mask (CrAM)
   };
   Kind kind = Kind::kNone;
   double radius = 0;
+  bool unit = true;       // radius is of the unit gradient g / |g|; else of g itself
+  bool masked = false;    // kCompressed: what the gradient there gives dormant weights is left out
   bool adds_own = false;  // the gradient at the current weights is added (CrAM+)
 };
 

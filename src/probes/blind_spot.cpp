@@ -1,7 +1,12 @@
 // What the gradient of the sparse net, dense and over all positions, says of the positions outside
 // of its mask M; g is its mean over 16 parts of the fixed training batch.
 //   missed_energy     |(1-M) g|^2 / |g|^2, what a method with S = M leaves out
-//   egf               |M g|_2 / nnz (effective gradient flow of Tessera et al. 2021, with p = 2)
+//   egf               |M g|_p / nnz with p = 2, nnz the active connections; of the whole net the
+//                     mean over layers. Effective gradient flow (Tessera et al. 2021) is, as its
+//                     authors sum it up, normalised by the number of active weights and even over
+//                     layers; that names no p. Where entries are alike egf falls as 1 / sqrt(nnz),
+//                     so that only nets of equal density compare: egf sqrt(nnz) is the root mean
+//                     square of g over them
 //   never_share       share of positions that were in no gradient's support S so far
 //   gradient_age_mean, gradient_age_median   steps since they were in it, of the positions outside
 //                     of it that once were
@@ -9,8 +14,11 @@
 //                     as many as are active: how many of those still dormant are among them again
 //   gradient_cosine   of g then and now on positions dormant both times (of layers above 65,536
 //                     positions on evenly spaced ones)
-//   gsnr, gsnr_dormant   mean over positions of mean(g_i)^2 / var(g_i) over the parts i, each as
-//                     large as a step's batch; positions without variance don't count
+//   gsnr, gsnr_dormant   E[g]^2 / Var[g] of the gradient of one step's batch, mean over positions
+//                     with any variance of (n-3)/(n-1) mean^2 / s^2 - 1/n, mean and s^2 (by n - 1)
+//                     of g in the n parts, each as large as a step's batch; absent where n < 4.
+//                     Unbiased where parts are normal, and below 0 for many positions where there
+//                     is little signal; not clipped
 // Support comes from masks and policies, not from values: S = M where the method says so; on the
 // steps where it says so (full streams, alignment, straight-through) everything; the superset B
 // where there is one; between logged updates (topology_log_steps) a support counts as that of the
@@ -106,11 +114,18 @@ double mean(const std::vector<std::int64_t>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-// mean, square: [n] of GradientMoments.
+// Of n normal parts with E[g]^2 / Var[g] = snr, n mean^2 / s^2 is noncentral F with 1 and n - 1
+// degrees of freedom and noncentrality n snr. Its mean (Johnson, Kotz & Balakrishnan 1995, ch. 30)
+// is (n-1)/(n-3) (1 + n snr), so that
+//   snr = E[(n-3)/(n-1) mean^2 / s^2 - 1/n].
+// mean_gradient, square: [positions] of GradientMoments.
 double signal_to_noise(const at::Tensor& mean_gradient, const at::Tensor& square,
                        std::int64_t parts) {
-  const at::Tensor variance = square / static_cast<double>(parts - 1);
-  return (mean_gradient.square() / variance).masked_select(variance > 0).mean().item<double>();
+  if (parts < 4) return std::numeric_limits<double>::quiet_NaN();
+  const auto n = static_cast<double>(parts);
+  const at::Tensor variance = square / (n - 1);
+  const at::Tensor ratios = (mean_gradient.square() / variance).masked_select(variance > 0);
+  return (n - 3) / (n - 1) * ratios.mean().item<double>() - 1 / n;
 }
 
 struct LayerMemory {

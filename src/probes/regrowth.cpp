@@ -3,8 +3,10 @@
 // the k candidates with the largest |g|, g the mean gradient over the fixed training batch of the
 // sparse net as it was just before. What an update drops and grows again is in neither, and the
 // oracle chooses single positions, whatever the method's granularity.
-//   growth_precision    |G and G*| / k
-//   growth_over_chance  (o - k/|C|) / (1 - k/|C|) of that overlap o: 0 by chance, 1 at best
+//   growth_count        k
+//   growth_precision    o / k, o = |G and G*|
+//   growth_over_chance  (o - e) / (k - e), e = k^2 / |C| the expected o of k candidates drawn at
+//                       random: 0 by chance, 1 at best
 //   growth_energy       sum over G of g^2 / sum over G* of g^2
 //   realised_gain       loss (nats, validation batch) with what is left of G knocked out, minus
 //                       with it kept, just before the next update: of the whole net
@@ -12,8 +14,11 @@
 //   growth_survival_j   share of what was grown that is still active j updates later, j = 1, 2, 4,
 //                       8: product over i <= j of 1 - died_i / at_risk_i over the cohorts by birth
 //                       (Kaplan & Meier 1958), so that young cohorts count while they are seen
+//   growth_half_life    the first j = 1 ... 8 at which that share is 1/2 or less; absent where it
+//                       is above as far as it is seen
 // Rows of an update have its step, and updates are those that are logged (topology_log_steps). Of
-// the whole net, counts and energies are totals.
+// the whole net, k, o, e, energies and cohorts are totals over layers: each layer draws its own k
+// of its own candidates, so chance is the sum of k^2 / |C|.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -34,6 +39,7 @@ const std::string kLevel = "weights";
 const std::string kRun = ".run";     // where a layer's name stands in a saved memory
 constexpr std::int64_t kParts = 64;  // of the training batch, for the oracle
 constexpr std::size_t kLongest = 8;  // updates that a cohort is followed
+constexpr double kRounding = 1e-12;  // of a product of kLongest shares
 
 [[maybe_unused]] const bool declared =
     declare_option({.name = "probe_updates",
@@ -80,6 +86,14 @@ class Survival {
     return alive;
   }
 
+  // NaN where the share is above 1/2 for as long as anybody was seen.
+  double half_life() const {
+    for (std::size_t j = 1; j <= kLongest; ++j) {
+      if (share(j) <= 0.5 + kRounding) return static_cast<double>(j);
+    }
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+
   // age, numbers at risk and died, and a list per cohort.
   void save(const std::string& layer, NamedLists& lists) const {
     std::vector<std::int64_t> counts(at_risk_.begin(), at_risk_.end());
@@ -110,20 +124,21 @@ class Survival {
 
 // How an update did against the oracle, in one layer or several.
 struct Growth {
-  double grown = 0, candidates = 0, common = 0, energy = 0, best_energy = 0;
+  double grown = 0, by_chance = 0, common = 0, energy = 0, best_energy = 0;  // k, e, o
 
   void add(const Growth& other) {
     grown += other.grown;
-    candidates += other.candidates;
+    by_chance += other.by_chance;
     common += other.common;
     energy += other.energy;
     best_energy += other.best_energy;
   }
   template <class Row>
   void record(const Row& row) const {
-    const double precision = common / grown, chance = grown / candidates;
-    row("growth_precision", precision);
-    row("growth_over_chance", (precision - chance) / (1 - chance));
+    row("growth_count", grown);
+    if (grown == 0) return;
+    row("growth_precision", common / grown);
+    row("growth_over_chance", (common - by_chance) / (grown - by_chance));
     row("growth_energy", energy / best_energy);
   }
 };
@@ -139,8 +154,8 @@ Growth growth_of(const at::Tensor& gradient, const ActiveSet& before, const Acti
                                       {grown.count()}, /*largest=*/true)[0]
                               .ne(0);
   const at::Tensor own = indices_of(grown);
-  return {static_cast<double>(grown.count()),
-          static_cast<double>(gradient.numel() - before.count()),
+  const auto count = static_cast<double>(grown.count());
+  return {count, count * count / static_cast<double>(gradient.numel() - before.count()),
           static_cast<double>(best.index_select(0, own).sum().item<std::int64_t>()),
           energy.index_select(0, own).sum().item<double>(),
           energy.masked_select(best).sum().item<double>()};
@@ -282,15 +297,15 @@ void RegrowthProbe::after_update(const MaskChange& change) {
       own.rows.push_back({layer, name, change.step, value});
     };
   };
+  Growth growth;
   if (grown.count() > 0) {
-    const Growth growth =
-        growth_of(gradients_.at(change.layer)[change.replica], change.before, grown);
-    growth.record(note(kLevel + "/" + change.layer));
-    own.total.add(growth);
+    growth = growth_of(gradients_.at(change.layer)[change.replica], change.before, grown);
     own.grown[change.layer] = std::move(grown);
   }
+  growth.record(note(kLevel + "/" + change.layer));
+  own.total.add(growth);
   if (change.layer != layers_.back()) return;
-  if (own.total.grown > 0) own.total.record(note(kLevel));
+  own.total.record(note(kLevel));
   own.measuring = false;
 }
 
@@ -307,11 +322,13 @@ Measurements RegrowthProbe::measure(const ProbeInput& input) {
         rows.layer(replica, kLevel, layer, "growth_survival_" + std::to_string(j),
                    survival.share(j), Whole::kNone);
       }
+      rows.layer(replica, kLevel, layer, "growth_half_life", survival.half_life(), Whole::kNone);
       all.add(survival);
     }
     for (const std::size_t j : {1, 2, 4, 8}) {
       rows.whole(replica, kLevel, "growth_survival_" + std::to_string(j), all.share(j));
     }
+    rows.whole(replica, kLevel, "growth_half_life", all.half_life());
   }
   Measurements measured = rows.finish();
   for (std::size_t r = 0; r < waiting.size(); ++r) {
@@ -355,10 +372,9 @@ void RegrowthProbe::load(std::int64_t replica, const std::string& name,
 const bool registered = probes().add(
     {.kind = "probe",
      .name = "regrowth",
-     .summary =
-         "not by default; around every probe_updates-th update that grows: growth_precision, "
-         "growth_over_chance, growth_energy per layer, realised_gain; growth_survival_1, _2, "
-         "_4, _8",
+     .summary = "not by default; around every probe_updates-th update that grows: growth_count, "
+                "growth_precision, growth_over_chance, growth_energy per layer, realised_gain; "
+                "growth_survival_1, _2, _4, _8, growth_half_life",
      .cite = "Kaplan & Meier 1958",
      .file = __FILE__},
     [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {

@@ -43,8 +43,9 @@ struct Change {
   std::vector<std::int64_t> count;       // [R] how many to drop or grow, or the new active count
   std::vector<std::uint64_t> keys = {};  // [R] as Newborn::keys; read by random criteria
   std::vector<std::int64_t> negatives =
-      {};               // [R] per-sign criteria: how many of count are negative
-  bool prunes = false;  // a drop for good: what is left is the layer's budget from now on
+      {};                         // [R] per-sign criteria: how many of count are negative
+  bool prunes = false;            // a drop for good: what is left is the layer's budget from now on
+  bool excludes_dropped = false;  // a growth passes over what this update dropped
   // [R] What is taken (grown, or not dropped) is drawn without replacement in proportion to
   // score^sharpness. Empty: in order of the scores.
   std::vector<double> sharpness = {};
@@ -55,6 +56,7 @@ struct Newborn {
   double deviation = 0;             // 0: value zero, else normal draws
   bool keep_regrown = true;         // a position dropped in this update keeps its value and slots
   std::vector<std::uint64_t> keys;  // [R] random stream of this (run, layer, update)
+  bool stale = false;               // the newborn resume the values they hold
 };
 
 // Which positions an operation chooses among.

@@ -105,9 +105,10 @@ at::Tensor MaskedConnections::select(const Change& change, const Criterion& crit
                         "a random choice needs a key per replica");
   std::vector<std::int64_t> held;  // by what the draw chooses among
   for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
-    held.push_back(draw == Draw::kRank   ? rankable(r)
-                   : draw == Draw::kGrow ? items() - active_items(r)
-                                         : active_items(r));
+    held.push_back(change.excludes_dropped ? eligible[r - rows.first].sum().item<std::int64_t>()
+                   : draw == Draw::kRank   ? rankable(r)
+                   : draw == Draw::kGrow   ? items() - active_items(r)
+                                           : active_items(r));
   }
   return grouping_.choose_random(eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)),
                                  counts, draw_streams(rows.of(keys), draw), held);
@@ -149,7 +150,10 @@ at::Tensor MaskedConnections::select_moved(Change change, const Criterion& crite
                                            const Rows& rows, const std::vector<std::uint64_t>& keys,
                                            bool grows) const {
   const at::Tensor mask = rows.of(mask_);
-  const at::Tensor eligible = grows ? 1 - mask : mask;
+  at::Tensor eligible = grows ? 1 - mask : mask;
+  if (change.excludes_dropped) {
+    eligible = eligible * rows.of(history_).bitwise_and(kWasActive).eq(0);
+  }
   const Draw draw = grows ? Draw::kGrow : Draw::kDrop;
   std::vector<std::int64_t> led(static_cast<std::size_t>(rows.length), 0);
   std::int64_t led_rows = 0;
@@ -283,7 +287,7 @@ void MaskedConnections::grow(const Change& change, const Criterion& criterion,
 void MaskedConnections::give_birth(const Rows& rows, const at::Tensor& born,
                                    const Newborn& newborn) {
   at::Tensor values = rows.of(this->values());
-  values.masked_fill_(born, 0);
+  if (!newborn.stale) values.masked_fill_(born, 0);
   if (newborn.deviation > 0) draw_values(values, born, newborn.deviation, rows.of(newborn.keys));
   for (auto& [name, slot] : parameter_->slots) {
     if (slot.everywhere) continue;

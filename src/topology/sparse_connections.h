@@ -75,6 +75,7 @@ class SparseConnections final : public Connections {
     std::map<std::string, at::Tensor> slots;  // [positions]
     std::int64_t active_count() const;
     std::vector<std::int64_t> active_positions() const;
+    std::vector<std::int64_t> dropped_positions() const;  // active before this update, not any more
     void keep_active();
   };
   struct Factors {  // of the dense gradient: x and dL/dy, [R,N,features] with columns adjacent

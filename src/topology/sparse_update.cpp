@@ -1,5 +1,6 @@
 // Topology updates of the sparse storage, replica by replica.
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 
 #include "data/in_dtype.h"
@@ -73,6 +74,14 @@ std::vector<std::int64_t> SparseConnections::Draft::active_positions() const {
     if (active[e] != 0) kept.push_back(positions[e]);
   }
   return kept;
+}
+
+std::vector<std::int64_t> SparseConnections::Draft::dropped_positions() const {
+  std::vector<std::int64_t> left;
+  for (std::size_t e = 0; e < positions.size(); ++e) {
+    if (was[e] != 0 && active[e] == 0) left.push_back(positions[e]);
+  }
+  return left;
 }
 
 void SparseConnections::Draft::keep_active() {
@@ -188,8 +197,17 @@ std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
                                                            std::uint64_t key) const {
   const std::int64_t count = change.count[static_cast<std::size_t>(replica)];
   if (count == 0) return {};
+  const Draft& own = drafts_.at(replica);
+  const std::vector<std::int64_t> dropped =
+      change.excludes_dropped ? own.dropped_positions() : std::vector<std::int64_t>();
   if (criterion.random) {
-    const std::vector<std::int64_t> occupied = drafts_.at(replica).active_positions();
+    std::vector<std::int64_t> occupied = own.active_positions();
+    if (!dropped.empty()) {
+      std::vector<std::int64_t> both;
+      std::merge(occupied.begin(), occupied.end(), dropped.begin(), dropped.end(),
+                 std::back_inserter(both));
+      occupied = std::move(both);
+    }
     const auto free = positions() - static_cast<std::int64_t>(occupied.size());
     return ranks_outside(random_ranks(draw_stream(key, Draw::kGrow), free, count), occupied);
   }
@@ -201,7 +219,13 @@ std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
     TopStream<decltype(zero)> stream(count, /*largest=*/true);
     std::int64_t first = 0;
     int error = kSelectDone;
-    const auto visit = [&](const at::Tensor& block, const at::Tensor& flags) {
+    auto next = dropped.begin();
+    const auto visit = [&](const at::Tensor& block, at::Tensor flags) {
+      const std::int64_t end = first + block.numel();
+      if (next != dropped.end() && *next < end) flags = flags.clone();
+      for (; next != dropped.end() && *next < end; ++next) {
+        flags.data_ptr<std::uint8_t>()[*next - first] = 0;
+      }
       const at::Tensor scores = sampled ? drawn(block, first, flags, sharpness, draws) : block;
       if (error == kSelectDone) error = offer(stream, first, scores, flags);
     };

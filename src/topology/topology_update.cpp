@@ -75,6 +75,26 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   return negative.sum().item<std::int64_t>();
 }
 
+void empty_slots(Parameter& parameter, const std::vector<char>& due) {
+  for (auto& [name, slot] : parameter.slots) {
+    if (slot.everywhere) continue;
+    for (std::size_t r = 0; r < due.size(); ++r) {
+      if (due[r]) parameter.segment(slot.values, static_cast<std::int64_t>(r)).fill_(slot.newborn);
+    }
+  }
+}
+
+// Growth that passes over what an update dropped is of single weights, within each layer.
+void check_exclusion(const TopologyRule& rule, const Start& start) {
+  if (rule.regrown != TopologyRule::Regrown::kExclude) return;
+  if (start.granularity.kind != Granularity::Kind::kElement ||
+      rule.redistribution != TopologyRule::Redistribution::kNone) {
+    throw ConfigError(
+        "--regrow-dropped exclude passes over single weights of a layer, and this run chooses "
+        "groups or moves connections between layers: give --regrow-dropped keep or zero");
+  }
+}
+
 // Slots that follow the topology see what is active now.
 void follow_topology(const std::vector<Criterion>& criteria, Connections& layer) {
   for (const Criterion& each : criteria) {
@@ -130,6 +150,7 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
 
 void TopologyUpdater::check_operations() const {
   for (std::size_t r = 0; r < replicas(); ++r) check_granularity(starts_[r], rules_[r]);
+  check_exclusion(rules_[0], starts_[0]);
   bool grown = false;
   for (const Operation& operation : rules_[0].operations) {
     const Criterion& chosen = criterion(operation.criterion);
@@ -171,6 +192,7 @@ std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bo
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
     layers_[l]->finish({moment.due, std::vector<std::int64_t>(replicas(), 0)}, zero_dormant);
+    if (rules_[0].empties_slots) empty_slots(layers_[l]->parameter(), moment.due);
     follow_topology(criteria_, *layers_[l]);
     if (reports(moment)) layers.push_back(report(l, moment));
   }
@@ -236,7 +258,7 @@ void TopologyUpdater::choose_nested(const UpdateMoment& moment) {
 void TopologyUpdater::begin(const UpdateMoment& moment) {
   opened_.reset();
   moved_.assign(layers_.size(), std::vector<std::int64_t>(replicas(), 0));
-  targets_ = moved_;
+  targets_ = free_ = moved_;
   const std::vector<char> reported = reported_of(moment);
   before_.assign(reports(moment) ? layers_.size() : 0, std::vector<ActiveSet>(replicas()));
   for (std::size_t r = 0; r < replicas(); ++r) {
@@ -245,6 +267,8 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
     const auto budgets = spread_budget(shapes_, starts_[r], density);
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       targets_[l][r] = budget_items(shapes_[l], starts_[r].granularity, budgets[l].active);
+      if (!changes(l)) continue;
+      free_[l][r] = layers_[l]->items() - layers_[l]->active_items(static_cast<std::int64_t>(r));
     }
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -255,7 +279,7 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
 
 TopologyUpdater::Size TopologyUpdater::size(std::size_t layer, std::size_t replica) const {
   return {layers_[layer]->items(), layers_[layer]->active_items(static_cast<std::int64_t>(replica)),
-          targets_[layer][replica], moved_[layer][replica]};
+          targets_[layer][replica], moved_[layer][replica], free_[layer][replica]};
 }
 
 std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& size,
@@ -269,7 +293,8 @@ std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& siz
   const std::int64_t share = floor_count(fraction, size.active);
   switch (operation.kind) {
     case Kind::kDrop:
-      return opened_ == Kind::kGrow ? size.moved : share;
+      if (opened_ == Kind::kGrow) return size.moved;
+      return excludes_dropped() ? std::min(share, size.free) : share;
     case Kind::kGrow:
       return std::min(opened_ == Kind::kDrop ? size.moved : share, size.positions - size.active);
     case Kind::kPruneTo:
@@ -301,6 +326,7 @@ Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
                                   const Counts& counts, const UpdateMoment& moment) const {
   Change change{moment.due, counts[layer]};
   change.prunes = operation.kind == Kind::kPruneTo;
+  change.excludes_dropped = operation.kind == Kind::kGrow && excludes_dropped();
   const auto place = static_cast<std::size_t>(&operation - rules_[0].operations.data());
   const bool per_sign = criterion(operation.criterion).per_sign;
   for (std::size_t r = 0; r < replicas(); ++r) {
@@ -317,6 +343,9 @@ Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
     const std::int64_t others = layers_[layer]->active(static_cast<std::int64_t>(r)) - negatives;
     change.negatives[r] = floor_count(fraction, negatives);
     change.count[r] = change.negatives[r] + floor_count(fraction, others);
+    if (!excludes_dropped()) continue;
+    change.count[r] = std::min(change.count[r], free_[layer][r]);
+    change.negatives[r] = std::min(change.negatives[r], change.count[r]);
   }
   return change;
 }
@@ -332,9 +361,9 @@ void TopologyUpdater::apply(const Operation& operation, const Criterion& chosen,
     if (operation.kind == Kind::kRank) {
       layers_[l]->rank(change, chosen, zero_dormant);
     } else if (grows(operation.kind)) {
-      layers_[l]->grow(
-          change, chosen,
-          {rules_[0].newborn_sd, rules_[0].regrown == TopologyRule::Regrown::kKeep, change.keys});
+      layers_[l]->grow(change, chosen,
+                       {rules_[0].newborn_sd, rules_[0].regrown == TopologyRule::Regrown::kKeep,
+                        change.keys, rules_[0].newborn_stale});
     } else {
       layers_[l]->drop(change, chosen);
     }

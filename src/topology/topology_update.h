@@ -70,7 +70,7 @@ class TopologyUpdater {
 
   // Sizes of one layer, or sums over all, for one replica.
   struct Size {
-    std::int64_t positions = 0, active = 0, target = 0, moved = 0;
+    std::int64_t positions = 0, active = 0, target = 0, moved = 0, free = 0;
   };
 
   std::size_t replicas() const { return rules_.size(); }
@@ -78,6 +78,7 @@ class TopologyUpdater {
     return layers_[layer] != nullptr && !shapes_[layer].exempt;
   }
   void check_operations() const;
+  bool excludes_dropped() const { return rules_[0].regrown == TopologyRule::Regrown::kExclude; }
   void begin(const UpdateMoment& moment);
   Size size(std::size_t layer, std::size_t replica) const;
   std::int64_t amount(const Operation& operation, const Size& size, double fraction) const;
@@ -115,6 +116,7 @@ class TopologyUpdater {
   std::vector<std::vector<double>> layer_weight_;  // [L][R], where growth is redistributed
   std::optional<Operation::Kind> opened_;          // the operation that waits for its counterpart
   Counts moved_, targets_;                         // what it moved; scheduled active counts
+  Counts free_;                                    // items that were not active when it began
   std::vector<std::vector<ActiveSet>> before_;     // [L][R]
 };
 

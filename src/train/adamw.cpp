@@ -1,5 +1,7 @@
 // AdamW (Loshchilov & Hutter 2019); with decay_mode = coupled it is Adam with L2. Slots: first,
 // second and, where the topology grows weights, count: bias correction by each weight's own age.
+// With adam_age = run, as in the ports, a fresh slot is corrected as if it were as old as the run:
+// its first step is (1 - beta1) / sqrt(1 - beta2) = 3.16 times lr in place of lr.
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "train/optimizer.h"
@@ -15,6 +17,7 @@ class AdamW : public Optimizer {
     rule_.beta2 = config.real("beta2");
     rule_.epsilon = config.real("adam_epsilon");
     rule_.decoupled_decay = config.text("decay_mode") == "decoupled";
+    own_age_ = config.text("adam_age") == "weight";
   }
 
  protected:
@@ -33,10 +36,11 @@ class AdamW : public Optimizer {
 
  private:
   bool counts(const Parameter& parameter) const {
-    return count_per_weight_ && parameter.connections != nullptr;
+    return own_age_ && count_per_weight_ && parameter.connections != nullptr;
   }
 
   kernels::AdamRule rule_;
+  bool own_age_ = true;
 };
 
 const bool registered = optimizers().add(
@@ -45,7 +49,7 @@ const bool registered = optimizers().add(
      .summary = "Adam with decoupled weight decay; bias correction by each weight's own age",
      .cite = "arXiv:1711.05101",
      .defaults = {{"decay_mode", "decoupled"}, {"lr", "0.001"}},
-     .uses = {"beta1", "beta2", "adam_epsilon"},
+     .uses = {"beta1", "beta2", "adam_epsilon", "adam_age"},
      .file = __FILE__},
     [](const std::vector<Config>& configs) -> std::unique_ptr<Optimizer> {
       return std::make_unique<AdamW>(configs);

@@ -166,11 +166,15 @@ std::vector<Measurements> GroupProbes::measure_all(const ProbeInput& input) {
     }
   };
   measure(false);
-  const bool any_dense = std::any_of(probes_.begin(), probes_.end(), [](const NamedProbe& each) {
+  const auto dense = std::find_if(probes_.begin(), probes_.end(), [](const NamedProbe& each) {
     return each.second->reads_dense_weights();
   });
-  if (!any_dense) return measured;
-  const DenseCopies copies(input.model);
+  if (dense == probes_.end()) return measured;
+  std::optional<DenseCopies> copies;
+  {
+    const Stopwatch watch(seconds_[dense->first]);  // the first that needs them pays
+    copies.emplace(input.model);
+  }
   measure(true);
   return measured;
 }

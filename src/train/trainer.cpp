@@ -131,8 +131,9 @@ void Trainer::build_network() {
   }
   if (runs_.front().weights.teacher.alpha > 0) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
-  bool renews =
-      runs_.front().weights.schedule.empties_slots || runs_.front().weights.sets.outside_zero;
+  bool renews = runs_.front().weights.schedule.empties_slots ||
+                runs_.front().weights.sets.outside_zero ||
+                runs_.front().weights.topology.empties_slots;
   for (const TopologyOperation& operation : runs_.front().weights.topology.operations) {
     renews = renews || operation.kind == TopologyOperation::Kind::kGrow ||
              operation.kind == TopologyOperation::Kind::kGrowTo;

@@ -1,8 +1,8 @@
 // Gradients of a step: at the current weights, or at perturbed ones; what pulls on dormant weights
 // beside them; and the teacher's part of the loss.
 //   SAM   g = dL/dw at w + rho g0 / |g0| (Foret et al. 2021, arXiv 2010.01412)
-//   CrAM  g = dL/dw at C(w + rho g0), C the pruning to the mask; CrAM+ adds g0 (Peste et al. 2022,
-//         arXiv 2207.14200)
+//   CrAM  g = M dL/dw at C(w + rho g0), C the pruning to the mask M; CrAM+ adds g0 (Peste et al.
+//         2022, arXiv 2207.14200)
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "topology/segments.h"
@@ -19,6 +19,13 @@ at::Tensor over(const at::Tensor& per_replica, const at::Tensor& values) {
   std::vector<std::int64_t> shape(static_cast<std::size_t>(values.dim()), 1);
   shape[0] = -1;
   return per_replica.to(values.scalar_type()).view(shape);
+}
+
+// What the parameter's mask keeps of values in its shape.
+at::Tensor within_mask(const Parameter& parameter, const at::Tensor& values) {
+  if (parameter.connections == nullptr) return values;
+  const at::Tensor active = parameter.connections->active_flags();
+  return active.defined() ? values * active.view(values.sizes()).to(values.scalar_type()) : values;
 }
 
 }  // namespace
@@ -45,6 +52,7 @@ void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::
     for (Parameter* parameter : model_->parameters()) {
       parameter->value.detach().copy_(kept[i]);
       at::Tensor& gradient = parameter->value.mutable_grad();
+      if (perturbation.masked && gradient.defined()) gradient = within_mask(*parameter, gradient);
       if (perturbation.adds_own && gradient.defined()) gradient = gradient + own[i];
       ++i;
     }
@@ -67,14 +75,13 @@ void Trainer::perturb(std::vector<at::Tensor>& kept) {
   std::vector<double> radii;
   for (const RunSchedule& run : runs_) radii.push_back(run.weights.perturbation.radius);
   if (!radius_.defined()) radius_ = torch::tensor(radii, torch::kFloat64).to(options_.device);
-  const at::Tensor scale = radius_ / (squares.sqrt() + kTiny);
+  const bool unit = runs_.front().weights.perturbation.unit;
+  const at::Tensor scale = unit ? radius_ / (squares.sqrt() + kTiny) : radius_;
   for (Parameter* parameter : model_->parameters()) {
     at::Tensor value = parameter->value.detach();
     const at::Tensor& gradient = parameter->value.grad();
     if (gradient.defined()) value.add_(gradient * over(scale, gradient));
-    if (kind != Perturbation::Kind::kCompressed || parameter->connections == nullptr) continue;
-    const at::Tensor active = parameter->connections->active_flags();
-    if (active.defined()) value.mul_(active.view(value.sizes()).to(value.scalar_type()));
+    if (kind == Perturbation::Kind::kCompressed) value.copy_(within_mask(*parameter, value));
   }
 }
 

@@ -167,3 +167,132 @@ TEST_CASE("SRigL without ablation keeps every unit", "[conformance]") {
   CHECK_THROWS_AS(policies_of(small_run({{"granularity", "n_m"}, {"nm_n", "5"}}), Level::kWeights),
                   ConfigError);
 }
+
+namespace {
+
+using Items = std::vector<std::int64_t>;  // active, of each layer
+
+// RigL that moves a share of 0.3 in place of steps 3 and 6.
+Settings moving_rigl(const Settings& said) {
+  return with(with(busy_method("rigl", "sgd", 9, 3), {{"drop_schedule", "constant"}}), said);
+}
+
+struct Run {
+  Config config;
+  Trainer trainer;
+
+  explicit Run(const Settings& said) : config(small_run(said)), trainer({config}, {}) {
+    trainer.begin_stage(0);
+  }
+
+  void require_items(const Items& items) {
+    for (std::size_t l = 0; l < items.size(); ++l) {
+      CAPTURE(l);
+      REQUIRE(require_held(*trainer.model().linears()[l], granularity_of(config)) == items[l]);
+    }
+  }
+
+  // Takes the steps and returns whether some mask changed.
+  bool walk(const Items& items) {
+    require_items(items);
+    const std::string first = mask_hashes(trainer);
+    bool moved = false;
+    for (std::int64_t s = 0; s < 9; ++s) {
+      CAPTURE(s);
+      const StepReport report = trainer.advance(0, s, 1);
+      REQUIRE(static_cast<bool>(report.updated[0]) == (s == 3 || s == 6));
+      REQUIRE_FALSE(trainer.diverged(0));
+      require_items(items);
+      moved = moved || mask_hashes(trainer) != first;
+    }
+    return moved;
+  }
+};
+
+struct Edge {
+  Settings settings;
+  Items items;
+  bool moves;
+};
+
+// Layers of 784 x 37, 37 x 23 and 23 x 10: 29008, 851 and 230 weights. Uniform budgets hold
+// ceil(density x weights), of which a layer's items follow.
+std::vector<Edge> edges() {
+  const Settings fan_in = {{"granularity", "fan_in"}, {"budget", "uniform"}};
+  const Settings block = {{"granularity", "block"}, {"budget", "uniform"}};
+  const auto n_m = [](const std::string& n, const std::string& m, const std::string& density) {
+    return Settings{{"granularity", "n_m"}, {"nm_n", n}, {"nm_m", m}, {"density", density}};
+  };
+  const auto at = [](const Settings& granularity, const std::string& density) {
+    return with(granularity, {{"density", density}});
+  };
+  return {
+      // Everything: what is dropped is all that can grow.
+      {at(fan_in, "1"), {29008, 851, 230}, false},
+      {n_m("4", "4", "1"), {29008, 851, 230}, false},
+      {at(block, "1"), {196 * 10, 10 * 6, 6 * 3}, false},
+      // One input of each unit, however small the density; 55 / 37 rounds to one, 56 / 37 to two
+      // (the other layers' ceil(1.61) and ceil(1.64) are less than one each).
+      {at(fan_in, "1e-9"), {37, 23, 10}, true},
+      {at(fan_in, "0.001894"), {37, 23, 10}, true},
+      {at(fan_in, "0.001928"), {2 * 37, 23, 10}, true},
+      // One of each unit's inputs: a group as long as the largest layer's, shorter ones round up.
+      {n_m("1", "784", "0.0012755102040816326"), {37, 23, 10}, true},
+      // Two groups of 392 inputs in the first layer.
+      {n_m("1", "392", "0.002551020408163265"), {2 * 37, 23, 10}, true},
+      // One block of a layer; of 1960 blocks, 29 weights are 1.96 and 30 are 2.03. A drop of 0.3 of
+      // so few is none.
+      {at(block, "1e-9"), {1, 1, 1}, false},
+      {at(block, "0.00099"), {1, 1, 1}, false},
+      {at(block, "0.00103"), {2, 1, 1}, false},
+      // 60 weights are 4.05 blocks: one of four goes and one comes.
+      {at(block, "0.00206"), {4, 1, 1}, true},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("RigL with a drop fraction of zero never changes a mask", "[conformance]") {
+  // The sparse storage serves single weights alone.
+  std::vector<Settings> all = granularities();
+  all.push_back({{"granularity", "element"}, {"storage", "masked"}});
+  all.push_back({{"granularity", "element"}, {"storage", "sparse"}});
+  for (const Settings& said : all) {
+    CAPTURE(said);
+    Run run(moving_rigl(with(said, {{"drop_fraction", "0"}})));
+    Items items;
+    for (const Linear* layer : run.trainer.model().linears()) {
+      items.push_back(require_held(*layer, granularity_of(run.config)));
+    }
+    REQUIRE_FALSE(run.walk(items));
+  }
+}
+
+TEST_CASE("RigL holds every granularity at the edges of density", "[conformance]") {
+  for (const Edge& edge : edges()) {
+    CAPTURE(edge.settings);
+    Run run(moving_rigl(edge.settings));
+    REQUIRE(run.walk(edge.items) == edge.moves);
+  }
+}
+
+TEST_CASE("densities that no layer or no group can hold are refused", "[conformance]") {
+  const auto start = [](const Settings& said) { Run run(moving_rigl(said)); };
+  for (const std::string granularity : {"fan_in", "block"}) {
+    CAPTURE(granularity);
+    CHECK_THROWS_WITH(start({{"granularity", granularity}, {"density", "0"}}),
+                      Contains("density 0") && Contains("above 0"));
+    CHECK_THROWS_WITH(start({{"granularity", granularity}, {"density", "1e-15"}}),
+                      Contains("without any connection") && Contains("layer0"));
+  }
+  // One density fits: none just above it, and no other.
+  for (const std::string density : {"0", "0.0013", "1"}) {
+    CAPTURE(density);
+    CHECK_THROWS_WITH(
+        start({{"granularity", "n_m"}, {"nm_n", "1"}, {"nm_m", "784"}, {"density", density}}),
+        Contains("--nm-m 784") && Contains("give --density 0.00127551"));
+  }
+  CHECK_THROWS_AS(start({{"granularity", "fan_in"}, {"density", "0"}}), ConfigError);
+  CHECK_THROWS_AS(start({{"granularity", "block"}, {"density", "1e-15"}}), ConfigError);
+  CHECK_THROWS_AS(start({{"granularity", "n_m"}, {"density", "1"}}), ConfigError);
+}

@@ -54,7 +54,8 @@ bool trains_as_dense(const Policies& policies) {
   return streams_agree(policies) && !rounds &&
          policies.perturbation.kind == Perturbation::Kind::kNone && policies.power == 1 &&
          policies.teacher.alpha == 0 && !schedule.empties_slots && schedule.last_phase_lr == 1 &&
-         !skips_steps && !renews && !(both && schedule.loss_full + schedule.loss_sparse != 1);
+         !skips_steps && !renews && !rule.empties_slots &&
+         !(both && schedule.loss_full + schedule.loss_sparse != 1);
 }
 
 const Values& dense_values(const std::string& optimizer) {

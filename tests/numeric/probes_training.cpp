@@ -83,6 +83,7 @@ TEST_CASE("every family has rows, in both storages", "[numeric]") {
                            "never_share",
                            "gradient_age_mean",
                            "gradient_age_median",
+                           "growth_count",
                            "growth_precision",
                            "growth_over_chance",
                            "growth_energy",

@@ -446,5 +446,5 @@ TEST_CASE("batches that no criterion would read are refused", "[numeric]") {
   }
   REQUIRE_THROWS_AS(small_run({{"weights", "rigl"}, {"growth_batches", "-1"}}), ConfigError);
   REQUIRE_THROWS_AS(small_run({{"weights", "rigl"}, {"growth_batches", "1025"}}), ConfigError);
-  REQUIRE_THROWS_AS(small_run({{"weights", "topkast"}, {"growth_batches", "2"}}), ConfigError);
+  REQUIRE_THROWS_AS(small_run({{"weights", "sam"}, {"growth_batches", "2"}}), ConfigError);
 }

@@ -94,29 +94,41 @@ TEST_CASE("SAM's gradient is that at w + rho g / |g|", "[numeric]") {
 }
 
 TEST_CASE("CrAM's gradient is that at the pruned weights nearby, CrAM+ adds its own", "[numeric]") {
-  for (const std::string plus : {"true", "false"}) {
-    auto cram = started(plain({{"weights", "cram"}, {"radius", "0.3"}, {"cram_plus", plus}}));
+  const auto masked = [](const Parameter& parameter, const at::Tensor& values) {
+    if (parameter.connections == nullptr) return values;
+    return values * parameter.connections->active_flags().view_as(values);
+  };
+  for (const Settings& said :
+       {Settings{}, Settings{{"cram_plus", "false"}}, Settings{{"cram_masked_gradient", "false"}},
+        Settings{{"radius_of", "unit_gradient"}}}) {
+    CAPTURE(said);
+    Settings settings = plain({{"weights", "cram"}, {"radius", "0.3"}});
+    for (const auto& [name, value] : said) settings[name] = value;
+    auto cram = started(settings);
     const auto start = values_of(*cram);
     const auto first = gradient_at(start);
     double squares = 0;
     for (const at::Tensor& g : first) squares += g.square().sum().item<double>();
+    const double radius = said.count("radius_of") != 0 ? 0.3 / std::sqrt(squares) : 0.3;
     std::vector<at::Tensor> moved;
     std::size_t i = 0;
     for (const Parameter* parameter : cram->model().parameters()) {
-      at::Tensor near = start[i] + first[i] * (0.3 / std::sqrt(squares));
-      if (parameter->connections != nullptr) {
-        near = near * parameter->connections->active_flags().view_as(near);
-      }
-      moved.push_back(near);
+      moved.push_back(masked(*parameter, start[i] + first[i] * radius));
       ++i;
     }
     const auto there = gradient_at(moved);
+    std::vector<at::Tensor> wanted;
+    i = 0;
+    for (const Parameter* parameter : cram->model().parameters()) {
+      const bool cuts = said.count("cram_masked_gradient") == 0;
+      at::Tensor g = cuts ? masked(*parameter, there[i]) : there[i];
+      if (said.count("cram_plus") == 0) g = g + first[i];
+      wanted.push_back(start[i] - 0.1 * g);
+      ++i;
+    }
     cram->advance(0, 0, 1);
     const auto after = values_of(*cram);
-    for (i = 0; i < start.size(); ++i) {
-      const at::Tensor g = plus == "true" ? there[i] + first[i] : there[i];
-      REQUIRE(close(after[i], start[i] - 0.1 * g));
-    }
+    for (i = 0; i < start.size(); ++i) REQUIRE(close(after[i], wanted[i]));
   }
 }
 

@@ -114,9 +114,12 @@ void require_empty(const LayerState& state, const std::set<std::string>& exempt,
   }
 }
 
+// `held`: the values that they had while dormant, where they resume them.
 void require_newborn(const LayerState& state, const std::set<std::string>& exempt,
-                     const at::Tensor& born, double deviation) {
-  if (deviation == 0) {
+                     const at::Tensor& born, double deviation, const at::Tensor& held = {}) {
+  if (held.defined()) {
+    REQUIRE(same_bits(held, state.values, born));
+  } else if (deviation == 0) {
     REQUIRE(all_equal(state.values, born, 0));
   } else {
     REQUIRE_FALSE(state.values.eq(0).logical_and(born).any().item<bool>());
@@ -145,10 +148,14 @@ void require_survivors(const Policies& policies, double progress, const LayerSta
   const TopologyRule& rule = policies.topology;
   const std::set<std::string> exempt = slots_of_criteria(rule);
   at::Tensor same = bits_of(found.values).eq(bits_of(after.values));
-  at::Tensor anew = rule.newborn_sd > 0 ? torch::ones_like(same) : after.values.eq(0);
+  at::Tensor anew = rule.newborn_stale    ? same
+                    : rule.newborn_sd > 0 ? torch::ones_like(same)
+                                          : after.values.eq(0);
   for (const auto& [name, slot] : after.slots) {
     if (exempt.count(name) != 0) continue;
-    same = same.logical_and(bits_of(found.slots.at(name).values).eq(bits_of(slot.values)));
+    if (!rule.empties_slots) {
+      same = same.logical_and(bits_of(found.slots.at(name).values).eq(bits_of(slot.values)));
+    }
     anew = anew.logical_and(slot.values.eq(slot.newborn));
   }
   const auto count = [](const at::Tensor& flags) { return flags.sum().item<std::int64_t>(); };
@@ -156,9 +163,11 @@ void require_survivors(const Policies& policies, double progress, const LayerSta
   const bool renews = grows(rule) && rule.regrown == TopologyRule::Regrown::kZero;
   REQUIRE(count(stayed.logical_and((renews ? same.logical_or(anew) : same).logical_not())) == 0);
   if (!drops_a_share(policies)) return;
-  const std::int64_t dropped = floor_count(drop_fraction_at(rule, progress), count(found.active));
+  std::int64_t dropped = floor_count(drop_fraction_at(rule, progress), count(found.active));
+  const bool excludes = rule.regrown == TopologyRule::Regrown::kExclude;
+  if (excludes) dropped = std::min(dropped, found.active.numel() - count(found.active));
   const std::int64_t regrown = dropped - (count(found.active) - count(stayed));
-  REQUIRE(regrown >= 0);
+  REQUIRE((excludes ? regrown == 0 : regrown >= 0));
   if (!renews) return;
   REQUIRE(count(stayed.logical_and(same.logical_not())) <= regrown);
   REQUIRE(count(stayed.logical_and(anew)) >= regrown);
@@ -303,7 +312,8 @@ void Observed::require_policy(const Policies& policies, const ReplicaPlan& plan,
                             : leaves_superset
                                 ? after.superset.logical_and(before.superset.logical_not())
                                 : torch::zeros_like(after.active);
-    require_newborn(after, exempt, born, grown ? rule.newborn_sd : 0);
+    require_newborn(after, exempt, born, grown ? rule.newborn_sd : 0,
+                    grown && rule.newborn_stale ? before.values : at::Tensor());
     grew_ = grew_ || born.any().item<bool>();
     kept = kept.logical_and(born.logical_not());
     // Dropped and grown again it may begin anew, and nothing outside tells that it did.
@@ -317,6 +327,8 @@ void Observed::require_policy(const Policies& policies, const ReplicaPlan& plan,
     CAPTURE(name);
     if (empties) {
       REQUIRE(all_equal(slot.values, torch::ones_like(kept), 0));
+    } else if (updates && rule.empties_slots) {
+      REQUIRE(all_equal(slot.values, torch::ones_like(kept), slot.newborn));
     } else {
       REQUIRE(same_bits(before.slots.at(name).values, slot.values, kept));
     }

@@ -31,6 +31,7 @@ const std::vector<Settings>& company_settings() {
       {{"initial_density", "0.5"}},
       {{"growth_batches", "2"}},
       {{"growth_batches", "2"}, {"mask_source", "gradient"}},
+      {{"dormant_value", "hold"}, {"grow_init", "stale"}},
       {{"superset_density", "0.6"}},
       {{"superset_density", "0.6"}, {"superset_random", "true"}},
       {{"superset_density", "0.6"}, {"superset_outside", "zero"}},

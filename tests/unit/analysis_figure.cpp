@@ -52,7 +52,8 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
   const Figure figure = trials_figure(StoreReader(trials.path), "g");
   CHECK(figure.summary ==
         "3 of 6 trials drawn; 1 have no kept mass (their dormant weights are zero); "
-        "1 diverged; 1 are not done");
+        "1 diverged; 1 are not done; density 0.1, 3 trials, share of the variance of accuracy: "
+        "1.00 by a line in kept mass");
   CHECK(count(figure.csv, "\n") == 6);
   CHECK_THAT(figure.csv, Contains("run,weights,") && Contains(",kept_mass,accuracy\n"));
   CHECK_THAT(figure.csv,
@@ -70,6 +71,49 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
   const Figure some = trials_figure(StoreReader(trials.path), "g", parse_conditions("weights=ssa"));
   CHECK_THAT(some.summary, Contains("1 of 3 trials drawn"));
   CHECK(count(some.script, "keyentry") == 1);
+}
+
+// Five trials at density 0.1 and one, which explains nothing, at 0.05.
+// accuracy y = .90 .92 .91 .95 .82, mean .90; Syy = 0 + 4 + 1 + 25 + 64 = 94 (1e-4)
+// kept mass x = .2 .4 .6 .8 .5, mean .5; Sxx = .09 + .01 + .01 + .09 + 0 = .2,
+//   Sxy = 0 - .002 + .001 + .015 + 0 = .014: R^2 = .014^2 / (.2 * .0094) = .104255
+// log10 decay -4 -3 -2 -1 of the first four (the fifth has 0), y's mean .92: Syy = 4 + 0 + 1 + 9 =
+// 14,
+//   Sxx = 5, Sxy = 3 + 0 - .5 + 4.5 = 7 (1e-2): R^2 = 49 / 70 = .7
+// methods a a b b b: means .91 and .893333, between 2 * 1 + 3 * 4/9 = 10/3 of 94: .035461
+TEST_CASE("a figure of trials says how much of the score each axis explains", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    struct Trial {
+      const char *method, *decay, *density;
+      int correct;
+      double mass;
+    };
+    std::vector<std::string> ids;
+    for (const Trial& t :
+         {Trial{"a", "0.0001", "0.1", 900, 0.2}, Trial{"a", "0.001", "0.1", 920, 0.4},
+          Trial{"b", "0.01", "0.1", 910, 0.6}, Trial{"b", "0.1", "0.1", 950, 0.8},
+          Trial{"b", "0", "0.1", 820, 0.5}, Trial{"a", "0.1", "0.05", 300, 0.9}}) {
+      const RunRecord run = test::make_run(
+          {{"weights", t.method}, {"weight_decay", t.decay}, {"density", t.density}});
+      writer.add_runs({run});
+      ids.push_back(run.id);
+      writer.insert({test::readout(run.id, 0, t.correct, "sparse", std::stod(t.density)),
+                     test::metric(run.id, 1, 9, "weights", "kept_mass", t.mass),
+                     test::state(run.id, 2, "done")});
+    }
+    writer.add_grid("g/tuning", "g.ini", "", ids);
+  }
+  const Figure figure = trials_figure(StoreReader(path), "g");
+  CHECK(figure.summary ==
+        "6 of 6 trials drawn; density 0.1, 5 trials, share of the variance of accuracy: 0.70 by a "
+        "line in log10 weight decay (4 trials), 0.10 by a line in kept mass, 0.04 by the method");
+  CHECK_THAT(figure.script,
+             Contains("'density 0.1, by method; R^2 0.10 on mass; eta^2 0.04 on method'") &&
+                 Contains("'density 0.1, by weight decay; R^2 0.70 on log10 decay'") &&
+                 Contains("'density 0.05, by method'"));
 }
 
 TEST_CASE("curves are means over seeds at each budget, with Student's band", "[unit]") {

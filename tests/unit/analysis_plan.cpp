@@ -30,13 +30,19 @@ TEST_CASE("measures and their read-outs", "[unit]") {
   CHECK(metric.kind == Kind::kMetric);
   CHECK(metric.name == "kept_mass");
   CHECK(metric.layer == "weights");
+  const Measure average = parse_measure("average:churn@weights/fc1 as churn");
+  CHECK(average.kind == Kind::kAverage);
+  CHECK(average.name == "churn");
+  CHECK(average.layer == "weights/fc1");
+  CHECK(average.label == "churn");
+  CHECK(decimals(average) == 3);
   CHECK(parse_measure("train_flops").kind == Kind::kRun);
 }
 
 TEST_CASE("measures that mean nothing are refused", "[unit]") {
-  for (const char* bad :
-       {"accuracy@", "@full", "accuracy@sparse/0", "accuracy@sparse/x", "accuracy@sprase",
-        "seconds@full", "metric:", "accuracy@full,weights=full", ""})
+  for (const char* bad : {"accuracy@", "@full", "accuracy@sparse/0", "accuracy@sparse/x",
+                          "accuracy@sprase", "seconds@full", "metric:", "average:",
+                          "average:@weights", "accuracy@full,weights=full", ""})
     CHECK_THROWS_AS(parse_measure(bad), ConfigError);
 }
 

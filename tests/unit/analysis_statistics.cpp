@@ -54,6 +54,30 @@ TEST_CASE("the paired test", "[unit]") {
   CHECK_THROWS_AS(paired_t({1}, {1, 2}), ConfigError);
 }
 
+// x = 1 2 3 4, y = 1 3 2 6: means 2.5 and 3, Sxx = 5, Syy = 4 + 0 + 1 + 9 = 14,
+// Sxy = 3 + 0 - 0.5 + 4.5 = 7, R^2 = 49 / 70.
+TEST_CASE("the share of variance that a line explains", "[unit]") {
+  CHECK(line_share({1, 2, 3, 4}, {1, 3, 2, 6}).value() == Approx(0.7).epsilon(1e-12));
+  CHECK(line_share({4, 3, 2, 1}, {10, 30, 20, 60}).value() == Approx(0.7).epsilon(1e-12));
+  CHECK(line_share({1, 2, 3}, {2, 1, 2}).value() == Approx(0).margin(1e-15));
+  CHECK_FALSE(line_share({1, 2}, {1, 2}));
+  CHECK_FALSE(line_share({2, 2, 2}, {1, 2, 3}));
+  CHECK_FALSE(line_share({1, 2, 3}, {0.1, 0.1, 0.1}));
+  CHECK_THROWS_AS(line_share({1, 2, 3}, {1, 2}), ConfigError);
+}
+
+// y = 1 3 | 2 6 6: mean 3.6, Syy = 6.76 + 0.36 + 2.56 + 5.76 + 5.76 = 21.2; the groups' means are 2
+// and 14/3, between them 2 * 1.6^2 + 3 * (16/15)^2 = 5.12 + 3.41333 = 8.53333.
+TEST_CASE("the share of variance between groups", "[unit]") {
+  CHECK(group_share({"a", "a", "b", "b", "b"}, {1, 3, 2, 6, 6}).value() ==
+        Approx((5.12 + 3 * 256.0 / 225) / 21.2).epsilon(1e-12));
+  CHECK(group_share({"a", "b", "a", "b"}, {1, 2, 1, 2}).value() == Approx(1).epsilon(1e-12));
+  CHECK_FALSE(group_share({"a", "a"}, {1, 2}));
+  CHECK_FALSE(group_share({"a", "b"}, {1, 2}));
+  CHECK_FALSE(group_share({"a", "a", "b"}, {1, 1, 1}));
+  CHECK_THROWS_AS(group_share({"a"}, {1, 2}), ConfigError);
+}
+
 TEST_CASE("Holm's procedure", "[unit]") {
   using Flags = std::vector<bool>;
   CHECK(holm_rejects({}, 0.05).empty());

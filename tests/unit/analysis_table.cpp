@@ -98,6 +98,45 @@ TEST_CASE("metrics of two levels are told apart", "[unit]") {
   CHECK(cells[4].mean.value() == 0.5);
 }
 
+// Per step, then over steps; the last step alone has other numbers.
+TEST_CASE("an average is over all steps that have the metric", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = test::make_run({}), none = test::make_run({{"seed", "2"}});
+  StoreWriter writer(path);
+  writer.add_runs({run, none});
+  auto at = [&run, sequence = 0](int step, const char* layer, const char* name,
+                                 double value) mutable {
+    return test::metric(run.id, sequence++, step, layer, name, value);
+  };
+  writer.insert({at(10, "weights/fc1", "gain", 1), at(10, "weights/fc2", "gain", 3),
+                 at(20, "weights/fc1", "gain", 8), at(30, "weights", "gain", 5),
+                 at(30, "weights/fc1", "gain", 7), at(40, "weights/fc1", "gain", std::nan("")),
+                 at(50, "attention/block0", "gain", 100), at(30, "", "norm", 2),
+                 at(40, "", "norm", 4), at(40, "weights", "norm", 9),
+                 test::state(run.id, 20, "done"), test::state(none.id, 0, "done")});
+  const Table t = build_table(
+      StoreReader(path),
+      plan_of({{"rows", "seed"},
+               {"columns",
+                "average:gain@weights, average:gain@weights/fc1, average:gain@weights/fc2,"
+                " average:gain@attention, average:gain, average:norm, average:nothing,"
+                " metric:norm"}}));
+  const auto& cells = t.rows[0].cells;
+  CHECK(cells[0].mean.value() == 5);  // (mean of 1 and 3) 2, 8, and the level's own row 5: 15 / 3
+  CHECK(cells[1].mean.value() == Approx(16.0 / 3));  // 1, 8, 7; not the step without a number
+  CHECK(cells[2].mean.value() == 3);                 // at one step
+  CHECK(cells[3].mean.value() == 100);
+  CHECK_FALSE(cells[4].mean.has_value());  // both levels have it
+  CHECK(cells[5].mean.value() == 3);       // of the whole net: 2 and 4
+  CHECK_FALSE(cells[6].mean.has_value());
+  CHECK(cells[7].mean.value() == 4);
+  CHECK(t.rows[1].cells[0].text.empty());
+  const Table contrast = build_table(
+      StoreReader(path), plan_of({{"contrast.x", "average:gain@weights of seed=1 vs seed=2"}}));
+  CHECK(contrast.rows[0].cells[2].n_values == 0);
+}
+
 TEST_CASE("masked logits: when asked for, or where there is nothing else", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";

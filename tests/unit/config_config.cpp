@@ -30,11 +30,11 @@ TEST_CASE("an option that no selected part reads takes its neutral value", "[uni
   const ConfigFixture fixture;
   const Config dense = fixture.resolve({});
   CHECK(dense.text("drop_fraction") == "-1");
-  CHECK(dense.text("drop_rule") == "none");
+  CHECK(dense.text("drop_schedule") == "none");
   const Config rigl = fixture.resolve({{"weights", "rigl"}});
   CHECK(rigl.real("drop_fraction") == 0.3);
   CHECK(rigl.text("update_order") == "update_instead");
-  CHECK(rigl.text("drop_rule") == "none");
+  CHECK(rigl.text("drop_schedule") == "none");
 }
 
 TEST_CASE("strict refuses what no selected part reads and says who does", "[unit]") {
@@ -51,10 +51,10 @@ TEST_CASE("strict refuses what no selected part reads and says who does", "[unit
 
 TEST_CASE("a neutral value may be said where nothing reads the option, and only there", "[unit]") {
   const ConfigFixture fixture;
-  CHECK(fixture.id({{"drop_fraction", "-1"}, {"drop_rule", "none"}}) == fixture.id({}));
+  CHECK(fixture.id({{"drop_fraction", "-1"}, {"drop_schedule", "none"}}) == fixture.id({}));
   CHECK_FALSE(fixture.resolve({{"drop_fraction", "-1"}}).was_said("drop_fraction"));
   CHECK_THROWS_AS(fixture.resolve({{"weights", "set"}, {"drop_fraction", "-1"}}), ConfigError);
-  CHECK_THROWS_AS(fixture.resolve({{"weights", "set"}, {"drop_rule", "none"}}), ConfigError);
+  CHECK_THROWS_AS(fixture.resolve({{"weights", "set"}, {"grow_init", "none"}}), ConfigError);
   CHECK_THROWS_AS(fixture.resolve({{"drop_fraction", "-2"}}), ConfigError);
 }
 

@@ -34,6 +34,33 @@ TEST_CASE("a net is pruned within itself, asked of every kind of method alike", 
   CHECK(net->layer(0).weight.value.requires_grad());
 }
 
+// x = (1, 1). All weights of layer0 are smaller than those of layer1, so that a cut over both
+// layers would take layer0 away.
+//   all      h = (.6, .4), logits (3.2, 1.8, 5.6)
+//   half     .4 .3 | 4, 6, 5         h = (.4, .3), logits (1.6, 0, 3.9)
+//   quarter  .4    | 6               h = (.4, 0),  logits (0, 0, 2.4)
+TEST_CASE("each layer is pruned within itself", "[unit]") {
+  ChainNet net({doubles({0.4, 0.3, 0.2, 0.1}, {1, 2, 2}), doubles({4, 1, 6, 2, 3, 5}, {1, 2, 3})},
+               {at::Tensor(), at::Tensor()});
+  const auto rows =
+      measure("concentration", net, {zero_dormant_run(1)}, torch::ones({1, 1, 2}, torch::kDouble));
+  const auto loss = [](double a, double b, double c) {  // of class 0
+    return std::log(std::exp(a) + std::exp(b) + std::exp(c)) - a;
+  };
+  CHECK(value(rows, 0, "weights", "loss_active") == Approx(loss(3.2, 1.8, 5.6)));
+  CHECK(value(rows, 0, "weights", "loss_half") == Approx(loss(1.6, 0, 3.9)));
+  CHECK(value(rows, 0, "weights", "loss_quarter") == Approx(loss(0, 0, 2.4)));
+  const double norm = std::sqrt(3.2 * 3.2 + 1.8 * 1.8 + 5.6 * 5.6);
+  CHECK(value(rows, 0, "weights", "output_error_half") ==
+        Approx(std::sqrt(1.6 * 1.6 + 1.8 * 1.8 + 1.7 * 1.7) / norm));
+  CHECK(value(rows, 0, "weights", "output_error_quarter") ==
+        Approx(std::sqrt(3.2 * 3.2 + 1.8 * 1.8 + 3.2 * 3.2) / norm));
+  const double first = (2.0 / 3 + 3.0 / 4) / 2, second = (2.0 / 3 + 3.0 / 4 + 6.0 / 11) / 3;
+  CHECK(value(rows, 0, "weights/layer0", "top_half_mass") == Approx(first));
+  CHECK(value(rows, 0, "weights/layer1", "top_half_mass") == Approx(second));
+  CHECK(value(rows, 0, "weights", "top_half_mass") == Approx((first + second) / 2));
+}
+
 TEST_CASE("the top half is rounded down, and units with one weight have none", "[unit]") {
   const at::Tensor mask = torch::tensor({1, 1, 1, 0, 1, 0}).view({1, 3, 2});
   ChainNet net({doubles({5, 7, 3, 0, 2, 0}, {1, 3, 2})}, {mask});

@@ -122,6 +122,17 @@ TEST_CASE("activations on a line use one direction, on a square two", "[unit]") 
       has(of_activations(torch::ones({1, 3, 2}, torch::kDouble)), 0, "layer0", "activation_rank"));
 }
 
+// Corners of a rectangle of sides 6 and 2: eigenvalues 36 and 4 of the scatter, shares .9 and .1
+// (of their roots .75 and .25). The second has more units than examples.
+TEST_CASE("activations that vary unevenly count by their variances", "[unit]") {
+  const double expected = std::exp(-0.9 * std::log(0.9) - 0.1 * std::log(0.1));  // 1.384
+  const auto tall = of_activations(doubles({1, 1, 1, 3, 7, 1, 7, 3}, {1, 4, 2}));
+  CHECK(value(tall, 0, "layer0", "activation_rank") == Approx(expected));
+  const auto wide = of_activations(
+      doubles({5, 1, 1, 2, 2, 5, 1, 3, 2, 2, 5, 7, 1, 2, 2, 5, 7, 3, 2, 2}, {1, 4, 5}));
+  CHECK(value(wide, 0, "layer0", "activation_rank") == Approx(expected));
+}
+
 TEST_CASE("the norm of activations is per unit", "[unit]") {
   const auto rows = of_activations(doubles({3, 4, 0, 0}, {1, 2, 2}));
   CHECK(value(rows, 0, "layer0", "activation_norm") == Approx(5 / std::sqrt(2.0) / 2));

@@ -1,5 +1,5 @@
 // Where published ports of a method disagree, an option says which; its default is the paper's own
-// code. Each case pins both sides.
+// code (see method_defaults.cpp). Each case pins the other side as well.
 #include <catch2/catch.hpp>
 
 #include "data/tensor.h"
@@ -97,32 +97,34 @@ TEST_CASE("SET drops by sign and grows with drawn values; ports drop by magnitud
   REQUIRE(largest_dropped <= smallest_kept + 0.02);  // the step before the update moves both
 }
 
-TEST_CASE("what the defaults of the papers' codes are", "[unit]") {
-  const TopologyRule rigl = policies_of(small_run({{"weights", "rigl"}}), Level::kWeights).topology;
-  REQUIRE(rigl.drop_fraction == 0.3);
-  REQUIRE(rigl.drop_schedule == TopologyRule::DropSchedule::kCosine);
-  REQUIRE(rigl.interval_steps == 100);
-  REQUIRE(rigl.end == 0.75);
-  REQUIRE(rigl.regrown == TopologyRule::Regrown::kKeep);
-  const TopologyRule zeroing =
-      policies_of(small_run({{"weights", "rigl"}, {"regrow_dropped", "zero"}}), Level::kWeights)
-          .topology;
-  REQUIRE(zeroing.regrown == TopologyRule::Regrown::kZero);
-  const TopologyRule set = policies_of(small_run({{"weights", "set"}}), Level::kWeights).topology;
-  REQUIRE(set.drop_schedule == TopologyRule::DropSchedule::kConstant);
-  REQUIRE(set.interval_epochs == 1);
-  REQUIRE(set.newborn_sd == 0.1);
-  const Policies ssa = policies_of(small_run({{"weights", "ssa"}}), Level::kWeights);
-  REQUIRE(ssa.alignment.alpha == 10);
-  REQUIRE(ssa.alignment.lambda_full == 1);
-  REQUIRE(ssa.alignment.lambda_sparse == 1);
-  REQUIRE(ssa.schedule.p == 0.5);
-  REQUIRE(ssa.alignment.site == Alignment::Site::kPre);
-  REQUIRE_FALSE(ssa.alignment.propagated);
-  const Policies sandwich = policies_of(small_run({{"weights", "sandwich"}}), Level::kWeights);
-  REQUIRE(sandwich.schedule.kind == Schedule::Kind::kBoth);
-  REQUIRE(sandwich.alignment.lambda_full == 0);
-  REQUIRE(sandwich.alignment.propagated);
+TEST_CASE("options take the other side", "[unit]") {
+  const auto rule = [](const std::string& method, Settings said) {
+    said["weights"] = method;
+    return policies_of(small_run(said), Level::kWeights).topology;
+  };
+  using Regrown = TopologyRule::Regrown;
+  REQUIRE(rule("rigl", {{"regrow_dropped", "zero"}}).regrown == Regrown::kZero);
+  REQUIRE(rule("rigl", {{"regrow_dropped", "exclude"}}).regrown == Regrown::kExclude);
+  REQUIRE(rule("set", {{"regrow_dropped", "keep"}}).regrown == Regrown::kKeep);
+  REQUIRE(rule("set", {{"update_slots", "all"}}).empties_slots);
+  REQUIRE(rule("rigl", {{"drop_rule", "set_signed"}}).operations[0].criterion == "set_signed");
+  REQUIRE(rule("mest", {{"drop_schedule", "linear"}}).drop_schedule ==
+          TopologyRule::DropSchedule::kLinear);
+  // GraNet's pruning spans shares of the run within its updates, which may end earlier: 0.1 and 0.4
+  // of the run are 0.2 and 0.8 of the half that has updates.
+  const TopologyRule granet =
+      rule("granet", {{"update_end", "0.5"}, {"prune_begin", "0.1"}, {"prune_end", "0.4"}});
+  REQUIRE(granet.end == 0.5);
+  REQUIRE(granet.budget_begin == Approx(0.2));
+  REQUIRE(granet.budget_end == Approx(0.8));
+  REQUIRE_THROWS_WITH(rule("granet", {{"update_end", "0.5"}}), Catch::Contains("--prune-end 0.75"));
+  const auto near = [](Settings said) {
+    said["weights"] = "cram";
+    return policies_of(small_run(said), Level::kWeights).perturbation;
+  };
+  REQUIRE(near({{"radius_of", "unit_gradient"}}).unit);
+  REQUIRE_FALSE(near({{"cram_masked_gradient", "false"}}).masked);
+  REQUIRE_FALSE(near({{"cram_plus", "false"}}).adds_own);
 }
 
 TEST_CASE("initial scale divides by the root of what is active", "[unit]") {
