@@ -131,7 +131,29 @@ TopologyRule refreshed_mask(const Config& config) {
   rule.operations = {{TopologyOperation::Kind::kRank, config.text("mask_source")}};
   rule.interval_steps = config.integer("refresh_interval");
   rule.fresh_batches = config.integer("growth_batches");
+  rule.end = config.real("refresh_end");
+  if (config.real("initial_density") > 0) {
+    rule.budget_schedule = TopologyRule::BudgetSchedule::kCubic;
+  }
   return rule;
+}
+
+std::vector<std::string> refreshed_mask_options(std::vector<std::string> more) {
+  std::vector<std::string> names = {"refresh_interval", "refresh_end", "mask_source",
+                                    "growth_batches", "initial_density"};
+  names.insert(names.end(), more.begin(), more.end());
+  return names;
+}
+
+Start refreshed_start(const Config& config) {
+  Start start = start_of(config, Start::Pattern::kMagnitude);
+  start.initial_density = config.real("initial_density");
+  if (start.initial_density > 0 && start.initial_density < start.density) {
+    throw ConfigError("--initial-density " + config.text("initial_density") +
+                      " is below --density " + config.text("density") +
+                      ": the mask shrinks from the one to the other; give a larger one, or 0");
+  }
+  return start;
 }
 
 Schedule drawn_streams(const Config& config, const std::string& prefix) {
@@ -259,11 +281,10 @@ void within_superset(const Config& config, Sets& sets) {
 }  // namespace
 
 std::vector<std::string> alternating_weights_options() {
-  std::vector<std::string> names = drawn_streams_options("weights");
-  for (const char* name :
-       {"weights_draw", "weights_draw_steps", "refresh_interval", "mask_source", "growth_batches",
-        "superset_density", "superset_random", "superset_outside", "weights_nested",
-        "dormant_decay", "dormant_decay_when", "dormant_decay_lr_scaled"}) {
+  std::vector<std::string> names = refreshed_mask_options(drawn_streams_options("weights"));
+  for (const char* name : {"weights_draw", "weights_draw_steps", "superset_density",
+                           "superset_random", "superset_outside", "weights_nested", "dormant_decay",
+                           "dormant_decay_when", "dormant_decay_lr_scaled"}) {
     names.push_back(name);
   }
   return names;
@@ -286,8 +307,14 @@ Policies alternating_weights(const Config& config) {
   policies.dormant.sparse_steps_only = config.text("dormant_decay_when") == "sparse";
   policies.dormant.scaled_by_lr = config.flag("dormant_decay_lr_scaled");
   policies.topology = refreshed_mask(config);
-  policies.start = start_of(config, Start::Pattern::kMagnitude);
+  policies.start = refreshed_start(config);
   nest_masks(config, policies);
+  if (policies.start.initial_density > 0 &&
+      (policies.sets.superset > 0 || !policies.sets.nested.empty())) {
+    throw ConfigError(
+        "--initial-density shrinks the mask, which a superset or nested masks are measured by: "
+        "leave out --superset-density and --weights-nested, or --initial-density");
+  }
   if (policies.schedule.draws_per_layer() && policies.dormant.kind == Dormant::Kind::kDecay &&
       policies.dormant.sparse_steps_only) {
     throw ConfigError(

@@ -21,8 +21,10 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
 TopologyRule pruned_to_budget(const Config& config);
 
 // The mask of a net whose dormant weights live: the top of mask_source (magnitude), refreshed every
-// refresh_interval.
+// refresh_interval until refresh_end, and shrinking from initial_density where that is said.
 TopologyRule refreshed_mask(const Config& config);
+Start refreshed_start(const Config& config);
+std::vector<std::string> refreshed_mask_options(std::vector<std::string> more = {});
 
 // Full and sparse phases that change over at the shares `phases` of the run. A sparse one begins
 // with a pruning by magnitude, of the whole net where prune_scope says so, that empties the rest.

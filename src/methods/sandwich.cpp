@@ -14,7 +14,7 @@ Policies sandwich(const Config& config) {
   policies.schedule.loss_sparse = 0;
   policies.sets = {Support::kStream, Support::kAll};
   policies.topology = refreshed_mask(config);
-  policies.start = start_of(config, Start::Pattern::kMagnitude);
+  policies.start = refreshed_start(config);
   policies.alignment.alpha = config.real("weights_alpha");
   policies.alignment.alpha_warmup_steps = config.integer("weights_alpha_warmup");
   policies.alignment.lambda_full = 0;
@@ -27,11 +27,8 @@ Policies sandwich(const Config& config) {
 }
 
 std::vector<std::string> options() {
-  std::vector<std::string> names = steer_alignment_options();
-  for (const char* name : {"weights_alpha", "weights_alpha_warmup", "refresh_interval",
-                           "mask_source", "growth_batches"}) {
-    names.push_back(name);
-  }
+  std::vector<std::string> names = refreshed_mask_options(steer_alignment_options());
+  names.insert(names.end(), {"weights_alpha", "weights_alpha_warmup"});
   return names;
 }
 

@@ -27,19 +27,19 @@ Policies srste(const Config& config) {
   policies.dormant.in_gradient = true;
   policies.dormant.eta = config.real("srste_lambda");
   policies.topology = refreshed_mask(config);
-  policies.start = start_of(config, Start::Pattern::kMagnitude);
+  policies.start = refreshed_start(config);
   return policies;
 }
 
-const bool registered = weights_methods().add(
-    {.kind = "weights",
-     .name = "srste",
-     .summary = "straight-through, dormant weights are pulled toward zero",
-     .cite = "arXiv:2102.04010",
-     .defaults = {{"refresh_interval", "1"}},
-     .uses = {"refresh_interval", "mask_source", "growth_batches", "srste_lambda"},
-     .file = __FILE__},
-    srste);
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "srste",
+                           .summary = "straight-through, dormant weights are pulled toward zero",
+                           .cite = "arXiv:2102.04010",
+                           .defaults = {{"refresh_interval", "1"}},
+                           .uses = refreshed_mask_options({"srste_lambda"}),
+                           .file = __FILE__},
+                          srste);
 
 }  // namespace
 }  // namespace tandem

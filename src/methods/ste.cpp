@@ -12,7 +12,7 @@ Policies ste(const Config& config) {
   policies.schedule.kind = Schedule::Kind::kSparse;
   policies.sets = {Support::kAll, Support::kAll};
   policies.topology = refreshed_mask(config);
-  policies.start = start_of(config, Start::Pattern::kMagnitude);
+  policies.start = refreshed_start(config);
   return policies;
 }
 
@@ -22,7 +22,7 @@ const bool registered =
                            .summary = "sparse forward, the gradient reaches all weights",
                            .cite = "arXiv:1906.00586",
                            .defaults = {{"refresh_interval", "1"}},
-                           .uses = {"refresh_interval", "mask_source", "growth_batches"},
+                           .uses = refreshed_mask_options(),
                            .file = __FILE__},
                           ste);
 

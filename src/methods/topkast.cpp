@@ -1,8 +1,10 @@
 // Top-KAST (Jayakumar et al. 2021, arXiv 2106.03517): the forward pass uses the top magnitudes A,
 // the gradient reaches and changes a superset B of them; outside B weights stand still until they
 // are among the largest, or are zero (superset_outside). Weights of B that the forward pass lacks
-// are decayed 1/density times as strongly as active ones, which is the paper's exploration loss. B
-// is twice A unless superset_density says otherwise; both are chosen every refresh_interval steps.
+// are decayed 1/density times as strongly as active ones, which is the paper's exploration loss.
+// (What they are decayed more is part of the gradient: clipping scales it, and AdamW normalises
+// it.) B is twice A unless superset_density says otherwise; both are chosen every refresh_interval
+// steps.
 #include <algorithm>
 
 #include "methods/fill.h"

@@ -1,7 +1,9 @@
 // What the policies of single methods do to a step, against the formulas in double precision.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "core/error.h"
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "support/train_support.h"
@@ -347,18 +349,87 @@ TEST_CASE("a teacher is the dense net of the same seed, and its pupil learns fro
   for (std::size_t i = 0; i < a.size(); ++i) REQUIRE(torch::equal(a[i].second, b[i].second));
 }
 
-TEST_CASE("a small dense net has as many weights as the sparse one", "[numeric]") {
-  for (const std::string density : {"0.5", "0.1"}) {
-    auto small = started({{"weights", "small_dense"}, {"density", density}, {"widths", "100,80"}});
-    double count = 0;
-    for (const Linear* layer : small->model().linears()) {
-      count += static_cast<double>(layer->inputs() * layer->outputs());
-    }
-    const double wanted = std::stod(density) * (784 * 100 + 100 * 80 + 80 * 10);
-    REQUIRE(count <= wanted);
-    REQUIRE(count > 0.9 * wanted);
-    REQUIRE(small->model().linears().size() == 3);
+namespace {
+
+double linear_weights(Trainer& trainer) {
+  double count = 0;
+  for (const Linear* layer : trainer.model().linears()) {
+    count += static_cast<double>(layer->inputs() * layer->outputs());
   }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("a small dense net has as many weights as the sparse one, within one unit's",
+          "[numeric]") {
+  for (const std::string density : {"0.5", "0.1", "0.02"}) {
+    CAPTURE(density);
+    auto small = started({{"weights", "small_dense"}, {"density", density}, {"widths", "100,80"}});
+    const double wanted = std::stod(density) * (784 * 100 + 100 * 80 + 80 * 10);
+    const auto linears = small->model().linears();
+    REQUIRE(linears.size() == 3);
+    // One more unit of the second hidden layer would be too many.
+    const double unit = static_cast<double>(linears[1]->inputs() + linears[2]->outputs());
+    REQUIRE(linear_weights(*small) <= wanted);
+    REQUIRE(linear_weights(*small) > wanted - unit);
+  }
+}
+
+TEST_CASE("a small dense transformer keeps its heads and has as many weights", "[numeric]") {
+  const auto weights_of = [](const Settings& said) {
+    Settings settings = small_transformer(said);
+    settings["width"] = "64";
+    settings["steps"] = "2";
+    Trainer trainer({Config::resolve(settings)}, {});
+    return linear_weights(trainer);
+  };
+  const double full = weights_of({{"weights", "dense"}, {"ff_width", "100"}});
+  // 2 layers: q and o 64 x 64, k and v 64 x 32, three of 64 x 100.
+  REQUIRE(full == 2 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 100));
+  for (const std::string density : {"0.5", "0.1"}) {
+    CAPTURE(density);
+    const double small =
+        weights_of({{"weights", "small_dense"}, {"density", density}, {"ff_width", "100"}});
+    REQUIRE(small <= std::stod(density) * full);
+    REQUIRE(small > std::stod(density) * full - 2 * 3 * 64);
+  }
+  REQUIRE_THROWS_WITH(weights_of({{"weights", "small_dense"}, {"density", "0.001"}}),
+                      Catch::Contains("density") && Catch::Contains("4 heads"));
+}
+
+TEST_CASE("a mask of living weights shrinks from initial_density and stays from refresh_end on",
+          "[numeric]") {
+  for (const std::string method : {"ssa", "alternate", "ste", "srste", "sandwich"}) {
+    CAPTURE(method);
+    auto trainer = started({{"weights", method},
+                            {"density", "0.2"},
+                            {"budget", "uniform"},
+                            {"initial_density", "0.6"},
+                            {"refresh_interval", "5"},
+                            {"refresh_end", "0.5"},
+                            {"steps", "40"},
+                            {"lr", "0.05"}});
+    const Linear& layer = *trainer->model().linears().front();
+    const double positions = static_cast<double>(layer.inputs() * layer.outputs());
+    const auto share = [&] { return double(layer.connections->active(0)) / positions; };
+    REQUIRE(share() == Approx(0.6).epsilon(1e-3));
+    std::vector<std::string> masks;
+    for (std::int64_t step = 0; step < 40; ++step) {
+      trainer->advance(0, step, 1);
+      masks.push_back(layer.connections->active_set(0).hash());
+      // At step 10 half of the span is over: 0.2 + 0.4 (1 - 1/2)^3.
+      if (step == 9) REQUIRE(share() == Approx(0.25).epsilon(1e-3));
+      if (step >= 19) REQUIRE(share() == Approx(0.2).epsilon(1e-3));
+    }
+    REQUIRE(masks[18] != masks[19]);
+    REQUIRE(std::count(masks.begin() + 19, masks.end(), masks[19]) == 21);
+  }
+  REQUIRE_THROWS_AS(started({{"weights", "ssa"}, {"density", "0.2"}, {"initial_density", "0.1"}}),
+                    ConfigError);
+  REQUIRE_THROWS_AS(
+      started({{"weights", "ssa"}, {"initial_density", "0.5"}, {"weights_nested", "1,0.5"}}),
+      ConfigError);
 }
 
 TEST_CASE("phases must ascend", "[numeric]") {
