@@ -87,7 +87,7 @@ std::vector<Option> drop_and_grow_options() {
       {.name = "drop_rule",
        .type = kChoice,
        .default_value = "magnitude",
-       .neutral = "magnitude",
+       .neutral = "none",
        .help = "drop the smallest, or the smallest of each sign (SET)",
        .choices = {"magnitude", "set_signed"},
        .of_part = true},

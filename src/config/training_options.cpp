@@ -183,8 +183,8 @@ std::vector<Option> network_options() {
        .default_value = "none",
        .neutral = "none",
        .help =
-           "density: hidden layers are narrower, by one factor, so that a dense net has as many "
-           "weights as a sparse one of the given widths",
+           "density: layers are narrower, so that a dense net has as many weights as a sparse one "
+           "of the given widths",
        .choices = {"none", "density"},
        .of_part = true},
       {.name = "widths",

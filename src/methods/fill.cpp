@@ -97,7 +97,7 @@ std::vector<std::string> drop_and_grow_options(std::vector<std::string> more) {
 
 Policies rigl_weights(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, config.text("drop_rule"), "gradient");
+  policies.topology = drop_and_grow(config, "magnitude", "gradient");
   return policies;
 }
 

@@ -22,11 +22,11 @@ namespace {
                     .group = "weights level"});
 
 // Some step's gradient is cut: layer by layer where they draw streams of their own, to a superset,
-// or to the mask where one product serves the task and another the alignment. (Nested masks refuse
-// such criteria.)
+// to the mask where one product serves the task and another the alignment, or in part, at perturbed
+// weights. (Nested masks refuse such criteria.)
 bool cuts_gradients(const Policies& policies) {
   return policies.schedule.draws_per_layer() || policies.sets.superset > 0 ||
-         policies.alignment.alpha > 0;
+         policies.alignment.alpha > 0 || policies.perturbation.masked;
 }
 
 }  // namespace

@@ -16,9 +16,10 @@ Policies granet(const Config& config) {
   const TopologyRule pruning = pruned_to_budget(config);
   rule.operations.insert(rule.operations.begin(), pruning.operations.front());
   rule.budget_schedule = pruning.budget_schedule;
-  if (pruning.end > rule.end) {
-    throw ConfigError("--prune-end " + config.text("prune_end") +
-                      " is after the last update: give an --update-end that is no earlier");
+  if (pruning.begin > pruning.end || pruning.end > rule.end || rule.end <= 0) {
+    throw ConfigError("--prune-begin " + config.text("prune_begin") + ", --prune-end " +
+                      config.text("prune_end") + " and --update-end " + config.text("update_end") +
+                      " must follow each other, and the last be above 0");
   }
   rule.budget_begin = pruning.begin / rule.end;
   rule.budget_end = pruning.end / rule.end;
@@ -31,7 +32,7 @@ const bool registered = weights_methods().add(
      .name = "granet",
      .summary = "gradual pruning over all layers, with regeneration by gradient",
      .cite = "arXiv:2106.10404",
-     .revision = 2,
+     .revision = 3,
      .defaults = {{"drop_fraction", "0.5"},
                   {"drop_final", "0.005"},
                   {"drop_schedule", "cosine"},

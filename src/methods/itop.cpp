@@ -23,7 +23,7 @@ const bool declared =
 
 Policies itop(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, config.text("drop_rule"), config.text("grow_by"));
+  policies.topology = drop_and_grow(config, "magnitude", config.text("grow_by"));
   return policies;
 }
 
@@ -40,7 +40,7 @@ const bool registered = weights_methods().add(
                   {"update_order", "step_then_update"},
                   {"regrow_dropped", "keep"},
                   {"grow_init", "zero"}},
-     .uses = drop_and_grow_options({"grow_by", "drop_rule"}),
+     .uses = drop_and_grow_options({"grow_by"}),
      .file = __FILE__},
     itop);
 

@@ -16,7 +16,7 @@ const bool registered =
                            .summary = "drop by magnitude, grow by the dense gradient",
                            .cite = "arXiv:1911.11134",
                            .defaults = rigl_defaults(),
-                           .uses = drop_and_grow_options({"drop_rule"}),
+                           .uses = drop_and_grow_options(),
                            .file = __FILE__},
                           rigl_weights);
 

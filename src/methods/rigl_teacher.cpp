@@ -34,15 +34,15 @@ Policies rigl_teacher(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
-    {.kind = "weights",
-     .name = "rigl_teacher",
-     .summary = "RigL with distillation from a dense net trained beside it",
-     .cite = "arXiv:1503.02531",
-     .defaults = rigl_defaults(),
-     .uses = drop_and_grow_options({"teacher_alpha", "teacher_temperature", "drop_rule"}),
-     .file = __FILE__},
-    rigl_teacher);
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "rigl_teacher",
+                           .summary = "RigL with distillation from a dense net trained beside it",
+                           .cite = "arXiv:1503.02531",
+                           .defaults = rigl_defaults(),
+                           .uses = drop_and_grow_options({"teacher_alpha", "teacher_temperature"}),
+                           .file = __FILE__},
+                          rigl_teacher);
 
 }  // namespace
 }  // namespace tandem

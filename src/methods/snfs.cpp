@@ -22,7 +22,7 @@ const bool declared = declare_option(
 
 Policies snfs(const Config& config) {
   Policies policies = sparse_with_zero_dormant(config, Start::Pattern::kRandom);
-  policies.topology = drop_and_grow(config, config.text("drop_rule"), "averaged_gradient");
+  policies.topology = drop_and_grow(config, "magnitude", "averaged_gradient");
   if (config.flag("redistribute")) {
     policies.topology.redistribution = TopologyRule::Redistribution::kAveragedGradient;
   }
@@ -42,7 +42,7 @@ const bool registered = weights_methods().add(
                   {"update_order", "step_then_update"},
                   {"regrow_dropped", "keep"},
                   {"grow_init", "zero"}},
-     .uses = drop_and_grow_options({"redistribute", "drop_rule"}),
+     .uses = drop_and_grow_options({"redistribute"}),
      .file = __FILE__},
     snfs);
 

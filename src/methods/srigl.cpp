@@ -50,7 +50,7 @@ std::vector<std::pair<std::string, std::string>> defaults() {
                            .summary = "RigL with as many inputs for every unit, and ablation",
                            .cite = "arXiv:2305.02299",
                            .defaults = defaults(),
-                           .uses = drop_and_grow_options({"ablation", "drop_rule"}),
+                           .uses = drop_and_grow_options({"ablation"}),
                            .file = __FILE__},
                           srigl);
 

@@ -84,14 +84,21 @@ void empty_slots(Parameter& parameter, const std::vector<char>& due) {
   }
 }
 
-// Growth that passes over what an update dropped is of single weights, within each layer.
+// Growth that passes over what an update dropped is of single weights, within each layer, and as
+// many as a drop of the same update.
 void check_exclusion(const TopologyRule& rule, const Start& start) {
   if (rule.regrown != TopologyRule::Regrown::kExclude) return;
-  if (start.granularity.kind != Granularity::Kind::kElement ||
+  const bool pairs = std::none_of(rule.operations.begin(), rule.operations.end(),
+                                  [](const TopologyOperation& operation) {
+                                    return operation.kind == Kind::kGrowTo ||
+                                           (operation.whole_net && moves_share(operation.kind));
+                                  });
+  if (start.granularity.kind != Granularity::Kind::kElement || !pairs ||
       rule.redistribution != TopologyRule::Redistribution::kNone) {
     throw ConfigError(
-        "--regrow-dropped exclude passes over single weights of a layer, and this run chooses "
-        "groups or moves connections between layers: give --regrow-dropped keep or zero");
+        "--regrow-dropped exclude passes over single weights of a layer that an update drops, and "
+        "this run chooses groups, moves connections between layers or grows beyond its budget: "
+        "give --regrow-dropped keep or zero");
   }
 }
 

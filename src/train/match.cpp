@@ -206,7 +206,10 @@ double dense_step(Model& model, const RunSchedule& run, double rows) {
   std::unique_ptr<Model> other;
   if (config.text("widths_match") != run.config.text("widths_match")) {
     const LayerShape first = shapes_of(model, {}).front(), last = shapes_of(model, {}).back();
-    ModelShape shape{.features = first.inputs, .outputs = last.outputs, .weights_later = true};
+    const bool bytes = config.text("data") == "bytes";  // no features, and outputs of its own
+    const ModelShape shape{.features = bytes ? 0 : first.inputs,
+                           .outputs = bytes ? 0 : last.outputs,
+                           .weights_later = true};
     other = models().at("model", config.text("model"))({config}, shape);
   }
   const RunSchedule dense(config, policies_of(config, Level::kAttention),

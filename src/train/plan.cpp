@@ -186,12 +186,19 @@ bool must_end_at_budget(const TopologyRule& rule) {
          });
 }
 
-// Completed steps at the rule's end, or, where an update takes a step's place, at the last step.
+// Where in the rule's span its budget is reached.
+double budget_end(const TopologyRule& rule) {
+  return rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic ? rule.budget_end : 1.0;
+}
+
+// Completed steps where the budget must be reached; where an update takes a step's place, at the
+// last step at the latest.
 std::int64_t last_update(const RunSchedule& run) {
   const TopologyRule& rule = run.weights.topology;
   const std::int64_t total = run.timeline.total();
   const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
-  const std::int64_t end = std::llround(std::ceil(rule.end * static_cast<double>(total)));
+  const double share = rule.begin + budget_end(rule) * (rule.end - rule.begin);
+  const std::int64_t end = std::llround(std::ceil(share * static_cast<double>(total)));
   return std::max<std::int64_t>(1, std::min(end, total - instead));
 }
 
@@ -199,7 +206,7 @@ std::int64_t last_update(const RunSchedule& run) {
 bool update_follows(const RunSchedule& run, std::int64_t stage, std::int64_t completed) {
   const TopologyRule& rule = run.weights.topology;
   const std::int64_t total = run.timeline.total();
-  if (must_end_at_budget(rule)) return completed < last_update(run);
+  if (must_end_at_budget(rule) && completed < last_update(run)) return true;
   const std::int64_t instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
   const double end = rule.end * static_cast<double>(total);
   const auto due = [&](std::int64_t at) { return static_cast<double>(at) <= end && at < total; };
@@ -242,7 +249,8 @@ void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) 
   const bool last_prune = must_end_at_budget(rule) && completed == last_update(run);
   if (!due && !last_prune) return;
   (instead ? plan.update_instead : plan.update_after) = true;
-  plan.topology_progress = end > begin && !last_prune ? (at - begin) / (end - begin) : 1.0;
+  const bool moves = end > begin && !last_prune;
+  plan.topology_progress = moves ? (at - begin) / (end - begin) : budget_end(rule);
   plan.logged = last_prune || logs_update(run, stage, completed, counted);
 }
 

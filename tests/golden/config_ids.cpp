@@ -35,7 +35,7 @@ TEST_CASE("ids of configs stay", "[golden]") {
        "d0ff81a95b7eb023ee34c108c98ec04adeaeb825daf96978af0a970272472542"},
       {{{"weights", "set"}}, "47b7f133562cb595059d8d846eaf73b807da5728ca7e342c92e93a2c92e588a4"},
       {{{"weights", "set"}, {"drop_rule", "magnitude"}, {"grow_init", "normal"}},
-       "da5d5c839e086a290cebae6816aa11e94d5dfe58910bf33bf58caf94cbe592a6"},
+       "5a39d5cec394d6be631a00e9fdddf659fba52797c078a7d32ede4f8c83eecb6d"},
       {{{"weights", "rigl"}, {"drop_fraction", "0.5"}, {"update_interval", "200"}},
        "c737a3999734f855c4b91bc5aabcdb1781111da8e892ea048b41e5af21df7eed"},
       {{{"weights", "ssa"}}, "2046613d5c4b426d49b70f2046245895aa18a188355a715f7d44da8e33e9c149"},

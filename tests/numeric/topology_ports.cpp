@@ -66,12 +66,12 @@ TEST_CASE("what an update drops may regrow in it, or not", "[numeric]") {
     for (const Storage storage : {Storage::kMasked, Storage::kSparse}) {
       CAPTURE(method, storage_name(storage));
       const auto survivors = [&](const std::string& said) {
-        AtUpdate run({{"weights", method},
-                      {"drop_rule", "magnitude"},
-                      {"density", "0.4"},
-                      {"drop_fraction", "0.5"},
-                      {"regrow_dropped", said}},
-                     storage);
+        Settings settings = {{"weights", method},
+                             {"density", "0.4"},
+                             {"drop_fraction", "0.5"},
+                             {"regrow_dropped", said}};
+        if (method == "set") settings["drop_rule"] = "magnitude";
+        AtUpdate run(settings, storage);
         const auto before = run.positions();
         run.update();
         const auto after = run.positions();
@@ -113,6 +113,11 @@ TEST_CASE("an update drops no more than may grow, where the dropped may not", "[
     CHECK(after.size() == before.size());
     CHECK(common(before, after) == std::int64_t(before.size()) - free);
   }
+  CHECK_THROWS_AS(AtUpdate(Settings{{"weights", "mest"},
+                                    {"mest_order", "soft_bound"},
+                                    {"drop_schedule", "linear"},
+                                    {"regrow_dropped", "exclude"}}),
+                  ConfigError);
   CHECK_THROWS_AS(AtUpdate(Settings{{"weights", "snfs"}, {"regrow_dropped", "exclude"}}),
                   ConfigError);
 }

@@ -149,8 +149,9 @@ TEST_CASE("both levels of a transformer count", "[numeric]") {
     return Config::resolve(said);
   };
   const double dense = trained({run("full", "dense", "steps")}).front();
-  for (const auto& [attention, weights] : {std::pair("moba", "dense"), std::pair("full", "static"),
-                                           std::pair("moba", "rigl"), std::pair("ssa", "gmp")}) {
+  for (const auto& [attention, weights] :
+       {std::pair("moba", "dense"), std::pair("full", "static"), std::pair("moba", "rigl"),
+        std::pair("ssa", "gmp"), std::pair("full", "small_dense")}) {
     INFO(attention << " " << weights);
     CHECK(trained({run(attention, weights, "train_flops")}).front() == Approx(dense).epsilon(0.02));
   }

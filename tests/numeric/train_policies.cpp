@@ -245,6 +245,31 @@ TEST_CASE("AC/DC's phases: pruned to zero, then everything from empty momentum",
   }
 }
 
+TEST_CASE("GraNet prunes to prune_end, and then regenerates, but not after the last step",
+          "[numeric]") {
+  auto trainer = started({{"weights", "granet"},
+                          {"density", "0.2"},
+                          {"update_interval", "5"},
+                          {"prune_end", "0.55"},
+                          {"steps", "40"}});
+  std::vector<std::string> masks;
+  std::vector<std::int64_t> active, changed;
+  for (std::int64_t step = 0; step < 40; ++step) {
+    trainer->advance(0, step, 1);
+    std::string mask;
+    for (const Linear* layer : trainer->model().linears()) {
+      mask += layer->connections->active_set(0).hash();
+    }
+    if (!masks.empty() && mask != masks.back()) changed.push_back(step + 1);
+    masks.push_back(mask);
+    active.push_back(total_active(*trainer));
+  }
+  // Every five steps, and after step 22, where the budget's schedule ends between two of them.
+  CHECK(changed == std::vector<std::int64_t>{5, 10, 15, 20, 22, 25, 30, 35});
+  CHECK(active[20] > active[21]);
+  CHECK(active[21] == active[39]);
+}
+
 TEST_CASE("a run ends at its budget: granet, gmp from a sparse start", "[numeric]") {
   for (const std::string method : {"granet", "gmp"}) {
     for (const std::string initial : {"0", "0.6"}) {

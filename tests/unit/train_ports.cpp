@@ -2,6 +2,7 @@
 // code (see method_defaults.cpp). Each case pins the other side as well.
 #include <catch2/catch.hpp>
 
+#include "core/error.h"
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "support/train_support.h"
@@ -107,7 +108,7 @@ TEST_CASE("options take the other side", "[unit]") {
   REQUIRE(rule("rigl", {{"regrow_dropped", "exclude"}}).regrown == Regrown::kExclude);
   REQUIRE(rule("set", {{"regrow_dropped", "keep"}}).regrown == Regrown::kKeep);
   REQUIRE(rule("set", {{"update_slots", "all"}}).empties_slots);
-  REQUIRE(rule("rigl", {{"drop_rule", "set_signed"}}).operations[0].criterion == "set_signed");
+  REQUIRE(rule("set", {{"drop_rule", "magnitude"}}).operations[0].criterion == "magnitude");
   REQUIRE(rule("mest", {{"drop_schedule", "linear"}}).drop_schedule ==
           TopologyRule::DropSchedule::kLinear);
   // GraNet's pruning spans shares of the run within its updates, which may end earlier: 0.1 and 0.4
@@ -118,6 +119,19 @@ TEST_CASE("options take the other side", "[unit]") {
   REQUIRE(granet.budget_begin == Approx(0.2));
   REQUIRE(granet.budget_end == Approx(0.8));
   REQUIRE_THROWS_WITH(rule("granet", {{"update_end", "0.5"}}), Catch::Contains("--prune-end 0.75"));
+  REQUIRE_THROWS_AS(rule("granet", {{"prune_begin", "0.6"}, {"prune_end", "0.4"}}), ConfigError);
+  REQUIRE_THROWS_AS(rule("granet", {{"update_end", "0"}, {"prune_end", "0"}}), ConfigError);
+  // Its mask would stand still where scores of dormant weights are read from a gradient without
+  // them.
+  const auto near_by = [](const std::string& masked) {
+    return policies_of(small_run({{"weights", "cram"},
+                                  {"mask_source", "gradient"},
+                                  {"cram_masked_gradient", masked}}),
+                       Level::kWeights)
+        .topology.fresh_batches;
+  };
+  REQUIRE(near_by("true") == 1);
+  REQUIRE(near_by("false") == 0);
   const auto near = [](Settings said) {
     said["weights"] = "cram";
     return policies_of(small_run(said), Level::kWeights).perturbation;
