@@ -48,7 +48,7 @@ std::string needs_of(const std::string& method) {
   const Policies weights = policies_of(config, Level::kWeights);
   const RunSchedule run(config, policies_of(config, Level::kAttention), weights,
                         make_timeline(config, {kExamples}));
-  const RunSchedule matched = ScheduleMatcher(*model, 1).matched(run);
+  const RunSchedule matched = ScheduleMatcher(*model, shape, 1).matched(run);
   const double cost = static_cast<double>(kSteps) / static_cast<double>(matched.timeline.total());
   const std::string refusal = sparse_refusal(weights);
   return fmt::format("a step costs {:.2f} of a dense one (density 0.1, {}); {}", cost,

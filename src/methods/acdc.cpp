@@ -22,7 +22,7 @@ const bool registered = weights_methods().add(
      .cite = "arXiv:2106.12379",
      .defaults = {{"phases", "0.1,0.15,0.2,0.25,0.3,0.35,0.4,0.45,0.5,0.55,0.6,0.65,0.7,0.75,0.85"},
                   {"prune_scope", "net"}},
-     .uses = {"phases", "prune_scope", "last_phase_lr", "mask_source", "growth_batches"},
+     .uses = phased_weights_options(),
      .file = __FILE__},
     acdc);
 

@@ -9,15 +9,15 @@ namespace {
 
 Policies dsd(const Config& config) { return phased_weights(config); }
 
-const bool registered = weights_methods().add(
-    {.kind = "weights",
-     .name = "dsd",
-     .summary = "a sparse phase between two full ones",
-     .cite = "arXiv:1607.04381",
-     .defaults = {{"phases", "0.333,0.667"}, {"last_phase_lr", "0.1"}},
-     .uses = {"phases", "prune_scope", "last_phase_lr", "mask_source", "growth_batches"},
-     .file = __FILE__},
-    dsd);
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "dsd",
+                           .summary = "a sparse phase between two full ones",
+                           .cite = "arXiv:1607.04381",
+                           .defaults = {{"phases", "0.333,0.667"}, {"last_phase_lr", "0.1"}},
+                           .uses = phased_weights_options(),
+                           .file = __FILE__},
+                          dsd);
 
 }  // namespace
 }  // namespace tandem

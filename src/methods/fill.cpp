@@ -237,6 +237,10 @@ Policies sparse_with_zero_dormant(const Config& config, Start::Pattern pattern) 
   return policies;
 }
 
+std::vector<std::string> phased_weights_options() {
+  return {"phases", "prune_scope", "last_phase_lr", "mask_source", "growth_batches"};
+}
+
 Policies phased_weights(const Config& config) {
   Policies policies;
   policies.schedule.kind = Schedule::Kind::kPhases;

@@ -16,8 +16,8 @@ Start start_of(const Config& config, Start::Pattern pattern);
 // A drop-and-grow rule from drop_*, update_*, grow_init and regrow_dropped.
 TopologyRule drop_and_grow(const Config& config, const std::string& drop, const std::string& grow);
 
-// Pruning by magnitude to a budget that shrinks by the cubic schedule; from prune_*, without its
-// interval.
+// Pruning by mask_source (magnitude) to a budget that shrinks by the cubic schedule; from prune_*,
+// without its interval.
 TopologyRule pruned_to_budget(const Config& config);
 
 // The mask of a net whose dormant weights live: the top of mask_source (magnitude), refreshed every
@@ -27,8 +27,10 @@ Start refreshed_start(const Config& config);
 std::vector<std::string> refreshed_mask_options(std::vector<std::string> more = {});
 
 // Full and sparse phases that change over at the shares `phases` of the run. A sparse one begins
-// with a pruning by magnitude, of the whole net where prune_scope says so, that empties the rest.
+// with a pruning by mask_source (magnitude), of the whole net where prune_scope says so, that
+// empties the rest.
 Policies phased_weights(const Config& config);
+std::vector<std::string> phased_weights_options();
 
 // The stream of each step by chance; `prefix` is "weights" or "attention".
 Schedule drawn_streams(const Config& config, const std::string& prefix);

@@ -9,15 +9,15 @@ namespace {
 
 Policies prune_finetune(const Config& config) { return phased_weights(config); }
 
-const bool registered = weights_methods().add(
-    {.kind = "weights",
-     .name = "prune_finetune",
-     .summary = "dense for half of the run, pruned once, then fine-tuned",
-     .cite = "arXiv:2003.02389",
-     .defaults = {{"phases", "0.5"}},
-     .uses = {"phases", "prune_scope", "last_phase_lr", "mask_source", "growth_batches"},
-     .file = __FILE__},
-    prune_finetune);
+const bool registered =
+    weights_methods().add({.kind = "weights",
+                           .name = "prune_finetune",
+                           .summary = "dense for half of the run, pruned once, then fine-tuned",
+                           .cite = "arXiv:2003.02389",
+                           .defaults = {{"phases", "0.5"}},
+                           .uses = phased_weights_options(),
+                           .file = __FILE__},
+                          prune_finetune);
 
 }  // namespace
 }  // namespace tandem

@@ -110,13 +110,16 @@ Sizes sizes_of(const Config& config, const ModelShape& shape) {
   return s;
 }
 
+AttentionSetting setting_of(const Config& config) {
+  return {.block_size = config.integer("block_size"),
+          .blocks = config.integer("blocks"),
+          .selector = policies_of(config, Level::kAttention).selector};
+}
+
 // The sizes that the run's method asks for.
 Sizes checked_sizes(const Config& config, const ModelShape& shape) {
-  const AttentionSetting setting = {.block_size = config.integer("block_size"),
-                                    .blocks = config.integer("blocks"),
-                                    .selector = {}};
   const Sizes s = sizes_of(config, shape);
-  check(s, setting);
+  check(s, setting_of(config));
   return config.text("widths_match") == "density" ? matched(s, config.real("density")) : s;
 }
 
@@ -133,11 +136,8 @@ struct Layer {
 class Transformer : public Model {
  public:
   Transformer(const std::vector<Config>& configs, const ModelShape& shape)
-      : sizes_(checked_sizes(configs.front(), shape)) {
+      : sizes_(checked_sizes(configs.front(), shape)), setting_(setting_of(configs.front())) {
     const Config& config = configs.front();
-    setting_ = {.block_size = config.integer("block_size"),
-                .blocks = config.integer("blocks"),
-                .selector = policies_of(config, Level::kAttention).selector};
     if (shape.features != 0) {
       throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
                         " is a set of images: choose --data bytes or --model mlp");

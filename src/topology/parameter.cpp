@@ -39,4 +39,13 @@ at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
   return values;
 }
 
+void Parameter::empty_slots(const std::vector<char>& which) {
+  for (auto& [slot_name, slot] : slots) {
+    if (slot.everywhere) continue;
+    for (std::size_t r = 0; r < which.size(); ++r) {
+      if (which[r]) segment(slot.values, static_cast<std::int64_t>(r)).fill_(slot.newborn);
+    }
+  }
+}
+
 }  // namespace tandem

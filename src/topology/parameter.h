@@ -35,6 +35,8 @@ struct Parameter {
   at::Tensor segment(const at::Tensor& flat_values, std::int64_t replica) const;
   // Makes it with `newborn` everywhere on first use.
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
+  // Slots of these replicas [R] are as a newborn's from now on, but those that are everywhere.
+  void empty_slots(const std::vector<char>& which);
 };
 
 }  // namespace tandem

@@ -75,15 +75,6 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   return negative.sum().item<std::int64_t>();
 }
 
-void empty_slots(Parameter& parameter, const std::vector<char>& due) {
-  for (auto& [name, slot] : parameter.slots) {
-    if (slot.everywhere) continue;
-    for (std::size_t r = 0; r < due.size(); ++r) {
-      if (due[r]) parameter.segment(slot.values, static_cast<std::int64_t>(r)).fill_(slot.newborn);
-    }
-  }
-}
-
 // Growth that passes over what an update dropped is of single weights, within each layer, and as
 // many as a drop of the same update.
 void check_exclusion(const TopologyRule& rule, const Start& start) {
@@ -199,7 +190,7 @@ std::vector<UpdateCounts> TopologyUpdater::update(const UpdateMoment& moment, bo
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
     layers_[l]->finish({moment.due, std::vector<std::int64_t>(replicas(), 0)}, zero_dormant);
-    if (rules_[0].empties_slots) empty_slots(layers_[l]->parameter(), moment.due);
+    if (rules_[0].empties_slots) layers_[l]->parameter().empty_slots(moment.due);
     follow_topology(criteria_, *layers_[l]);
     if (reports(moment)) layers.push_back(report(l, moment));
   }

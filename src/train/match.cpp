@@ -197,7 +197,7 @@ class ExpectedFlops {
 };
 
 // Of one example's step of dense training with full attention, of the network as it is said.
-double dense_step(Model& model, const RunSchedule& run, double rows) {
+double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double rows) {
   Settings said = run.config.values();
   said["weights"] = "dense";
   said["attention"] = "full";
@@ -205,11 +205,7 @@ double dense_step(Model& model, const RunSchedule& run, double rows) {
   const Config config = Config::resolve(said, false);
   std::unique_ptr<Model> other;
   if (config.text("widths_match") != run.config.text("widths_match")) {
-    const LayerShape first = shapes_of(model, {}).front(), last = shapes_of(model, {}).back();
-    const bool bytes = config.text("data") == "bytes";  // no features, and outputs of its own
-    const ModelShape shape{.features = bytes ? 0 : first.inputs,
-                           .outputs = bytes ? 0 : last.outputs,
-                           .weights_later = true};
+    shape.replicas = 1;
     other = models().at("model", config.text("model"))({config}, shape);
   }
   const RunSchedule dense(config, policies_of(config, Level::kAttention),
@@ -266,7 +262,8 @@ RunSchedule ScheduleMatcher::matched(const RunSchedule& run) {
 // Nearly linear in the factor, but that updates are as many whatever it is and that steps are
 // whole: the closest of a few rounds.
 double ScheduleMatcher::factor_of(const RunSchedule& run) const {
-  const double wanted = static_cast<double>(run.timeline.total()) * dense_step(model_, run, rows_);
+  const double wanted =
+      static_cast<double>(run.timeline.total()) * dense_step(model_, shape_, run, rows_);
   double factor = 1, best = 1, least = std::numeric_limits<double>::infinity();
   for (int round = 0; round < kMostRounds && least > kCloseEnough; ++round) {
     const RunSchedule trial = stretched(run, factor);

@@ -24,8 +24,9 @@ namespace tandem {
 
 class ScheduleMatcher {
  public:
-  // `rows` as in FlopsLedger.
-  ScheduleMatcher(Model& model, double rows) : model_(model), rows_(rows) {}
+  // `shape`: what the model was made of; `rows` as in FlopsLedger.
+  ScheduleMatcher(Model& model, const ModelShape& shape, double rows)
+      : model_(model), shape_(shape), rows_(rows) {}
 
   // The run as `match` asks for it: itself, or stretched. Throws ConfigError where it can't be.
   RunSchedule matched(const RunSchedule& run);
@@ -34,6 +35,7 @@ class ScheduleMatcher {
   double factor_of(const RunSchedule& run) const;
 
   Model& model_;
+  ModelShape shape_;
   double rows_;
   std::map<std::string, double> factors_;  // by what they depend on
 };

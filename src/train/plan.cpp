@@ -197,7 +197,7 @@ std::int64_t last_update(const RunSchedule& run) {
   const TopologyRule& rule = run.weights.topology;
   const std::int64_t total = run.timeline.total();
   const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
-  const double share = rule.begin + budget_end(rule) * (rule.end - rule.begin);
+  const double share = std::lerp(rule.begin, rule.end, budget_end(rule));
   const std::int64_t end = std::llround(std::ceil(share * static_cast<double>(total)));
   return std::max<std::int64_t>(1, std::min(end, total - instead));
 }

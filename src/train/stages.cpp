@@ -14,6 +14,14 @@ std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int6
   return all;
 }
 
+double rows_per_example(const Config& config, const Dataset& data) {
+  return data.kind == Dataset::Kind::kBytes ? static_cast<double>(config.integer("context")) : 1.0;
+}
+
+ModelShape network_shape(const Dataset& data, const TaskSequence& sequence) {
+  return {.features = data.features, .outputs = sequence.outputs, .weights_later = true};
+}
+
 Timeline timeline_on(const Config& config, const Dataset& data, const TaskSequence& sequence,
                      bool joined) {
   const auto tasks = static_cast<std::int64_t>(sequence.tasks.size());

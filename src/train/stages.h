@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "continual/scenario.h"
 #include "data/dataset.h"
+#include "nn/model.h"
 #include "train/plan.h"
 
 namespace tandem {
@@ -16,6 +17,12 @@ namespace tandem {
 // start anywhere.
 std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int64_t stage,
                                          bool joined);
+
+// Rows of the network's matrices per example: the windows' positions of a byte corpus, else 1.
+double rows_per_example(const Config& config, const Dataset& data);
+
+// What the data make of a network whose weights come with its connections.
+ModelShape network_shape(const Dataset& data, const TaskSequence& sequence);
 
 // Lengths of the stages of a run on its data; an epoch of a byte corpus has as many windows as
 // cover it.

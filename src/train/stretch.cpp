@@ -27,14 +27,9 @@ struct Network {
   std::unique_ptr<ScheduleMatcher> matcher;
 
   explicit Network(const Config& config) : data(load_dataset(config)) {
-    ModelShape shape;
-    shape.features = data->features;
-    shape.outputs = make_tasks(config, *data).outputs;
-    shape.weights_later = true;
+    const ModelShape shape = network_shape(*data, make_tasks(config, *data));
     model = models().at("model", config.text("model"))({config}, shape);
-    const bool bytes = data->kind == Dataset::Kind::kBytes;
-    matcher = std::make_unique<ScheduleMatcher>(
-        *model, bytes ? static_cast<double>(config.integer("context")) : 1.0);
+    matcher = std::make_unique<ScheduleMatcher>(*model, shape, rows_per_example(config, *data));
   }
 
   double stretch(const Config& config) {

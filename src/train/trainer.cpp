@@ -43,8 +43,6 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
                         torch::device(options_.device).dtype(torch::kFloat64));
   write_state();
   data_ = load_dataset(configs.front());
-  const std::int64_t context =
-      data_->kind == Dataset::Kind::kBytes ? configs.front().integer("context") : 0;
   device_data_ = to_device(*data_, options_.device, options_.dtype);
   for (const Config& config : configs) sequences_.push_back(make_tasks(config, *data_));
   build_network();
@@ -57,8 +55,7 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
   width_ = configs.front().integer("batch") + strategy_->replay_slots();
   tables_ = std::make_unique<StepTables>(options_.device.is_cuda() ? kStepsAhead : 1, replicas(),
                                          width_, filler(), options_.device, options_.dtype);
-  flops_ = std::make_unique<FlopsLedger>(*model_, runs_,
-                                         context > 0 ? static_cast<double>(context) : 1.0);
+  flops_ = std::make_unique<FlopsLedger>(*model_, runs_, rows_per_example(configs.front(), *data_));
 }
 
 Trainer::~Trainer() = default;
@@ -74,9 +71,8 @@ std::int64_t Trainer::stage_steps(std::int64_t stage) const {
 // Lengths of the stages and the tables that map a class to its output and its task's outputs.
 void Trainer::build_tasks() {
   stage_count_ = joined_ ? 1 : static_cast<std::int64_t>(sequences_.front().tasks.size());
-  const bool bytes = data_->kind == Dataset::Kind::kBytes;
-  ScheduleMatcher matcher(
-      *model_, bytes ? static_cast<double>(runs_.front().config.integer("context")) : 1.0);
+  ScheduleMatcher matcher(*model_, network_shape(*data_, sequences_.front()),
+                          rows_per_example(runs_.front().config, *data_));
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     runs_[r].timeline = timeline_on(runs_[r].config, *data_, sequences_[r], joined_);
     runs_[r] = matcher.matched(runs_[r]);
@@ -109,12 +105,9 @@ void Trainer::build_tasks() {
 void Trainer::build_network() {
   std::vector<Config> configs;
   for (const RunSchedule& run : runs_) configs.push_back(run.config);
-  ModelShape shape;
+  ModelShape shape = network_shape(*data_, sequences_.front());
   shape.replicas = replicas();
-  shape.features = data_->features;
-  shape.outputs = sequences_.front().outputs;
   shape.dtype = options_.dtype;
-  shape.weights_later = true;
   const Config& config = configs.front();
   model_ = models().at("model", config.text("model"))(configs, shape);
   if (model_->sites(Level::kAttention) == 0 &&

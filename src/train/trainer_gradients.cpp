@@ -21,11 +21,25 @@ at::Tensor over(const at::Tensor& per_replica, const at::Tensor& values) {
   return per_replica.to(values.scalar_type()).view(shape);
 }
 
-// What the parameter's mask keeps of values in its shape.
-at::Tensor within_mask(const Parameter& parameter, const at::Tensor& values) {
-  if (parameter.connections == nullptr) return values;
+// 1 where the parameter's weights are active, else 0, in its shape; undefined where all are.
+at::Tensor mask_of(const Parameter& parameter) {
+  if (parameter.connections == nullptr) return {};
   const at::Tensor active = parameter.connections->active_flags();
-  return active.defined() ? values * active.view(values.sizes()).to(values.scalar_type()) : values;
+  if (!active.defined()) return {};
+  return active.view(parameter.value.sizes()).to(parameter.value.scalar_type());
+}
+
+// The root of the summed squares of all gradients, double [R].
+at::Tensor gradient_norm(const std::vector<Parameter*>& parameters) {
+  at::Tensor squares;
+  for (const Parameter* parameter : parameters) {
+    const at::Tensor& gradient = parameter->value.grad();
+    if (!gradient.defined()) continue;
+    const at::Tensor own =
+        gradient.to(torch::kFloat64).square().reshape({parameter->replicas(), -1}).sum(1);
+    squares = squares.defined() ? squares + own : own;
+  }
+  return squares.sqrt();
 }
 
 }  // namespace
@@ -52,7 +66,8 @@ void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::
     for (Parameter* parameter : model_->parameters()) {
       parameter->value.detach().copy_(kept[i]);
       at::Tensor& gradient = parameter->value.mutable_grad();
-      if (perturbation.masked && gradient.defined()) gradient = within_mask(*parameter, gradient);
+      const at::Tensor mask = perturbation.masked ? mask_of(*parameter) : at::Tensor();
+      if (mask.defined() && gradient.defined()) gradient = gradient * mask;
       if (perturbation.adds_own && gradient.defined()) gradient = gradient + own[i];
       ++i;
     }
@@ -63,25 +78,20 @@ void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::
 // Moves the weights to where the gradient is wanted; `kept` holds what they were.
 void Trainer::perturb(std::vector<at::Tensor>& kept) {
   const at::NoGradGuard no_grad;
-  const Perturbation::Kind kind = runs_.front().weights.perturbation.kind;
-  at::Tensor squares;  // double [R]
-  for (Parameter* parameter : model_->parameters()) {
-    const at::Tensor& gradient = parameter->value.grad();
-    kept.push_back(parameter->value.detach().clone());
-    if (!gradient.defined()) continue;
-    const at::Tensor own = gradient.to(torch::kFloat64).square().reshape({replicas(), -1}).sum(1);
-    squares = squares.defined() ? squares + own : own;
-  }
+  const Perturbation& perturbation = runs_.front().weights.perturbation;
   std::vector<double> radii;
   for (const RunSchedule& run : runs_) radii.push_back(run.weights.perturbation.radius);
   if (!radius_.defined()) radius_ = torch::tensor(radii, torch::kFloat64).to(options_.device);
-  const bool unit = runs_.front().weights.perturbation.unit;
-  const at::Tensor scale = unit ? radius_ / (squares.sqrt() + kTiny) : radius_;
+  const at::Tensor scale =
+      perturbation.unit ? radius_ / (gradient_norm(model_->parameters()) + kTiny) : radius_;
   for (Parameter* parameter : model_->parameters()) {
     at::Tensor value = parameter->value.detach();
+    kept.push_back(value.clone());
     const at::Tensor& gradient = parameter->value.grad();
     if (gradient.defined()) value.add_(gradient * over(scale, gradient));
-    if (kind == Perturbation::Kind::kCompressed) value.copy_(within_mask(*parameter, value));
+    if (perturbation.kind != Perturbation::Kind::kCompressed) continue;
+    const at::Tensor mask = mask_of(*parameter);
+    if (mask.defined()) value.mul_(mask);
   }
 }
 
@@ -91,13 +101,11 @@ void Trainer::pull_dormant(const StepRows& rows) {
   const at::NoGradGuard no_grad;
   const at::Tensor eta = rows.column(TANDEM_COLUMN(kernels::StepNumbers, dormant_pull));
   for (Parameter* parameter : model_->parameters()) {
-    if (parameter->connections == nullptr) continue;
-    const at::Tensor active = parameter->connections->active_flags();
+    const at::Tensor mask = mask_of(*parameter);
     at::Tensor& gradient = parameter->value.mutable_grad();
-    if (!active.defined() || !gradient.defined()) continue;
+    if (!mask.defined() || !gradient.defined()) continue;
     const at::Tensor value = parameter->value.detach();
-    const at::Tensor dormant = (1 - active).view(value.sizes()).to(value.scalar_type());
-    gradient = gradient + value * dormant * over_values(eta.to(value.scalar_type()), *parameter);
+    gradient = gradient + value * (1 - mask) * over_values(eta.to(value.scalar_type()), *parameter);
   }
 }
 

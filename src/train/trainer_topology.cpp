@@ -158,14 +158,7 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
 void Trainer::begin_full_phase(const std::vector<char>& enters) {
   if (!runs_.front().weights.schedule.empties_slots) return;
   at::NoGradGuard no_grad;
-  for (std::int64_t r = 0; r < replicas(); ++r) {
-    if (!enters[static_cast<std::size_t>(r)]) continue;
-    for (Parameter* parameter : model_->parameters()) {
-      for (auto& [name, slot] : parameter->slots) {
-        if (!slot.everywhere) parameter->segment(slot.values, r).zero_();
-      }
-    }
-  }
+  for (Parameter* parameter : model_->parameters()) parameter->empty_slots(enters);
 }
 
 void Trainer::begin_sparse_phase(const std::vector<char>& enters) {
