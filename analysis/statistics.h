@@ -48,6 +48,8 @@ std::optional<double> line_share(const std::vector<double>& x, const std::vector
 std::optional<double> group_share(const std::vector<std::string>& group,
                                   const std::vector<double>& y);
 
+constexpr double kSignificance = 0.05;  // the level of all tests that tables make
+
 // Which hypotheses Holm's step-down procedure rejects at this family-wise level: by rising p, the
 // k-th of m (from 0) as long as p <= level / (m - k).
 std::vector<bool> holm_rejects(const std::vector<double>& p, double level);

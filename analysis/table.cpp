@@ -19,8 +19,6 @@ namespace {
 using Keys = std::vector<std::string>;
 using Group = std::vector<const RunData*>;
 
-bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
-
 // Columns of v_run that tell how a run went or where, not what was asked for.
 bool is_outcome(const std::string& name) {
   static const std::set<std::string> kOutcomes = {

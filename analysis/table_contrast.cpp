@@ -19,7 +19,7 @@ namespace {
 using Group = std::vector<const RunData*>;
 using Conditions = std::vector<Condition>;
 
-constexpr double kLevel = 0.05, kPower = 0.8;
+constexpr double kPower = 0.8;
 
 // The conditions but for what `changes` says; one without a value drops its key.
 Conditions changed(Conditions conditions, const Conditions& changes) {
@@ -193,7 +193,7 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
   if (!pairs.lost.empty())
     difference.marks.push_back(fmt::format("({} of {} pairs diverged: seed {})", pairs.lost.size(),
                                            difference.n, join(pairs.lost, ", ")));
-  if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kLevel, kPower);
+  if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kSignificance, kPower);
   if (detectable.mean) detectable.text = text(*detectable.mean, measure);
   made.row.cells = {side_cell(pairs.first, pairs.first_runs, measure, text),
                     side_cell(pairs.second, pairs.second_runs, measure, text), difference,
@@ -219,7 +219,7 @@ void mark_contrasts(Table& table) {
   const std::size_t column = 2;
   std::vector<double> ps;
   for (const TableRow& row : table.rows) ps.push_back(row.cells[column].p.value_or(1));
-  const std::vector<bool> survives = holm_rejects(ps, kLevel);
+  const std::vector<bool> survives = holm_rejects(ps, kSignificance);
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     mark_survivor(table.rows[i].cells[column], survives[i]);
   }
@@ -230,7 +230,7 @@ void mark_contrasts(Table& table) {
       "With a second vs, of and reference are the first vs's differences without and with it. "
       "Detectable: the true difference that a single test at {0:g}%, uncorrected, finds with "
       "probability {2:g}, given the spread and n here; surviving the correction may take more.",
-      100 * kLevel, ps.size(), kPower));
+      100 * kSignificance, ps.size(), kPower));
 }
 
 void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted) {

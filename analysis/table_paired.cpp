@@ -15,8 +15,6 @@ namespace {
 using Keys = std::vector<std::string>;
 using Group = std::vector<const RunData*>;
 
-constexpr double kLevel = 0.05;
-
 std::string place_text(const Keys& place, const Keys& names) {
   Keys pairs;
   for (std::size_t i = 0; i < names.size(); ++i) pairs.push_back(names[i] + "=" + place[i]);
@@ -70,7 +68,7 @@ std::vector<bool> survivors(const Table& table, std::size_t column) {
   std::vector<double> ps;
   for (const TableRow& row : table.rows)
     if (row.cells[column].p) ps.push_back(*row.cells[column].p);
-  return holm_rejects(ps, kLevel);
+  return holm_rejects(ps, kSignificance);
 }
 
 }  // namespace

@@ -76,8 +76,6 @@ std::string config_value(const TableRun& run, const std::string& name) {
   return found == run.config.end() ? "" : found->second;
 }
 
-bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
-
 struct Comparison {
   std::vector<std::string> common;       // key=value
   std::vector<std::string> differences;  // "device (cpu, cuda)"

@@ -5,7 +5,12 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 
-find_program(TANDEM_CCACHE ccache)
+# An empty compiler cache makes the first build a tenth longer, and later ones change units of several
+# files: it is for those who switch between branches (the dev preset).
+option(TANDEM_CCACHE_WANTED "compile through ccache where it is installed" OFF)
+if(TANDEM_CCACHE_WANTED)
+  find_program(TANDEM_CCACHE ccache)
+endif()
 if(TANDEM_CCACHE AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
     CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${TANDEM_CCACHE})

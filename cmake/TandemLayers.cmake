@@ -3,7 +3,8 @@
 # precompiled header of tandem_pch; those before it must not. src/cuda/*_plugin.cpp belong to the
 # plug-in (TandemCuda.cmake); the rest of src/cuda loads it and is light.
 set(TANDEM_LIGHT_LAYERS core config store analysis policy methods)
-set(TANDEM_TORCH_LAYERS cuda data topology nn probes continual train app)
+set(TANDEM_TORCH_LAYERS cuda data topology nn readout probes continual plan train eval jobs app)
+set(TANDEM_BENCH_LAYER bench)  # a program of its own
 
 add_library(tandem_warnings INTERFACE)
 target_compile_options(tandem_warnings INTERFACE
@@ -14,6 +15,15 @@ target_compile_options(tandem_warnings INTERFACE
 add_library(tandem_base INTERFACE)
 target_include_directories(tandem_base INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
 target_link_libraries(tandem_base INTERFACE tandem_libraries tandem_warnings)
+
+# A compiler call costs 4 s where torch headers are, whatever is in the file: templates that the headers
+# leave pending are instantiated at the end of each, precompiled or not. So files of a layer are compiled
+# some at a time (names at namespace level must differ within a layer; TANDEM_UNITY=OFF compiles each
+# alone, which is quicker where one file changes again and again).
+option(TANDEM_UNITY "compile several files of a layer in one go" ON)
+function(tandem_join_files target)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ${TANDEM_UNITY} UNITY_BUILD_BATCH_SIZE 8)
+endfunction()
 
 add_library(tandem_kernels OBJECT)
 file(GLOB_RECURSE _sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cpp)
@@ -28,8 +38,12 @@ add_library(tandem_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp)
 target_link_libraries(tandem_pch PRIVATE tandem_base tandem_torch_headers)
 target_precompile_headers(tandem_pch PRIVATE ${PROJECT_SOURCE_DIR}/src/data/tensor.h)
 
-set(_layer_targets tandem_kernels)
-foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS TANDEM_TORCH_LAYERS)
+add_library(tandem_fmt OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp
+  $<$<BOOL:${TANDEM_FMT_ONCE}>:${PROJECT_SOURCE_DIR}/cmake/fmt_once.cpp>)
+target_link_libraries(tandem_fmt PRIVATE tandem_base)
+
+set(_layer_targets tandem_kernels tandem_fmt)
+foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS TANDEM_TORCH_LAYERS TANDEM_BENCH_LAYER)
   if(_layer STREQUAL "analysis")
     set(_dir ${PROJECT_SOURCE_DIR}/analysis)
   else()
@@ -37,15 +51,18 @@ foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS TANDEM_TORCH_LAYERS)
   endif()
   file(GLOB _sources CONFIGURE_DEPENDS ${_dir}/*.cpp)
   list(FILTER _sources EXCLUDE REGEX "/main\\.cpp$|_plugin\\.cpp$")
-  add_library(tandem_${_layer} OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp ${_sources})
-  target_link_libraries(tandem_${_layer} PRIVATE tandem_base)
-  if(_layer IN_LIST TANDEM_TORCH_LAYERS)
-    target_link_libraries(tandem_${_layer} PRIVATE tandem_torch_headers)
+  add_library(tandem_room_${_layer} OBJECT ${PROJECT_SOURCE_DIR}/cmake/empty.cpp ${_sources})
+  target_link_libraries(tandem_room_${_layer} PRIVATE tandem_base)
+  if(_layer IN_LIST TANDEM_TORCH_LAYERS OR _layer STREQUAL TANDEM_BENCH_LAYER)
+    target_link_libraries(tandem_room_${_layer} PRIVATE tandem_torch_headers)
     if(NOT _layer STREQUAL "cuda")
-      target_precompile_headers(tandem_${_layer} REUSE_FROM tandem_pch)
+      target_precompile_headers(tandem_room_${_layer} REUSE_FROM tandem_pch)
     endif()
   endif()
-  list(APPEND _layer_targets tandem_${_layer})
+  tandem_join_files(tandem_room_${_layer})
+  if(NOT _layer STREQUAL TANDEM_BENCH_LAYER)
+    list(APPEND _layer_targets tandem_room_${_layer})
+  endif()
 endforeach()
 
 function(tandem_objects name)
@@ -55,13 +72,14 @@ function(tandem_objects name)
     target_sources(${name} INTERFACE $<TARGET_OBJECTS:${_target}>)
   endforeach()
 endfunction()
-set(_light tandem_kernels tandem_embedded)
+set(_light tandem_kernels tandem_fmt tandem_embedded)
 foreach(_layer IN LISTS TANDEM_LIGHT_LAYERS)
-  list(APPEND _light tandem_${_layer})
+  list(APPEND _light tandem_room_${_layer})
 endforeach()
 tandem_objects(tandem_light ${_light})
 tandem_objects(tandem_everything ${_layer_targets} tandem_embedded)
 target_link_libraries(tandem_everything INTERFACE tandem_torch)
+tandem_objects(tandem_benchmarks tandem_room_${TANDEM_BENCH_LAYER})
 
 # kernels/*/*_bench.cpp, where Google Benchmark is installed: `./tandem build tandem_kernel_bench`.
 file(GLOB _benchmarks CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*_bench.cpp)

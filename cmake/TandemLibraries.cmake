@@ -51,7 +51,17 @@ add_library(tandem_libraries INTERFACE)
 target_include_directories(tandem_libraries SYSTEM INTERFACE
   ${Boost_INCLUDE_DIRS} ${TANDEM_SQLITECPP_INCLUDE} ${TANDEM_FMT_INCLUDE} ${TANDEM_SPDLOG_INCLUDE}
   ${TANDEM_EIGEN_INCLUDE} ${TANDEM_HWY_INCLUDE})
-target_compile_definitions(tandem_libraries INTERFACE FMT_HEADER_ONLY SPDLOG_FMT_EXTERNAL)
+# LibTorch brings headers of another fmt, which would come first where its headers are searched.
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/first)
+file(CREATE_LINK ${TANDEM_FMT_INCLUDE}/fmt ${PROJECT_BINARY_DIR}/first/fmt SYMBOLIC)
+target_include_directories(tandem_libraries SYSTEM BEFORE INTERFACE ${PROJECT_BINARY_DIR}/first)
+# Another release of fmt leaves other templates to the file that compiles it (cmake/fmt_once.cpp).
+file(STRINGS ${TANDEM_FMT_INCLUDE}/fmt/core.h _fmt REGEX "define FMT_VERSION 9[0-9]+$")
+if(_fmt)
+  set(TANDEM_FMT_ONCE ON)
+endif()
+target_compile_definitions(tandem_libraries INTERFACE
+  $<$<NOT:$<BOOL:${TANDEM_FMT_ONCE}>>:FMT_HEADER_ONLY> SPDLOG_FMT_EXTERNAL)
 target_link_libraries(tandem_libraries INTERFACE
   Boost::program_options nlohmann_json::nlohmann_json
   ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_ZLIB_STATIC} ${TANDEM_CRYPTO_STATIC}

@@ -7,7 +7,9 @@
 
 #include "core/philox.h"
 
-namespace tandem::kernels {
+namespace tandem::test::attention_test {
+
+using namespace kernels;
 namespace {
 
 std::vector<double> uniform(std::int64_t n, std::uint64_t seed) {
@@ -207,4 +209,4 @@ TEST_CASE("pair counts agree with the lists", "[parity]") {
   CHECK(scored_block_pairs(11, 3) == 3 * 1 + 3 * 2 + 3 * 3);
 }
 
-}  // namespace tandem::kernels
+}  // namespace tandem::test::attention_test

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-namespace tandem {
+namespace tandem::test::masked_test {
 namespace {
 
 template <class T>
@@ -82,4 +82,4 @@ TEST_CASE("masked kernels refuse impossible arguments", "[parity]") {
   CHECK(multiply_mask_in_place(&x, nullptr, 1) != 0);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::masked_test

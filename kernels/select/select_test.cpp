@@ -17,7 +17,7 @@
 #include "kernels/select/sieve.h"
 #include "kernels/spmm/spmm.h"
 
-namespace tandem {
+namespace tandem::test::select_test {
 namespace {
 
 using Flags = std::vector<std::uint8_t>;
@@ -362,4 +362,4 @@ TEST_CASE("select_top refuses impossible arguments and then writes nothing", "[p
   CHECK(chosen == std::vector<std::uint8_t>(3, 9));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::select_test

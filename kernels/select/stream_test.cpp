@@ -11,7 +11,7 @@
 
 #include "kernels/spmm/spmm.h"
 
-namespace tandem {
+namespace tandem::test::stream_test {
 namespace {
 
 using Positions = std::vector<std::int64_t>;
@@ -159,4 +159,4 @@ TEST_CASE("TopStream: too few, bad arguments and use after finish", "[parity]") 
   CHECK(negative.finish(positions) == kSelectBadArguments);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::stream_test

@@ -11,7 +11,9 @@
 
 #include "kernels/spmm/spmm.h"
 
-namespace tandem::kernels {
+namespace tandem::test::layout_test {
+
+using namespace kernels;
 namespace {
 
 // n values from `shift` elements after a multiple of 64 bytes on.
@@ -169,4 +171,4 @@ TEST_CASE("the layouts and the gradient in one pass refuse impossible arguments"
   CHECK(gradients(y.data(), 16, y.data(), nullptr) == kSpmmBadArguments);
 }
 
-}  // namespace tandem::kernels
+}  // namespace tandem::test::layout_test

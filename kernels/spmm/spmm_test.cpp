@@ -12,7 +12,9 @@
 #include <string>
 #include <vector>
 
-namespace tandem::kernels {
+namespace tandem::test::spmm_test {
+
+using namespace kernels;
 namespace {
 
 using Random = std::mt19937_64;
@@ -343,4 +345,4 @@ TEST_CASE("the sparse products refuse impossible arguments", "[parity]") {
   CHECK_FALSE(spmm_use_target("no such set"));
 }
 
-}  // namespace tandem::kernels
+}  // namespace tandem::test::spmm_test

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+namespace tandem::test::settle_test {
+
 using namespace tandem::kernels;
 
 namespace {
@@ -57,3 +59,5 @@ TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]"
   REQUIRE(diverged.alive == 0);
   REQUIRE(diverged.alpha_factor == 3);
 }
+
+}  // namespace tandem::test::settle_test

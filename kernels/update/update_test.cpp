@@ -6,6 +6,8 @@
 #include <random>
 #include <vector>
 
+namespace tandem::test::update_test {
+
 using namespace tandem::kernels;
 
 namespace {
@@ -159,3 +161,5 @@ TEST_CASE("the sum of squares sees S only", "[parity]") {
     REQUIRE(sum_squares(net.gradient.data(), net.active.data(), n) == Approx(own).margin(1e-300));
   }
 }
+
+}  // namespace tandem::test::update_test

@@ -1,96 +1,67 @@
-// `tandem bench NAME`: the measurements behind every claim of speed, as ratios within one run.
-#include <ATen/Context.h>
-#include <ATen/Parallel.h>
-#include <fmt/format.h>
+// `tandem bench NAME`. The benchmarks are a program of their own, tandem_bench beside this one, so
+// that nobody waits for them to be built who doesn't measure. Both know the command; only that
+// program can run it, and this one starts that one.
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdlib>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
 
-#include "app/bench.h"
+#include "app/bench_command.h"
 #include "app/command.h"
-#include "config/command_line.h"
-#include "core/text.h"
-#include "train/device.h"
-#include "train/worker_protocol.h"
+#include "config/part.h"
 
 namespace tandem {
+
+BenchRunner& bench_runner() {
+  static BenchRunner runner;
+  return runner;
+}
+
+std::vector<Option> bench_options() { return {bench_only_option(), bench_replicas_option()}; }
+
+Option bench_only_option() {
+  return {.name = "only",
+          .type = OptionType::kChoice,
+          .default_value = "all",
+          .neutral = "all",
+          .help = "bench engine: this model alone",
+          .choices = {"all", "mlp", "bytes"}};
+}
+
+Option bench_replicas_option() {
+  return {.name = "replicas",
+          .type = OptionType::kIntList,
+          .default_value = "",
+          .neutral = "",
+          .help =
+              "bench engine: group sizes; without it 1,4,16,64,256 (the byte model on a CPU only "
+              "to 64), and 1024 on a GPU",
+          .minimum = 1};
+}
+
 namespace {
 
-const Option kOnly = {.name = "only",
-                      .type = OptionType::kChoice,
-                      .default_value = "all",
-                      .neutral = "all",
-                      .help = "bench engine: this model alone",
-                      .choices = {"all", "mlp", "bytes"}};
-const Option kReplicas = {.name = "replicas",
-                          .type = OptionType::kIntList,
-                          .default_value = "",
-                          .neutral = "",
-                          .help =
-                              "bench engine: group sizes; without it 1,4,16,64,256 (the byte "
-                              "model on a CPU only to 64), and 1024 on a GPU",
-                          .minimum = 1};
-
-// Benchmarks run in a worker's environment, which must be there before the first tensor.
-void enter_worker_environment(const Arguments& args) {
-  if (std::getenv("TANDEM_BENCH") != nullptr) return;
-  setenv("TANDEM_BENCH", "1", 1);
-  for (const auto& [name, value] : worker_environment()) setenv(name.c_str(), value.c_str(), 1);
-  std::vector<std::string> words = {"tandem", "bench"};
+ExitCode run_bench(const Arguments& args) {
+  if (bench_runner()) return bench_runner()(args);
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string program = (self.parent_path() / "tandem_bench").string();
+  if (!std::filesystem::exists(program, error)) {
+    throw ConfigError("the benchmarks are a program of their own, and " + program +
+                      " is not there: ./tandem bench builds it (or ./tandem build tandem_bench)");
+  }
+  std::vector<std::string> words = {program, "bench"};
   words.insert(words.end(), args.begin(), args.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
-  execv("/proc/self/exe", pointers.data());
-  throw DeviceError("the benchmark could not restart itself in a worker's environment");
+  execv(program.c_str(), pointers.data());
+  throw DeviceError(program + " could not be started: " + std::strerror(errno));
 }
 
-// The yardsticks' work is fixed, so that only how the program executes can be said.
-EngineBench engine_bench(const ParsedArguments& parsed) {
-  for (const auto& [name, text] : parsed.settings) {
-    if (option(name).scope == OptionScope::kProgram) continue;
-    throw ConfigError("bench engine measures fixed work and can't take --" + name +
-                      "; it takes --only, --replicas, --device and --data-dir");
-  }
-  EngineBench asked;
-  const std::string only = extra_value(parsed, kOnly);
-  if (only != "all") asked.models = {only};
-  for (const std::string& size : split(extra_value(parsed, kReplicas), ',')) {
-    if (!size.empty()) asked.replicas.push_back(*parse_integer(size));
-  }
-  asked.device =
-      devices_of(resolve_device(Config::resolve(parsed.settings).text("device"))).front();
-  asked.said = parsed.settings;
-  return asked;
-}
-
-ExitCode bench(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kOnly, kReplicas});
-  const std::vector<std::string> names = {"continual", "engine", "kernels", "methods", "sparse"};
-  if (parsed.positionals.size() != 1) {
-    throw ConfigError("tandem bench needs one name: " + join(names, ", "));
-  }
-  const std::string& name = parsed.positionals.front();
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    throw ConfigError(did_you_mean("benchmark", name, names));
-  }
-  if (name != "engine" && !parsed.extra.empty()) {
-    throw ConfigError("--" + parsed.extra.begin()->first + " belongs to bench engine; bench " +
-                      name + " has no such choice");
-  }
-  enter_worker_environment(args);
-  at::set_num_threads(1);
-  at::globalContext().setFlushDenormal(true);
-  if (name == "engine") bench_engine(engine_bench(parsed));
-  if (name == "continual") bench_continual(Config::resolve(parsed.settings));
-  if (name == "kernels") bench_kernels();
-  if (name == "methods") bench_methods();
-  if (name == "sparse") bench_sparse();
-  return kExitDone;
-}
-
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
@@ -106,9 +77,9 @@ const bool registered = declare_command(
          "whole "
          "training steps with sparse connections beside masked and dense ones, two workers "
          "against one, and time and memory of wide layers; needs Fashion-MNIST.",
-     .options = {kOnly, kReplicas},
+     .options = bench_options(),
      .takes_config = false,
-     .run = bench});
+     .run = run_bench});
 
 }  // namespace
 }  // namespace tandem

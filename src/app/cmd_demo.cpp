@@ -72,7 +72,7 @@ ExitCode demo(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "demo",
      .summary = "a small version of everything, from data to tables",
      .usage = "demo [--db PATH] [--jobs N]",

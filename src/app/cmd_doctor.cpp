@@ -12,8 +12,8 @@
 #include "config/part.h"
 #include "cuda/plugin.h"
 #include "data/dataset.h"
+#include "jobs/break_even.h"
 #include "store/store.h"
-#include "train/break_even.h"
 
 namespace tandem {
 namespace {
@@ -86,7 +86,7 @@ void data_sets(const Settings& said) {
   }
 }
 
-ExitCode run(const Arguments& args) {
+ExitCode run_doctor(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args);
   if (!parsed.positionals.empty()) throw ConfigError("tandem doctor takes no arguments");
   versions();
@@ -96,11 +96,11 @@ ExitCode run(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     declare_command({.name = "doctor",
                      .summary = "say what this program is and what it found on this machine",
                      .usage = "doctor [--data-dir FOLDER]",
-                     .run = run});
+                     .run = run_doctor});
 
 }  // namespace
 }  // namespace tandem

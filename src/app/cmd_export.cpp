@@ -15,8 +15,8 @@
 #include "core/files.h"
 #include "core/safetensors.h"
 #include "data/tensor.h"
+#include "jobs/checkpoint.h"
 #include "store/store.h"
-#include "train/checkpoint.h"
 #include "train/teacher.h"
 
 namespace tandem {
@@ -28,11 +28,11 @@ const Option kReadOut = {.name = "read_out",
                          .neutral = "full",
                          .help = "all weights, or those within the trained masks",
                          .choices = {"full", "sparse"}};
-const Option kOut = {.name = "out",
-                     .type = OptionType::kText,
-                     .default_value = "",
-                     .neutral = "",
-                     .help = "file to write; default RUN-READ_OUT.safetensors"};
+const Option kExportOut = {.name = "out",
+                           .type = OptionType::kText,
+                           .default_value = "",
+                           .neutral = "",
+                           .help = "file to write; default RUN-READ_OUT.safetensors"};
 
 // The part of a checkpoint's names that lies below "RUN/KIND/".
 std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
@@ -123,8 +123,8 @@ Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
                   short_id(run.id), run.state, folder));
 }
 
-ExitCode run(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kOut});
+ExitCode run_export(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem export needs one run's id");
   const std::string database = database_of(parsed.settings);
   const RunRecord record = StoreReader(database).find_run(parsed.positionals.front());
@@ -151,7 +151,7 @@ ExitCode run(const Arguments& args) {
   }
   std::vector<TensorView> views;
   for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));
-  std::string out = extra_value(parsed, kOut);
+  std::string out = extra_value(parsed, kExportOut);
   if (out.empty()) out = short_id(record.id) + "-" + read_out + ".safetensors";
   const auto folder = std::filesystem::path(out).parent_path();
   if (!folder.empty()) ensure_folder(folder.string());
@@ -162,12 +162,12 @@ ExitCode run(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     declare_command({.name = "export",
                      .summary = "write a finished run's weights as a safetensors file",
                      .usage = "export RUN [--read-out full|sparse] [--out FILE] [--db PATH]",
-                     .options = {kReadOut, kOut},
-                     .run = run});
+                     .options = {kReadOut, kExportOut},
+                     .run = run_export});
 
 }  // namespace
 }  // namespace tandem

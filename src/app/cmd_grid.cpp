@@ -16,8 +16,8 @@
 #include "config/grid.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "jobs/progress.h"
 #include "store/store.h"
-#include "train/progress.h"
 
 namespace tandem {
 namespace {
@@ -139,7 +139,7 @@ ExitCode grid(const Arguments& args) {
   return status(request);
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "grid",
      .summary = "plan, run or look at the runs of a grid file",
      .usage = "grid plan FILE [--OPTION VALUE ...]\ngrid run FILE [--jobs N] [--db PATH] [--OPTION "

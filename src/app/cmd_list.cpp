@@ -10,8 +10,8 @@
 #include "core/text.h"
 #include "methods/method.h"
 #include "nn/model.h"
+#include "plan/match.h"
 #include "topology/storage.h"
-#include "train/match.h"
 
 namespace tandem {
 namespace {
@@ -90,7 +90,7 @@ ExitCode list(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "list",
      .summary = "list methods, strategies, scenarios, probes, models, optimizers, data or options",
      .usage = "list TOPIC",

@@ -12,14 +12,14 @@
 #include "config/grid.h"
 #include "core/files.h"
 #include "core/text.h"
-#include "train/process.h"
+#include "jobs/process.h"
 
 namespace tandem {
 namespace {
 
 namespace fs = std::filesystem;
 
-const Option kOut = {
+const Option kPlotOut = {
     .name = "out",
     .type = OptionType::kText,
     .default_value = "",
@@ -92,7 +92,7 @@ std::string grid_name(const std::string& said) {
 }
 
 ExitCode plot(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kOut, kWhere});
+  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere});
   const auto& words = parsed.positionals;
   if (words.size() != 2) {
     throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID trials|curve");
@@ -102,7 +102,7 @@ ExitCode plot(const Arguments& args) {
     throw ConfigError(did_you_mean("figure", kind, {"trials", "curve"}));
   }
   const std::string grid = grid_name(words[0]);
-  std::string out = extra_value(parsed, kOut);
+  std::string out = extra_value(parsed, kPlotOut);
   if (out.empty()) out = grid + "_" + kind + ".svg";
   gnuplot_script({}, out);  // refuses a wrong ending before any work
   const StoreReader store(database_of(parsed.settings));
@@ -120,7 +120,7 @@ ExitCode plot(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "plot",
      .summary = "draw the trials of a grid's tuning, or accuracy against budget",
      .usage = "plot GRID trials [--where CONDITIONS] [--out FILE] [--db PATH]\n"
@@ -132,7 +132,7 @@ const bool registered = declare_command(
          "and by weight decay. curve: accuracy\n(spaced likewise) against the density of the "
          "read-out, mean and Student's 95% band over seeds.\n"
          "gnuplot draws (Debian: gnuplot-nox).",
-     .options = {kOut, kWhere},
+     .options = {kPlotOut, kWhere},
      .run = plot});
 
 }  // namespace

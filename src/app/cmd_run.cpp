@@ -42,7 +42,7 @@ void print_run(const std::string& database, const std::string& id) {
   fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
 }
 
-ExitCode run(const Arguments& args) {
+ExitCode run_run(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {stop_after_steps_option()});
   if (!parsed.positionals.empty()) {
     throw ConfigError(
@@ -64,7 +64,7 @@ ExitCode run(const Arguments& args) {
   return exit_code(report);
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "run",
      .summary = "train one run and print its evaluations",
      .usage = "run [--weights METHOD] [--attention METHOD] [--seed N] [--OPTION VALUE ...]",
@@ -72,7 +72,7 @@ const bool registered = declare_command(
              "resumes from its checkpoint.",
      .options = {stop_after_steps_option()},
      .takes_config = true,
-     .run = run});
+     .run = run_run});
 
 }  // namespace
 }  // namespace tandem

@@ -22,16 +22,16 @@ Option text_option(const char* name, const char* help) {
 }
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
-const Option kOut = text_option("out",
-                                "file to write, its lineage goes to FILE.lineage.json; a name "
-                                "without ending writes .md, .csv and "
-                                "the lineage");
-const Option kFormat = {.name = "format",
-                        .type = OptionType::kChoice,
-                        .default_value = "markdown",
-                        .neutral = "markdown",
-                        .help = "how the table is written",
-                        .choices = {"markdown", "csv"}};
+const Option kTableOut = text_option("out",
+                                     "file to write, its lineage goes to FILE.lineage.json; a name "
+                                     "without ending writes .md, .csv and "
+                                     "the lineage");
+const Option kTableFormat = {.name = "format",
+                             .type = OptionType::kChoice,
+                             .default_value = "markdown",
+                             .neutral = "markdown",
+                             .help = "how the table is written",
+                             .choices = {"markdown", "csv"}};
 const std::vector<Option> kPlan = {
     text_option("rows", "columns of v_run whose values make the rows"),
     text_option("columns",
@@ -44,7 +44,7 @@ const std::vector<Option> kPlan = {
     text_option("title", "title of the table")};
 
 std::vector<Option> all_options_of_table() {
-  std::vector<Option> options = {kTable, kOut, kFormat};
+  std::vector<Option> options = {kTable, kTableOut, kTableFormat};
   options.insert(options.end(), kPlan.begin(), kPlan.end());
   return options;
 }
@@ -97,11 +97,11 @@ std::vector<TableSpec> specs_of(const ParsedArguments& parsed) {
   return specs;
 }
 
-ExitCode run(const Arguments& args) {
+ExitCode run_table(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, all_options_of_table());
   const auto specs = specs_of(parsed);
-  const std::string out = extra_value(parsed, kOut);
-  const bool csv = extra_value(parsed, kFormat) == "csv";
+  const std::string out = extra_value(parsed, kTableOut);
+  const bool csv = extra_value(parsed, kTableFormat) == "csv";
   if (!out.empty() && specs.size() > 1) {
     throw ConfigError("--out takes one table and there are " + std::to_string(specs.size()) +
                       ": choose one with --table NAME");
@@ -128,13 +128,13 @@ ExitCode run(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "table",
      .summary = "print a table of means over seeds",
      .usage = "table FILE [--table NAME] [--out FILE] [--db PATH]\ntable --rows KEYS --columns "
               "MEASURES [--where CONDITIONS] [--grid NAME] [--db PATH]",
      .options = all_options_of_table(),
-     .run = run});
+     .run = run_table});
 
 }  // namespace
 }  // namespace tandem

@@ -88,7 +88,7 @@ class Tail {
 
 bool has_ended(const std::string& state) { return state != "running" && state != "queued"; }
 
-ExitCode run(const Arguments& args) {
+ExitCode run_tail(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kOnce, kEvery});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem tail needs one run's id");
   const bool once = extra_value(parsed, kOnce) == "true";
@@ -104,11 +104,11 @@ ExitCode run(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command({.name = "tail",
-                                         .summary = "follow a run's validation curves and probes",
-                                         .usage = "tail RUN [--once] [--every SECONDS] [--db PATH]",
-                                         .options = {kOnce, kEvery},
-                                         .run = run});
+TANDEM_REGISTERED = declare_command({.name = "tail",
+                                     .summary = "follow a run's validation curves and probes",
+                                     .usage = "tail RUN [--once] [--every SECONDS] [--db PATH]",
+                                     .options = {kOnce, kEvery},
+                                     .run = run_tail});
 
 }  // namespace
 }  // namespace tandem

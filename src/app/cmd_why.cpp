@@ -25,7 +25,7 @@ std::string lineage_path(const std::string& given) {
   return "";
 }
 
-ExitCode run(const Arguments& args) {
+ExitCode run_why(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args);
   const auto& words = parsed.positionals;
   if (words.empty() || words.size() > 3) {
@@ -48,13 +48,13 @@ ExitCode run(const Arguments& args) {
   return kExitDone;
 }
 
-const bool registered = declare_command(
+TANDEM_REGISTERED = declare_command(
     {.name = "why",
      .summary = "explain a run, or a number of a table",
      .usage = "why RUN [--db PATH]\nwhy TABLE_FILE ROW COLUMN",
      .text = "RUN is the first digits of a run's id. ROW is the values of the row's keys joined by "
              "commas, or key=value pairs; COLUMN the column's head.",
-     .run = run});
+     .run = run_why});
 
 }  // namespace
 }  // namespace tandem

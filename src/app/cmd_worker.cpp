@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include "app/command.h"
-#include "train/worker_main.h"
+#include "jobs/worker_main.h"
 
 namespace tandem {
 namespace {
 
-ExitCode run(const Arguments& args) {
+ExitCode run_worker(const Arguments& args) {
   if (!args.empty()) throw ConfigError("tandem worker is started by other commands, not by hand");
   const int rows_out = ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   if (rows_out < 0 || ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
@@ -18,11 +18,11 @@ ExitCode run(const Arguments& args) {
   return worker_main(STDIN_FILENO, rows_out);
 }
 
-const bool registered = declare_command({.name = "worker",
-                                         .summary = "train one group of runs (internal)",
-                                         .usage = "worker",
-                                         .hidden = true,
-                                         .run = run});
+TANDEM_REGISTERED = declare_command({.name = "worker",
+                                     .summary = "train one group of runs (internal)",
+                                     .usage = "worker",
+                                     .hidden = true,
+                                     .run = run_worker});
 
 }  // namespace
 }  // namespace tandem

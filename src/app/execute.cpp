@@ -12,12 +12,12 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "jobs/device.h"
+#include "jobs/progress.h"
 #include "methods/method.h"
 #include "probes/probe_names.h"
 #include "store/store.h"
 #include "topology/rule_reads.h"
-#include "train/device.h"
-#include "train/progress.h"
 
 namespace tandem {
 namespace {

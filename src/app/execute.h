@@ -8,8 +8,8 @@
 
 #include "config/config.h"
 #include "config/option.h"
-#include "train/planner.h"
-#include "train/worker_pool.h"
+#include "jobs/planner.h"
+#include "jobs/worker_pool.h"
 
 namespace tandem {
 

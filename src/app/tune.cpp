@@ -13,8 +13,8 @@
 #include "config/part.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "jobs/planner.h"
 #include "methods/method.h"
-#include "train/planner.h"
 
 namespace tandem {
 namespace {

@@ -20,8 +20,6 @@ constexpr double kLeastWindow = 0.02;
 constexpr int kMostExtensions = 2;
 constexpr int kMostDraws = 1000;  // of one point, until it is a new one
 
-bool is_seed(const std::string& name) { return name.rfind("seed", 0) == 0; }
-
 // Neither a part of what is chosen for nor of a trial.
 bool is_of_final_runs(const std::string& name) {
   return is_seed(name) || name == "final" || name == "curve" || name == "probes";

@@ -93,6 +93,8 @@ bool well_formed(const std::string& name) {
 
 }  // namespace
 
+bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
+
 bool is_list(OptionType type) {
   return type == OptionType::kIntList || type == OptionType::kRealList;
 }

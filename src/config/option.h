@@ -76,6 +76,8 @@ std::string canonical_value(const Option& option, const std::string& text, const
 std::string canonical_form(const Option& option, const std::string& text);
 
 bool is_list(OptionType type);
+// seed, seed_init, ...: what differs between the repetitions of one run.
+bool is_seed(const std::string& option_name);
 // For --help and error messages: "int >= 1", "one of a | b", "real 0..1", "list of ints", ...
 std::string describe_domain(const Option& option, const PartTable& parts);
 

@@ -8,6 +8,12 @@
 #include <utility>
 #include <vector>
 
+// TANDEM_REGISTERED = criteria().add(...); registers something before main() begins. The name of
+// the object differs at each use, since several files of a layer may be compiled as one.
+#define TANDEM_JOIN_(a, b) a##b
+#define TANDEM_JOIN(a, b) TANDEM_JOIN_(a, b)
+#define TANDEM_REGISTERED [[maybe_unused]] const bool TANDEM_JOIN(registered_, __COUNTER__)
+
 namespace tandem {
 
 struct Part {

@@ -109,7 +109,7 @@ class ExperienceReplay : public Strategy {
   std::vector<Replica> replicas_;
 };
 
-std::unique_ptr<Strategy> make(StrategyView view) {
+std::unique_ptr<Strategy> make_er(StrategyView view) {
   return std::make_unique<ExperienceReplay>(std::move(view));
 }
 
@@ -120,7 +120,7 @@ std::unique_ptr<Strategy> make(StrategyView view) {
                       .cite = "1902.10486",
                       .uses = {"buffer", "replay_batch"},
                       .file = __FILE__},
-                     make);
+                     make_er);
 
 }  // namespace
 }  // namespace tandem

@@ -4,7 +4,7 @@
 namespace tandem {
 namespace {
 
-std::unique_ptr<Strategy> make(StrategyView view) {
+std::unique_ptr<Strategy> make_finetune(StrategyView view) {
   return std::make_unique<Strategy>(std::move(view));
 }
 
@@ -14,7 +14,7 @@ std::unique_ptr<Strategy> make(StrategyView view) {
      .summary = "tasks one after the other, nothing against forgetting (lower control)",
      .cite = "",
      .file = __FILE__},
-    make);
+    make_finetune);
 
 }  // namespace
 }  // namespace tandem

@@ -9,7 +9,7 @@ struct Joint : Strategy {
   bool joins_tasks() const override { return true; }
 };
 
-std::unique_ptr<Strategy> make(StrategyView view) {
+std::unique_ptr<Strategy> make_joint(StrategyView view) {
   return std::make_unique<Joint>(std::move(view));
 }
 
@@ -19,7 +19,7 @@ std::unique_ptr<Strategy> make(StrategyView view) {
                       .summary = "all tasks trained at once (upper control)",
                       .cite = "",
                       .file = __FILE__},
-                     make);
+                     make_joint);
 
 }  // namespace
 }  // namespace tandem

@@ -1,5 +1,5 @@
 // Independent pieces of host work on several threads. Workers on a CPU have one thread each; those
-// of GPUs share the machine's cores out among themselves (see train/worker_main.cpp), and have
+// of GPUs share the machine's cores out among themselves (see jobs/worker_main.cpp), and have
 // groups of a thousand runs to prepare. LibTorch's own operations on the CPU stay on one thread in
 // either: on several, workers that share the cores keep each other waiting inside of every small
 // operation.

@@ -15,7 +15,7 @@ Policies acdc(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "acdc",
      .summary = "full and sparse phases in turn, pruned by magnitude over the net",

@@ -8,7 +8,7 @@
 namespace tandem {
 namespace {
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "alternate",
                            .summary = "full or sparse stream at random each step, no alignment",

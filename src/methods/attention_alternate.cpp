@@ -7,18 +7,18 @@
 namespace tandem {
 namespace {
 
-std::vector<std::string> options() {
+std::vector<std::string> attention_alternate_options() {
   std::vector<std::string> names = selector_options();
   for (const std::string& name : drawn_streams_options("attention")) names.push_back(name);
   return names;
 }
 
-const bool registered = attention_methods().add(
+TANDEM_REGISTERED = attention_methods().add(
     {.kind = "attention",
      .name = "alternate",
      .summary = "full or sparse attention at random each step, no alignment",
      .cite = "",
-     .uses = options(),
+     .uses = attention_alternate_options(),
      .file = __FILE__},
     alternating_attention);
 

@@ -17,7 +17,7 @@ Policies ssa(const Config& config) {
   return policies;
 }
 
-std::vector<std::string> options() {
+std::vector<std::string> attention_ssa_options() {
   std::vector<std::string> names = selector_options();
   for (const std::string& name : drawn_streams_options("attention")) names.push_back(name);
   for (const char* name :
@@ -28,7 +28,7 @@ std::vector<std::string> options() {
   return names;
 }
 
-const bool registered = attention_methods().add(
+TANDEM_REGISTERED = attention_methods().add(
     {.kind = "attention",
      .name = "ssa",
      .summary = "full or sparse attention at random each step, outputs aligned both ways",
@@ -38,7 +38,7 @@ const bool registered = attention_methods().add(
                   {"attention_lambda_sparse", "1"},
                   {"attention_p", "0.5"},
                   {"attention_distance", "smooth_l1"}},
-     .uses = options(),
+     .uses = attention_ssa_options(),
      .file = __FILE__},
     ssa);
 

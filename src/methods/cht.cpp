@@ -11,7 +11,7 @@
 namespace tandem {
 namespace {
 
-const bool declared_removal =
+TANDEM_REGISTERED =
     declare_option({.name = "cht_removal",
                     .type = OptionType::kChoice,
                     .default_value = "hard",
@@ -21,7 +21,7 @@ const bool declared_removal =
                     .choices = {"hard", "soft"},
                     .of_part = true,
                     .group = "weights level"});
-const bool declared_growth =
+TANDEM_REGISTERED =
     declare_option({.name = "cht_growth",
                     .type = OptionType::kChoice,
                     .default_value = "hard",
@@ -30,7 +30,7 @@ const bool declared_growth =
                     .choices = {"hard", "soft"},
                     .of_part = true,
                     .group = "weights level"});
-const bool declared_score =
+TANDEM_REGISTERED =
     declare_option({.name = "cht_score",
                     .type = OptionType::kChoice,
                     .default_value = "magnitude",
@@ -57,7 +57,7 @@ Policies cht(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "cht",
      .summary = "drop by magnitude, grow where the topology predicts a link",

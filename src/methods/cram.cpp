@@ -10,15 +10,15 @@
 namespace tandem {
 namespace {
 
-const bool declared = declare_option({.name = "cram_plus",
-                                      .type = OptionType::kFlag,
-                                      .default_value = "true",
-                                      .neutral = "false",
-                                      .help = "CrAM adds the gradient at the current weights",
-                                      .of_part = true,
-                                      .group = "weights level"});
+TANDEM_REGISTERED = declare_option({.name = "cram_plus",
+                                    .type = OptionType::kFlag,
+                                    .default_value = "true",
+                                    .neutral = "false",
+                                    .help = "CrAM adds the gradient at the current weights",
+                                    .of_part = true,
+                                    .group = "weights level"});
 
-const bool declared_masked =
+TANDEM_REGISTERED =
     declare_option({.name = "cram_masked_gradient",
                     .type = OptionType::kFlag,
                     .default_value = "true",
@@ -27,14 +27,14 @@ const bool declared_masked =
                     .of_part = true,
                     .group = "weights level"});
 
-const bool declared_of = declare_option({.name = "radius_of",
-                                         .type = OptionType::kChoice,
-                                         .default_value = "gradient",
-                                         .neutral = "none",
-                                         .help = "what CrAM's radius multiplies",
-                                         .choices = {"gradient", "unit_gradient"},
-                                         .of_part = true,
-                                         .group = "weights level"});
+TANDEM_REGISTERED = declare_option({.name = "radius_of",
+                                    .type = OptionType::kChoice,
+                                    .default_value = "gradient",
+                                    .neutral = "none",
+                                    .help = "what CrAM's radius multiplies",
+                                    .choices = {"gradient", "unit_gradient"},
+                                    .of_part = true,
+                                    .group = "weights level"});
 
 Policies cram(const Config& config) {
   Policies policies;
@@ -48,7 +48,7 @@ Policies cram(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "cram",
      .summary = "dense, the gradient at pruned weights nearby; pruned at read-out",

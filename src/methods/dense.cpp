@@ -12,7 +12,7 @@ Policies dense(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "dense",
                            .summary = "full stream only; pruned once by magnitude at read-out",

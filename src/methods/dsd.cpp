@@ -9,7 +9,7 @@ namespace {
 
 Policies dsd(const Config& config) { return phased_weights(config); }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "dsd",
                            .summary = "a sparse phase between two full ones",

@@ -7,7 +7,7 @@
 namespace tandem {
 namespace {
 
-[[maybe_unused]] const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "growth_batches",
                     .type = OptionType::kInt,
                     .default_value = "0",

@@ -6,7 +6,7 @@ namespace {
 
 Policies full(const Config&) { return {}; }
 
-const bool registered = attention_methods().add(
+TANDEM_REGISTERED = attention_methods().add(
     {.kind = "attention",
      .name = "full",
      .summary = "full causal attention; blocks are selected only at read-out",

@@ -14,7 +14,7 @@ Policies gmp(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "gmp",
                            .summary = "dense at first, pruned by magnitude to a cubic schedule",

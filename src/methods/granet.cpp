@@ -27,7 +27,7 @@ Policies granet(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "granet",
      .summary = "gradual pruning over all layers, with regeneration by gradient",

@@ -18,7 +18,7 @@ namespace {
 using Kind = Granularity::Kind;
 using enum OptionType;
 
-[[maybe_unused]] const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "granularity",
                     .type = kChoice,
                     .default_value = "element",

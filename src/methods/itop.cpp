@@ -11,7 +11,7 @@
 namespace tandem {
 namespace {
 
-const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "grow_by",
                     .type = OptionType::kChoice,
                     .default_value = "random",
@@ -27,7 +27,7 @@ Policies itop(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "itop",
      .summary = "rare updates to the end of training; growth at random or by gradient",

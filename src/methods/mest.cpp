@@ -17,16 +17,15 @@
 namespace tandem {
 namespace {
 
-const bool declared_lambda =
-    declare_option({.name = "mest_lambda",
-                    .type = OptionType::kReal,
-                    .default_value = "0.01",
-                    .neutral = "-1",
-                    .help = "weight of the gradient's magnitude in MEST's score",
-                    .minimum = 0,
-                    .of_part = true,
-                    .group = "weights level"});
-const bool declared_order = declare_option(
+TANDEM_REGISTERED = declare_option({.name = "mest_lambda",
+                                    .type = OptionType::kReal,
+                                    .default_value = "0.01",
+                                    .neutral = "-1",
+                                    .help = "weight of the gradient's magnitude in MEST's score",
+                                    .minimum = 0,
+                                    .of_part = true,
+                                    .group = "weights level"});
+TANDEM_REGISTERED = declare_option(
     {.name = "mest_order",
      .type = OptionType::kChoice,
      .default_value = "drop_first",
@@ -58,7 +57,7 @@ Policies mest(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "mest",
                            .summary = "drop by magnitude plus gradient, grow at random",

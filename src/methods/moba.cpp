@@ -14,7 +14,7 @@ Policies moba(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     attention_methods().add({.kind = "attention",
                              .name = "moba",
                              .summary = "sparse stream only: blocks chosen by pooled keys",

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kMostNested = 8;
 
-const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "weights_nested",
                     .type = OptionType::kRealList,
                     .default_value = "",

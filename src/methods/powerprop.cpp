@@ -8,15 +8,15 @@
 namespace tandem {
 namespace {
 
-const bool declared = declare_option({.name = "power",
-                                      .type = OptionType::kReal,
-                                      .default_value = "2",
-                                      .neutral = "1",
-                                      .help = "exponent of powerpropagation",
-                                      .minimum = 1,
-                                      .maximum = 8,
-                                      .of_part = true,
-                                      .group = "weights level"});
+TANDEM_REGISTERED = declare_option({.name = "power",
+                                    .type = OptionType::kReal,
+                                    .default_value = "2",
+                                    .neutral = "1",
+                                    .help = "exponent of powerpropagation",
+                                    .minimum = 1,
+                                    .maximum = 8,
+                                    .of_part = true,
+                                    .group = "weights level"});
 
 Policies powerprop(const Config& config) {
   Policies policies;
@@ -25,7 +25,7 @@ Policies powerprop(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "powerprop",
                            .summary = "dense, w = v |v|^(power - 1); pruned once at read-out",

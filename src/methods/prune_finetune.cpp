@@ -9,7 +9,7 @@ namespace {
 
 Policies prune_finetune(const Config& config) { return phased_weights(config); }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "prune_finetune",
                            .summary = "dense for half of the run, pruned once, then fine-tuned",

@@ -17,15 +17,14 @@ Policies random_masks(const Config& config) {
   return policies;
 }
 
-const bool registered =
-    weights_methods().add({.kind = "weights",
-                           .name = "random_masks",
-                           .summary = "a control: another random mask every step",
-                           .cite = "",
-                           .defaults = {{"refresh_interval", "1"}},
-                           .uses = {"refresh_interval"},
-                           .file = __FILE__},
-                          random_masks);
+TANDEM_REGISTERED = weights_methods().add({.kind = "weights",
+                                           .name = "random_masks",
+                                           .summary = "a control: another random mask every step",
+                                           .cite = "",
+                                           .defaults = {{"refresh_interval", "1"}},
+                                           .uses = {"refresh_interval"},
+                                           .file = __FILE__},
+                                          random_masks);
 
 }  // namespace
 }  // namespace tandem

@@ -10,7 +10,7 @@
 namespace tandem {
 namespace {
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "rigl",
                            .summary = "drop by magnitude, grow by the dense gradient",

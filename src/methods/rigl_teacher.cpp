@@ -9,23 +9,23 @@
 namespace tandem {
 namespace {
 
-const bool declared_alpha = declare_option({.name = "teacher_alpha",
-                                            .type = OptionType::kReal,
-                                            .default_value = "1",
-                                            .neutral = "-1",
-                                            .help = "weight of distillation from the dense twin",
-                                            .minimum = 0,
-                                            .of_part = true,
-                                            .per_replica = true,
-                                            .group = "weights level"});
-const bool declared_temperature = declare_option({.name = "teacher_temperature",
-                                                  .type = OptionType::kReal,
-                                                  .default_value = "1",
-                                                  .neutral = "-1",
-                                                  .help = "its temperature",
-                                                  .minimum = 0.01,
-                                                  .of_part = true,
-                                                  .group = "weights level"});
+TANDEM_REGISTERED = declare_option({.name = "teacher_alpha",
+                                    .type = OptionType::kReal,
+                                    .default_value = "1",
+                                    .neutral = "-1",
+                                    .help = "weight of distillation from the dense twin",
+                                    .minimum = 0,
+                                    .of_part = true,
+                                    .per_replica = true,
+                                    .group = "weights level"});
+TANDEM_REGISTERED = declare_option({.name = "teacher_temperature",
+                                    .type = OptionType::kReal,
+                                    .default_value = "1",
+                                    .neutral = "-1",
+                                    .help = "its temperature",
+                                    .minimum = 0.01,
+                                    .of_part = true,
+                                    .group = "weights level"});
 
 Policies rigl_teacher(const Config& config) {
   Policies policies = rigl_weights(config);
@@ -34,7 +34,7 @@ Policies rigl_teacher(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "rigl_teacher",
                            .summary = "RigL with distillation from a dense net trained beside it",

@@ -7,7 +7,7 @@
 namespace tandem {
 namespace {
 
-const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "radius",
                     .type = OptionType::kReal,
                     .default_value = "0.05",
@@ -26,7 +26,7 @@ Policies sam(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "sam",
      .summary = "dense, the gradient at the worst weights nearby; pruned at read-out",

@@ -26,20 +26,20 @@ Policies sandwich(const Config& config) {
   return policies;
 }
 
-std::vector<std::string> options() {
+std::vector<std::string> sandwich_options() {
   std::vector<std::string> names = refreshed_mask_options(steer_alignment_options());
   names.insert(names.end(), {"weights_alpha", "weights_alpha_warmup"});
   return names;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "sandwich",
      .summary = "both streams every step; the sparse one distils from the full one",
      .cite = "arXiv:1903.05134",
      .revision = 2,
      .defaults = {{"weights_alpha", "1"}},
-     .uses = options(),
+     .uses = sandwich_options(),
      .file = __FILE__},
     sandwich);
 

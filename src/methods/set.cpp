@@ -16,7 +16,7 @@ Policies set(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "set",
                            .summary = "drop nearest zero by sign, grow at random, once an epoch",

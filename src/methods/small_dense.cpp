@@ -13,7 +13,7 @@ Policies small_dense(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "small_dense",
                            .summary = "a dense net of as many weights, with narrower layers",

@@ -11,7 +11,7 @@
 namespace tandem {
 namespace {
 
-const bool declared = declare_option(
+TANDEM_REGISTERED = declare_option(
     {.name = "redistribute",
      .type = OptionType::kFlag,
      .default_value = "true",
@@ -29,7 +29,7 @@ Policies snfs(const Config& config) {
   return policies;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "snfs",
      .summary = "grow by an averaged dense gradient, layers share growth by it",

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-[[maybe_unused]] const bool declared = declare_option(
+TANDEM_REGISTERED = declare_option(
     {.name = "ablation",
      .type = OptionType::kReal,
      .default_value = "0.3",
@@ -44,7 +44,7 @@ std::vector<std::pair<std::string, std::string>> defaults() {
   return all;
 }
 
-[[maybe_unused]] const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "srigl",
                            .summary = "RigL with as many inputs for every unit, and ablation",

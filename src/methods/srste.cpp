@@ -8,7 +8,7 @@
 namespace tandem {
 namespace {
 
-const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "srste_lambda",
                     .type = OptionType::kReal,
                     .default_value = "0.0002",
@@ -31,7 +31,7 @@ Policies srste(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "srste",
                            .summary = "straight-through, dormant weights are pulled toward zero",

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-const bool declared_detach =
+TANDEM_REGISTERED =
     declare_option({.name = "weights_detach",
                     .type = OptionType::kFlag,
                     .default_value = "false",
@@ -50,7 +50,7 @@ Policies ssa(const Config& config) {
   return policies;
 }
 
-std::vector<std::string> options() {
+std::vector<std::string> ssa_options() {
   std::vector<std::string> names = alternating_weights_options();
   for (const char* name :
        {"weights_alpha", "weights_alpha_warmup", "weights_lambda_full", "weights_lambda_sparse",
@@ -61,14 +61,14 @@ std::vector<std::string> options() {
   return names;
 }
 
-const bool registered = weights_methods().add(
+TANDEM_REGISTERED = weights_methods().add(
     {.kind = "weights",
      .name = "ssa",
      .summary = "full or sparse stream at random each step, outputs aligned both ways",
      .cite = "arXiv:2511.20102",
      .revision = 2,
      .defaults = {{"weights_alpha", "10"}, {"clip", "1"}},
-     .uses = options(),
+     .uses = ssa_options(),
      .file = __FILE__},
     ssa);
 

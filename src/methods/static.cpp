@@ -9,12 +9,12 @@ Policies fixed_topology(const Config& config) {
   return sparse_with_zero_dormant(config, Start::Pattern::kRandom);
 }
 
-const bool registered = weights_methods().add({.kind = "weights",
-                                               .name = "static",
-                                               .summary = "random sparse topology, never changed",
-                                               .cite = "",
-                                               .file = __FILE__},
-                                              fixed_topology);
+TANDEM_REGISTERED = weights_methods().add({.kind = "weights",
+                                           .name = "static",
+                                           .summary = "random sparse topology, never changed",
+                                           .cite = "",
+                                           .file = __FILE__},
+                                          fixed_topology);
 
 }  // namespace
 }  // namespace tandem

@@ -16,7 +16,7 @@ Policies ste(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "ste",
                            .summary = "sparse forward, the gradient reaches all weights",

@@ -9,7 +9,7 @@
 namespace tandem {
 namespace {
 
-const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "superset_outside",
                     .type = OptionType::kChoice,
                     .default_value = "hold",

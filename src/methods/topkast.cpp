@@ -28,7 +28,7 @@ Policies topkast(const Config& config) {
   return policies;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     weights_methods().add({.kind = "weights",
                            .name = "topkast",
                            .summary = "the largest weights are used, a superset of them is trained",

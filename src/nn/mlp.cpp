@@ -144,7 +144,7 @@ class Mlp : public Model {
   std::vector<Post> posts_;  // of the hidden layers
 };
 
-const bool registered = models().add(
+TANDEM_REGISTERED = models().add(
     {.kind = "model",
      .name = "mlp",
      .summary = "multi-layer perceptron of any widths",

@@ -312,7 +312,7 @@ class Transformer : public Model {
   std::map<std::tuple<std::int64_t, int, int, int>, std::unique_ptr<Tables>> tables_;
 };
 
-const bool registered = models().add(
+TANDEM_REGISTERED = models().add(
     {.kind = "model",
      .name = "transformer",
      .summary = "decoder-only language model with grouped-query attention, head gate and SwiGLU",

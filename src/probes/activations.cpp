@@ -6,8 +6,8 @@
 // take both signs. Of the whole net, dead_units is a sum and the others are means. The stream is
 // the full one where the method trains it.
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
@@ -45,14 +45,14 @@ class ActivationsProbe : public Probe {
   }
 };
 
-const bool registered = probes().add({.kind = "probe",
-                                      .name = "activations",
-                                      .summary = "per hidden layer: l0, live_l0, dead_units",
-                                      .cite = "",
-                                      .file = __FILE__},
-                                     [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
-                                       return std::make_unique<ActivationsProbe>();
-                                     });
+TANDEM_REGISTERED = probes().add({.kind = "probe",
+                                  .name = "activations",
+                                  .summary = "per hidden layer: l0, live_l0, dead_units",
+                                  .cite = "",
+                                  .file = __FILE__},
+                                 [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
+                                   return std::make_unique<ActivationsProbe>();
+                                 });
 
 }  // namespace
 }  // namespace tandem

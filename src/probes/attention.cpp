@@ -11,13 +11,11 @@
 
 #include "data/tensor.h"
 #include "nn/attention_metrics.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "attention";
 
 class AttentionProbe : public Probe {
  public:
@@ -25,7 +23,7 @@ class AttentionProbe : public Probe {
     at::NoGradGuard no_grad;
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     if (input.model.sites(Level::kAttention) == 0) return rows.finish();
-    const ProbeRun& run = input.runs.front();
+    const ReadoutRun& run = input.runs.front();
     block_size_ = run.config.integer("block_size");
     blocks_ = run.config.integer("blocks");
     per_head_ = run.attention.selector.per_head;
@@ -50,7 +48,7 @@ class AttentionProbe : public Probe {
     if (value.size(3) <= first) return;
     for (std::int64_t r = 0; r < value.size(0); ++r) {
       const at::Tensor own = value[r].slice(2, first).to(torch::kDouble);
-      rows.layer(r, kLevel, layer, name, own.mean().item<double>());
+      rows.layer(r, kAttentionLevel, layer, name, own.mean().item<double>());
     }
   }
 
@@ -69,13 +67,13 @@ class AttentionProbe : public Probe {
   at::Tensor weights_, selected_;  // of the layer that is being observed
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "attention",
      .summary = "per attention layer: kept_mass, oracle_mass, entropy, drop_distance, gate",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
       return std::make_unique<AttentionProbe>();
     });
 

@@ -32,16 +32,15 @@
 #include "data/tensor.h"
 #include "probes/dense_gradient.h"
 #include "probes/lists.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
 #include "probes/support_memory.h"
+#include "readout/readout.h"
 #include "topology/select_rows.h"
 #include "topology/superset.h"
 
 namespace tandem {
 namespace {
 
-const std::string kLevel = "weights";
 const std::string kSuperset = ".superset";  // where a layer's name stands in a saved memory
 constexpr std::int64_t kParts = 16;
 constexpr std::int64_t kSampled = 65536;  // positions of a layer whose gradient is remembered
@@ -135,7 +134,7 @@ struct LayerMemory {
 
 class BlindSpotProbe : public Probe {
  public:
-  explicit BlindSpotProbe(const std::vector<ProbeRun>& runs)
+  explicit BlindSpotProbe(const std::vector<ReadoutRun>& runs)
       : memory_(runs.size()),
         superset_(runs.front().weights.sets.superset > 0),
         superset_since_(runs.size(), 0) {}
@@ -211,10 +210,10 @@ void BlindSpotProbe::record_support(const ProbeInput& input, std::size_t l, std:
   const SupportMemory::Ages ages = memory_[static_cast<std::size_t>(r)]
                                        .at(layer.name())
                                        .support.ages(n, input.step_of(r), last_dense);
-  rows.layer(r, kLevel, layer.name(), "never_share",
+  rows.layer(r, kWeightsLevel, layer.name(), "never_share",
              static_cast<double>(ages.never) / static_cast<double>(n), Whole::kNone);
-  rows.layer(r, kLevel, layer.name(), "gradient_age_mean", mean(ages.steps));
-  rows.layer(r, kLevel, layer.name(), "gradient_age_median", median(ages.steps));
+  rows.layer(r, kWeightsLevel, layer.name(), "gradient_age_mean", mean(ages.steps));
+  rows.layer(r, kWeightsLevel, layer.name(), "gradient_age_median", median(ages.steps));
   total.never += static_cast<double>(ages.never);
   total.positions += static_cast<double>(n);
 }
@@ -223,7 +222,7 @@ void BlindSpotProbe::measure_layer(const ProbeInput& input, const GradientMoment
                                    std::size_t l, std::int64_t r, Recorder& rows, Energy& total) {
   const Linear& layer = *input.model.linears()[l];
   const auto row = [&](const char* name, double value, Whole whole = Whole::kMean) {
-    rows.layer(r, kLevel, layer.name(), name, value, whole);
+    rows.layer(r, kWeightsLevel, layer.name(), name, value, whole);
   };
   const at::Tensor gradient = moments.mean[l][r].to(torch::kCPU, torch::kDouble);
   const at::Tensor square = moments.square[l][r].to(torch::kCPU, torch::kDouble);
@@ -261,8 +260,8 @@ Measurements BlindSpotProbe::measure(const ProbeInput& input) {
       record_support(input, l, replica, rows, total);
       measure_layer(input, moments, l, replica, rows, total);
     }
-    rows.whole(replica, kLevel, "missed_energy", total.missed / total.all);
-    rows.whole(replica, kLevel, "never_share", total.never / total.positions);
+    rows.whole(replica, kWeightsLevel, "missed_energy", total.missed / total.all);
+    rows.whole(replica, kWeightsLevel, "never_share", total.never / total.positions);
   }
   return rows.finish();
 }
@@ -297,7 +296,7 @@ void BlindSpotProbe::load(std::int64_t replica, const std::string& name,
   }
 }
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "blind_spot",
      .summary =
@@ -306,7 +305,7 @@ const bool registered = probes().add(
          "never_share, gradient_age_mean, gradient_age_median",
      .cite = "arXiv:2102.01670",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<BlindSpotProbe>(runs);
     });
 

@@ -9,14 +9,12 @@
 #include <algorithm>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 #include "topology/select_rows.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "weights";
 
 // The largest 1/divisor of what `masks` keeps, in each layer.
 LayerMasks pruned_within(Model& model, const LayerMasks& masks, std::int64_t divisor) {
@@ -63,7 +61,7 @@ class ConcentrationProbe : public Probe {
       for (std::int64_t r = 0; r < whole.size(0); ++r) {
         const at::Tensor own = whole[r].to(torch::kDouble);
         const at::Tensor error = (own - pruned[r]).norm() / own.norm();
-        rows.whole(r, kLevel, std::string("output_error_") + name, error.item<double>());
+        rows.whole(r, kWeightsLevel, std::string("output_error_") + name, error.item<double>());
       }
     }
     return rows.finish();
@@ -76,7 +74,7 @@ class ConcentrationProbe : public Probe {
       if (!masks[l].defined()) continue;
       const at::Tensor weight = linears[l]->weight.value.detach();
       for (std::int64_t r = 0; r < weight.size(0); ++r) {
-        rows.layer(r, kLevel, linears[l]->name(), "top_half_mass",
+        rows.layer(r, kWeightsLevel, linears[l]->name(), "top_half_mass",
                    top_half_mass(weight[r], masks[l][r].view_as(weight[r])));
       }
     }
@@ -90,21 +88,21 @@ class ConcentrationProbe : public Probe {
     const at::Tensor logits = input.model.forward(input.x, context);
     const at::Tensor loss = input.loss(logits), accuracy = input.accuracy(logits);
     for (std::int64_t r = 0; r < logits.size(0); ++r) {
-      rows.whole(r, kLevel, "loss_" + name, loss[r].item<double>());
-      rows.whole(r, kLevel, "accuracy_" + name, accuracy[r].item<double>());
+      rows.whole(r, kWeightsLevel, "loss_" + name, loss[r].item<double>());
+      rows.whole(r, kWeightsLevel, "accuracy_" + name, accuracy[r].item<double>());
     }
     return logits;
   }
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "concentration",
      .summary = "active weights pruned within the net to k/2 and k/4: loss_, accuracy_ and "
                 "output_error_ half and quarter; top_half_mass per layer",
      .cite = "",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
       return std::make_unique<ConcentrationProbe>();
     });
 

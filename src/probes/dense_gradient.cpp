@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
@@ -51,7 +51,7 @@ void add(GradientMoments& moments, const LayerGradients& gradients) {
 
 }  // namespace
 
-Context sparse_context(const std::vector<ProbeRun>& runs) {
+Context sparse_context(const std::vector<ReadoutRun>& runs) {
   Context context = trained_context(runs);
   context.weights.view = View::kSparse;
   context.weights.mask_gradient = false;

@@ -24,6 +24,6 @@ struct GradientMoments {
 GradientMoments gradient_moments(const ProbeInput& input, std::int64_t most_parts);
 
 // The forward pass of the sparse net, at the attention level as it is trained.
-Context sparse_context(const std::vector<ProbeRun>& runs);
+Context sparse_context(const std::vector<ReadoutRun>& runs);
 
 }  // namespace tandem

@@ -12,8 +12,8 @@
 #include <cmath>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
@@ -95,14 +95,14 @@ class GapProbe : public Probe {
   bool carry_;  // dormant weights carry values
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "gap",
      .summary = "full against sparse stream: gap and feature_norm per layer; logit_gap, "
                 "logit_kl_full_sparse, logit_kl_sparse_full, top1_agreement at the end",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<GapProbe>(dormant_carry_values(runs));
     });
 

@@ -11,13 +11,11 @@
 #include <cmath>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "weights";
 
 // mass: |w|, double [in,out], zero where it does not count.
 double effective_fan_in(const at::Tensor& mass) {
@@ -42,7 +40,7 @@ void record(Recorder& rows, std::int64_t r, const std::string& layer, const std:
   const auto n = static_cast<double>(own.numel());
   const double mass = by_unit.sum().item<double>(), energy = by_unit.square().sum().item<double>();
   const auto row = [&](const char* name, double value) {
-    rows.layer(r, kLevel, layer, name + suffix, value);
+    rows.layer(r, kWeightsLevel, layer, name + suffix, value);
   };
   row("effective_fan_in", effective_fan_in(by_unit));
   row("participation", mass * mass / (n * energy));
@@ -76,14 +74,14 @@ class InequalityProbe : public Probe {
   }
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "inequality",
      .summary = "per layer, over active weights (..._all: over all, where dormant ones carry "
                 "values): effective_fan_in, participation, hoyer, gini",
      .cite = "Hoyer 2004",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
       return std::make_unique<InequalityProbe>();
     });
 

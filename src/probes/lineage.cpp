@@ -16,14 +16,12 @@
 
 #include "data/tensor.h"
 #include "probes/lists.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
 
-const std::string kLevel = "weights";
-const std::string kRun = ".run";  // where a layer's name stands in a saved memory
 constexpr std::size_t kMostKept = 64;
 
 // Two masks of a layer, or of all layers together.
@@ -48,7 +46,7 @@ struct LayerMemory {
   std::map<std::int64_t, ActiveSet> kept;  // by step
 };
 
-struct RunMemory {
+struct LineageMemory {
   std::map<std::string, LayerMemory> layers;
   std::int64_t measures = 0, keeps_every = 1;
 };
@@ -124,10 +122,10 @@ class LineageProbe : public Probe {
 
  private:
   void record_course(const ProbeInput& input, std::int64_t r, Recorder& rows);
-  void thin(RunMemory& run) const;
+  void thin(LineageMemory& run) const;
   void add_distances_to_end(std::int64_t r, std::vector<Measurement>& rows) const;
 
-  std::vector<RunMemory> memory_;  // [R]
+  std::vector<LineageMemory> memory_;  // [R]
 };
 
 Course course_of(const LayerMemory& own, const ActiveSet& now, std::int64_t positions) {
@@ -142,7 +140,7 @@ Course course_of(const LayerMemory& own, const ActiveSet& now, std::int64_t posi
 }
 
 void LineageProbe::record_course(const ProbeInput& input, std::int64_t r, Recorder& rows) {
-  RunMemory& run = memory_[static_cast<std::size_t>(r)];
+  LineageMemory& run = memory_[static_cast<std::size_t>(r)];
   const bool keeps = run.measures++ % run.keeps_every == 0;
   Course total;
   for (const Linear* layer : input.model.linears()) {
@@ -151,20 +149,21 @@ void LineageProbe::record_course(const ProbeInput& input, std::int64_t r, Record
     ActiveSet now = layer->connections->active_set(r);
     const Course course = course_of(own, now, layer->connections->positions());
     course.record([&](const char* name, double value) {
-      rows.layer(r, kLevel, layer->name(), name, value, Whole::kNone);
+      rows.layer(r, kWeightsLevel, layer->name(), name, value, Whole::kNone);
     });
     total.add(course);
     if (keeps) own.kept[input.step_of(r)] = now;
     own.last = std::move(now);
   }
   if (total.positions > 0) {
-    total.record([&](const char* name, double value) { rows.whole(r, kLevel, name, value); });
+    total.record(
+        [&](const char* name, double value) { rows.whole(r, kWeightsLevel, name, value); });
   }
   if (keeps) thin(run);
 }
 
 // Every second one goes, the first stays.
-void LineageProbe::thin(RunMemory& run) const {
+void LineageProbe::thin(LineageMemory& run) const {
   bool thins = false;
   for (auto& [layer, own] : run.layers) {
     if (own.kept.size() < kMostKept) continue;
@@ -186,16 +185,16 @@ void LineageProbe::add_distances_to_end(std::int64_t r, std::vector<Measurement>
   for (const auto& [layer, own] : memory_[static_cast<std::size_t>(r)].layers) {
     for (const auto& [step, mask] : own.kept) {
       const Distance distance = Distance::of(mask, own.last);
-      add(kLevel + "/" + layer, step, distance);
+      add(kWeightsLevel + "/" + layer, step, distance);
       totals[step].add(distance);
     }
   }
-  for (const auto& [step, distance] : totals) add(kLevel, step, distance);
+  for (const auto& [step, distance] : totals) add(kWeightsLevel, step, distance);
 }
 
 NamedLists LineageProbe::save(std::int64_t replica) const {
-  const RunMemory& run = memory_[static_cast<std::size_t>(replica)];
-  NamedLists lists = {{kRun + "/measures", {run.measures, run.keeps_every}}};
+  const LineageMemory& run = memory_[static_cast<std::size_t>(replica)];
+  NamedLists lists = {{kRunList + "/measures", {run.measures, run.keeps_every}}};
   for (const auto& [layer, own] : run.layers) {
     lists.emplace_back(layer + "/start", own.start.save());
     lists.emplace_back(layer + "/last", own.last.save());
@@ -210,9 +209,9 @@ NamedLists LineageProbe::save(std::int64_t replica) const {
 
 void LineageProbe::load(std::int64_t replica, const std::string& name,
                         const std::vector<std::int64_t>& values) {
-  RunMemory& run = memory_[static_cast<std::size_t>(replica)];
+  LineageMemory& run = memory_[static_cast<std::size_t>(replica)];
   const auto [layer, what] = layer_and_what(name);
-  if (layer == kRun) {
+  if (layer == kRunList) {
     if (values.size() != 2) refuse_list(name, "2 numbers");
     run.measures = values[0];
     run.keeps_every = values[1];
@@ -226,14 +225,14 @@ void LineageProbe::load(std::int64_t replica, const std::string& name,
   if (what.rfind("kept.", 0) == 0) own.kept[std::stoll(what.substr(5))] = ActiveSet::load(values);
 }
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "lineage",
      .summary = "not by default; per layer: flips, flipped_share, sad, distance_start/_last/_end, "
                 "moved_start/_last/_end",
      .cite = "arXiv:2102.04010",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<LineageProbe>(runs.size());
     });
 

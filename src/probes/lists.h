@@ -11,6 +11,8 @@
 
 namespace tandem {
 
+inline const std::string kRunList = ".run";  // where a layer's name stands: what a run has once
+
 using NamedLists = std::vector<std::pair<std::string, std::vector<std::int64_t>>>;
 
 inline std::int64_t as_integer(double value) { return std::bit_cast<std::int64_t>(value); }

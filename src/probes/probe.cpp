@@ -1,18 +1,11 @@
-// The registry of probes, and sparse read-outs of a trained net.
-//   mask = the k largest |w| of a layer, ties to the smaller index; ranked active first, a dormant
-//   weight comes after every active one.
-// Without active first, a net that trains its sparse stream alone would be scored by weights that
-// it never learnt to suppress.
+// The registry of probes, and which of them a run has.
 #include "probes/probe.h"
 
 #include <algorithm>
 
 #include "config/option.h"
-#include "core/shape.h"
-#include "data/tensor.h"
+#include "core/error.h"
 #include "probes/probe_names.h"
-#include "probes/readout.h"
-#include "topology/select_rows.h"
 
 namespace tandem {
 
@@ -23,7 +16,7 @@ Registry<ProbeFactory>& probes() {
 
 namespace {
 
-[[maybe_unused]] const bool declared = declare_option(
+TANDEM_REGISTERED = declare_option(
     {.name = "probes",
      .type = OptionType::kText,
      .default_value = "default",
@@ -33,7 +26,7 @@ namespace {
 
 }  // namespace
 
-std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs) {
+std::vector<NamedProbe> chosen_probes(const std::vector<ReadoutRun>& runs) {
   const std::vector<std::string> names = said_probes(runs.front().config);
   const auto says = [&names](const std::string& name) {
     return std::count(names.begin(), names.end(), name) != 0;
@@ -48,40 +41,29 @@ std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs) {
   return chosen;
 }
 
-at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
-                        bool active_first) {
-  at::NoGradGuard no_grad;
-  const at::Tensor scores = magnitudes(layer);
-  if (!active_first) return select_rows(scores, {}, active, /*largest=*/true);
-  const at::Tensor flags = current_flags(layer);
-  const at::Tensor present = flags.ne(0).sum(1).to(torch::kCPU);
-  std::vector<std::int64_t> inside, outside;
-  for (std::size_t r = 0; r < active.size(); ++r) {
-    inside.push_back(
-        std::min(active[r], present[static_cast<std::int64_t>(r)].item<std::int64_t>()));
-    outside.push_back(active[r] - inside.back());
+void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool curve) {
+  const std::string too_large = too_large_to_copy(model);
+  if (too_large.empty()) return;
+  if (curve) {
+    throw ConfigError(too_large +
+                      "; read-outs at other budgets than the trained one need them: give "
+                      "--curve=false");
   }
-  const at::Tensor first = select_rows(scores, flags, inside, /*largest=*/true);
-  const bool dormant_too =
-      std::any_of(outside.begin(), outside.end(), [](std::int64_t count) { return count > 0; });
-  if (!dormant_too) return first;
-  return first + select_rows(scores, flags.eq(0).to(torch::kByte), outside, /*largest=*/true);
-}
-
-SparseReadout::SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
-                             const std::vector<double>& density)
-    : model_(model) {
-  if (keeps_own_nets(model, runs, density)) return;
-  const LayerCounts counts = readout_counts(model, runs, density);
-  copies_ = std::make_unique<DenseCopies>(model);
-  const bool own = density == trained_density(runs);
-  kept_ = put_masked(model,
-                     readout_masks(model, counts, ranks_active_first(runs),
-                                   own ? runs.front().weights.start.granularity : Granularity{}));
-}
-
-SparseReadout::~SparseReadout() {
-  if (!kept_.empty()) put_back(model_, kept_);
+  if (!keeps_own_nets(model, runs, trained_density(runs))) {
+    throw ConfigError(too_large +
+                      "; the sparse read-out of a net that is not at its density needs them: give "
+                      "a method that starts at its density, or smaller layers");
+  }
+  const bool probed = std::any_of(runs.begin(), runs.end(), [](const ReadoutRun& run) {
+    return run.config.integer("probe_every") > 0;
+  });
+  if (!probed) return;
+  for (const auto& [name, probe] : chosen_probes(runs)) {
+    if (!probe->reads_dense_weights()) continue;
+    throw ConfigError(too_large + "; the probe '" + name +
+                      "' needs them: name other families with --probes, or give --probe_every=0, "
+                      "which leaves it out at the end as well");
+  }
 }
 
 }  // namespace tandem

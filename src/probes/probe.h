@@ -18,16 +18,10 @@
 #include "config/config.h"
 #include "config/part.h"
 #include "nn/model.h"
-#include "policy/policy.h"
+#include "readout/readout.h"
 #include "topology/active_set.h"
-#include "topology/budgets.h"
 
 namespace tandem {
-
-struct ProbeRun {  // of one replica
-  Config config;
-  Policies attention, weights;
-};
 
 // Examples as a run trains on them.
 struct TrainingPart {
@@ -37,8 +31,8 @@ struct TrainingPart {
 
 struct ProbeInput {
   Model& model;
-  const std::vector<ProbeRun>& runs;  // [R]
-  at::Tensor x;                       // fixed validation batch, as Model::forward takes it
+  const std::vector<ReadoutRun>& runs;  // [R]
+  at::Tensor x;                         // fixed validation batch, as Model::forward takes it
   // Tasks's mean loss [R] of a context's forward pass on that batch and its targets.
   std::function<at::Tensor(const at::Tensor& logits)> loss;
   std::function<at::Tensor(const at::Tensor& logits)> accuracy;  // [R]
@@ -85,8 +79,8 @@ class Probe {
  public:
   virtual ~Probe() = default;
   virtual Measurements measure(const ProbeInput& input) = 0;
-  // It reads weight values [R,in,out]: measure() is called while DenseCopies (readout.h) stand in
-  // for layers that store less, and not at all where these are too large.
+  // It reads weight values [R,in,out]: measure() is called while DenseCopies (readout/readout.h)
+  // stand in for layers that store less, and not at all where these are too large.
   virtual bool reads_dense_weights() const { return false; }
   // Whether `probes = default` has it; what is expensive should not be there.
   virtual bool by_default() const { return true; }
@@ -109,37 +103,16 @@ class Probe {
                     const std::vector<std::int64_t>& /*values*/) {}
 };
 
-using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ProbeRun>& runs);
+using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ReadoutRun>& runs);
 Registry<ProbeFactory>& probes();  // kind "probe"
 
 using NamedProbe = std::pair<std::string, std::unique_ptr<Probe>>;
 // The families that option `probes` of the runs names, by name. ConfigError where one is unknown.
-std::vector<NamedProbe> chosen_probes(const std::vector<ProbeRun>& runs);
+std::vector<NamedProbe> chosen_probes(const std::vector<ReadoutRun>& runs);
 
-// Mask of the `active` largest magnitudes of each replica's weights, ties to the smaller index; the
-// currently active positions come first where `active_first`. uint8 [R,n].
-at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
-                        bool active_first);
-
-class DenseCopies;  // readout.h
-
-// While it lives, the model is ready for a sparse read-out at the given density per replica (spread
-// over layers by the runs' own budget) in one product, that of view(): its linear layers hold their
-// weights masked, or, where every replica keeps its own net, everything is as it was.
-class SparseReadout {
- public:
-  SparseReadout(Model& model, const std::vector<ProbeRun>& runs,
-                const std::vector<double>& density);
-  ~SparseReadout();
-  SparseReadout(const SparseReadout&) = delete;
-  SparseReadout& operator=(const SparseReadout&) = delete;
-
-  View view() const { return kept_.empty() ? View::kSparse : View::kFull; }
-
- private:
-  Model& model_;
-  std::unique_ptr<DenseCopies> copies_;
-  std::vector<at::Tensor> kept_;  // empty: as it was
-};
+// Throws ConfigError where copies would be too large and the runs ask for what reads them: probes
+// inside of training, read-outs at other budgets (`curve`), or a net that starts above its budget.
+// To be called before the first step.
+void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool curve);
 
 }  // namespace tandem

@@ -13,6 +13,9 @@
 
 namespace tandem {
 
+inline const std::string kAttentionLevel = level_name(Level::kAttention),
+                         kWeightsLevel = level_name(Level::kWeights);
+
 enum class Whole { kNone, kMean, kSum };  // what the whole net's row says of the layers' values
 
 class Recorder {

@@ -28,20 +28,18 @@
 #include "data/tensor.h"
 #include "probes/dense_gradient.h"
 #include "probes/lists.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 #include "topology/select_rows.h"
 
 namespace tandem {
 namespace {
 
-const std::string kLevel = "weights";
-const std::string kRun = ".run";     // where a layer's name stands in a saved memory
 constexpr std::int64_t kParts = 64;  // of the training batch, for the oracle
 constexpr std::size_t kLongest = 8;  // updates that a cohort is followed
 constexpr double kRounding = 1e-12;  // of a product of kLongest shares
 
-[[maybe_unused]] const bool declared =
+TANDEM_REGISTERED =
     declare_option({.name = "probe_updates",
                     .type = OptionType::kInt,
                     .default_value = "10",
@@ -167,7 +165,7 @@ struct Row {
   double value = 0;
 };
 
-struct RunMemory {
+struct RegrowthMemory {
   std::map<std::string, Survival> survival;  // by layer
   std::map<std::string, ActiveSet> grown;    // of a measured update, until the next one
   std::vector<Row> rows;                     // that wait for the next measure
@@ -179,7 +177,7 @@ struct RunMemory {
 
 class RegrowthProbe : public Probe {
  public:
-  explicit RegrowthProbe(const std::vector<ProbeRun>& runs)
+  explicit RegrowthProbe(const std::vector<ReadoutRun>& runs)
       : memory_(runs.size()), grows_(false), every_(1) {
     for (const TopologyOperation& operation : runs.front().weights.topology.operations) {
       grows_ = grows_ || operation.kind == TopologyOperation::Kind::kGrow ||
@@ -212,7 +210,7 @@ class RegrowthProbe : public Probe {
   LayerMasks without_grown(Model& model, const std::vector<char>& due) const;
   void take_gradients(const ProbeInput& input);
 
-  std::vector<RunMemory> memory_;  // [R]
+  std::vector<RegrowthMemory> memory_;  // [R]
   std::vector<std::string> layers_;
   bool grows_;
   std::int64_t every_;
@@ -253,11 +251,11 @@ void RegrowthProbe::note_gains(const ProbeInput& input, const std::vector<char>&
   const MaskedWeights knocked_out(model, without_grown(model, due));
   const at::Tensor gain = loss() - kept;
   for (std::size_t r = 0; r < due.size(); ++r) {
-    RunMemory& own = memory_[r];
+    RegrowthMemory& own = memory_[r];
     if (!due[r] || own.grown.empty()) continue;
     const auto replica = static_cast<std::int64_t>(r);
     own.rows.push_back(
-        {kLevel, "realised_gain", input.step_of(replica), gain[replica].item<double>()});
+        {kWeightsLevel, "realised_gain", input.step_of(replica), gain[replica].item<double>()});
     own.grown.clear();
   }
 }
@@ -274,7 +272,7 @@ void RegrowthProbe::before_update(const ProbeInput& input, const std::vector<cha
   gradients_.clear();
   bool any = false, gains = false;
   for (std::size_t r = 0; r < due.size(); ++r) {
-    RunMemory& own = memory_[r];
+    RegrowthMemory& own = memory_[r];
     if (!due[r]) continue;
     gains = gains || !own.grown.empty();
     own.measuring = own.updates++ % every_ == 0;
@@ -288,7 +286,7 @@ void RegrowthProbe::before_update(const ProbeInput& input, const std::vector<cha
 }
 
 void RegrowthProbe::after_update(const MaskChange& change) {
-  RunMemory& own = memory_[static_cast<std::size_t>(change.replica)];
+  RegrowthMemory& own = memory_[static_cast<std::size_t>(change.replica)];
   own.survival[change.layer].update(change.before, change.after);
   if (!own.measuring) return;
   ActiveSet grown = change.after.without(change.before);
@@ -302,10 +300,10 @@ void RegrowthProbe::after_update(const MaskChange& change) {
     growth = growth_of(gradients_.at(change.layer)[change.replica], change.before, grown);
     own.grown[change.layer] = std::move(grown);
   }
-  growth.record(note(kLevel + "/" + change.layer));
+  growth.record(note(kWeightsLevel + "/" + change.layer));
   own.total.add(growth);
   if (change.layer != layers_.back()) return;
-  own.total.record(note(kLevel));
+  own.total.record(note(kWeightsLevel));
   own.measuring = false;
 }
 
@@ -319,16 +317,17 @@ Measurements RegrowthProbe::measure(const ProbeInput& input) {
     Survival all;
     for (const auto& [layer, survival] : memory_[r].survival) {
       for (const std::size_t j : {1, 2, 4, 8}) {
-        rows.layer(replica, kLevel, layer, "growth_survival_" + std::to_string(j),
+        rows.layer(replica, kWeightsLevel, layer, "growth_survival_" + std::to_string(j),
                    survival.share(j), Whole::kNone);
       }
-      rows.layer(replica, kLevel, layer, "growth_half_life", survival.half_life(), Whole::kNone);
+      rows.layer(replica, kWeightsLevel, layer, "growth_half_life", survival.half_life(),
+                 Whole::kNone);
       all.add(survival);
     }
     for (const std::size_t j : {1, 2, 4, 8}) {
-      rows.whole(replica, kLevel, "growth_survival_" + std::to_string(j), all.share(j));
+      rows.whole(replica, kWeightsLevel, "growth_survival_" + std::to_string(j), all.share(j));
     }
-    rows.whole(replica, kLevel, "growth_half_life", all.half_life());
+    rows.whole(replica, kWeightsLevel, "growth_half_life", all.half_life());
   }
   Measurements measured = rows.finish();
   for (std::size_t r = 0; r < waiting.size(); ++r) {
@@ -340,8 +339,8 @@ Measurements RegrowthProbe::measure(const ProbeInput& input) {
 }
 
 NamedLists RegrowthProbe::save(std::int64_t replica) const {
-  const RunMemory& own = memory_[static_cast<std::size_t>(replica)];
-  NamedLists lists = {{kRun + "/updates", {own.updates}}};
+  const RegrowthMemory& own = memory_[static_cast<std::size_t>(replica)];
+  NamedLists lists = {{kRunList + "/updates", {own.updates}}};
   for (const auto& [layer, survival] : own.survival) survival.save(layer, lists);
   for (const auto& [layer, grown] : own.grown) lists.emplace_back(layer + "/grown", grown.save());
   for (std::size_t i = 0; i < own.rows.size(); ++i) {
@@ -354,9 +353,9 @@ NamedLists RegrowthProbe::save(std::int64_t replica) const {
 
 void RegrowthProbe::load(std::int64_t replica, const std::string& name,
                          const std::vector<std::int64_t>& values) {
-  RunMemory& own = memory_[static_cast<std::size_t>(replica)];
+  RegrowthMemory& own = memory_[static_cast<std::size_t>(replica)];
   const auto [layer, what] = layer_and_what(name);
-  if (layer == kRun) {
+  if (layer == kRunList) {
     if (!values.empty()) own.updates = values[0];
   } else if (what == "grown") {
     own.grown[layer] = ActiveSet::load(values);
@@ -369,7 +368,7 @@ void RegrowthProbe::load(std::int64_t replica, const std::string& name,
   }
 }
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "regrowth",
      .summary = "not by default; around every probe_updates-th update that grows: growth_count, "
@@ -377,7 +376,7 @@ const bool registered = probes().add(
                 "growth_survival_1, _2, _4, _8, growth_half_life",
      .cite = "Kaplan & Meier 1958",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<RegrowthProbe>(runs);
     });
 

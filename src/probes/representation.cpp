@@ -8,9 +8,9 @@
 #include <cmath>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
 #include "probes/spectrum.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
@@ -56,13 +56,13 @@ class RepresentationProbe : public Probe {
   }
 };
 
-const bool registered =
+TANDEM_REGISTERED =
     probes().add({.kind = "probe",
                   .name = "representation",
                   .summary = "not by default; per hidden layer: activation_norm, activation_rank",
                   .cite = "Roy & Vetterli 2007",
                   .file = __FILE__},
-                 [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+                 [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
                    return std::make_unique<RepresentationProbe>();
                  });
 

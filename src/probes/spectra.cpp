@@ -14,14 +14,12 @@
 #include <numeric>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
 #include "probes/spectrum.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "weights";
 
 class Components {  // union-find with path halving
  public:
@@ -74,7 +72,7 @@ void record_degrees(Recorder& rows, std::int64_t r, const std::string& layer,
   for (const auto& [name, dim] : {std::pair{"fan_in", 0}, {"fan_out", 1}}) {
     const at::Tensor degree = mask.sum(dim).to(torch::kDouble);
     const auto row = [&](const std::string& which, const at::Tensor& value) {
-      rows.layer(r, kLevel, layer, std::string(name) + which, value.item<double>());
+      rows.layer(r, kWeightsLevel, layer, std::string(name) + which, value.item<double>());
     };
     row("_min", degree.min());
     row("_mean", degree.mean());
@@ -107,7 +105,7 @@ class SpectraProbe : public Probe {
           record_layer(rows, replica, linears[l]->name(), weight, edges.back(), chain);
         }
       }
-      if (chain) rows.whole(replica, kLevel, "components", components_of_chain(edges));
+      if (chain) rows.whole(replica, kWeightsLevel, "components", components_of_chain(edges));
     }
     return rows.finish();
   }
@@ -116,12 +114,12 @@ class SpectraProbe : public Probe {
   static void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
                            const at::Tensor& weight, const at::Tensor& mask, bool chain) {
     const auto row = [&](const char* name, double value) {
-      rows.layer(r, kLevel, layer, name, value);
+      rows.layer(r, kWeightsLevel, layer, name, value);
     };
     record_degrees(rows, r, layer, mask);
     Components components(mask.size(0) + mask.size(1));
     components.join_layer(mask, 0);
-    rows.layer(r, kLevel, layer, "components", static_cast<double>(components.count()),
+    rows.layer(r, kWeightsLevel, layer, "components", static_cast<double>(components.count()),
                chain ? Whole::kNone : Whole::kMean);
     if (std::min(mask.size(0), mask.size(1)) > kLargestSpectrum) return;
     const Spectrum own = spectrum_of(weight.masked_fill(mask.logical_not(), 0));
@@ -146,7 +144,7 @@ class SpectraProbe : public Probe {
   }
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "spectra",
      .summary = "not by default; per layer of the sparse net: spectral_norm, stable_rank, "
@@ -154,7 +152,7 @@ const bool registered = probes().add(
                 "fan_in_min/_mean/_max, fan_out_min/_mean/_max",
      .cite = "Roy & Vetterli 2007",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
       return std::make_unique<SpectraProbe>();
     });
 

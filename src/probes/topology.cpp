@@ -13,13 +13,11 @@
 
 #include "data/tensor.h"
 #include "probes/lists.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "weights";
 
 struct Counts {
   std::int64_t ever = 0, positions = 0;
@@ -114,11 +112,12 @@ class TopologyProbe : public Probe {
         if (layer->connections == nullptr) continue;
         const Counts own = counts_of(r, *layer);
         record(own, [&](const char* name, double value) {
-          rows.layer(r, kLevel, layer->name(), name, value, Whole::kNone);
+          rows.layer(r, kWeightsLevel, layer->name(), name, value, Whole::kNone);
         });
         total.add(own);
       }
-      record(total, [&](const char* name, double value) { rows.whole(r, kLevel, name, value); });
+      record(total,
+             [&](const char* name, double value) { rows.whole(r, kWeightsLevel, name, value); });
     }
     return rows.finish();
   }
@@ -162,13 +161,13 @@ class TopologyProbe : public Probe {
   std::vector<std::map<std::string, LayerMemory>> memory_;  // [R]
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "topology",
      .summary = "per layer: coverage, and around updates churn, grown, dropped, survival",
      .cite = "arXiv:2102.02887",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<TopologyProbe>(runs.size());
     });
 

@@ -11,16 +11,14 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 #include "topology/select_rows.h"
 
 namespace tandem {
 namespace {
 
-const std::string kLevel = "weights";
-
-[[maybe_unused]] const bool declared = declare_option(
+TANDEM_REGISTERED = declare_option(
     {.name = "twin",
      .type = OptionType::kText,
      .default_value = "",
@@ -75,8 +73,8 @@ at::Tensor magnitudes_in(const SafetensorsFile& file, const std::string& path,
 
 class TwinProbe : public Probe {
  public:
-  explicit TwinProbe(const std::vector<ProbeRun>& runs) : layers_(runs.size()) {
-    for (const ProbeRun& run : runs) {
+  explicit TwinProbe(const std::vector<ReadoutRun>& runs) : layers_(runs.size()) {
+    for (const ReadoutRun& run : runs) {
       const bool named = run.config.values().count("twin") != 0;
       paths_.push_back(named ? path_of(run.config) : std::string());
     }
@@ -117,11 +115,12 @@ class TwinProbe : public Probe {
         const auto shared = static_cast<double>(
             largest.index_select(0, places).sum(torch::kLong).item<std::int64_t>());
         const auto count = static_cast<double>(own.count());
-        rows.layer(r, kLevel, linears[l]->name(), "twin_overlap", shared / count, Whole::kNone);
+        rows.layer(r, kWeightsLevel, linears[l]->name(), "twin_overlap", shared / count,
+                   Whole::kNone);
         common += shared;
         active += count;
       }
-      rows.whole(r, kLevel, "twin_overlap", common / active);
+      rows.whole(r, kWeightsLevel, "twin_overlap", common / active);
     }
     return rows.finish();
   }
@@ -131,13 +130,13 @@ class TwinProbe : public Probe {
   std::vector<std::vector<at::Tensor>> layers_;  // [R] beside Model::linears(); empty: no twin
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "twin",
      .summary = "where option twin names a dense run's weights; per layer: twin_overlap",
      .cite = "",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>& runs) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
       return std::make_unique<TwinProbe>(runs);
     });
 

@@ -14,13 +14,11 @@
 #include <cmath>
 
 #include "data/tensor.h"
-#include "probes/readout.h"
 #include "probes/recorder.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
-
-const std::string kLevel = "weights";
 
 double entropy(const at::Tensor& mass) {  // [n]
   const at::Tensor p = mass / mass.sum();
@@ -38,8 +36,8 @@ double row_entropy(const at::Tensor& mass) {
 
 void record_entropy(Recorder& rows, const Linear& layer, std::int64_t r) {
   const at::Tensor mass = layer.weight.value.detach()[r].abs().to(torch::kDouble);
-  rows.layer(r, kLevel, layer.name(), "entropy", entropy(mass.view(-1)));
-  rows.layer(r, kLevel, layer.name(), "row_entropy", row_entropy(mass));
+  rows.layer(r, kWeightsLevel, layer.name(), "entropy", entropy(mass.view(-1)));
+  rows.layer(r, kWeightsLevel, layer.name(), "row_entropy", row_entropy(mass));
 }
 
 void record_kept(Recorder& rows, const Linear& layer, const at::Tensor& mask, std::int64_t r) {
@@ -48,8 +46,9 @@ void record_kept(Recorder& rows, const Linear& layer, const at::Tensor& mask, st
   const auto share = [](const at::Tensor& part, const at::Tensor& all) {
     return part.sum().item<double>() / all.sum().item<double>();
   };
-  rows.layer(r, kLevel, layer.name(), "kept_mass", 1 - share(dropped, mass));
-  rows.layer(r, kLevel, layer.name(), "kept_energy", 1 - share(dropped.square(), mass.square()));
+  rows.layer(r, kWeightsLevel, layer.name(), "kept_mass", 1 - share(dropped, mass));
+  rows.layer(r, kWeightsLevel, layer.name(), "kept_energy",
+             1 - share(dropped.square(), mass.square()));
 }
 
 // Weights of each layer on a path from an input to an output; edges[l]: bool [in,out].
@@ -83,11 +82,11 @@ void record_effective(Recorder& rows, Model& model, const LayerMasks& masks, std
     if (!masks[l].defined()) continue;
     const auto n = static_cast<double>(edges[l].numel());
     const auto count = static_cast<double>(counts[l]);
-    rows.layer(r, kLevel, linears[l]->name(), "effective_density", count / n, Whole::kNone);
+    rows.layer(r, kWeightsLevel, linears[l]->name(), "effective_density", count / n, Whole::kNone);
     effective += count;
     positions += n;
   }
-  rows.whole(r, kLevel, "effective_density", effective / positions);
+  rows.whole(r, kWeightsLevel, "effective_density", effective / positions);
 }
 
 void record_active(Recorder& rows, Model& model, std::int64_t r) {
@@ -96,12 +95,12 @@ void record_active(Recorder& rows, Model& model, std::int64_t r) {
     if (layer->connections == nullptr) continue;
     const auto own = static_cast<double>(layer->connections->active(r));
     const auto n = static_cast<double>(layer->connections->positions());
-    rows.layer(r, kLevel, layer->name(), "active_count", own, Whole::kSum);
-    rows.layer(r, kLevel, layer->name(), "density", own / n, Whole::kNone);
+    rows.layer(r, kWeightsLevel, layer->name(), "active_count", own, Whole::kSum);
+    rows.layer(r, kWeightsLevel, layer->name(), "density", own / n, Whole::kNone);
     active += own;
     positions += n;
   }
-  rows.whole(r, kLevel, "density", active / positions);
+  rows.whole(r, kWeightsLevel, "density", active / positions);
 }
 
 class WeightsProbe : public Probe {
@@ -134,14 +133,14 @@ class WeightsProbe : public Probe {
   }
 };
 
-const bool registered = probes().add(
+TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "weights",
      .summary = "per layer: kept_mass, kept_energy (where dormant weights carry values), entropy, "
                 "row_entropy, active_count, density, effective_density",
      .cite = "arXiv:2107.02306",
      .file = __FILE__},
-    [](const std::vector<ProbeRun>&) -> std::unique_ptr<Probe> {
+    [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
       return std::make_unique<WeightsProbe>();
     });
 

@@ -25,7 +25,7 @@ Criterion averaged_gradient_criterion() {
   return criterion;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     criteria().add({.kind = "criterion",
                     .name = "averaged_gradient",
                     .summary = "magnitude of a running average of the dense gradient",

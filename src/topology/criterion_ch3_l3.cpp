@@ -171,7 +171,7 @@ bool add(const std::string& name, const std::string& summary,
                         criterion);
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     add("ch3_l3", "how well paths of length three predict the link", ch3_l3) &&
     add("ch3_l3_plain", "the same, without an order among equal scores", ch3_l3_plain);
 

@@ -14,13 +14,12 @@ Criterion gradient_criterion() {
   return criterion;
 }
 
-[[maybe_unused]] const bool registered =
-    criteria().add({.kind = "criterion",
-                    .name = "gradient",
-                    .summary = "absolute value of the dense gradient",
-                    .cite = "1911.11134",
-                    .file = __FILE__},
-                   gradient_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "gradient",
+                                    .summary = "absolute value of the dense gradient",
+                                    .cite = "1911.11134",
+                                    .file = __FILE__},
+                                   gradient_criterion());
 
 }  // namespace
 }  // namespace tandem

@@ -12,12 +12,12 @@ Criterion magnitude_criterion() {
   return criterion;
 }
 
-[[maybe_unused]] const bool registered = criteria().add({.kind = "criterion",
-                                                         .name = "magnitude",
-                                                         .summary = "absolute value of the weight",
-                                                         .cite = "1506.02626",
-                                                         .file = __FILE__},
-                                                        magnitude_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "magnitude",
+                                    .summary = "absolute value of the weight",
+                                    .cite = "1506.02626",
+                                    .file = __FILE__},
+                                   magnitude_criterion());
 
 }  // namespace
 }  // namespace tandem

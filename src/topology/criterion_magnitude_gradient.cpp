@@ -16,12 +16,12 @@ Criterion magnitude_gradient_criterion() {
   return criterion;
 }
 
-const bool registered = criteria().add({.kind = "criterion",
-                                        .name = "magnitude_gradient",
-                                        .summary = "magnitude plus lambda times the gradient's",
-                                        .cite = "arXiv:2110.14032",
-                                        .file = __FILE__},
-                                       magnitude_gradient_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "magnitude_gradient",
+                                    .summary = "magnitude plus lambda times the gradient's",
+                                    .cite = "arXiv:2110.14032",
+                                    .file = __FILE__},
+                                   magnitude_gradient_criterion());
 
 }  // namespace
 }  // namespace tandem

@@ -17,7 +17,7 @@ Criterion magnitude_input_criterion() {
   return criterion;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     criteria().add({.kind = "criterion",
                     .name = "magnitude_input",
                     .summary = "magnitude times the root mean square of the weight's input",

@@ -12,12 +12,12 @@ Criterion random_criterion() {
   return criterion;
 }
 
-[[maybe_unused]] const bool registered = criteria().add({.kind = "criterion",
-                                                         .name = "random",
-                                                         .summary = "uniformly at random",
-                                                         .cite = "",
-                                                         .file = __FILE__},
-                                                        random_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "random",
+                                    .summary = "uniformly at random",
+                                    .cite = "",
+                                    .file = __FILE__},
+                                   random_criterion());
 
 }  // namespace
 }  // namespace tandem

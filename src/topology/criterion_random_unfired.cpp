@@ -29,12 +29,12 @@ Criterion random_unfired_criterion() {
   return criterion;
 }
 
-const bool registered = criteria().add({.kind = "criterion",
-                                        .name = "random_unfired",
-                                        .summary = "at random, what was never active first",
-                                        .cite = "arXiv:2102.02887",
-                                        .file = __FILE__},
-                                       random_unfired_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "random_unfired",
+                                    .summary = "at random, what was never active first",
+                                    .cite = "arXiv:2102.02887",
+                                    .file = __FILE__},
+                                   random_unfired_criterion());
 
 }  // namespace
 }  // namespace tandem

@@ -43,7 +43,7 @@ Criterion relative_importance_criterion() {
   return criterion;
 }
 
-const bool registered =
+TANDEM_REGISTERED =
     criteria().add({.kind = "criterion",
                     .name = "relative_importance",
                     .summary = "share of the weights of its input, plus that of its unit",

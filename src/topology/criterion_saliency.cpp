@@ -16,12 +16,12 @@ Criterion saliency_criterion() {
   return criterion;
 }
 
-const bool registered = criteria().add({.kind = "criterion",
-                                        .name = "saliency",
-                                        .summary = "magnitude of weight times gradient",
-                                        .cite = "arXiv:1611.06440",
-                                        .file = __FILE__},
-                                       saliency_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "saliency",
+                                    .summary = "magnitude of weight times gradient",
+                                    .cite = "arXiv:1611.06440",
+                                    .file = __FILE__},
+                                   saliency_criterion());
 
 }  // namespace
 }  // namespace tandem

@@ -15,13 +15,12 @@ Criterion set_signed_criterion() {
   return criterion;
 }
 
-[[maybe_unused]] const bool registered =
-    criteria().add({.kind = "criterion",
-                    .name = "set_signed",
-                    .summary = "positives and negatives nearest zero, separately",
-                    .cite = "1707.04780",
-                    .file = __FILE__},
-                   set_signed_criterion());
+TANDEM_REGISTERED = criteria().add({.kind = "criterion",
+                                    .name = "set_signed",
+                                    .summary = "positives and negatives nearest zero, separately",
+                                    .cite = "1707.04780",
+                                    .file = __FILE__},
+                                   set_signed_criterion());
 
 }  // namespace
 }  // namespace tandem

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-constexpr std::int64_t kBlock = std::int64_t{1} << 20;  // positions of a visited block
+constexpr std::int64_t kVisited = std::int64_t{1} << 20;  // positions of a visited block
 
 // uint8 [n] of packed bits.
 at::Tensor unpacked(const std::uint8_t* bits, std::int64_t n) {
@@ -344,8 +344,8 @@ void MaskedConnections::visit_scores(
           flags.defined() ? grouping_.item_flags(eligible)[0] : flags);
     return;
   }
-  for (std::int64_t first = 0; first < positions_; first += kBlock) {
-    const std::int64_t length = std::min(kBlock, positions_ - first);
+  for (std::int64_t first = 0; first < positions_; first += kVisited) {
+    const std::int64_t length = std::min(kVisited, positions_ - first);
     const auto block = [&](const at::Tensor& rows) { return rows[0].narrow(0, first, length); };
     ScoreInputs inputs;
     inputs.weight = block(all.weight);

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-constexpr std::int64_t kBlock = std::int64_t{1} << 18;  // positions of a block of draws
+constexpr std::int64_t kDrawn = std::int64_t{1} << 18;  // positions of a block of draws
 
 std::vector<std::int64_t> merged(const std::vector<std::int64_t>& a,
                                  const std::vector<std::int64_t>& b) {
@@ -93,9 +93,9 @@ std::vector<std::int64_t> SparseConnections::largest_initial(
     TopStream<T> stream(count, /*largest=*/true);
     auto next = active.begin();
     int error = kSelectDone;
-    for (std::int64_t first = 0; first < positions() && error == kSelectDone; first += kBlock) {
+    for (std::int64_t first = 0; first < positions() && error == kSelectDone; first += kDrawn) {
       std::vector<std::int64_t> block(
-          static_cast<std::size_t>(std::min(kBlock, positions() - first)));
+          static_cast<std::size_t>(std::min(kDrawn, positions() - first)));
       std::vector<std::uint8_t> dormant(block.size(), 1);
       for (std::size_t i = 0; i < block.size(); ++i) {
         block[i] = first + static_cast<std::int64_t>(i);

@@ -14,7 +14,7 @@
 namespace tandem {
 namespace {
 
-constexpr std::int64_t kBlock = std::int64_t{1} << 18;
+constexpr std::int64_t kRanked = std::int64_t{1} << 18;
 
 // The `count` positions of largest |w|, in the dtype that the weights will have.
 template <class T>
@@ -22,8 +22,8 @@ std::vector<std::int64_t> largest_draws(const InitialWeights& initial, std::int6
                                         std::int64_t count) {
   TopStream<T> stream(count, /*largest=*/true);
   std::vector<T> block;
-  for (std::int64_t first = 0; first < initial.positions(); first += kBlock) {
-    block.resize(static_cast<std::size_t>(std::min(kBlock, initial.positions() - first)));
+  for (std::int64_t first = 0; first < initial.positions(); first += kRanked) {
+    block.resize(static_cast<std::size_t>(std::min(kRanked, initial.positions() - first)));
     for (std::size_t i = 0; i < block.size(); ++i) {
       block[i] =
           static_cast<T>(std::abs(initial.at(replica, first + static_cast<std::int64_t>(i))));

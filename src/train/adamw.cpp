@@ -43,7 +43,7 @@ class AdamW : public Optimizer {
   bool own_age_ = true;
 };
 
-const bool registered = optimizers().add(
+TANDEM_REGISTERED = optimizers().add(
     {.kind = "optimizer",
      .name = "adamw",
      .summary = "Adam with decoupled weight decay; bias correction by each weight's own age",

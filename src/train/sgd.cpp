@@ -29,7 +29,7 @@ class Sgd : public Optimizer {
   bool momentum_ = false;
 };
 
-const bool registered =
+TANDEM_REGISTERED =
     optimizers().add({.kind = "optimizer",
                       .name = "sgd",
                       .summary = "gradient descent with momentum",

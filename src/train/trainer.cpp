@@ -7,8 +7,8 @@
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "methods/method.h"
-#include "train/match.h"
-#include "train/stages.h"
+#include "plan/match.h"
+#include "plan/stages.h"
 #include "train/teacher.h"
 
 namespace tandem {

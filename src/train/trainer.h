@@ -24,11 +24,11 @@
 #include "data/gather.h"
 #include "data/sampler.h"
 #include "nn/model.h"
+#include "plan/flops.h"
+#include "plan/plan.h"
 #include "topology/storage.h"
 #include "topology/topology_update.h"
-#include "train/flops.h"
 #include "train/optimizer.h"
-#include "train/plan.h"
 #include "train/step_tables.h"
 
 namespace tandem {

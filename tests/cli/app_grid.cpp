@@ -14,7 +14,7 @@
 #include "store/store.h"
 #include "support/run_program.h"
 
-namespace tandem {
+namespace tandem::test::app_grid_cli {
 namespace {
 
 constexpr const char* kGrid = R"(name = tiny
@@ -221,4 +221,4 @@ TEST_CASE("a group stopped after some steps goes on from there", "[cli]") {
   CHECK(parts.count(sql) == whole.count(sql));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::app_grid_cli

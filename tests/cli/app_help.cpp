@@ -10,7 +10,7 @@
 #include "core/files.h"
 #include "support/run_program.h"
 
-namespace tandem {
+namespace tandem::test::app_help_cli {
 namespace {
 
 void write_text(const std::string& path, const std::string& text) { atomic_write(path, text); }
@@ -173,4 +173,4 @@ TEST_CASE("doctor reports on this machine", "[cli]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::app_help_cli

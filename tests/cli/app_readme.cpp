@@ -7,7 +7,7 @@
 #include "store/store.h"
 #include "support/run_program.h"
 
-using namespace tandem;
+namespace tandem::test::app_readme_cli {
 
 TEST_CASE("the README's query gives one row per run and read-out", "[cli]") {
   const std::string readme = read_file(std::string(TANDEM_SOURCE_DIR) + "/README.md");
@@ -40,3 +40,5 @@ TEST_CASE("files that the README names are there", "[cli]") {
   }
   REQUIRE(count > 3);
 }
+
+}  // namespace tandem::test::app_readme_cli

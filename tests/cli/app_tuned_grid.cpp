@@ -10,7 +10,7 @@
 #include "store/store.h"
 #include "support/run_program.h"
 
-namespace tandem {
+namespace tandem::test::app_tuned_grid_cli {
 namespace {
 
 constexpr const char* kGrid = R"(name = tuned
@@ -121,4 +121,4 @@ TEST_CASE("a tuned grid is stopped, goes on, chooses, and shows why", "[cli]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::app_tuned_grid_cli

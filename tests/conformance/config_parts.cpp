@@ -6,7 +6,7 @@
 #include "config/option.h"
 #include "config/part.h"
 
-using namespace tandem;
+namespace tandem::test::config_parts_conformance {
 
 TEST_CASE("uses and defaults of parts name options and allowed values", "[conformance]") {
   CHECK_FALSE(all_parts().empty());
@@ -31,3 +31,5 @@ TEST_CASE("uses and defaults of parts name options and allowed values", "[confor
     }
   }
 }
+
+}  // namespace tandem::test::config_parts_conformance

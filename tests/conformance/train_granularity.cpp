@@ -3,18 +3,19 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
+#include "eval/evaluate.h"
 #include "methods/granularity.h"
 #include "methods/method.h"
-#include "probes/readout.h"
+#include "readout/readout.h"
 #include "support/method_course.h"
 #include "support/method_rules.h"
 #include "support/train_support.h"
 #include "topology/connections.h"
 #include "topology/granularity.h"
-#include "train/evaluate.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_granularity_conformance {
+
 using namespace tandem::test;
 using Catch::Matchers::Contains;
 
@@ -296,3 +297,5 @@ TEST_CASE("densities that no layer or no group can hold are refused", "[conforma
   CHECK_THROWS_AS(start({{"granularity", "block"}, {"density", "1e-15"}}), ConfigError);
   CHECK_THROWS_AS(start({{"granularity", "n_m"}, {"density", "1"}}), ConfigError);
 }
+
+}  // namespace tandem::test::train_granularity_conformance

@@ -7,7 +7,8 @@
 #include "support/method_rules.h"
 #include "support/method_walk.h"
 
-using namespace tandem;
+namespace tandem::test::train_method_edges_conformance {
+
 using namespace tandem::test;
 
 namespace {
@@ -141,3 +142,5 @@ TEST_CASE("with a budget of everything nothing is dormant and training is dense"
 TEST_CASE("a budget of a weight or two per layer is kept", "[conformance]") {
   walk_edge({.settings = {{"density", "0.00015"}}}, require_tiny);
 }
+
+}  // namespace tandem::test::train_method_edges_conformance

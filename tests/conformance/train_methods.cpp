@@ -5,7 +5,8 @@
 #include "support/method_course.h"
 #include "support/train_support.h"
 
-using namespace tandem;
+namespace tandem::test::train_methods_conformance {
+
 using namespace tandem::test;
 
 TEST_CASE("every method keeps budget, policies, seed and state", "[conformance]") {
@@ -31,3 +32,5 @@ TEST_CASE("a diverged replica is frozen and the others go on", "[conformance]") 
   REQUIRE(states.at(wild.id()) == "diverged");
   REQUIRE(states.at(calm.id()) == "done");
 }
+
+}  // namespace tandem::test::train_methods_conformance

@@ -13,7 +13,7 @@
 #include "store/store.h"
 #include "support/run_program.h"
 
-namespace tandem {
+namespace tandem::test::app_kill_crash {
 namespace {
 
 constexpr const char* kGrid = R"(name = storm
@@ -140,4 +140,4 @@ TEST_CASE("kills at random moments lose nothing and double nothing", "[crash]") 
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::app_kill_crash

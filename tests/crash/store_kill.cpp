@@ -14,7 +14,7 @@
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
-namespace tandem {
+namespace tandem::test::store_kill_crash {
 namespace {
 
 constexpr int kBatch = 20;
@@ -107,4 +107,4 @@ TEST_CASE("a killed writer loses nothing acknowledged and doubles nothing", "[cr
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::store_kill_crash

@@ -5,7 +5,8 @@
 
 #include "support/resume_support.h"
 
-using namespace tandem;
+namespace tandem::test::train_resume_crash {
+
 using namespace tandem::test;
 
 TEST_CASE("a stopped run resumes to the same bits", "[crash]") {
@@ -115,3 +116,5 @@ TEST_CASE("a run that diverged between two boundaries ends as diverged after a s
     }
   }
 }
+
+}  // namespace tandem::test::train_resume_crash

@@ -3,7 +3,8 @@
 
 #include "support/resume_support.h"
 
-using namespace tandem;
+namespace tandem::test::train_resume_logged_crash {
+
 using namespace tandem::test;
 
 TEST_CASE("a run that logs some of its updates resumes to the same rows", "[crash]") {
@@ -19,3 +20,5 @@ TEST_CASE("a run that logs some of its updates resumes to the same rows", "[cras
     }
   }
 }
+
+}  // namespace tandem::test::train_resume_logged_crash

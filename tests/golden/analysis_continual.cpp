@@ -8,7 +8,7 @@
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_continual_golden {
 namespace {
 
 using Matrix = std::array<std::array<int, 3>, 4>;  // row 0: before training; percent
@@ -148,4 +148,4 @@ TEST_CASE("a run of one task has an accuracy and nothing to forget", "[golden]")
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_continual_golden

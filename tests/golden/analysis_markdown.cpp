@@ -4,7 +4,7 @@
 #include "analysis/table.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_markdown_golden {
 namespace {
 
 TEST_CASE("Markdown and CSV of a small grid", "[golden]") {
@@ -47,4 +47,4 @@ n = 5.
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_markdown_golden

@@ -6,7 +6,7 @@
 #include "config/config.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_ids_golden {
 
 TEST_CASE("ids of configs stay", "[golden]") {
   const std::vector<std::pair<Settings, std::string>> pinned = {
@@ -85,3 +85,5 @@ TEST_CASE("the canonical form of the defaults stays", "[golden]") {
         "weights=dense\n"
         "widths=400,400\n");
 }
+
+}  // namespace tandem::test::config_ids_golden

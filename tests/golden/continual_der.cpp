@@ -7,10 +7,11 @@
 #include <filesystem>
 #include <iostream>
 
-#include "app/bench.h"
+#include "bench/bench.h"
 #include "support/train_support.h"
 
-using namespace tandem;
+namespace tandem::test::continual_der_golden {
+
 using namespace tandem::test;
 
 namespace {
@@ -72,3 +73,5 @@ TEST_CASE("the DER Split MNIST protocol gives the published figures", "[golden]"
   CHECK(joint.masked == Approx(99.3).margin(0.5));
   CHECK(er.masked == Approx(99.0).margin(0.5));
 }
+
+}  // namespace tandem::test::continual_der_golden

@@ -6,7 +6,7 @@
 
 #include "core/philox.h"
 
-using namespace tandem;
+namespace tandem::test::core_philox_vectors_golden {
 
 namespace {
 
@@ -44,3 +44,5 @@ TEST_CASE("the first draws of the named streams of seed 1 stay", "[golden]") {
     CHECK(RandomStream{sub_key(stream.key, 3)}.bits(0) == values[3]);
   }
 }
+
+}  // namespace tandem::test::core_philox_vectors_golden

@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "topology/budgets.h"
 
-namespace tandem {
+namespace tandem::test::topology_budgets_golden {
 namespace {
 
 std::vector<LayerShape> mlp(const std::vector<std::int64_t>& widths) {
@@ -104,4 +104,4 @@ TEST_CASE("impossible budgets are config errors", "[golden]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_budgets_golden

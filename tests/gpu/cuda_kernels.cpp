@@ -18,7 +18,7 @@
 #include "kernels/update/update_cuda.h"
 #include "support/gpu_support.h"
 
-namespace tandem::test {
+namespace tandem::test::cuda_kernels_gpu {
 namespace {
 
 using namespace kernels;
@@ -495,4 +495,4 @@ TEST_CASE("a kernel's error becomes a DeviceError that names it", "[gpu]") {
                       Catch::Contains("masked_copy failed") && Catch::Contains("invalid argument"));
 }
 
-}  // namespace tandem::test
+}  // namespace tandem::test::cuda_kernels_gpu

@@ -5,7 +5,8 @@
 #include "data/tensor.h"
 #include "support/gpu_support.h"
 
-using namespace tandem;
+namespace tandem::test::data_gather_cuda_gpu {
+
 using namespace tandem::test;
 
 TEST_CASE("images gathered on a GPU equal the CPU's in every bit", "[gpu]") {
@@ -28,3 +29,5 @@ TEST_CASE("images gathered on a GPU equal the CPU's in every bit", "[gpu]") {
     }
   }
 }
+
+}  // namespace tandem::test::data_gather_cuda_gpu

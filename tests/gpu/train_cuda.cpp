@@ -10,7 +10,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_cuda_gpu {
+
 using namespace tandem::test;
 
 namespace {
@@ -237,3 +238,5 @@ TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
     require_resumable(runs, 7, kDevice);
   }
 }
+
+}  // namespace tandem::test::train_cuda_gpu

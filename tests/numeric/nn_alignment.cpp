@@ -5,7 +5,7 @@
 #include "data/tensor.h"
 #include "nn/context.h"
 
-using namespace tandem;
+namespace tandem::test::nn_alignment_numeric {
 
 namespace {
 
@@ -221,3 +221,5 @@ TEST_CASE("the gap is the mean over sites of the relative squared difference", "
   REQUIRE(torch::allclose(meeting.context.gap(), (first + 1) / 3, 1e-12, 1e-14));
   REQUIRE_FALSE(meeting.context.gap().requires_grad());
 }
+
+}  // namespace tandem::test::nn_alignment_numeric

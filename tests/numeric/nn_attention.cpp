@@ -7,7 +7,7 @@
 #include "nn/attention.h"
 #include "nn/attention_metrics.h"
 
-namespace tandem {
+namespace tandem::test::nn_attention_numeric {
 namespace {
 
 using kernels::AttentionShape;
@@ -376,4 +376,4 @@ TEST_CASE("attention passes a gradient check in both streams", "[numeric]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::nn_attention_numeric

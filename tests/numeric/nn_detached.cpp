@@ -6,7 +6,7 @@
 #include "nn/linear.h"
 #include "topology/masked_connections.h"
 
-using namespace tandem;
+namespace tandem::test::nn_detached_numeric {
 
 namespace {
 
@@ -199,3 +199,5 @@ TEST_CASE("local outputs are the outputs themselves", "[numeric]") {
     REQUIRE(torch::equal(plain.sparse, y.sparse));
   }
 }
+
+}  // namespace tandem::test::nn_detached_numeric

@@ -6,7 +6,7 @@
 #include "nn/context.h"
 #include "topology/masked_connections.h"
 
-using namespace tandem;
+namespace tandem::test::nn_propositions_numeric {
 
 namespace {
 
@@ -157,3 +157,5 @@ TEST_CASE("the other distances have the gradients that their definitions say", "
   check(Alignment::Distance::kLogitKl,
         pull_full * kl(stopped_sparse, full) + pull_sparse * kl(stopped_full, sparse));
 }
+
+}  // namespace tandem::test::nn_propositions_numeric

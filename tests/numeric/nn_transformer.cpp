@@ -10,7 +10,7 @@
 #include "nn/model.h"
 #include "nn/transformer_ops.h"
 
-namespace tandem {
+namespace tandem::test::nn_transformer_numeric {
 namespace {
 
 constexpr std::int64_t kVocabulary = 11;
@@ -329,4 +329,4 @@ TEST_CASE("embedding rows and their gradient", "[numeric]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::nn_transformer_numeric

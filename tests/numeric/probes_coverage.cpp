@@ -7,7 +7,7 @@
 #include "topology/random_ranks.h"
 #include "unit/probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_coverage_numeric {
 
 namespace {
 
@@ -89,3 +89,5 @@ TEST_CASE("coverage of random growth follows its closed form", "[numeric]") {
           Approx(1 - unseen(kPilot[l]) / n).margin(2 / std::sqrt(n)));
   }
 }
+
+}  // namespace tandem::test::probes_coverage_numeric

@@ -3,19 +3,19 @@
 #include "methods/method.h"
 #include "unit/probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_networks_numeric {
 
 namespace {
 
-ProbeRun run_of(const Config& config) {
+ReadoutRun run_of(const Config& config) {
   return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights)};
 }
 
 // A network whose linears all have connections, every second weight active.
-std::unique_ptr<Model> network(const std::vector<ProbeRun>& runs, std::int64_t features,
+std::unique_ptr<Model> network(const std::vector<ReadoutRun>& runs, std::int64_t features,
                                std::int64_t outputs) {
   std::vector<Config> configs;
-  for (const ProbeRun& run : runs) configs.push_back(run.config);
+  for (const ReadoutRun& run : runs) configs.push_back(run.config);
   ModelShape shape;
   shape.replicas = static_cast<std::int64_t>(runs.size());
   shape.features = features;
@@ -55,7 +55,7 @@ void sharpen(Model& model) {
 }  // namespace
 
 TEST_CASE("a language model: masses are ordered, and both levels have their gaps", "[numeric]") {
-  const std::vector<ProbeRun> runs = {run_of(Config::resolve(language("ssa", "2")))};
+  const std::vector<ReadoutRun> runs = {run_of(Config::resolve(language("ssa", "2")))};
   const auto model = network(runs, 0, 0);
   sharpen(*model);
   const auto mass = measure("attention", *model, runs, tokens(1));
@@ -84,7 +84,7 @@ TEST_CASE("a language model: masses are ordered, and both levels have their gaps
 }
 
 TEST_CASE("a budget that covers every key leaves attention without a gap", "[numeric]") {
-  const std::vector<ProbeRun> runs = {run_of(Config::resolve(language("set", "6")))};
+  const std::vector<ReadoutRun> runs = {run_of(Config::resolve(language("set", "6")))};
   const auto model = network(runs, 0, 0);
   const auto gap = measure("gap", *model, runs, tokens(1));
   CHECK(value(gap, 0, "attention", "gap") == 0);
@@ -99,7 +99,7 @@ TEST_CASE("the gap of the first layer is bounded by the mass that it drops", "[n
   const at::Tensor weight = torch::sin(torch::arange(1, 61, torch::kDouble)).view({1, 12, 5});
   const at::Tensor x = torch::cos(torch::arange(1, 85, torch::kDouble)).view({1, 7, 12});
   ChainNet net({weight}, {at::Tensor()});
-  const std::vector<ProbeRun> runs = {carrying_run(0.4)};
+  const std::vector<ReadoutRun> runs = {carrying_run(0.4)};
   const auto gap = measure("gap", net, runs, x);
   const auto mass = measure("weights", net, runs, x);
   const double full = torch::bmm(x, weight).square().sum().item<double>();
@@ -120,9 +120,9 @@ TEST_CASE("a run's measurements don't depend on its company", "[numeric]") {
                                    {"density", density},
                                    {"seed", seed}}));
   };
-  const std::vector<ProbeRun> alone = {config("2", "0.3")};
-  const std::vector<ProbeRun> company = {config("1", "0.5"), config("2", "0.3"),
-                                         config("3", "0.9")};
+  const std::vector<ReadoutRun> alone = {config("2", "0.3")};
+  const std::vector<ReadoutRun> company = {config("1", "0.5"), config("2", "0.3"),
+                                           config("3", "0.9")};
   const auto one = network(alone, 13, 4), three = network(company, 13, 4);
   const at::Tensor x = torch::sin(torch::arange(0, 11 * 13, torch::kFloat)).view({1, 11, 13});
   for (const auto& [name, factory] : probes().all()) {
@@ -138,3 +138,5 @@ TEST_CASE("a run's measurements don't depend on its company", "[numeric]") {
     }
   }
 }
+
+}  // namespace tandem::test::probes_networks_numeric

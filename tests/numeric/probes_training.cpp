@@ -10,7 +10,8 @@
 #include "support/resume_support.h"
 #include "topology/storage.h"
 
-using namespace tandem;
+namespace tandem::test::probes_training_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -241,3 +242,5 @@ TEST_CASE("what a method lets through decides which positions were never reached
     CHECK(never(method) == 0);
   }
 }
+
+}  // namespace tandem::test::probes_training_numeric

@@ -8,7 +8,7 @@
 #include "topology/masked_connections.h"
 #include "topology/sparse_connections.h"
 
-using namespace tandem;
+namespace tandem::test::topology_criteria_numeric {
 
 namespace {
 
@@ -160,3 +160,5 @@ TEST_CASE("both storages score alike: inputs, gradients, parameters, topology", 
     }
   }
 }
+
+}  // namespace tandem::test::topology_criteria_numeric

@@ -13,7 +13,8 @@
 #include "topology/topology_update.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::topology_draws_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -311,3 +312,5 @@ TEST_CASE("random_unfired grows every unfired position alike", "[numeric]") {
     require_share(counts[i].item<std::int64_t>(), kRuns, i < kPositions / 2 ? 0 : share);
   }
 }
+
+}  // namespace tandem::test::topology_draws_numeric

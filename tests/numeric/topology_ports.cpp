@@ -14,7 +14,8 @@
 #include "topology/storage.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::topology_ports_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -185,3 +186,5 @@ TEST_CASE("Adam corrects a newborn by its own age, or as if it were as old as th
     CHECK(stepped.max().item<double>() == Approx(0.01 * wanted).epsilon(1e-6));
   }
 }
+
+}  // namespace tandem::test::topology_ports_numeric

@@ -5,7 +5,7 @@
 #include "data/tensor.h"
 #include "topology/masked_connections.h"
 
-namespace tandem {
+namespace tandem::test::topology_product_numeric {
 namespace {
 
 struct Case {
@@ -183,4 +183,4 @@ TEST_CASE("float16 goes without the kernel and gives the same selection", "[nume
   CHECK(torch::equal(y, expected));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_product_numeric

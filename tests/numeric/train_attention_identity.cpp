@@ -10,7 +10,7 @@
 #include "nn/attention_metrics.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_attention_identity_numeric {
 
 namespace {
 
@@ -85,3 +85,5 @@ void check_trained(const std::string& attention) {
 TEST_CASE("the dropped mass explains the gap of trained models", "[numeric]") {
   for (const auto& [name, factory] : attention_methods().all()) check_trained(name);
 }
+
+}  // namespace tandem::test::train_attention_identity_numeric

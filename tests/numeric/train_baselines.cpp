@@ -14,7 +14,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_baselines_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -293,3 +294,5 @@ TEST_CASE("powerpropagation decays v, w = v |v|", "[numeric]") {
   REQUIRE(torch::allclose(after.masked_select(still), 0.9025 * start.masked_select(still), 1e-9,
                           1e-12));
 }
+
+}  // namespace tandem::test::train_baselines_numeric

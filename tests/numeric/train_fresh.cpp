@@ -15,7 +15,8 @@
 #include "topology/criteria.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_fresh_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -448,3 +449,5 @@ TEST_CASE("batches that no criterion would read are refused", "[numeric]") {
   REQUIRE_THROWS_AS(small_run({{"weights", "rigl"}, {"growth_batches", "1025"}}), ConfigError);
   REQUIRE_THROWS_AS(small_run({{"weights", "sam"}, {"growth_batches", "2"}}), ConfigError);
 }
+
+}  // namespace tandem::test::train_fresh_numeric

@@ -7,7 +7,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_log_steps_rows_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -111,3 +112,5 @@ TEST_CASE("a logged row says what that one update changed", "[numeric]") {
   }
   CHECK(moved > 0);
 }
+
+}  // namespace tandem::test::train_log_steps_rows_numeric

@@ -9,7 +9,8 @@
 #include "topology/masked_connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_nested_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -360,3 +361,5 @@ TEST_CASE("nested masks and pulls within layers are refused where they can't be"
           std::vector<double>{1, 0.5, 0.2});
   REQUIRE(policies_of(small_run(local), Level::kWeights).alignment.detached);
 }
+
+}  // namespace tandem::test::train_nested_numeric

@@ -11,7 +11,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_policies_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -462,3 +463,5 @@ TEST_CASE("phases must ascend", "[numeric]") {
       policies_of(small_run({{"weights", "acdc"}, {"phases", "0.5,0.2"}}), Level::kWeights),
       Catch::Contains("must ascend"));
 }
+
+}  // namespace tandem::test::train_policies_numeric

@@ -4,13 +4,14 @@
 
 #include "data/tensor.h"
 #include "methods/method.h"
+#include "plan/match.h"
 #include "support/train_support.h"
 #include "topology/active_set.h"
 #include "topology/budgets.h"
-#include "train/match.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_soft_bound_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -131,3 +132,5 @@ TEST_CASE("the operations of a soft bound are foreseen", "[numeric]") {
   soft["drop_fraction"] = "0.9";
   REQUIRE(trained(soft) == Approx(trained(dense)).epsilon(0.002));
 }
+
+}  // namespace tandem::test::train_soft_bound_numeric

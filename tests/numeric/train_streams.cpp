@@ -10,7 +10,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_streams_numeric {
+
 using namespace tandem::test;
 
 namespace {
@@ -217,3 +218,5 @@ TEST_CASE("an alpha that is not steered keeps its factor", "[numeric]") {
   REQUIRE(trainer.state(0).alpha_factor == 1);
   REQUIRE(trainer.state(0).gap == 0);
 }
+
+}  // namespace tandem::test::train_streams_numeric

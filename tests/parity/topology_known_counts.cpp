@@ -4,7 +4,7 @@
 #include "data/tensor.h"
 #include "topology/select_rows.h"
 
-using namespace tandem;
+namespace tandem::test::topology_known_counts_parity {
 
 TEST_CASE("counts that are known draw what counts that are looked up draw", "[parity]") {
   const std::int64_t rows = 5, n = 173;
@@ -29,3 +29,5 @@ TEST_CASE("counts that are known draw what counts that are looked up draw", "[pa
     }
   }
 }
+
+}  // namespace tandem::test::topology_known_counts_parity

@@ -6,7 +6,7 @@
 #include "data/tensor.h"
 #include "topology/select_rows.h"
 
-namespace tandem {
+namespace tandem::test::topology_select_rows_parity {
 
 TEST_CASE("sorting and the kernel choose the same positions", "[parity]") {
   const auto seed = std::random_device{}();
@@ -54,4 +54,4 @@ TEST_CASE("rows have counts and streams of their own", "[parity]") {
   CHECK(chosen[0].equal(random_rows(eligible.narrow(0, 0, 1), {5}, {{1}})[0]));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_select_rows_parity

@@ -7,7 +7,8 @@
 #include "support/train_support.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_company_parity {
+
 using namespace tandem::test;
 
 namespace {
@@ -124,3 +125,5 @@ TEST_CASE("a transformer's run is the same alone and in company", "[parity]") {
   other["seed"] = "2";
   require_same_results({Config::resolve(base), Config::resolve(other)});
 }
+
+}  // namespace tandem::test::train_company_parity

@@ -4,7 +4,8 @@
 
 #include "support/resume_support.h"
 
-using namespace tandem;
+namespace tandem::test::train_drawn_parity {
+
 using namespace tandem::test;
 
 namespace {
@@ -59,3 +60,5 @@ TEST_CASE("drawn and softly bounded topologies resume to the same bits", "[parit
     require_resumable(pair_of(said), 7);
   }
 }
+
+}  // namespace tandem::test::train_drawn_parity

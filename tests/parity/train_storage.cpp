@@ -5,13 +5,14 @@
 
 #include "analysis/statistics.h"
 #include "data/tensor.h"
+#include "eval/evaluate.h"
 #include "support/train_support.h"
 #include "topology/active_set.h"
 #include "topology/superset.h"
-#include "train/evaluate.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_storage_parity {
+
 using namespace tandem::test;
 
 namespace {
@@ -314,3 +315,5 @@ TEST_CASE("in single precision the storages come to the same accuracy", "[parity
     CHECK(summarize(sparse.train).mean > 0.5);  // they learn
   }
 }
+
+}  // namespace tandem::test::train_storage_parity

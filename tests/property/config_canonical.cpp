@@ -8,7 +8,7 @@
 #include "core/text.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_canonical_property {
 
 namespace {
 
@@ -77,3 +77,5 @@ TEST_CASE("canonical forms read back as the config they came from", "[property]"
     REQUIRE(fixture.resolve(read.values()).id() == config.id());
   }
 }
+
+}  // namespace tandem::test::config_canonical_property

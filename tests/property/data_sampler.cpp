@@ -7,7 +7,7 @@
 #include "core/philox.h"
 #include "data/sampler.h"
 
-namespace tandem {
+namespace tandem::test::data_sampler_property {
 namespace {
 
 std::vector<std::int64_t> epoch_of(EpochSampler& sampler, std::int64_t epoch) {
@@ -117,4 +117,4 @@ TEST_CASE("window starts fill their range and stay within it", "[property]") {
   CHECK_THROWS_AS(ByteSampler(1, 1, 0, 10, 10, 1), ConfigError);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::data_sampler_property

@@ -6,7 +6,7 @@
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
-namespace tandem {
+namespace tandem::test::store_resend_property {
 namespace {
 
 std::vector<Row> rows_of(const std::string& run, std::mt19937_64& rng) {
@@ -71,4 +71,4 @@ TEST_CASE("rows sent again in any order change nothing", "[property]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::store_resend_property

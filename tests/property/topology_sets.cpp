@@ -7,7 +7,7 @@
 
 #include "topology/active_set.h"
 
-namespace tandem {
+namespace tandem::test::topology_sets_property {
 namespace {
 
 using Positions = std::set<std::int64_t>;
@@ -72,4 +72,4 @@ TEST_CASE("active sets agree with std::set in every form", "[property]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_sets_property

@@ -12,7 +12,7 @@
 #include "topology/storage.h"
 #include "topology/topology_update.h"
 
-namespace tandem {
+namespace tandem::test::topology_storages_property {
 namespace {
 
 using Kind = TopologyOperation::Kind;
@@ -408,4 +408,4 @@ TEST_CASE("both storages start alike", "[property]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_storages_property

@@ -12,7 +12,7 @@
 #include "topology/superset.h"
 #include "topology/topology_update.h"
 
-namespace tandem {
+namespace tandem::test::topology_superset_property {
 namespace {
 
 using Kind = TopologyOperation::Kind;
@@ -349,4 +349,4 @@ TEST_CASE("a superset comes back from its saved form", "[property]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_superset_property

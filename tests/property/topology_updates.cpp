@@ -11,7 +11,7 @@
 #include "topology/random_ranks.h"
 #include "topology/topology_update.h"
 
-namespace tandem {
+namespace tandem::test::topology_updates_property {
 namespace {
 
 using Kind = TopologyOperation::Kind;
@@ -232,4 +232,4 @@ TEST_CASE("a run's updates do not depend on its company", "[property]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_updates_property

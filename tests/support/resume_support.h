@@ -6,8 +6,8 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "data/tensor.h"
+#include "jobs/checkpoint.h"
 #include "support/train_support.h"
-#include "train/checkpoint.h"
 
 namespace tandem::test {
 

@@ -9,8 +9,8 @@
 
 #include "config/config.h"
 #include "config/part.h"
+#include "jobs/run_group.h"
 #include "store/rows.h"
-#include "train/group.h"
 
 namespace tandem::test {
 

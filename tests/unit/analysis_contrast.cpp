@@ -12,7 +12,7 @@
 #include "support/config_fixture.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_contrast_unit {
 namespace {
 
 using Strings = std::vector<std::string>;
@@ -214,4 +214,4 @@ TEST_CASE("a contrast that can't be made says why", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_contrast_unit

@@ -5,7 +5,7 @@
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_figure_unit {
 namespace {
 
 using Catch::Contains;
@@ -147,4 +147,4 @@ TEST_CASE("a figure without points has no script", "[unit]") {
   CHECK(trials_figure(StoreReader(folder / "r.sqlite"), "e").script.empty());
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::analysis_figure_unit

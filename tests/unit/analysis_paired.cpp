@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_paired_unit {
 namespace {
 
 using Strings = std::vector<std::string>;
@@ -228,4 +228,4 @@ TEST_CASE("p values as text", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_paired_unit

@@ -4,7 +4,7 @@
 #include "analysis/table_plan.h"
 #include "core/error.h"
 
-namespace tandem {
+namespace tandem::test::analysis_plan_unit {
 namespace {
 
 using Kind = Measure::Kind;
@@ -89,4 +89,4 @@ TEST_CASE("a section's mistakes name what is valid", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_plan_unit

@@ -7,7 +7,7 @@
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_query_unit {
 namespace {
 
 TEST_CASE("each named query has a title and runs, with and without rows", "[unit]") {
@@ -71,4 +71,4 @@ TEST_CASE("results as a table, CSV and JSON", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_query_unit

@@ -6,7 +6,7 @@
 #include "analysis/statistics.h"
 #include "core/error.h"
 
-namespace tandem {
+namespace tandem::test::analysis_statistics_unit {
 namespace {
 
 TEST_CASE("Student's factors are those of the tables", "[unit]") {
@@ -87,4 +87,4 @@ TEST_CASE("Holm's procedure", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_statistics_unit

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_table_unit {
 namespace {
 
 TablePlan plan_of(const Settings& settings) { return plan_table({"t", settings}); }
@@ -348,4 +348,4 @@ TEST_CASE("a run is explained from the store", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::analysis_table_unit

@@ -8,7 +8,7 @@
 #include "analysis/why.h"
 #include "unit/analysis_fixture.h"
 
-namespace tandem {
+namespace tandem::test::analysis_tuning_unit {
 namespace {
 
 using Catch::Contains;
@@ -117,4 +117,4 @@ TEST_CASE("why tells a tuned run's choice, and a trial's part in one", "[unit]")
   CHECK(run_query(store, "tuning").rows[0][4] == "lr=3");
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::analysis_tuning_unit

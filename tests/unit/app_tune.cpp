@@ -9,7 +9,8 @@
 #include "core/error.h"
 #include "unit/store_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::app_tune_unit {
+
 using Catch::Contains;
 
 namespace {
@@ -193,3 +194,5 @@ TEST_CASE("a method without a full read-out can't be tuned for one", "[unit]") {
   CHECK_THROWS_WITH(wanted_now(grid, "none.sqlite"),
                     Contains("rigl") && Contains("no full read-out"));
 }
+
+}  // namespace tandem::test::app_tune_unit

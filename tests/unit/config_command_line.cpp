@@ -5,7 +5,8 @@
 #include "core/error.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_command_line_unit {
+
 using Catch::Matchers::Contains;
 using Args = std::vector<std::string>;
 
@@ -93,3 +94,5 @@ TEST_CASE("help shows every option with type, default, unit, choices and readers
   CHECK_THAT(help, Contains("(int >= 1, steps; default 100)"));
   CHECK(help.find("training:") == help.rfind("training:"));
 }
+
+}  // namespace tandem::test::config_command_line_unit

@@ -7,7 +7,8 @@
 #include "core/hash.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_config_unit {
+
 using Catch::Matchers::Contains;
 using test::ConfigFixture;
 
@@ -214,3 +215,5 @@ TEST_CASE("from_canonical keeps revisions, so an old run keeps its id", "[unit]"
   CHECK(read.canonical() == stored.canonical());
   CHECK(read.id() == stored.id());
 }
+
+}  // namespace tandem::test::config_config_unit

@@ -6,7 +6,8 @@
 #include "core/files.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_grid_unit {
+
 using Catch::Matchers::Contains;
 using Texts = std::vector<std::string>;
 
@@ -174,3 +175,5 @@ TEST_CASE("read_grid reads a file and keeps its text", "[unit]") {
   CHECK(read.runs.size() == 2);
   CHECK_THROWS_AS(read_grid(folder / "missing.ini", {}, fixture.tables()), ConfigError);
 }
+
+}  // namespace tandem::test::config_grid_unit

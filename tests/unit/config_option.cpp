@@ -7,7 +7,8 @@
 #include "core/error.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_option_unit {
+
 using Catch::Matchers::Contains;
 
 namespace {
@@ -152,3 +153,5 @@ TEST_CASE("parts of a kind are sorted by name", "[unit]") {
   CHECK(parts.of("weights").front().name == "dense");
   CHECK(parts.of("weights").size() == 5);
 }
+
+}  // namespace tandem::test::config_option_unit

@@ -11,7 +11,8 @@
 #include "core/text.h"
 #include "support/config_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::config_tuning_unit {
+
 using Catch::Matchers::Contains;
 using Texts = std::vector<std::string>;
 
@@ -338,3 +339,5 @@ TEST_CASE("a search that is interrupted anywhere ends like one that is not", "[u
     CHECK(last.cells[c].best == whole.cells[c].best);
   }
 }
+
+}  // namespace tandem::test::config_tuning_unit

@@ -9,7 +9,7 @@
 #include "continual/scenario.h"
 #include "core/error.h"
 
-namespace tandem {
+namespace tandem::test::continual_scenarios_unit {
 namespace {
 
 using Catch::Matchers::Contains;
@@ -158,4 +158,4 @@ TEST_CASE("a task without training examples is refused", "[unit]") {
                     Contains("task 5") && Contains("train_examples"));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::continual_scenarios_unit

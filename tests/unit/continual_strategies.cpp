@@ -7,7 +7,7 @@
 #include "continual/strategy.h"
 #include "core/error.h"
 
-namespace tandem {
+namespace tandem::test::continual_strategies_unit {
 namespace {
 
 using Indices = std::vector<std::int64_t>;
@@ -153,4 +153,4 @@ TEST_CASE("a state of another strategy or size is refused", "[unit]") {
   CHECK_THROWS_AS(strategy->load(0, "er.seen", {}), StoreError);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::continual_strategies_unit

@@ -11,7 +11,8 @@
 #include "core/error.h"
 #include "core/files.h"
 
-using namespace tandem;
+namespace tandem::test::core_files_unit {
+
 using Catch::Matchers::Contains;
 
 namespace {
@@ -153,3 +154,5 @@ TEST_CASE("a file lock excludes, says who holds it, and can be had again", "[uni
   CHECK_NOTHROW(FileLock(path));
   CHECK_THROWS_AS(FileLock(folder / "no/such/lock"), StoreError);
 }
+
+}  // namespace tandem::test::core_files_unit

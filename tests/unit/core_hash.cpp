@@ -5,7 +5,7 @@
 #include "core/files.h"
 #include "core/hash.h"
 
-using namespace tandem;
+namespace tandem::test::core_hash_unit {
 
 TEST_CASE("sha256 of the standard's vectors", "[unit]") {
   CHECK(sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
@@ -35,3 +35,5 @@ TEST_CASE("to_hex keeps leading zeros", "[unit]") {
   const unsigned char bytes[] = {0x00, 0x0f, 0xa0, 0xff};
   CHECK(to_hex(bytes, 4) == "000fa0ff");
 }
+
+}  // namespace tandem::test::core_hash_unit

@@ -7,7 +7,7 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 
-using namespace tandem;
+namespace tandem::test::core_interrupt_unit {
 
 TEST_CASE("each stop signal is noted, the first one wins", "[unit]") {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR2}) {
@@ -44,3 +44,5 @@ TEST_CASE("an unknown log level is refused", "[unit]") {
   CHECK_NOTHROW(set_log_level("warn"));
   CHECK_NOTHROW(set_log_level("info"));
 }
+
+}  // namespace tandem::test::core_interrupt_unit

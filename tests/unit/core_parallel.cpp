@@ -6,7 +6,7 @@
 
 #include "core/parallel.h"
 
-using namespace tandem;
+namespace tandem::test::core_parallel_unit {
 
 TEST_CASE("every index is visited once, on any number of threads", "[unit]") {
   for (const int threads : {-1, 0, 1, 2, 7, 100}) {
@@ -38,3 +38,5 @@ TEST_CASE("an exception is thrown once all have ended", "[unit]") {
     CHECK(visited == 9);
   }
 }
+
+}  // namespace tandem::test::core_parallel_unit

@@ -6,7 +6,7 @@
 
 #include "core/philox.h"
 
-using namespace tandem;
+namespace tandem::test::core_philox_unit {
 
 TEST_CASE("named streams, seeds and sub-keys all differ", "[unit]") {
   std::set<std::uint64_t> keys, first;
@@ -62,3 +62,5 @@ TEST_CASE("below is even and stays below", "[unit]") {
   CHECK(chi_squared < 25);  // 6 degrees of freedom: p = 0.0003
   CHECK(stream.below(0, 1) == 0);
 }
+
+}  // namespace tandem::test::core_philox_unit

@@ -6,7 +6,8 @@
 #include "core/files.h"
 #include "core/safetensors.h"
 
-using namespace tandem;
+namespace tandem::test::core_safetensors_unit {
+
 using Catch::Matchers::Contains;
 
 namespace {
@@ -170,3 +171,5 @@ TEST_CASE("overlaps, gaps and doubled names are refused", "[unit]") {
       "abcd");
   CHECK_THAT(with_gap, Contains("gap before tensor 'b'"));
 }
+
+}  // namespace tandem::test::core_safetensors_unit

@@ -3,7 +3,7 @@
 
 #include "core/shape.h"
 
-using namespace tandem;
+namespace tandem::test::core_shape_unit {
 
 namespace {
 struct Shaped {
@@ -25,3 +25,5 @@ TEST_CASE("expect_shape says what was expected and what there is", "[unit]") {
   CHECK_THROWS_WITH(expect_shape(Shaped{{2, 3}}, {-1, 4}, "bias"),
                     "bias has shape [2, 3], expected [any, 4]");
 }
+
+}  // namespace tandem::test::core_shape_unit

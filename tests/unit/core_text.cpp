@@ -5,7 +5,8 @@
 
 #include "core/text.h"
 
-using namespace tandem;
+namespace tandem::test::core_text_unit {
+
 using Catch::Matchers::Contains;
 using Names = std::vector<std::string>;
 
@@ -77,3 +78,5 @@ TEST_CASE("split, join and trim", "[unit]") {
   CHECK(trim(" \t a b \r\n") == "a b");
   CHECK(trim("   ").empty());
 }
+
+}  // namespace tandem::test::core_text_unit

@@ -8,7 +8,7 @@
 
 #include "cuda/plugin.h"
 
-using namespace tandem;
+namespace tandem::test::cuda_plugin_unit {
 
 namespace {
 
@@ -47,3 +47,5 @@ TEST_CASE("the CUDA plug-in is asked for once and always says something", "[unit
   CHECK_FALSE(first.message.empty());
   CHECK(&first == &load_cuda_plugin());
 }
+
+}  // namespace tandem::test::cuda_plugin_unit

@@ -11,7 +11,7 @@
 #include "data/dataset.h"
 #include "unit/data_files.h"
 
-namespace tandem {
+namespace tandem::test::data_bytes_unit {
 namespace {
 
 using Catch::Matchers::Contains;
@@ -112,4 +112,4 @@ TEST_CASE("the default corpus is the Python standard library's sources", "[unit]
   CHECK(content(*data).find("class OrderedDict") != std::string::npos);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::data_bytes_unit

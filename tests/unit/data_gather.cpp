@@ -5,7 +5,7 @@
 
 #include "data/gather.h"
 
-namespace tandem {
+namespace tandem::test::data_gather_unit {
 namespace {
 
 Dataset images() {
@@ -61,4 +61,4 @@ TEST_CASE("gathering the wrong kind or shape is refused", "[unit]") {
   CHECK_THROWS(gather_images(device, indices.to(at::kFloat)));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::data_gather_unit

@@ -6,7 +6,7 @@
 #include "data/idx.h"
 #include "unit/data_files.h"
 
-namespace tandem {
+namespace tandem::test::data_idx_unit {
 namespace {
 
 using Catch::Matchers::Contains;
@@ -128,4 +128,4 @@ TEST_CASE("an IDX file is found under each of its usual names", "[unit]") {
   CHECK(find_idx(folder.path(), name) == folder / (name + ".gz"));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::data_idx_unit

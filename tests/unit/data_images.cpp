@@ -14,7 +14,7 @@
 #include "data/idx.h"
 #include "unit/data_files.h"
 
-namespace tandem {
+namespace tandem::test::data_images_unit {
 namespace {
 
 using Catch::Matchers::Contains;
@@ -179,4 +179,4 @@ TEST_CASE("MNIST is what was published", "[unit]") {
   CHECK(data->deviation == Approx(0.3081).margin(5e-5));
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::data_images_unit

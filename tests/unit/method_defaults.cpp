@@ -10,7 +10,8 @@
 #include "methods/method.h"
 #include "support/train_support.h"
 
-using namespace tandem;
+namespace tandem::test::method_defaults_unit {
+
 using namespace tandem::test;
 
 namespace {
@@ -496,3 +497,5 @@ TEST_CASE("gradual pruning is done at three quarters, GraNet moves weights to th
   CHECK(gmp_at(0.75) == Approx(0.2));
   CHECK(granet_at(0.9) == Approx(0.2));
 }
+
+}  // namespace tandem::test::method_defaults_unit

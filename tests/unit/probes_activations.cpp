@@ -1,7 +1,7 @@
 // Activation sparsity of units that are written down.
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_activations_unit {
 
 namespace {
 
@@ -56,3 +56,5 @@ TEST_CASE("a method that trains its sparse stream only is looked at through it",
         0.5);
   CHECK(value(measure("activations", net, {carrying_run(0.5, true)}, x), 0, "layer0", "l0") == 1);
 }
+
+}  // namespace tandem::test::probes_activations_unit

@@ -3,7 +3,7 @@
 #include "nn/attention.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_attention_unit {
 
 namespace {
 
@@ -47,8 +47,8 @@ AttentionOffer by_hand() {
   return offer;
 }
 
-ProbeRun attention_run(const std::string& blocks) {
-  ProbeRun run = zero_dormant_run(1);
+ReadoutRun attention_run(const std::string& blocks) {
+  ReadoutRun run = zero_dormant_run(1);
   run.attention.schedule.kind = Schedule::Kind::kSparse;
   run.config = Config::resolve(
       {{"data", "bytes"}, {"model", "transformer"}, {"block_size", "1"}, {"blocks", blocks}});
@@ -93,3 +93,5 @@ TEST_CASE("models without attention have no rows", "[unit]") {
   CHECK(rows.size() == 2);
   CHECK(rows[0].empty());
 }
+
+}  // namespace tandem::test::probes_attention_unit

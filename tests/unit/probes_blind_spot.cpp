@@ -6,14 +6,14 @@
 #include "probes/support_memory.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_blind_spot_unit {
 
 namespace {
 
 const std::string kLayer = "weights/layer0";
 
 // Part i's loss is the sum of pulls * outputs, its gradient x_i^T pulls.
-ProbeInput linear_input(Model& model, const std::vector<ProbeRun>& runs,
+ProbeInput linear_input(Model& model, const std::vector<ReadoutRun>& runs,
                         const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& pulls) {
   ProbeInput input = input_of(model, runs, x.front());
   input.training_parts = static_cast<std::int64_t>(x.size());
@@ -27,7 +27,7 @@ ProbeInput linear_input(Model& model, const std::vector<ProbeRun>& runs,
   return input;
 }
 
-std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ProbeRun>& runs) {
+std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ReadoutRun>& runs) {
   auto probe = probes().at("probe", "blind_spot")(runs);
   probe->begin(model);
   return probe;
@@ -37,7 +37,7 @@ std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ProbeRun>& runs)
 
 // Gradients (1,2;2,4) and (3,6;4,8): mean (2,4;3,6).
 TEST_CASE("missed energy and flow of two parts, too few for a noise", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.75)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.75)};
   ChainNet net({torch::ones({1, 2, 2}, torch::kDouble)}, {torch::tensor({1, 0, 1, 1})});
   const ProbeInput input = linear_input(
       net, runs, {doubles({1, 2}, {1, 1, 2}), doubles({3, 4}, {1, 1, 2})}, {doubles({1, 2}, {2})});
@@ -54,7 +54,7 @@ TEST_CASE("missed energy and flow of two parts, too few for a noise", "[unit]") 
 // x = (1, 2) through w0 = (1, 0; 0, 1) and w1 = (1, 0, 1; 0, 1, 1), pulls v = (1, 2, 3):
 //   h = (1, 2), dL/dw1 = h v^T = (1, 2, 3; 2, 4, 6), w1 v = (4, 5), dL/dw0 = (4, 5; 8, 10)
 TEST_CASE("of the whole net energies and shares are totals, flow a mean over layers", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.6)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.6)};
   const at::Tensor w0 = doubles({1, 0, 0, 1}, {1, 2, 2}),
                    w1 = doubles({1, 0, 1, 0, 1, 1}, {1, 2, 3});
   ChainNet net({w0, w1}, {w0.ne(0), w1.ne(0)});
@@ -75,7 +75,7 @@ TEST_CASE("of the whole net energies and shares are totals, flow a mean over lay
 // Four parts. Position 0: 1, 2, 3, 6, mean 3, s^2 = 14/3, (1/3) 27/14 - 1/4 = 11/28. Position 1,
 // dormant: -1, 1, -1, 3, mean 1/2, s^2 = 11/3, (1/3) 3/44 - 1/4 = -5/22. Position 2 never varies.
 TEST_CASE("signal to noise by hand, below zero where the mean is small", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(2.0 / 3)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(2.0 / 3)};
   ChainNet net({torch::ones({1, 1, 3}, torch::kDouble)}, {torch::tensor({1, 0, 1})});
   const at::Tensor one = torch::ones({1, 1, 1}, torch::kDouble);
   const auto rows = probe_of(net, runs)->measure(
@@ -91,7 +91,7 @@ TEST_CASE("signal to noise by hand, below zero where the mean is small", "[unit]
 // deviation of .10 without signal and of .71 where E[g]^2 = Var[g]; of a mean over 40,000 positions
 // .0005 and .0036. The mean of mean^2 / s^2 would be 15 / 13 times 1/16 and 17/16: .072 and 1.23.
 TEST_CASE("signal to noise of noise is zero, of a mean like the deviation one", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(1)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(1)};
   constexpr std::int64_t kPositions = 40000;
   ChainNet net({torch::ones({1, 1, kPositions}, torch::kDouble)}, {at::Tensor()});
   torch::manual_seed(1);
@@ -109,7 +109,7 @@ TEST_CASE("signal to noise of noise is zero, of a mean like the deviation one", 
 
 TEST_CASE("the gradient is that of the sparse net, at all positions, and touches nothing",
           "[unit]") {
-  const std::vector<ProbeRun> runs = {carrying_run(0.5)};
+  const std::vector<ReadoutRun> runs = {carrying_run(0.5)};
   const at::Tensor mask = torch::tensor({1, 0, 0, 1, 1, 0}).view({1, 6});
   const at::Tensor weight = doubles({0.5, 9, -9, 1, -0.5, 9}, {1, 2, 3});
   const at::Tensor x = doubles({1, -2, 3, 0.5}, {1, 2, 2});
@@ -126,7 +126,7 @@ TEST_CASE("the gradient is that of the sparse net, at all positions, and touches
 }
 
 TEST_CASE("a dense net misses nothing, and has no age", "[unit]") {
-  const std::vector<ProbeRun> runs = {carrying_run(1)};
+  const std::vector<ReadoutRun> runs = {carrying_run(1)};
   ChainNet net({torch::ones({1, 2, 2}, torch::kDouble)}, {at::Tensor()});
   const auto rows = measure("blind_spot", net, runs, doubles({1, 2, 3, 5, 2, 2}, {1, 3, 2}));
   CHECK(value(rows, 0, kLayer, "missed_energy") == 0);
@@ -137,7 +137,7 @@ TEST_CASE("a dense net misses nothing, and has no age", "[unit]") {
 
 // 20 of 30 active: the two largest of the dormant are compared.
 TEST_CASE("staleness: overlap and cosine on what was dormant both times", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(20.0 / 30)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(20.0 / 30)};
   const auto net_with = [](const at::Tensor& mask) {
     return ChainNet({torch::zeros({1, 1, 30}, torch::kDouble)}, {mask});
   };
@@ -175,7 +175,7 @@ TEST_CASE("staleness: overlap and cosine on what was dormant both times", "[unit
 // overlap. Active 0 ... 19, so that the two largest of the dormant are compared: 21 and 23, then
 // 21 and 25; of every second position they would be 20 and 65,536 both times.
 TEST_CASE("staleness of a large layer: the cosine is of every second position", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(20.0 / 65537)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(20.0 / 65537)};
   at::Tensor mask = torch::zeros({65537}, torch::kByte);
   mask.slice(0, 0, 20).fill_(1);
   ChainNet net({torch::zeros({1, 1, 65537}, torch::kDouble)}, {mask});
@@ -224,7 +224,7 @@ TEST_CASE("which positions were in a support, and how long ago", "[unit]") {
 }
 
 TEST_CASE("ages and the share of those never reached, in rows", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.5)};
   ChainNet net({torch::ones({1, 2, 4}, torch::kDouble)}, {torch::tensor({0, 0, 0, 1, 1, 0, 0, 0})});
   ChainNet start({torch::ones({1, 2, 4}, torch::kDouble)},
                  {torch::tensor({1, 1, 1, 0, 0, 0, 0, 0})});
@@ -251,10 +251,10 @@ TEST_CASE("ages and the share of those never reached, in rows", "[unit]") {
 }
 
 TEST_CASE("with a superset the support is the superset, seen before it changes", "[unit]") {
-  ProbeRun run = carrying_run(0.25, false);
+  ReadoutRun run = carrying_run(0.25, false);
   run.weights.sets.gradient = run.weights.sets.update = Support::kSuperset;
   run.weights.sets.superset = 0.5;
-  const std::vector<ProbeRun> runs = {run};
+  const std::vector<ReadoutRun> runs = {run};
   ChainNet net({doubles({4, 3, 2, 1}, {1, 2, 2})}, {torch::tensor({1, 0, 0, 0})});
   Connections& connections = *net.layer(0).connections;
   connections.choose_superset({{1}, {2}, {0}}, /*random=*/false, /*outside_zero=*/false);  // 0, 1
@@ -271,3 +271,5 @@ TEST_CASE("with a superset the support is the superset, seen before it changes",
   CHECK(value(rows, 0, kLayer, "never_share") == Approx(0.25));
   CHECK(value(rows, 0, kLayer, "gradient_age_mean") == 4);
 }
+
+}  // namespace tandem::test::probes_blind_spot_unit

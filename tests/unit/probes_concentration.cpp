@@ -1,7 +1,7 @@
 // Pruning within the trained net, by hand.
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_concentration_unit {
 
 namespace {
 
@@ -18,7 +18,7 @@ TEST_CASE("a net is pruned within itself, asked of every kind of method alike", 
   const at::Tensor x = torch::ones({1, 1, 4}, torch::kDouble);
   const bool zero = GENERATE(true, false);
   const auto net = net_with(zero ? 0.0 : 0.5);
-  const ProbeRun run = zero ? zero_dormant_run(0.75) : carrying_run(0.75);
+  const ReadoutRun run = zero ? zero_dormant_run(0.75) : carrying_run(0.75);
   const auto rows = measure("concentration", *net, {run}, x);
   // logits: (10,-2) with all 6, (7,-4) with 3, (4,0) with 1: the tie goes to the smaller index.
   CHECK(value(rows, 0, "weights", "output_error_half") ==
@@ -77,3 +77,5 @@ TEST_CASE("accuracy counts what the pruned net still gets right", "[unit]") {
   CHECK(value(rows, 0, "weights", "accuracy_active") == 1);
   CHECK(value(rows, 0, "weights", "accuracy_half") == 0.5);
 }
+
+}  // namespace tandem::test::probes_concentration_unit

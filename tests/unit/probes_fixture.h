@@ -74,8 +74,8 @@ class ChainNet : public Model {
 
 // A run whose method trains only its sparse stream, dormant weights zero (SET, RigL), at a uniform
 // density.
-inline ProbeRun zero_dormant_run(double density) {
-  ProbeRun run;
+inline ReadoutRun zero_dormant_run(double density) {
+  ReadoutRun run;
   run.weights.schedule.kind = Schedule::Kind::kSparse;
   run.weights.dormant.kind = Dormant::Kind::kZero;
   run.weights.start.density = density;
@@ -84,8 +84,8 @@ inline ProbeRun zero_dormant_run(double density) {
 }
 
 // The same with dormant weights that hold values, which the full stream trains or nobody does.
-inline ProbeRun carrying_run(double density, bool trains_full = true) {
-  ProbeRun run = zero_dormant_run(density);
+inline ReadoutRun carrying_run(double density, bool trains_full = true) {
+  ReadoutRun run = zero_dormant_run(density);
   run.weights.dormant.kind = Dormant::Kind::kTrained;
   if (trains_full) run.weights.schedule.kind = Schedule::Kind::kBernoulli;
   return run;
@@ -96,7 +96,7 @@ inline at::Tensor doubles(const std::vector<double>& values, at::IntArrayRef sha
 }
 
 // Targets are class 0 everywhere; the training parts are the examples of x, two in each.
-inline ProbeInput input_of(Model& model, const std::vector<ProbeRun>& runs, const at::Tensor& x) {
+inline ProbeInput input_of(Model& model, const std::vector<ReadoutRun>& runs, const at::Tensor& x) {
   const auto flat = [](const at::Tensor& logits) {
     return logits.reshape({logits.size(0), -1, logits.size(-1)});
   };
@@ -113,13 +113,13 @@ inline ProbeInput input_of(Model& model, const std::vector<ProbeRun>& runs, cons
   return input;
 }
 
-inline Measurements measure(Probe& probe, Model& model, const std::vector<ProbeRun>& runs,
+inline Measurements measure(Probe& probe, Model& model, const std::vector<ReadoutRun>& runs,
                             const at::Tensor& x) {
   return probe.measure(input_of(model, runs, x));
 }
 
 inline Measurements measure(const std::string& name, Model& model,
-                            const std::vector<ProbeRun>& runs, const at::Tensor& x) {
+                            const std::vector<ReadoutRun>& runs, const at::Tensor& x) {
   const auto probe = probes().at("probe", name)(runs);
   probe->begin(model);
   return measure(*probe, model, runs, x);

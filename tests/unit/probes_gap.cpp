@@ -1,7 +1,7 @@
 // The gap of two streams, by hand, and what it must leave untouched.
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_gap_unit {
 
 namespace {
 
@@ -99,3 +99,5 @@ TEST_CASE("probes leave weights, masks and gradients as they were", "[unit]") {
     CHECK_FALSE(net.layer(1).connections->active_flags().defined());
   }
 }
+
+}  // namespace tandem::test::probes_gap_unit

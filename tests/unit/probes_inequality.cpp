@@ -1,12 +1,12 @@
 // Inequality of weights that are written down.
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_inequality_unit {
 
 namespace {
 
 // One output unit that reads `weights`.
-Measurements of_unit(const std::vector<double>& weights, const ProbeRun& run,
+Measurements of_unit(const std::vector<double>& weights, const ReadoutRun& run,
                      const at::Tensor& mask = {}) {
   const auto inputs = static_cast<std::int64_t>(weights.size());
   ChainNet net({doubles(weights, {1, inputs, 1})}, {mask});
@@ -66,3 +66,5 @@ TEST_CASE("fan-in is a mean over units that have any, the net's over layers", "[
   CHECK(value(rows, 0, kLayer, "effective_fan_in") == Approx(1.5));
   CHECK(value(rows, 0, "weights", "effective_fan_in") == Approx((1.5 + 3) / 2));
 }
+
+}  // namespace tandem::test::probes_inequality_unit

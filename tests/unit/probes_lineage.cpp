@@ -4,13 +4,13 @@
 #include "core/error.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_lineage_unit {
 
 namespace {
 
 using Flags = std::vector<std::uint8_t>;
 const std::string kLayer = "weights/layer0";
-const std::vector<ProbeRun> kRuns = {zero_dormant_run(0.5)};
+const std::vector<ReadoutRun> kRuns = {zero_dormant_run(0.5)};
 
 ChainNet net_of(const Flags& flags) {
   const at::Tensor mask = torch::tensor(flags, torch::kByte).unsqueeze(0);
@@ -122,3 +122,5 @@ TEST_CASE("at most 64 masks are kept, evenly, and a resumed run writes the same"
   }
   CHECK_THROWS_AS(resumed->load(0, "nonsense", {}), StoreError);
 }
+
+}  // namespace tandem::test::probes_lineage_unit

@@ -3,21 +3,21 @@
 
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_regrowth_unit {
 
 namespace {
 
 const std::string kLayer = "weights/layer0";
 
-ProbeRun growing_run(const std::string& every = "1") {
-  ProbeRun run = zero_dormant_run(0.5);
+ReadoutRun growing_run(const std::string& every = "1") {
+  ReadoutRun run = zero_dormant_run(0.5);
   run.config = Config::resolve({{"probe_updates", every}});
   run.weights.topology.operations = {{TopologyOperation::Kind::kDrop, "magnitude"},
                                      {TopologyOperation::Kind::kGrow, "gradient"}};
   return run;
 }
 
-std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ProbeRun>& runs) {
+std::unique_ptr<Probe> probe_of(Model& model, const std::vector<ReadoutRun>& runs) {
   auto probe = probes().at("probe", "regrowth")(runs);
   probe->begin(model);
   return probe;
@@ -30,7 +30,7 @@ ChainNet net_of(const std::vector<double>& weights, const std::vector<std::uint8
   return ChainNet({doubles(weights, {1, 1, outputs})}, {torch::tensor(mask, torch::kByte)});
 }
 
-ProbeInput input_at(std::int64_t step, Model& model, const std::vector<ProbeRun>& runs,
+ProbeInput input_at(std::int64_t step, Model& model, const std::vector<ReadoutRun>& runs,
                     const std::vector<double>& pulls, std::int64_t inputs = 1) {
   const auto outputs = static_cast<std::int64_t>(pulls.size());
   const at::Tensor x = torch::ones({1, 1, inputs}, torch::kDouble);
@@ -57,7 +57,7 @@ std::optional<std::int64_t> step_of(const Measurements& rows, const std::string&
 
 // Candidates 2..5 with |g| 4, 3, 2, 1; 2 and 4 are grown, 2 and 3 would be best.
 TEST_CASE("precision, its excess over chance, and energy of what was grown", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run()};
+  const std::vector<ReadoutRun> runs = {growing_run()};
   ChainNet net = net_of({9, 8, 0, 0, 0, 0}, {1, 1, 0, 0, 0, 0});
   const auto probe = probe_of(net, runs);
   CHECK(probe->watches_before_updates());
@@ -82,7 +82,7 @@ TEST_CASE("precision, its excess over chance, and energy of what was grown", "[u
 //   layer0  dL/dh = (2, 1) in either row: candidates 2 and 3 with |g| 2, 1
 //   layer1  h v^T, h = (1, 1): of 20 candidates 4 and 16 have 5, 5 and 17 have 3, the others 0
 TEST_CASE("over all layers chance is the sum of each layer's own", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run()};
+  const std::vector<ReadoutRun> runs = {growing_run()};
   const at::Tensor w0 = doubles({1, 1, 0, 0}, {1, 2, 2});
   at::Tensor w1 = torch::zeros({1, 2, 12}, torch::kDouble);
   w1[0][0][0] = 2;
@@ -113,7 +113,7 @@ TEST_CASE("over all layers chance is the sum of each layer's own", "[unit]") {
 }
 
 TEST_CASE("an update that only drops has a count of 0 and no precision", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run()};
+  const std::vector<ReadoutRun> runs = {growing_run()};
   ChainNet net = net_of({9, 8, 0, 0, 0, 0}, {1, 1, 0, 0, 0, 0});
   const auto probe = probe_of(net, runs);
   probe->before_update(input_at(100, net, runs, {0, 0, 4, 3, 2, 1}), {1});
@@ -127,7 +127,7 @@ TEST_CASE("an update that only drops has a count of 0 and no precision", "[unit]
 }
 
 TEST_CASE("growth by the oracle itself is perfect, and over chance", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run()};
+  const std::vector<ReadoutRun> runs = {growing_run()};
   ChainNet net = net_of({9, 8, 0, 0, 0, 0}, {1, 1, 0, 0, 0, 0});
   const auto probe = probe_of(net, runs);
   probe->before_update(input_at(100, net, runs, {50, 50, -1, 3, -2, 1}), {1});
@@ -139,7 +139,7 @@ TEST_CASE("growth by the oracle itself is perfect, and over chance", "[unit]") {
 }
 
 TEST_CASE("realised gain: what knocking out the survivors of the grown would cost", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run()};
+  const std::vector<ReadoutRun> runs = {growing_run()};
   ChainNet net = net_of({9, 8, 0, 0, 0, 0}, {1, 1, 0, 0, 0, 0});
   auto probe = probe_of(net, runs);
   probe->before_update(input_at(100, net, runs, {0, 0, 4, 3, 2, 1}), {1});
@@ -160,7 +160,7 @@ TEST_CASE("realised gain: what knocking out the survivors of the grown would cos
 }
 
 TEST_CASE("every third update is looked at, from the first on; rows keep their order", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run("3")};
+  const std::vector<ReadoutRun> runs = {growing_run("3")};
   ChainNet net = net_of({9, 8, 0, 0, 0, 0}, {1, 1, 0, 0, 0, 0});
   auto probe = probe_of(net, runs);
   const ActiveSet a = active_bits({1, 1, 0, 0, 0, 0}), b = active_bits({1, 0, 1, 0, 0, 0});
@@ -185,7 +185,7 @@ TEST_CASE("every third update is looked at, from the first on; rows keep their o
 
 // Born: {2,3} at the first update, {4} at the second, {5} at the third.
 TEST_CASE("survival by birth: cohorts count for as long as they are seen", "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run("100")};
+  const std::vector<ReadoutRun> runs = {growing_run("100")};
   ChainNet net = net_of({1, 1, 1, 1, 1, 1}, {1, 1, 0, 0, 0, 0});
   const auto probe = probe_of(net, runs);
   const std::vector<ActiveSet> masks = {
@@ -218,7 +218,7 @@ TEST_CASE("survival by birth: cohorts count for as long as they are seen", "[uni
 // that the curve is .7, .5, .3, .15. layer1 grows 10 at the first update, of which 9 live on.
 TEST_CASE("survival is a product over ages, and its half-life the first at 1/2 or below",
           "[unit]") {
-  const std::vector<ProbeRun> runs = {growing_run("100")};
+  const std::vector<ReadoutRun> runs = {growing_run("100")};
   ChainNet net({torch::ones({1, 1, 11}, torch::kDouble), torch::ones({1, 11, 1}, torch::kDouble)},
                {at::Tensor(), at::Tensor()});
   const auto probe = probe_of(net, runs);
@@ -255,8 +255,10 @@ TEST_CASE("survival is a product over ages, and its half-life the first at 1/2 o
 }
 
 TEST_CASE("a method that never grows is not watched", "[unit]") {
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.5)};
   const auto probe = probes().at("probe", "regrowth")(runs);
   CHECK_FALSE(probe->watches_updates());
   CHECK_FALSE(probe->watches_before_updates());
 }
+
+}  // namespace tandem::test::probes_regrowth_unit

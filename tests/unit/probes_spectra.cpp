@@ -2,7 +2,7 @@
 #include "probes/spectrum.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_spectra_unit {
 
 namespace {
 
@@ -137,3 +137,5 @@ TEST_CASE("the norm of activations is per unit", "[unit]") {
   const auto rows = of_activations(doubles({3, 4, 0, 0}, {1, 2, 2}));
   CHECK(value(rows, 0, "layer0", "activation_norm") == Approx(5 / std::sqrt(2.0) / 2));
 }
+
+}  // namespace tandem::test::probes_spectra_unit

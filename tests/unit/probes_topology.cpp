@@ -2,14 +2,14 @@
 #include "core/error.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_topology_unit {
 
 namespace {
 
 using Flags = std::vector<std::uint8_t>;
 
 std::unique_ptr<Probe> topology_probe(std::size_t replicas) {
-  return probes().at("probe", "topology")(std::vector<ProbeRun>(replicas, zero_dormant_run(0.5)));
+  return probes().at("probe", "topology")(std::vector<ReadoutRun>(replicas, zero_dormant_run(0.5)));
 }
 
 at::Tensor as_mask(const std::vector<Flags>& replicas) {
@@ -97,7 +97,7 @@ TEST_CASE("a memory of listed positions says the same as one of bits", "[unit]")
   const std::vector<Flags> masks = {
       {1, 1, 1, 0, 0, 0}, {1, 0, 0, 1, 1, 0}, {0, 1, 0, 1, 0, 1}, {0, 0, 0, 1, 1, 1}};
   ChainNet net = net_of({masks.back()});
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.5)};
   const auto bits = topology_probe(1), lists = topology_probe(1), saved = topology_probe(1);
   for (std::size_t u = 0; u + 1 < masks.size(); ++u) {
     const ActiveSet before = active_bits(masks[u]), after = active_bits(masks[u + 1]);
@@ -126,7 +126,7 @@ TEST_CASE("a memory that was saved and loaded goes on as if nothing had happened
   for (std::size_t i = 0; i < 130; i += 3) b[i] = 1;
   for (std::size_t i = 63; i < 130; ++i) c[i] = 1;
   ChainNet net = net_of({c});
-  const std::vector<ProbeRun> runs = {zero_dormant_run(0.5)};
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(0.5)};
   const auto straight = topology_probe(1);
   update(*straight, 0, "layer0", active_bits(a), active_bits(b));
   const auto resumed = topology_probe(1);
@@ -144,3 +144,5 @@ TEST_CASE("a memory that was saved and loaded goes on as if nothing had happened
   CHECK_THROWS_AS(resumed->load(0, "nonsense", {}), StoreError);
   CHECK_THROWS_AS(resumed->load(0, "layer0/counts", {1, 2}), StoreError);
 }
+
+}  // namespace tandem::test::probes_topology_unit

@@ -6,7 +6,7 @@
 #include "core/safetensors.h"
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_twin_unit {
 
 namespace {
 
@@ -15,8 +15,8 @@ void write_twin(const std::string& path, const std::string& name,
   write_safetensors(path, {{name, DType::kF32, {2, 3}, values.data()}});
 }
 
-ProbeRun run_with(const std::string& twin, const std::string& seed) {
-  ProbeRun run = zero_dormant_run(0.5);
+ReadoutRun run_with(const std::string& twin, const std::string& seed) {
+  ReadoutRun run = zero_dormant_run(0.5);
   run.config = Config::resolve({{"twin", twin}, {"seed", seed}});
   return run;
 }
@@ -35,7 +35,7 @@ TEST_CASE("the overlap with a twin's largest weights, each seed with its own fil
   write_twin(folder / "dense-1.safetensors", "layer0.weight", {5, -4, 3, 0, 1, 2});
   write_twin(folder / "dense-2.safetensors", "abc/parameter/layer0.weight", {0, 0, 0, 7, 8, 9});
   const std::string path = folder / "dense-{seed}.safetensors";
-  const std::vector<ProbeRun> runs = {run_with(path, "1"), run_with(path, "2")};
+  const std::vector<ReadoutRun> runs = {run_with(path, "1"), run_with(path, "2")};
   // The largest three are 0, 1, 2; the largest two 4, 5.
   ChainNet net = net_of({1, 1, 0, 0, 0, 1}, {0, 0, 0, 0, 1, 1});
   CHECK(probes().at("probe", "twin")(runs)->by_default());
@@ -47,7 +47,7 @@ TEST_CASE("the overlap with a twin's largest weights, each seed with its own fil
 
 TEST_CASE("without a twin there are no rows, and nothing is asked of a file", "[unit]") {
   ChainNet net = net_of({1, 1, 0, 0, 0, 1}, {0, 0, 0, 0, 1, 1});
-  const std::vector<ProbeRun> runs(2, run_with("", "1"));
+  const std::vector<ReadoutRun> runs(2, run_with("", "1"));
   CHECK_FALSE(probes().at("probe", "twin")(runs)->by_default());
   CHECK(measure("twin", net, runs, torch::zeros({2, 1, 2}, torch::kDouble))[0].empty());
 }
@@ -74,3 +74,5 @@ TEST_CASE("a twin that is missing or another network's is refused with the way t
   write_safetensors(path, {{"layer0.weight", DType::kF32, {2, 1}, few.data()}});
   CHECK(message(path).find("2 x 3") != std::string::npos);
 }
+
+}  // namespace tandem::test::probes_twin_unit

@@ -1,7 +1,7 @@
 // Mass, entropy and paths of nets small enough for a pencil.
 #include "probes_fixture.h"
 
-using namespace tandem;
+namespace tandem::test::probes_weights_unit {
 
 namespace {
 const at::Tensor kNoMask;
@@ -11,7 +11,7 @@ const at::Tensor kNoInput = torch::zeros({1, 1, 1}, torch::kDouble);
 TEST_CASE("kept mass and energy by hand, per replica's density", "[unit]") {
   const std::vector<double> w = {4, -3, 2, 1};
   ChainNet net({torch::stack({doubles(w, {2, 2}), doubles(w, {2, 2})})}, {kNoMask});
-  const std::vector<ProbeRun> runs = {carrying_run(0.5), carrying_run(0.25)};
+  const std::vector<ReadoutRun> runs = {carrying_run(0.5), carrying_run(0.25)};
   const auto rows = measure("weights", net, runs, kNoInput);
   CHECK(value(rows, 0, "weights/layer0", "kept_mass") == Approx(0.7));
   CHECK(value(rows, 0, "weights/layer0", "kept_energy") == Approx(25.0 / 30));
@@ -111,3 +111,5 @@ TEST_CASE("effective density of a net that is dense in training is that of its r
   CHECK(value(rows, 0, "weights", "density") == 1);
   CHECK(value(rows, 0, "weights", "effective_density") == Approx(0.5));
 }
+
+}  // namespace tandem::test::probes_weights_unit

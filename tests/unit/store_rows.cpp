@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "store/rows.h"
 
-namespace tandem {
+namespace tandem::test::store_rows_unit {
 namespace {
 
 template <class Body>
@@ -99,4 +99,4 @@ TEST_CASE("a malformed row is a StoreError that shows it", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::store_rows_unit

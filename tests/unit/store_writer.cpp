@@ -20,7 +20,7 @@
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
-namespace tandem {
+namespace tandem::test::store_writer_unit {
 namespace {
 
 using test::make_run;
@@ -359,4 +359,4 @@ TEST_CASE("the facts name the version and the journal", "[unit]") {
 }
 
 }  // namespace
-}  // namespace tandem
+}  // namespace tandem::test::store_writer_unit

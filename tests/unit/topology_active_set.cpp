@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "topology/active_set.h"
 
-namespace tandem {
+namespace tandem::test::topology_active_set_unit {
 
 using Positions = std::vector<std::int64_t>;
 
@@ -56,4 +56,4 @@ TEST_CASE("damaged sets of a checkpoint are refused", "[unit]") {
   }
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_active_set_unit

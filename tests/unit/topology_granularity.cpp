@@ -16,7 +16,8 @@
 #include "topology/masked_connections.h"
 #include "topology/storage.h"
 
-using namespace tandem;
+namespace tandem::test::topology_granularity_unit {
+
 using Catch::Matchers::Contains;
 
 namespace {
@@ -424,3 +425,5 @@ TEST_CASE("blocks are counted as such, and active() counts positions", "[unit]")
   policies.start.granularity = blocks(2);
   CHECK_THAT(sparse_refusal(policies), Contains("granularity"));
 }
+
+}  // namespace tandem::test::topology_granularity_unit

@@ -6,7 +6,7 @@
 #include "topology/criteria.h"
 #include "topology/masked_connections.h"
 
-namespace tandem {
+namespace tandem::test::topology_masked_unit {
 namespace {
 
 using Flags = std::vector<int>;
@@ -316,4 +316,4 @@ TEST_CASE("criteria are found by name", "[unit]") {
   CHECK_THROWS_AS(criterion("magnitud"), ConfigError);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_masked_unit

@@ -6,7 +6,7 @@
 
 #include "topology/random_ranks.h"
 
-namespace tandem {
+namespace tandem::test::topology_random_ranks_unit {
 
 TEST_CASE("random_ranks draws k distinct ranks in order", "[unit]") {
   for (const auto& [n, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{
@@ -68,4 +68,4 @@ TEST_CASE("topology keys differ by run, layer and update", "[unit]") {
   CHECK(keys.size() == 200);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_random_ranks_unit

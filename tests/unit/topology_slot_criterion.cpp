@@ -6,7 +6,7 @@
 #include "topology/masked_connections.h"
 #include "topology/topology_update.h"
 
-using namespace tandem;
+namespace tandem::test::topology_slot_criterion_unit {
 
 namespace {
 
@@ -58,3 +58,5 @@ TEST_CASE("a criterion's own slot is accumulated, read and reset for the newborn
   REQUIRE(active[0].item<int>() == 0);
   REQUIRE(weight.slot(kSlot)[3].item<float>() == 0);
 }
+
+}  // namespace tandem::test::topology_slot_criterion_unit

@@ -10,7 +10,7 @@
 #include "topology/storage.h"
 #include "topology/topology_update.h"
 
-namespace tandem {
+namespace tandem::test::topology_storage_unit {
 namespace {
 
 using Catch::Contains;
@@ -473,4 +473,4 @@ TEST_CASE("another layer's topology is refused", "[unit]") {
   CHECK(layer.positions() == before);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_storage_unit

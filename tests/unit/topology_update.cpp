@@ -11,7 +11,7 @@
 #include "topology/masked_connections.h"
 #include "topology/random_ranks.h"
 
-namespace tandem {
+namespace tandem::test::topology_update_unit {
 namespace {
 
 using Operation = TopologyOperation;
@@ -287,4 +287,4 @@ TEST_CASE("impossible rules are config errors", "[unit]") {
                   ConfigError);
 }
 
-}  // namespace tandem
+}  // namespace tandem::test::topology_update_unit

@@ -9,7 +9,8 @@
 #include "topology/connections.h"
 #include "train/trainer.h"
 
-using namespace tandem;
+namespace tandem::test::train_ports_unit {
+
 using namespace tandem::test;
 
 namespace {
@@ -153,3 +154,5 @@ TEST_CASE("initial scale divides by the root of what is active", "[unit]") {
   REQUIRE(torch::allclose(fan_in * share.sqrt(), dense, 1e-5, 1e-7));
   REQUIRE(torch::allclose(density * active.to(torch::kFloat32).mean().sqrt(), dense, 1e-5, 1e-7));
 }
+
+}  // namespace tandem::test::train_ports_unit

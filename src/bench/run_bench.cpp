@@ -1,0 +1,86 @@
+// `tandem bench NAME` in the program tandem_bench: the measurements behind every claim of speed, as
+// ratios within one run.
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "app/bench_command.h"
+#include "app/command.h"
+#include "bench/bench.h"
+#include "config/command_line.h"
+#include "core/text.h"
+#include "jobs/device.h"
+#include "jobs/worker_protocol.h"
+
+namespace tandem {
+namespace {
+
+// Benchmarks run in a worker's environment, which must be there before the first tensor.
+void enter_worker_environment(const Arguments& args) {
+  if (std::getenv("TANDEM_BENCH") != nullptr) return;
+  setenv("TANDEM_BENCH", "1", 1);
+  for (const auto& [name, value] : worker_environment()) setenv(name.c_str(), value.c_str(), 1);
+  std::vector<std::string> words = {"tandem", "bench"};
+  words.insert(words.end(), args.begin(), args.end());
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  execv("/proc/self/exe", pointers.data());
+  throw DeviceError("the benchmark could not restart itself in a worker's environment");
+}
+
+// The yardsticks' work is fixed, so that only how the program executes can be said.
+EngineBench engine_bench(const ParsedArguments& parsed) {
+  for (const auto& [name, text] : parsed.settings) {
+    if (option(name).scope == OptionScope::kProgram) continue;
+    throw ConfigError("bench engine measures fixed work and can't take --" + name +
+                      "; it takes --only, --replicas, --device and --data-dir");
+  }
+  EngineBench asked;
+  const std::string only = extra_value(parsed, bench_only_option());
+  if (only != "all") asked.models = {only};
+  for (const std::string& size : split(extra_value(parsed, bench_replicas_option()), ',')) {
+    if (!size.empty()) asked.replicas.push_back(*parse_integer(size));
+  }
+  asked.device =
+      devices_of(resolve_device(Config::resolve(parsed.settings).text("device"))).front();
+  asked.said = parsed.settings;
+  return asked;
+}
+
+ExitCode bench(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, bench_options());
+  const std::vector<std::string> names = {"continual", "engine", "kernels", "methods", "sparse"};
+  if (parsed.positionals.size() != 1) {
+    throw ConfigError("tandem bench needs one name: " + join(names, ", "));
+  }
+  const std::string& name = parsed.positionals.front();
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    throw ConfigError(did_you_mean("benchmark", name, names));
+  }
+  if (name != "engine" && !parsed.extra.empty()) {
+    throw ConfigError("--" + parsed.extra.begin()->first + " belongs to bench engine; bench " +
+                      name + " has no such choice");
+  }
+  enter_worker_environment(args);
+  at::set_num_threads(1);
+  at::globalContext().setFlushDenormal(true);
+  if (name == "engine") bench_engine(engine_bench(parsed));
+  if (name == "continual") bench_continual(Config::resolve(parsed.settings));
+  if (name == "kernels") bench_kernels();
+  if (name == "methods") bench_methods();
+  if (name == "sparse") bench_sparse();
+  return kExitDone;
+}
+
+TANDEM_REGISTERED = [] {
+  bench_runner() = bench;
+  return true;
+}();
+
+}  // namespace
+}  // namespace tandem

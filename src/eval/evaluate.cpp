@@ -1,0 +1,261 @@
+#include "eval/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "core/error.h"
+#include "data/tensor.h"
+#include "plan/group.h"
+#include "readout/readout.h"
+#include "train/loss.h"
+
+namespace tandem {
+
+namespace {
+
+constexpr double kCurve[] = {0.25, 0.5, 1, 2, 4};
+
+bool carries_full(const Policies& policies) { return policies.dormant_carry_values(); }
+
+}  // namespace
+
+std::vector<ReadoutRun> probe_runs(const Trainer& trainer) {
+  std::vector<ReadoutRun> runs;
+  for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
+    const RunSchedule& run = trainer.run(r);
+    runs.push_back({run.config, run.attention, run.weights});
+  }
+  return runs;
+}
+
+std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve) {
+  const bool weights_full = carries_full(run.weights);
+  const bool home_attention_sparse = run.attention.schedule.kind == Schedule::Kind::kSparse;
+  const bool home_weights_sparse = !weights_full;
+  std::vector<BudgetReadout> all;
+  for (const bool attention_sparse : {false, true}) {
+    if (attention_sparse && !has_attention) continue;
+    for (const bool weights_sparse : {false, true}) {
+      if (!weights_sparse && !weights_full) continue;
+      all.push_back({attention_sparse, weights_sparse, 1, 1});
+    }
+  }
+  if (!curve) return all;
+  const double density = run.config.real("density");
+  for (const double factor : kCurve) {
+    if (factor == 1) continue;
+    const double blocks = static_cast<double>(run.config.integer("blocks")) * factor;
+    const bool whole = has_attention && blocks >= 1 && blocks == std::round(blocks);
+    if (whole) all.push_back({true, home_weights_sparse, factor, 1});
+    const bool exists = factor < 1 || (weights_full && factor * density < 1);
+    if (exists) all.push_back({home_attention_sparse && has_attention, true, 1, factor});
+  }
+  return all;
+}
+
+namespace {
+
+struct Tally {
+  std::int64_t correct = 0, total = 0;
+  double loss = 0;
+  std::string bits;
+};
+
+// Examples of a task's split, shared by all read-outs of it.
+struct SplitOfTask {
+  std::int64_t task;
+  std::vector<std::vector<std::int64_t>> examples;  // [R]
+  std::size_t longest = 0;
+};
+
+const std::vector<std::int64_t>& split_of(const Task& task, const std::string& split) {
+  return split == "test" ? task.test : split == "train" ? task.train : task.validation;
+}
+
+void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::int64_t>>& chunk,
+                std::int64_t per_example, std::vector<Tally>& tallies) {
+  const at::Tensor loss = scores.loss.to(torch::kCPU, torch::kFloat64).contiguous();
+  const at::Tensor correct = scores.correct.to(torch::kCPU).contiguous();
+  const std::int64_t width = loss.size(1);
+  for (std::size_t r = 0; r < chunk.size(); ++r) {
+    const auto count = static_cast<std::int64_t>(chunk[r].size()) * per_example;
+    const double* losses = loss.data_ptr<double>() + static_cast<std::int64_t>(r) * width;
+    const bool* hits = correct.data_ptr<bool>() + static_cast<std::int64_t>(r) * width;
+    Tally& tally = tallies[r];
+    for (std::int64_t i = 0; i < count; ++i) {
+      tally.loss += losses[i];
+      tally.correct += hits[i];
+      if (per_example == 1) {
+        const std::int64_t at = tally.total + i;
+        if (at % 8 == 0) tally.bits.push_back('\0');
+        if (hits[i]) tally.bits.back() = static_cast<char>(tally.bits.back() | (1 << (at % 8)));
+      }
+    }
+    tally.total += count;
+  }
+}
+
+// Which kinds of logits a sequence is read out with: as they are, masked to the example's task.
+std::vector<bool> logit_kinds(const TaskSequence& sequence) {
+  if (sequence.mask_evaluation) return {true};
+  return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
+}
+
+Context context_of(const Trainer& trainer, const BudgetReadout& readout, View weights) {
+  Context context;
+  context.weights.view = weights;
+  context.attention.view = readout.attention_sparse ? View::kSparse : View::kFull;
+  if (readout.attention_sparse) {
+    const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
+    context.attention.blocks = blocks * readout.attention_factor;
+  }
+  return context;
+}
+
+// One read-out over one task, in chunks: tallies per kind of logits and replica.
+std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
+                                            const BudgetReadout& readout, View weights,
+                                            const std::vector<bool>& masked) {
+  const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
+  const std::int64_t chunk = bytes ? kWindowChunk : kImageChunk;
+  std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
+  for (std::size_t begin = 0; begin < split.longest; begin += static_cast<std::size_t>(chunk)) {
+    std::vector<std::vector<std::int64_t>> part(split.examples.size());
+    std::size_t width = 0;
+    for (std::size_t r = 0; r < part.size(); ++r) {
+      const auto& all = split.examples[r];
+      const std::size_t end = std::min(all.size(), begin + static_cast<std::size_t>(chunk));
+      if (begin < end) {
+        part[r].assign(all.begin() + static_cast<std::ptrdiff_t>(begin),
+                       all.begin() + static_cast<std::ptrdiff_t>(end));
+      }
+      width = std::max(width, part[r].size());
+    }
+    const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
+    Context context = context_of(trainer, readout, weights);
+    at::Tensor logits = trainer.model().forward(batch.x, context);
+    logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
+    for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+      const ExampleScores scores =
+          score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor());
+      add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies[kind]);
+    }
+  }
+  return tallies;
+}
+
+EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluation,
+               const SplitOfTask& split, const BudgetReadout& readout, bool masked,
+               const Tally& tally) {
+  const Config& config = trainer.run(r).config;
+  EvalRow row;
+  row.stage = evaluation.stage;
+  row.step = trainer.steps_of(r);
+  row.task = split.task;
+  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
+  row.attention_readout = !has_attention ? "none" : readout.attention_sparse ? "sparse" : "full";
+  if (has_attention && readout.attention_sparse) {
+    row.attention_budget = static_cast<double>(config.integer("blocks")) * readout.attention_factor;
+  }
+  row.weights_readout = readout.weights_sparse ? "sparse" : "full";
+  if (readout.weights_sparse) row.weights_budget = config.real("density") * readout.weights_factor;
+  row.masked = masked;
+  row.split = evaluation.split;
+  row.n_correct = tally.correct;
+  row.n_total = tally.total;
+  row.loss = tally.total > 0 ? tally.loss / static_cast<double>(tally.total) : 0;
+  if (evaluation.curve) row.example_bits = tally.bits;
+  return row;
+}
+
+std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split) {
+  std::vector<SplitOfTask> all;
+  for (std::size_t t = 0; t < trainer.tasks(0).tasks.size(); ++t) {
+    SplitOfTask one{static_cast<std::int64_t>(t) + 1, {}, 0};
+    for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
+      one.examples.push_back(split_of(trainer.tasks(r).tasks[t], split));
+      one.longest = std::max(one.longest, one.examples.back().size());
+    }
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+// Whether every layer keeps a connection at this density.
+bool can_spread(const Trainer& trainer, const RunSchedule& run, double density) {
+  try {
+    spread_budget(trainer.layers(), density, run.weights.start.budget);
+  } catch (const ConfigError&) {
+    return false;
+  }
+  return true;
+}
+
+double density_at(const RunSchedule& run, const BudgetReadout& readout) {
+  return std::min(1.0, run.config.real("density") * readout.weights_factor);
+}
+
+// The read-outs of any replica that is wanted, and of which replicas each is one: what a budget
+// leaves or covers depends on a replica's own density.
+struct SharedReadout {
+  BudgetReadout readout;
+  std::vector<char> of;  // [R]
+};
+
+std::vector<SharedReadout> shared_readouts(const Trainer& trainer, const Evaluation& evaluation) {
+  const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
+  std::vector<SharedReadout> shared;
+  for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (!evaluation.wanted[i]) continue;
+    const RunSchedule& run = trainer.run(r);
+    for (const BudgetReadout& own : readouts_of(run, has_attention, evaluation.curve)) {
+      if (own.weights_sparse && !can_spread(trainer, run, density_at(run, own))) continue;
+      auto found = std::find_if(shared.begin(), shared.end(),
+                                [&](const SharedReadout& each) { return each.readout == own; });
+      if (found == shared.end()) {
+        shared.push_back({own, std::vector<char>(evaluation.wanted.size(), 0)});
+        found = shared.end() - 1;
+      }
+      found->of[i] = 1;
+    }
+  }
+  return shared;
+}
+
+}  // namespace
+
+std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation) {
+  at::NoGradGuard no_grad;
+  const auto runs = probe_runs(trainer);
+  const auto tasks = splits(trainer, evaluation.split);
+  std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
+  for (const auto& [readout, of] : shared_readouts(trainer, evaluation)) {
+    std::unique_ptr<SparseReadout> guard;
+    if (readout.weights_sparse) {
+      std::vector<double> density;
+      for (std::size_t r = 0; r < of.size(); ++r) {
+        const RunSchedule& run = trainer.run(static_cast<std::int64_t>(r));
+        density.push_back(of[r] ? density_at(run, readout) : run.config.real("density"));
+      }
+      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density);
+    }
+    const View weights = guard ? guard->view() : View::kFull;
+    for (const SplitOfTask& split : tasks) {
+      if (split.longest == 0) continue;
+      const std::vector<bool> masked = logit_kinds(trainer.tasks(0));
+      const auto tallies = run_readout(trainer, split, readout, weights, masked);
+      for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+        for (std::size_t r = 0; r < rows.size(); ++r) {
+          if (!of[r]) continue;
+          rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
+                                   readout, masked[kind], tallies[kind][r]));
+        }
+      }
+    }
+  }
+  return rows;
+}
+
+}  // namespace tandem

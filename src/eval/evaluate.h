@@ -1,0 +1,42 @@
+// Read-outs: how a trained net does with each stream, at the trained budget and at others.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "probes/probe.h"
+#include "store/rows.h"
+#include "train/trainer.h"
+
+namespace tandem {
+
+// A read-out of a group: budgets are multiples of each run's own, so that one forward pass serves
+// all.
+struct BudgetReadout {
+  bool attention_sparse = false;
+  bool weights_sparse = false;
+  double attention_factor = 1, weights_factor = 1;
+  bool operator==(const BudgetReadout&) const = default;
+};
+
+// The read-outs of a method pair. Where dormant weights carry no values the full read-out at the
+// weights level does not exist, and budgets above the trained one neither. With `curve`: quarter,
+// half, same, double, four times and everything, one level at a time.
+std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve);
+
+struct Evaluation {
+  std::int64_t stage = 0;  // tasks finished
+  std::string split = "validation";
+  bool curve = false;        // all budgets, and one bit per example on images
+  std::vector<char> wanted;  // [R] which replicas' rows are wanted
+};
+
+// Rows per replica, over all tasks of its sequence.
+std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation);
+
+// Probe runs as src/probes wants them.
+std::vector<ReadoutRun> probe_runs(const Trainer& trainer);
+
+}  // namespace tandem

@@ -1,0 +1,265 @@
+// A part of the fixed large training batch takes examples k stride mod n, k = part batch + 0, 1,
+// ...: with a stride prime to n near the golden section they lie evenly, whatever order the split
+// has, and none repeats before all have been taken.
+#include "eval/group_probes.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "core/log.h"
+#include "data/tensor.h"
+#include "eval/evaluate.h"
+#include "plan/stages.h"
+#include "readout/readout.h"
+#include "train/loss.h"
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
+constexpr std::int64_t kTrainingParts = 64;
+constexpr char kPrefix[] = "probe/";
+
+at::Tensor flat(const at::Tensor& logits) {
+  return logits.reshape({logits.size(0), -1, logits.size(-1)});  // [R,N,C]
+}
+
+std::int64_t even_stride(std::int64_t n) {
+  auto stride =
+      std::max<std::int64_t>(1, std::llround(0.6180339887498949 * static_cast<double>(n)));
+  while (std::gcd(stride, n) != 1) ++stride;
+  return stride;
+}
+
+// Adds the seconds that it lives to a sum.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& sum) : sum_(sum) {}
+  ~Stopwatch() { sum_ += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& sum_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+// Whether a step's gradient reaches every position of the layer.
+bool reaches_all(const Policies& weights, const ReplicaPlan& plan, std::size_t layer) {
+  if (!plan.runs || plan.update_instead) return false;
+  if (weights.sets.gradient == Support::kAll) return true;
+  if (weights.sets.gradient != Support::kStream || weights.sets.full_in_superset) return false;
+  if (weights.schedule.kind == Schedule::Kind::kBoth || plan.weights_alpha != 0) return true;
+  if (weights.schedule.draw == Schedule::Draw::kLayer) return plan.weights_layers >> layer & 1;
+  return plan.weights_full;
+}
+
+bool ever_reaches_all(const Policies& weights) {
+  if (weights.sets.gradient == Support::kAll) return true;
+  return weights.sets.gradient == Support::kStream && !weights.sets.full_in_superset &&
+         (weights.has_full_stream() || weights.alignment.alpha != 0);
+}
+
+}  // namespace
+
+GroupProbes::GroupProbes(Trainer& trainer) : trainer_(trainer), runs_(probe_runs(trainer)) {
+  Model& model = trainer.model();
+  check_dense_readers(model, runs_, runs_.front().config.flag("curve"));
+  const std::string too_large = too_large_to_copy(model);
+  for (auto& [name, probe] : chosen_probes(runs_)) {
+    if (!too_large.empty() && probe->reads_dense_weights()) {
+      log_warn("the probe '" + name + "' is left out: " + too_large);
+      continue;
+    }
+    probe->begin(model);
+    seconds_[name] = 0;
+    probes_.emplace_back(name, std::move(probe));
+  }
+}
+
+const Batch& GroupProbes::validation_batch() {
+  if (batch_) return *batch_;
+  const auto& all = trainer_.data().validation;
+  const std::int64_t most =
+      trainer_.data().kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
+  const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
+  const std::vector<std::vector<std::int64_t>> examples(
+      static_cast<std::size_t>(trainer_.replicas()), {all.begin(), all.begin() + count});
+  batch_ = trainer_.make_batch(examples, count, trainer_.tasks(0).mask_evaluation);
+  return *batch_;
+}
+
+TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) const {
+  const Dataset& data = trainer_.data();
+  const std::int64_t size = runs_.front().config.integer("batch");
+  std::vector<std::vector<std::int64_t>> examples;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    std::vector<std::int64_t> all;  // empty: windows, which start anywhere in a range
+    std::int64_t n = 0;
+    if (data.kind == Dataset::Kind::kBytes) {
+      n = data.train[1] - data.train[0] - runs_.front().config.integer("context");
+    } else {
+      const TaskSequence& sequence = trainer_.tasks(r);
+      const bool joined = trainer_.stages() < static_cast<std::int64_t>(sequence.tasks.size());
+      all = stage_examples(sequence, stage, joined);
+      n = static_cast<std::int64_t>(all.size());
+    }
+    const std::int64_t stride = even_stride(n);
+    std::vector<std::int64_t>& own = examples.emplace_back();
+    for (std::int64_t k = part * size; k < (part + 1) * size; ++k) {
+      const std::int64_t i = k % n * stride % n;
+      own.push_back(all.empty() ? data.train[0] + i : all[static_cast<std::size_t>(i)]);
+    }
+  }
+  const Batch batch = trainer_.make_batch(examples, size, trainer_.tasks(0).mask_training);
+  return {batch.x, [batch](const at::Tensor& logits) {
+            return cross_entropy(flat(logits), batch.target, batch.weight, batch.allowed);
+          }};
+}
+
+std::int64_t GroupProbes::last_dense_step(const Moment& moment, std::int64_t r,
+                                          std::size_t layer) const {
+  const RunSchedule& run = trainer_.run(r);
+  if (!ever_reaches_all(run.weights)) return 0;
+  std::int64_t before = run.timeline.before(moment.stage);
+  for (std::int64_t stage = moment.stage; stage >= 0; --stage) {
+    const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage)];
+    const std::int64_t taken = stage == moment.stage ? std::min(moment.in_stage, own) : own;
+    for (std::int64_t t = taken; t-- > 0;) {
+      if (reaches_all(run.weights, plan_replica(run, stage, t), layer)) return before + t + 1;
+    }
+    if (stage > 0) before -= run.timeline.task_steps[static_cast<std::size_t>(stage - 1)];
+  }
+  return 0;
+}
+
+ProbeInput GroupProbes::input_at(std::int64_t stage) {
+  const Batch& batch = validation_batch();
+  ProbeInput input{trainer_.model(), runs_, batch.x,
+                   [&batch](const at::Tensor& logits) {
+                     return score_examples(flat(logits), batch.target, batch.allowed).loss.mean(1);
+                   },
+                   [&batch](const at::Tensor& logits) {
+                     return score_examples(flat(logits), batch.target, batch.allowed)
+                         .correct.to(torch::kFloat64)
+                         .mean(1);
+                   }};
+  input.training_parts = kTrainingParts;
+  input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) input.step.push_back(trainer_.steps_of(r));
+  return input;
+}
+
+// Those that read dense weights come last, while copies stand in for what layers store.
+std::vector<Measurements> GroupProbes::measure_all(const ProbeInput& input) {
+  std::vector<Measurements> measured(probes_.size());
+  const auto measure = [&](bool dense) {
+    for (std::size_t i = 0; i < probes_.size(); ++i) {
+      const auto& [name, probe] = probes_[i];
+      if (probe->reads_dense_weights() != dense) continue;
+      const Stopwatch watch(seconds_[name]);
+      measured[i] = probe->measure(input);
+    }
+  };
+  measure(false);
+  const auto dense = std::find_if(probes_.begin(), probes_.end(), [](const NamedProbe& each) {
+    return each.second->reads_dense_weights();
+  });
+  if (dense == probes_.end()) return measured;
+  std::optional<DenseCopies> copies;
+  {
+    const Stopwatch watch(seconds_[dense->first]);  // the first that needs them pays
+    copies.emplace(input.model);
+  }
+  measure(true);
+  return measured;
+}
+
+std::vector<std::vector<MetricRow>> GroupProbes::measure(const Moment& moment) {
+  std::vector<std::vector<MetricRow>> rows(runs_.size());
+  if (trainer_.data().validation.empty()) return rows;
+  at::NoGradGuard no_grad;
+  ProbeInput input = input_at(moment.stage);
+  input.last_dense_step = [&](std::int64_t r, std::size_t layer) {
+    return last_dense_step(moment, r, layer);
+  };
+  input.wanted = moment.wanted;
+  input.last = moment.last;
+  for (const Measurements& measured : measure_all(input)) {
+    for (std::size_t r = 0; r < measured.size(); ++r) {
+      if (!moment.wanted[r]) continue;
+      for (const Measurement& m : measured[r]) {
+        if (!std::isfinite(m.value)) continue;
+        rows[r].push_back({m.step.value_or(input.step[r]), m.layer, m.name, m.value});
+      }
+    }
+  }
+  return rows;
+}
+
+bool GroupProbes::watches_before_updates() const {
+  return !trainer_.data().validation.empty() &&
+         std::any_of(probes_.begin(), probes_.end(),
+                     [](const NamedProbe& each) { return each.second->watches_before_updates(); });
+}
+
+void GroupProbes::before_update(std::int64_t stage, const std::vector<char>& due) {
+  const Stopwatch all(in_updates_s_);
+  at::NoGradGuard no_grad;
+  const ProbeInput input = input_at(stage);
+  for (auto& [name, probe] : probes_) {
+    if (!probe->watches_before_updates()) continue;
+    const Stopwatch watch(seconds_[name]);
+    probe->before_update(input, due);
+  }
+}
+
+void GroupProbes::after_update(const MaskChange& change) {
+  for (auto& [name, probe] : probes_) {
+    if (!probe->watches_updates()) continue;
+    const Stopwatch watch(seconds_[name]);
+    probe->after_update(change);
+  }
+}
+
+double GroupProbes::seconds() const {
+  return std::accumulate(seconds_.begin(), seconds_.end(), 0.0,
+                         [](double sum, const auto& each) { return sum + each.second; });
+}
+
+std::vector<MetricRow> GroupProbes::cost_rows(std::int64_t r) const {
+  std::vector<MetricRow> rows;
+  for (const auto& [name, probe] : probes_) {
+    rows.push_back({trainer_.steps_of(r), name, "probe_seconds",
+                    seconds_.at(name) / static_cast<double>(trainer_.replicas())});
+  }
+  return rows;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> GroupProbes::save(std::int64_t r) const {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& [name, probe] : probes_) {
+    for (const auto& [key, values] : probe->save(r)) {
+      tensors.emplace_back(kPrefix + name + "/" + key, torch::tensor(values, torch::kLong));
+    }
+  }
+  return tensors;
+}
+
+void GroupProbes::load(std::int64_t r,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+  for (const auto& [name, tensor] : tensors) {
+    for (auto& [family, probe] : probes_) {
+      const std::string prefix = kPrefix + family + "/";
+      if (name.rfind(prefix, 0) != 0) continue;
+      const auto* begin = tensor.data_ptr<std::int64_t>();
+      probe->load(r, name.substr(prefix.size()), {begin, begin + tensor.numel()});
+    }
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,445 @@
+#include "jobs/run_group.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "data/tensor.h"
+#include "eval/evaluate.h"
+#include "eval/group_probes.h"
+#include "jobs/checkpoint.h"
+#include "jobs/provenance.h"
+#include "train/trainer.h"
+
+namespace tandem {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+constexpr int kCheckpointFormat = 4;  // of the group's state; another one is not resumed
+
+// What the rows of one run need beside its trainer's state.
+struct RunLog {
+  std::string id;
+  std::int64_t sequence = 0;
+  bool ended = false;  // its closing state row is out
+};
+
+class GroupRun {
+ public:
+  GroupRun(const GroupSpec& spec, RowSink& sink);
+  GroupEnd run();
+
+ private:
+  void emit(std::int64_t r, RowBody body);
+  void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
+  void end_diverged(std::int64_t r, const std::string& what);
+  bool note_diverged();
+  std::int64_t steps_to_boundary() const;
+  bool take_steps();
+  void emit_updates(const StepReport& report);
+  void log_losses(std::int64_t r);
+  void boundaries();
+  void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
+                    const std::vector<char>& wanted);
+  void probe_now(const std::vector<char>& wanted, bool last = false);
+  void finish();
+  void save_final(std::int64_t r);
+  void save();
+  bool resume();
+  std::vector<char> living() const;
+  bool nobody_lives() const;
+
+  const GroupSpec& spec_;
+  RowSink& sink_;
+  Trainer trainer_;
+  GroupProbes probes_;
+  std::vector<RunLog> logs_;
+  std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
+  std::int64_t boundary_ = 0;  // the step of the stage where something is due next
+  bool stage_begun_ = false;
+  double train_s_ = 0, eval_s_ = 0;
+  Clock::time_point saved_at_ = Clock::now();
+};
+
+// 0: none inside a stage.
+std::int64_t steps_between_evaluations(const Config& config, std::int64_t steps_per_epoch) {
+  const double epochs = config.real("eval_every");
+  if (epochs <= 0) return 0;
+  return std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
+}
+
+TrainerOptions trainer_options(const GroupSpec& spec) {
+  TrainerOptions options;
+  options.device = at::Device(spec.device);
+  options.storage = spec.storage;
+  options.dtype = spec.runs.front().text("dtype") == "float64" ? torch::kFloat64 : torch::kFloat32;
+  return options;
+}
+
+GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
+    : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)), probes_(trainer_) {
+  for (const Config& config : spec.runs) {
+    const std::string id = config.id();
+    if (std::count(spec.frozen.begin(), spec.frozen.end(), id) != 0) {
+      trainer_.freeze(static_cast<std::int64_t>(logs_.size()));
+    }
+    logs_.push_back({id});
+  }
+  if (probes_.watches_before_updates()) {
+    trainer_.before_update = [this](const std::vector<char>& due) {
+      probes_.before_update(stage_, due);
+    };
+  }
+}
+
+void GroupRun::emit(std::int64_t r, RowBody body) {
+  RunLog& log = logs_[static_cast<std::size_t>(r)];
+  sink_.emit({log.id, log.sequence++, std::move(body)});
+}
+
+void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::string& message) {
+  StateRow row;
+  row.state = state;
+  row.step = trainer_.steps_of(r);
+  const auto share = static_cast<double>(trainer_.replicas());
+  row.train_seconds = train_s_ / share;
+  row.eval_seconds = eval_s_ / share;
+  row.probe_seconds = probes_.seconds() / share;
+  row.train_flops = trainer_.flops().training(r);
+  const RunSchedule& run = trainer_.run(r);
+  row.inference_flops =
+      trainer_.flops().forward(r, run.attention.schedule.kind != Schedule::Kind::kSparse, false);
+  row.message = message;
+  emit(r, row);
+  logs_[static_cast<std::size_t>(r)].ended = state == "done" || state == "diverged";
+}
+
+std::vector<char> GroupRun::living() const {
+  std::vector<char> alive;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    alive.push_back(!trainer_.diverged(r) && !trainer_.frozen(r) &&
+                    !logs_[static_cast<std::size_t>(r)].ended);
+  }
+  return alive;
+}
+
+bool GroupRun::nobody_lives() const {
+  const auto alive = living();
+  return std::none_of(alive.begin(), alive.end(), [](char lives) { return lives != 0; });
+}
+
+void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
+  const std::int64_t step = trainer_.steps_of(r);
+  log_losses(r);
+  emit(r, MetricRow{step, "", "first_non_finite_step", static_cast<double>(step)});
+  emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
+}
+
+// How many steps until something is due that the host must look at.
+std::int64_t GroupRun::steps_to_boundary() const {
+  std::int64_t nearest = trainer_.stage_steps(stage_) - in_stage_;
+  const auto every = [&](std::int64_t interval) {
+    if (interval > 0) nearest = std::min(nearest, interval - in_stage_ % interval);
+  };
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const RunSchedule& run = trainer_.run(r);
+    const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
+    const std::int64_t per_epoch = run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)];
+    if (in_stage_ >= own) continue;
+    nearest = std::min(nearest, own - in_stage_);
+    every(per_epoch);
+    every(run.config.integer("probe_every"));
+    every(steps_between_evaluations(run.config, per_epoch));
+  }
+  if (spec_.stop_after_steps > 0) {
+    nearest = std::min(nearest, std::max<std::int64_t>(1, spec_.stop_after_steps - steps_done_));
+  }
+  return nearest;
+}
+
+// Some steps; true where they end at a boundary or a run has diverged.
+bool GroupRun::take_steps() {
+  const auto begin = Clock::now();
+  if (in_stage_ >= boundary_) boundary_ = in_stage_ + steps_to_boundary();
+  const StepReport report = trainer_.advance(stage_, in_stage_, boundary_ - in_stage_);
+  in_stage_ += report.steps;
+  const bool at_boundary = in_stage_ == boundary_;
+  if (at_boundary) trainer_.synchronize();
+  steps_done_ += report.steps;
+  train_s_ += seconds_since(begin) - probes_.take_seconds_in_updates();
+  emit_updates(report);
+  // On a CPU the state costs nothing to look at, and a group without a living run ends at once.
+  const bool looks = at_boundary || !trainer_.device().is_cuda();
+  const bool any_diverged = looks && note_diverged();
+  return at_boundary || any_diverged;
+}
+
+// Ends the runs that have diverged since it was last asked; true where there are any.
+bool GroupRun::note_diverged() {
+  bool any = false;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const bool open = !trainer_.frozen(r) && !logs_[static_cast<std::size_t>(r)].ended;
+    if (!open || !trainer_.diverged(r)) continue;
+    end_diverged(r, "the loss or its gradient was");
+    any = true;
+  }
+  return any;
+}
+
+void GroupRun::emit_updates(const StepReport& report) {
+  for (std::size_t r = 0; r < report.updated.size(); ++r) {
+    if (!report.updated[r]) continue;
+    const auto replica = static_cast<std::int64_t>(r);
+    for (const UpdateCounts& update : report.updates) {
+      if (update.mask_hash[r].empty()) continue;
+      const std::string& layer = trainer_.layers()[update.layer].name;
+      probes_.after_update(
+          {replica, layer, trainer_.steps_of(replica), update.before[r], update.after[r]});
+      emit(replica, TopologyRow{trainer_.steps_of(replica), layer, update.nnz[r], update.dropped[r],
+                                update.grown[r], update.mask_hash[r]});
+    }
+  }
+}
+
+void GroupRun::log_losses(std::int64_t r) {
+  const kernels::ReplicaState own = trainer_.state(r);
+  if (own.losses == 0) return;
+  emit(r, MetricRow{trainer_.steps_of(r), "", "train_loss", own.loss_sum / own.losses});
+  if (own.alignment_sum != 0) {
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
+  }
+  if (trainer_.run(r).weights.alignment.gap_target > 0) {
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alpha_factor", own.alpha_factor});
+    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_gap", own.gap});
+  }
+  trainer_.clear_losses(r);
+}
+
+// Evaluations, probes and loss rows that are due after the steps taken, per replica's own clock.
+void GroupRun::boundaries() {
+  const std::vector<char> lives = living();
+  std::vector<char> evaluates = lives, probes_due = lives;
+  bool any_evaluation = false, any_probe = false;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const auto i = static_cast<std::size_t>(r);
+    const RunSchedule& run = trainer_.run(r);
+    const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
+    const std::int64_t per_epoch = run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)];
+    const std::int64_t interval = steps_between_evaluations(run.config, per_epoch);
+    const std::int64_t probe_every = run.config.integer("probe_every");
+    const bool inside = in_stage_ < own;
+    evaluates[i] = evaluates[i] && inside && interval > 0 && in_stage_ % interval == 0;
+    probes_due[i] = probes_due[i] && inside && probe_every > 0 && in_stage_ % probe_every == 0;
+    const bool epoch_ends = in_stage_ <= own && (in_stage_ % per_epoch == 0 || in_stage_ == own);
+    if (lives[i] && epoch_ends) log_losses(r);
+    any_evaluation = any_evaluation || evaluates[i];
+    any_probe = any_probe || probes_due[i];
+  }
+  if (any_evaluation) evaluate_now(stage_, "validation", false, evaluates);
+  if (any_probe) probe_now(probes_due);
+}
+
+void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool curve,
+                            const std::vector<char>& wanted) {
+  const auto begin = Clock::now();
+  Evaluation evaluation{stage, split, curve, wanted};
+  const auto rows = evaluate(trainer_, evaluation);
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (const EvalRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
+  }
+  eval_s_ += seconds_since(begin);
+}
+
+void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
+  const auto rows = probes_.measure({stage_, in_stage_, wanted, last});
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    for (const MetricRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
+  }
+}
+
+void GroupRun::finish() {
+  const auto alive = living();
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (!alive[static_cast<std::size_t>(r)]) continue;
+    // Shares of the run's time are measured, so they differ between repetitions.
+    const double probed = probes_.seconds(), all = train_s_ + eval_s_ + probed;
+    emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probed / all : 0});
+    for (const MetricRow& row : probes_.cost_rows(r)) emit(r, row);
+    if (!spec_.checkpoint_folder.empty()) save_final(r);
+    emit_state(r, "done");
+  }
+  sink_.flush();
+}
+
+// A run's weights and masks, kept for `tandem export`, apart from its group.
+void GroupRun::save_final(std::int64_t r) {
+  const std::string& id = logs_[static_cast<std::size_t>(r)].id;
+  Checkpoint checkpoint;
+  checkpoint.state = json{{"run", id}, {"step", trainer_.steps_of(r)}}.dump();
+  for (auto& [name, tensor] : trainer_.save(r)) {
+    if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
+      checkpoint.tensors.emplace_back(id + "/" + name, tensor);
+    }
+  }
+  const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final" / id;
+  save_checkpoint(folder.string(), checkpoint);
+}
+
+void GroupRun::save() {
+  if (spec_.checkpoint_folder.empty()) return;
+  note_diverged();
+  sink_.flush();
+  Checkpoint checkpoint;
+  json state = {{"format", kCheckpointFormat},
+                {"stage", stage_},
+                {"in_stage", in_stage_},
+                {"begun", stage_begun_},
+                {"train_s", train_s_},
+                {"eval_s", eval_s_},
+                {"probe_s", probes_.seconds_by_family()},
+                {"runs", json::object()},
+                {"rows", json::array()}};
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const RunLog& log = logs_[static_cast<std::size_t>(r)];
+    state["runs"][log.id] = {
+        {"sequence", log.sequence}, {"ended", log.ended}, {"flops", trainer_.flops().training(r)}};
+    for (const auto& part : {trainer_.save(r), probes_.save(r)}) {
+      for (const auto& [name, tensor] : part) {
+        checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
+      }
+    }
+  }
+  for (const Row& row : sink_.unacknowledged()) state["rows"].push_back(encode_row(row));
+  checkpoint.state = state.dump();
+  save_checkpoint(spec_.checkpoint_folder, checkpoint);
+  saved_at_ = Clock::now();
+}
+
+bool GroupRun::resume() {
+  if (spec_.checkpoint_folder.empty()) return false;
+  const auto checkpoint = load_checkpoint(spec_.checkpoint_folder);
+  if (!checkpoint) return false;
+  const json state = json::parse(checkpoint->state);
+  if (state.value("format", 1) != kCheckpointFormat) {
+    log_warn("the checkpoint in " + spec_.checkpoint_folder +
+             " is another version's; its runs start anew");
+    return false;
+  }
+  for (const RunLog& log : logs_) {
+    if (!state["runs"].contains(log.id)) return false;  // of another membership
+  }
+  if (state["runs"].size() != logs_.size()) return false;
+  stage_ = state["stage"];
+  in_stage_ = state["in_stage"];
+  stage_begun_ = state["begun"];
+  train_s_ = state["train_s"];
+  eval_s_ = state["eval_s"];
+  probes_.set_seconds(state["probe_s"].get<std::map<std::string, double>>());
+  if (stage_begun_) trainer_.begin_stage(stage_);
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    RunLog& log = logs_[static_cast<std::size_t>(r)];
+    const json& own = state["runs"][log.id];
+    log.sequence = own["sequence"];
+    log.ended = own["ended"];
+    trainer_.flops().set_training(r, own["flops"]);
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    const std::string prefix = log.id + "/";
+    for (const auto& [name, tensor] : checkpoint->tensors) {
+      if (name.rfind(prefix, 0) == 0) tensors.emplace_back(name.substr(prefix.size()), tensor);
+    }
+    trainer_.load(r, tensors);
+    probes_.load(r, tensors);
+  }
+  for (const json& line : state["rows"]) sink_.emit(decode_row(line.get<std::string>()));
+  log_info("resumed at stage " + std::to_string(stage_) + ", step " + std::to_string(in_stage_));
+  return true;
+}
+
+GroupEnd GroupRun::run() {
+  if (resume()) {
+    // Perhaps on another machine: the first row again, which a repetition of the same leaves as is.
+    for (const RunLog& log : logs_) {
+      if (!log.ended)
+        sink_.emit({log.id, 0, ProvenanceRow{provenance_json(spec_, trainer_.data())}});
+    }
+    note_diverged();
+  } else {
+    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      if (trainer_.frozen(r)) continue;
+      emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
+      emit_state(r, "running");
+    }
+    if (trainer_.stages() > 1 || trainer_.tasks(0).tasks.size() > 1) {
+      evaluate_now(0, "validation", false, living());
+      if (spec_.runs.front().flag("final")) evaluate_now(0, "test", false, living());
+    }
+    sink_.flush();
+  }
+  const bool final_runs = spec_.runs.front().flag("final");
+  bool over = false;
+  for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, boundary_ = 0, stage_begun_ = false) {
+    if (!stage_begun_) trainer_.begin_stage(stage_);
+    stage_begun_ = true;
+    over = nobody_lives();
+    while (in_stage_ < trainer_.stage_steps(stage_) && !over) {
+      if (take_steps()) {
+        boundaries();
+        over = nobody_lives();
+      }
+      const bool stop = (spec_.should_stop && spec_.should_stop()) ||
+                        (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
+      if (stop) {
+        save();
+        return GroupEnd::kStopped;
+      }
+      if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
+    }
+    if (over) break;
+    trainer_.end_stage(stage_);
+    // The last step's loss was finite; what it did to the weights shows here.
+    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+      if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
+      trainer_.mark_diverged(r);
+      end_diverged(r, "the weights were");
+    }
+    // Joint training ends all tasks at once.
+    const bool last = stage_ + 1 == trainer_.stages();
+    const auto finished =
+        last ? static_cast<std::int64_t>(trainer_.tasks(0).tasks.size()) : stage_ + 1;
+    const bool curve = last && spec_.runs.front().flag("curve");
+    evaluate_now(finished, "validation", curve, living());
+    if (final_runs) evaluate_now(finished, "test", curve, living());
+    if (last) probe_now(living(), /*last=*/true);
+    sink_.flush();
+  }
+  finish();
+  if (!spec_.checkpoint_folder.empty()) remove_checkpoints(spec_.checkpoint_folder);
+  return GroupEnd::kDone;
+}
+
+}  // namespace
+
+GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
+  if (spec.runs.empty()) throw ConfigError("a group needs at least one run");
+  try {
+    return GroupRun(spec, sink).run();
+  } catch (const c10::OutOfMemoryError& error) {
+    throw DeviceError(
+        "a group of " + std::to_string(spec.runs.size()) +
+        " runs does not fit into the memory of " + spec.device +
+        " (--jobs 2 halves the groups, 4 quarters them): " + error.what_without_backtrace());
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,319 @@
+#include "readout/readout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/shape.h"
+#include "data/tensor.h"
+#include "topology/granularity.h"
+#include "topology/masked_connections.h"
+#include "topology/superset.h"
+
+namespace tandem {
+namespace {
+
+std::vector<LayerShape> shapes_of(Model& model) {
+  std::vector<LayerShape> shapes;
+  for (const Linear* layer : model.linears()) {
+    shapes.push_back(
+        {layer->name(), layer->inputs(), layer->outputs(), layer->connections == nullptr});
+  }
+  return shapes;
+}
+
+// Whether the current masks are what ranking active positions first would give, whatever their
+// spread over layers.
+bool stays_as_it_is(const ReadoutRun& run, std::int64_t active, std::int64_t budget) {
+  if (run.weights.dormant_carry_values()) return active == budget;
+  return active <= budget;
+}
+
+// Calls visit(replica, budgets of the layers at its density, whether its net stays as it is).
+template <class Visit>
+void for_each_replica(Model& model, const std::vector<ReadoutRun>& runs,
+                      const std::vector<double>& density, const Visit& visit) {
+  TORCH_INTERNAL_ASSERT(!runs.empty() && density.size() == runs.size(), density.size(),
+                        " densities for ", runs.size(), " runs");
+  const std::vector<Linear*> linears = model.linears();
+  const std::vector<LayerShape> shapes = shapes_of(model);
+  const bool active_first = ranks_active_first(runs);
+  for (std::size_t r = 0; r < runs.size(); ++r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    const Start& start = runs[r].weights.start;
+    const bool own = density[r] == start.density;  // where the granularity is that of training
+    const auto budgets = own ? spread_budget(shapes, start, density[r])
+                             : spread_budget(shapes, density[r], start.budget);
+    std::int64_t active = 0, budget = 0;
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      if (shapes[l].exempt) continue;
+      const Connections& layer = *linears[l]->connections;
+      active += own ? layer.active_items(replica) : layer.active(replica);
+      budget +=
+          own ? budget_items(shapes[l], start.granularity, budgets[l].active) : budgets[l].active;
+    }
+    visit(replica, budgets, active_first && stays_as_it_is(runs[r], active, budget));
+  }
+}
+
+bool is_dense(const Linear& layer) {
+  return layer.connections == nullptr || layer.connections->is_dense();
+}
+
+}  // namespace
+
+bool is_chain(Model& model) {
+  if (model.sites(Level::kAttention) > 0) return false;
+  const std::vector<Linear*> linears = model.linears();
+  for (std::size_t l = 0; l + 1 < linears.size(); ++l) {
+    if (linears[l]->outputs() != linears[l + 1]->inputs()) return false;
+  }
+  return !linears.empty();
+}
+
+bool dormant_carry_values(const std::vector<ReadoutRun>& runs) {
+  return runs.front().weights.dormant_carry_values();
+}
+
+bool ranks_active_first(const std::vector<ReadoutRun>& runs) {
+  return !dormant_carry_values(runs) || !runs.front().weights.has_full_stream();
+}
+
+std::vector<double> trained_density(const std::vector<ReadoutRun>& runs) {
+  std::vector<double> density;
+  for (const ReadoutRun& run : runs) density.push_back(run.weights.start.density);
+  return density;
+}
+
+LayerCounts readout_counts(Model& model, const std::vector<ReadoutRun>& runs,
+                           const std::vector<double>& density) {
+  const std::vector<Linear*> linears = model.linears();
+  LayerCounts counts(linears.size());
+  for_each_replica(model, runs, density, [&](std::int64_t r, const auto& budgets, bool stays) {
+    const Start& start = runs[static_cast<std::size_t>(r)].weights.start;
+    const bool own = density[static_cast<std::size_t>(r)] == start.density;
+    for (std::size_t l = 0; l < linears.size(); ++l) {
+      const Connections* layer = linears[l]->connections.get();
+      if (layer == nullptr) continue;
+      const LayerShape shape{"", linears[l]->inputs(), linears[l]->outputs(), false};
+      counts[l].push_back(!stays ? budgets[l].active
+                          : own ? budget_positions(shape, start.granularity, layer->active_items(r))
+                                : layer->active(r));
+    }
+  });
+  return counts;
+}
+
+bool keeps_own_nets(Model& model, const std::vector<ReadoutRun>& runs,
+                    const std::vector<double>& density) {
+  bool all = true;
+  for_each_replica(model, runs, density,
+                   [&](std::int64_t, const auto&, bool stays) { all = all && stays; });
+  return all;
+}
+
+namespace {
+
+// Of a granularity other than element; as readout_mask.
+at::Tensor structured_mask(const Linear& layer, const std::vector<std::int64_t>& active,
+                           bool active_first, const Granularity& granularity) {
+  at::NoGradGuard no_grad;
+  const Grouping grouping(granularity, layer.inputs(), layer.outputs());
+  const LayerShape shape{"", layer.inputs(), layer.outputs(), false};
+  std::vector<std::int64_t> items;
+  for (const std::int64_t count : active) items.push_back(budget_items(shape, granularity, count));
+  const at::Tensor scores = magnitudes(layer), flags = current_flags(layer);
+  const bool quotas = grouping.has_quotas();
+  const at::Tensor wanted = quotas ? grouping.quotas(items) : torch::tensor(items).unsqueeze(1);
+  const auto choose = [&](const at::Tensor& eligible, const at::Tensor& counts) {
+    if (quotas) return grouping.choose_in_groups(scores, eligible, counts, /*largest=*/true);
+    const auto* begin = counts.data_ptr<std::int64_t>();
+    return grouping.choose(scores, eligible, {begin, begin + counts.numel()}, /*largest=*/true);
+  };
+  if (!active_first) return choose({}, wanted);
+  const at::Tensor present = quotas ? grouping.held(flags).to(torch::kCPU)
+                                    : grouping.item_flags(flags).sum(1, true).to(torch::kCPU);
+  const at::Tensor inside = torch::minimum(wanted, present);
+  const at::Tensor first = choose(flags, inside);
+  if (inside.equal(wanted)) return first;
+  return first + choose(flags.eq(0).to(torch::kByte), wanted - inside);
+}
+
+}  // namespace
+
+LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first,
+                         const Granularity& granularity) {
+  const bool structured = granularity.kind != Granularity::Kind::kElement;
+  const std::vector<Linear*> linears = model.linears();
+  LayerMasks masks(linears.size());
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    if (counts[l].empty()) continue;
+    masks[l] = structured ? structured_mask(*linears[l], counts[l], active_first, granularity)
+                          : readout_mask(*linears[l], counts[l], active_first);
+  }
+  return masks;
+}
+
+LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs) {
+  if (dormant_carry_values(runs)) {
+    return readout_masks(model, readout_counts(model, runs, trained_density(runs)),
+                         ranks_active_first(runs), runs.front().weights.start.granularity);
+  }
+  return current_masks(model);
+}
+
+LayerMasks current_masks(Model& model) {
+  LayerMasks masks;
+  for (const Linear* layer : model.linears()) {
+    masks.push_back(layer->connections == nullptr ? at::Tensor() : current_flags(*layer));
+  }
+  return masks;
+}
+
+at::Tensor magnitudes(const Linear& layer) {
+  const at::Tensor value = layer.weight.value.detach();
+  expect_shape(value, {-1, layer.inputs(), layer.outputs()}, layer.weight.name);
+  return value.abs().view({value.size(0), -1});
+}
+
+at::Tensor current_flags(const Linear& layer) {
+  const at::Tensor& value = layer.weight.value;
+  expect_shape(value, {-1, layer.inputs(), layer.outputs()}, layer.weight.name);
+  const at::Tensor flags =
+      layer.connections == nullptr ? at::Tensor() : layer.connections->active_flags();
+  if (flags.defined()) return flags.view({value.size(0), -1});
+  return torch::ones({value.size(0), layer.inputs() * layer.outputs()},
+                     torch::TensorOptions(value.device()).dtype(torch::kByte));
+}
+
+Context trained_context(const std::vector<ReadoutRun>& runs) {
+  const auto view = [](const Policies& policies) {
+    return policies.has_full_stream() ? View::kFull : View::kSparse;
+  };
+  Context context;
+  context.attention.view = view(runs.front().attention);
+  context.weights.view = view(runs.front().weights);
+  return context;
+}
+
+std::vector<at::Tensor> put_masked(Model& model, const LayerMasks& masks) {
+  const std::vector<Linear*> linears = model.linears();
+  std::vector<at::Tensor> swapped(linears.size());
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    if (!masks[l].defined()) continue;
+    const at::Tensor value = linears[l]->weight.value.detach();
+    swapped[l] = value.masked_fill(masks[l].view(value.sizes()).eq(0), 0);
+  }
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    if (swapped[l].defined()) std::swap(swapped[l], linears[l]->weight.value);
+  }
+  return swapped;
+}
+
+void put_back(Model& model, const std::vector<at::Tensor>& kept) {
+  const std::vector<Linear*> linears = model.linears();
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    if (kept[l].defined()) linears[l]->weight.value = kept[l];
+  }
+}
+
+std::string too_large_to_copy(Model& model) {
+  std::int64_t total = 0, most = 0;
+  const Linear* largest = nullptr;
+  for (const Linear* layer : model.linears()) {
+    if (is_dense(*layer)) continue;
+    const std::int64_t n = layer->connections->positions() * layer->connections->replicas();
+    total += n;
+    if (largest == nullptr || n > most) {
+      largest = layer;
+      most = n;
+    }
+  }
+  if (total <= kDenseCopyPositions) return {};
+  return fmt::format(
+      "layer '{}' has {} x {} positions in each of {} runs, {} in all layers that are stored "
+      "sparsely, and dense copies are made of {} at most",
+      largest->name(), largest->inputs(), largest->outputs(), largest->connections->replicas(),
+      total, kDenseCopyPositions);
+}
+
+// Holds what a layer has of its own, and puts it back.
+class DenseCopies::Layer {
+ public:
+  explicit Layer(Linear& layer)
+      : layer_(layer), value_(layer.weight.value), connections_(std::move(layer.connections)) {}
+  ~Layer() {
+    layer_.weight.value = value_;
+    layer_.connections = std::move(connections_);
+    layer_.weight.connections = layer_.connections.get();
+  }
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  void copy() {
+    layer_.weight.value =
+        connections_->dense_values().detach().requires_grad_(value_.requires_grad());
+    auto masked = std::make_unique<MaskedConnections>(layer_.weight, connections_->dense_flags());
+    // Flags beside the stored values say that some of these are not active.
+    masked->set_zero_dormant(!connections_->active_flags().defined());
+    if (connections_->superset_flags().defined()) masked->set_superset(superset());
+    layer_.connections = std::move(masked);
+  }
+
+ private:
+  at::Tensor superset() const {  // uint8 [R,n]
+    const at::Tensor flags =
+        torch::zeros({connections_->replicas(), connections_->positions()}, torch::kByte);
+    for (std::int64_t r = 0; r < connections_->replicas(); ++r) {
+      const auto own = superset_of(*connections_, r).positions();
+      flags[r].index_fill_(0, torch::tensor(own, torch::kLong), 1);
+    }
+    return flags;
+  }
+
+  Linear& layer_;
+  at::Tensor value_;
+  std::unique_ptr<Connections> connections_;
+};
+
+DenseCopies::DenseCopies(Model& model) {
+  const std::string too_large = too_large_to_copy(model);
+  if (!too_large.empty()) {
+    throw ConfigError(too_large + "; give --curve=false and --probe_every=0");
+  }
+  for (Linear* layer : model.linears()) {
+    if (is_dense(*layer)) continue;
+    layers_.push_back(std::make_unique<Layer>(*layer));
+    layers_.back()->copy();
+  }
+}
+
+DenseCopies::~DenseCopies() = default;
+
+BorrowedMasks::BorrowedMasks(Model& model, const LayerMasks& masks) : linears_(model.linears()) {
+  std::vector<std::unique_ptr<Connections>> borrowed(linears_.size());
+  for (std::size_t l = 0; l < linears_.size(); ++l) {
+    Parameter& parameter = linears_[l]->weight;
+    Connections* own = parameter.connections;
+    if (masks[l].defined()) borrowed[l] = std::make_unique<MaskedConnections>(parameter, masks[l]);
+    parameter.connections = own;
+  }
+  kept_.resize(linears_.size());
+  for (std::size_t l = 0; l < linears_.size(); ++l) {
+    if (borrowed[l] == nullptr) continue;
+    kept_[l] = std::move(linears_[l]->connections);
+    linears_[l]->connections = std::move(borrowed[l]);
+    linears_[l]->weight.connections = linears_[l]->connections.get();
+  }
+}
+
+BorrowedMasks::~BorrowedMasks() {
+  for (std::size_t l = 0; l < linears_.size(); ++l) {
+    if (kept_[l] == nullptr) continue;
+    linears_[l]->connections = std::move(kept_[l]);
+    linears_[l]->weight.connections = linears_[l]->connections.get();
+  }
+}
+
+}  // namespace tandem
