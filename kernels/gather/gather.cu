@@ -1,4 +1,5 @@
 // A block belongs to one output row (blockIdx.y).
+#include "kernels/cuda_kernel.h"
 #include "kernels/gather/gather_cuda.h"
 #include "kernels/pack.cuh"
 
@@ -45,9 +46,11 @@ int gather_rows_cuda(const std::uint8_t* rows, std::int64_t features, const std:
                   });
 }
 
-template int gather_rows_cuda<float>(const std::uint8_t*, std::int64_t, const std::int64_t*,
-                                     std::int64_t, double, double, float*, void*);
-template int gather_rows_cuda<double>(const std::uint8_t*, std::int64_t, const std::int64_t*,
-                                      std::int64_t, double, double, double*, void*);
+namespace {
+
+[[maybe_unused]] const bool kOffered =
+    offer_cuda_kernel("gather_rows", gather_rows_cuda<float>, gather_rows_cuda<double>);
+
+}  // namespace
 
 }  // namespace tandem

@@ -1,5 +1,6 @@
 // The GPU version of masked.h. A block belongs to one segment (blockIdx.y), so that `full` never
 // diverges; a segment that is copied whole does not read its mask.
+#include "kernels/cuda_kernel.h"
 #include "kernels/masked/masked_cuda.h"
 #include "kernels/pack.cuh"
 
@@ -58,9 +59,11 @@ int masked_copy_cuda(const T* w, const std::uint8_t* m, std::int64_t segments, s
   });
 }
 
-template int masked_copy_cuda<float>(const float*, const std::uint8_t*, std::int64_t, std::int64_t,
-                                     const std::uint8_t*, float*, void*);
-template int masked_copy_cuda<double>(const double*, const std::uint8_t*, std::int64_t,
-                                      std::int64_t, const std::uint8_t*, double*, void*);
+namespace {
+
+[[maybe_unused]] const bool kOffered =
+    offer_cuda_kernel("masked_copy", masked_copy_cuda<float>, masked_copy_cuda<double>);
+
+}  // namespace
 
 }  // namespace tandem

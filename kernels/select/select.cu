@@ -5,6 +5,7 @@
 // inside. Counts are integers: whatever the order of the atomics, the result is the same.
 #include <cuda_runtime.h>
 
+#include "kernels/cuda_kernel.h"
 #include "kernels/select/select_cuda.h"
 
 namespace tandem {
@@ -269,5 +270,11 @@ int select_top_cuda(const float* scores, const std::uint8_t* eligible, std::int6
       scores, eligible, n, counts, largest ? 0u : 0xFFFFFFFFu, chosen);
   return cudaGetLastError();
 }
+
+namespace {
+
+[[maybe_unused]] const bool kOffered = offer_cuda_kernel("select_top", select_top_cuda);
+
+}  // namespace
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <initializer_list>
 
+#include "kernels/cuda_kernel.h"
 #include "kernels/pack.cuh"
 #include "kernels/update/settle_replica.h"
 #include "kernels/update/update_cuda.h"
@@ -357,19 +358,14 @@ int settle_cuda(const StepNumbers* numbers, const ReplicaConstants* constants, c
   return cudaGetLastError();
 }
 
-template int sgd_update_cuda<float>(float*, const float*, float*, UpdateMasks, std::int64_t,
-                                    const ReplicaUpdate*, std::int64_t, SgdRule, void*);
-template int sgd_update_cuda<double>(double*, const double*, double*, UpdateMasks, std::int64_t,
-                                     const ReplicaUpdate*, std::int64_t, SgdRule, void*);
-template int adam_update_cuda<float>(float*, const float*, float*, float*, float*, UpdateMasks,
-                                     std::int64_t, const ReplicaUpdate*, std::int64_t, AdamRule,
-                                     void*);
-template int adam_update_cuda<double>(double*, const double*, double*, double*, double*,
-                                      UpdateMasks, std::int64_t, const ReplicaUpdate*, std::int64_t,
-                                      AdamRule, void*);
-template int sum_squares_cuda<float>(const float*, const std::uint8_t*, std::int64_t,
-                                     const StepNumbers*, std::int64_t, double*, double*, void*);
-template int sum_squares_cuda<double>(const double*, const std::uint8_t*, std::int64_t,
-                                      const StepNumbers*, std::int64_t, double*, double*, void*);
+namespace {
+
+[[maybe_unused]] const bool kOffered =
+    offer_cuda_kernel("sgd_update", sgd_update_cuda<float>, sgd_update_cuda<double>) &&
+    offer_cuda_kernel("adam_update", adam_update_cuda<float>, adam_update_cuda<double>) &&
+    offer_cuda_kernel("sum_squares", sum_squares_cuda<float>, sum_squares_cuda<double>) &&
+    offer_cuda_kernel("settle", settle_cuda);
+
+}  // namespace
 
 }  // namespace tandem::kernels

@@ -16,10 +16,6 @@
 #include <vector>
 
 #include "cuda/plugin.h"
-#include "kernels/gather/gather_cuda.h"
-#include "kernels/masked/masked_cuda.h"
-#include "kernels/select/select_cuda.h"
-#include "kernels/update/update_cuda.h"
 
 namespace tandem {
 namespace {
@@ -160,24 +156,8 @@ const CudaApi kApi = {
     .graph_end = graph_end,
     .graph_replay = graph_replay,
     .graph_release = graph_release,
-    .sgd_float = [](auto... a) { return kernels::sgd_update_cuda<float>(a..., current_stream()); },
-    .sgd_double =
-        [](auto... a) { return kernels::sgd_update_cuda<double>(a..., current_stream()); },
-    .adam_float =
-        [](auto... a) { return kernels::adam_update_cuda<float>(a..., current_stream()); },
-    .adam_double =
-        [](auto... a) { return kernels::adam_update_cuda<double>(a..., current_stream()); },
-    .squares_float =
-        [](auto... a) { return kernels::sum_squares_cuda<float>(a..., current_stream()); },
-    .squares_double =
-        [](auto... a) { return kernels::sum_squares_cuda<double>(a..., current_stream()); },
-    .settle = [](auto... a) { return kernels::settle_cuda(a..., current_stream()); },
-    .masked_copy_float = [](auto... a) { return masked_copy_cuda<float>(a..., current_stream()); },
-    .masked_copy_double =
-        [](auto... a) { return masked_copy_cuda<double>(a..., current_stream()); },
-    .gather_float = [](auto... a) { return gather_rows_cuda<float>(a..., current_stream()); },
-    .gather_double = [](auto... a) { return gather_rows_cuda<double>(a..., current_stream()); },
-    .select_top = [](auto... a) { return select_top_cuda(a..., current_stream()); },
+    .current_stream = current_stream,
+    .kernels = []() -> const std::vector<CudaKernel>& { return cuda_kernel_table(); },
 };
 
 }  // namespace

@@ -4,7 +4,9 @@
 
 #include <dlfcn.h>
 
+#include <cstring>
 #include <filesystem>
+#include <stdexcept>
 #include <system_error>
 
 #include "core/error.h"
@@ -89,6 +91,16 @@ void check_cuda(int code, const char* what) {
                     std::to_string(code) + " (" + cuda_api().error_text(code) +
                     "); CUDA_LAUNCH_BLOCKING=1 shows the kernel that is to blame, --device cpu "
                     "does without a GPU");
+}
+
+void (*find_cuda_kernel(const char* name, const char* signature))() {
+  for (const CudaKernel& kernel : cuda_api().kernels()) {
+    if (std::strcmp(kernel.name, name) == 0 && std::strcmp(kernel.signature, signature) == 0) {
+      return kernel.launch;
+    }
+  }
+  throw std::logic_error(std::string("the CUDA plug-in has no kernel '") + name +
+                         "' of the type that was asked for");
 }
 
 }  // namespace tandem

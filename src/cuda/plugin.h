@@ -5,16 +5,15 @@
 
 #include <cstdint>
 #include <string>
-#include <type_traits>
+#include <typeinfo>
+#include <vector>
 
-#include "kernels/update/settle.h"
-#include "kernels/update/update.h"
+#include "kernels/cuda_kernel.h"
 
 namespace tandem {
 
 // What the plug-in does for the program. Work goes to the calling thread's current stream of the
-// current device and nothing waits unless it says so. Kernels return 0 or a CUDA error's code;
-// their arguments are those of kernels/*/*_cuda.h, a stream aside.
+// current device and nothing waits unless it says so.
 struct CudaApi {
   std::int64_t version;
 
@@ -33,54 +32,10 @@ struct CudaApi {
   void (*graph_replay)(void* graph);
   void (*graph_release)(void* graph);
 
-  int (*sgd_float)(float* weight, const float* gradient, float* momentum,
-                   kernels::UpdateMasks masks, std::int64_t n,
-                   const kernels::ReplicaUpdate* replicas, std::int64_t replica_count,
-                   kernels::SgdRule rule);
-  int (*sgd_double)(double* weight, const double* gradient, double* momentum,
-                    kernels::UpdateMasks masks, std::int64_t n,
-                    const kernels::ReplicaUpdate* replicas, std::int64_t replica_count,
-                    kernels::SgdRule rule);
-  int (*adam_float)(float* weight, const float* gradient, float* first, float* second, float* count,
-                    kernels::UpdateMasks masks, std::int64_t n,
-                    const kernels::ReplicaUpdate* replicas, std::int64_t replica_count,
-                    kernels::AdamRule rule);
-  int (*adam_double)(double* weight, const double* gradient, double* first, double* second,
-                     double* count, kernels::UpdateMasks masks, std::int64_t n,
-                     const kernels::ReplicaUpdate* replicas, std::int64_t replica_count,
-                     kernels::AdamRule rule);
-  int (*squares_float)(const float* gradient, const std::uint8_t* gradient_set, std::int64_t n,
-                       const kernels::StepNumbers* numbers, std::int64_t replica_count,
-                       double* scratch, double* squares);
-  int (*squares_double)(const double* gradient, const std::uint8_t* gradient_set, std::int64_t n,
-                        const kernels::StepNumbers* numbers, std::int64_t replica_count,
-                        double* scratch, double* squares);
-  int (*settle)(const kernels::StepNumbers* numbers, const kernels::ReplicaConstants* constants,
-                const double* loss, const double* alignment, const double* squares,
-                kernels::ReplicaState* state, kernels::ReplicaUpdate* updates,
-                std::int64_t replicas);
-  int (*masked_copy_float)(const float* w, const std::uint8_t* m, std::int64_t segments,
-                           std::int64_t n, const std::uint8_t* full, float* out);
-  int (*masked_copy_double)(const double* w, const std::uint8_t* m, std::int64_t segments,
-                            std::int64_t n, const std::uint8_t* full, double* out);
-  int (*gather_float)(const std::uint8_t* rows, std::int64_t features, const std::int64_t* index,
-                      std::int64_t count, double scale, double shift, float* out);
-  int (*gather_double)(const std::uint8_t* rows, std::int64_t features, const std::int64_t* index,
-                       std::int64_t count, double scale, double shift, double* out);
-  int (*select_top)(const float* scores, const std::uint8_t* eligible, std::int64_t rows,
-                    std::int64_t n, const std::int64_t* counts, bool largest, std::uint8_t* chosen);
+  void* (*current_stream)();                    // of the calling thread
+  const std::vector<CudaKernel>& (*kernels)();  // all that it brings
 };
-constexpr std::int64_t kCudaApiVersion = 3;
-
-// The one of two functions of the table that is for T, float or double.
-template <class T, class Float, class Double>
-constexpr auto function_for(Float for_float, Double for_double) {
-  if constexpr (std::is_same_v<T, float>) {
-    return for_float;
-  } else {
-    return for_double;
-  }
-}
+constexpr std::int64_t kCudaApiVersion = 4;
 
 struct PluginStatus {
   bool loaded;
@@ -98,6 +53,21 @@ const PluginStatus& load_cuda_plugin();
 const CudaApi& cuda_api();
 // Throws DeviceError that names `what` where a kernel's code is not 0.
 void check_cuda(int code, const char* what);
+
+// The plug-in's launcher of that name and signature (typeid of its type). A kernel that it doesn't
+// have is our own mistake: std::logic_error.
+void (*find_cuda_kernel(const char* name, const char* signature))();
+// As a function of type F: decltype of a launcher that kernels/*/*_cuda.h declares.
+template <class F>
+F* cuda_kernel(const char* name) {
+  return reinterpret_cast<F*>(find_cuda_kernel(name, typeid(F).name()));
+}
+// Launches it on the calling thread's current stream, which is its last argument; throws
+// DeviceError where that fails.
+template <class F, class... Arguments>
+void launch_cuda(const char* name, Arguments... arguments) {
+  check_cuda(cuda_kernel<F>(name)(arguments..., cuda_api().current_stream()), name);
+}
 
 // Loads the plug-in of a folder, or of the one above it (test programs lie one level down).
 PluginStatus load_cuda_plugin_from(const std::string& folder);

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 
 #include "cuda/plugin.h"
+#include "data/in_dtype.h"
+#include "kernels/gather/gather_cuda.h"
 
 namespace tandem {
 namespace {
@@ -21,13 +23,12 @@ at::Tensor gather_on_gpu(const DeviceDataset& dataset, const at::Tensor& indices
                            dataset.inputs.options().dtype(dataset.dtype));
   const auto* rows = dataset.inputs.data_ptr<std::uint8_t>();
   const auto* index = indices.data_ptr<std::int64_t>();
-  const CudaApi& api = cuda_api();
-  check_cuda(dataset.dtype == at::kFloat
-                 ? api.gather_float(rows, features, index, indices.numel(), dataset.scale,
-                                    dataset.shift, x.data_ptr<float>())
-                 : api.gather_double(rows, features, index, indices.numel(), dataset.scale,
-                                     dataset.shift, x.data_ptr<double>()),
-             "gather_rows");
+  in_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    launch_cuda<decltype(gather_rows_cuda<T>)>("gather_rows", rows, features, index,
+                                               indices.numel(), dataset.scale, dataset.shift,
+                                               x.data_ptr<T>());
+  });
   return x;
 }
 

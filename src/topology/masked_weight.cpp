@@ -5,8 +5,10 @@
 #include <optional>
 
 #include "cuda/plugin.h"
+#include "data/in_dtype.h"
 #include "data/tensor.h"
 #include "kernels/masked/masked.h"
+#include "kernels/masked/masked_cuda.h"
 
 namespace tandem {
 namespace {
@@ -22,13 +24,11 @@ void run_on_gpu(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& f
   const auto* flags = mask.data_ptr<std::uint8_t>();
   const auto* whole = full.defined() ? full.data_ptr<std::uint8_t>() : nullptr;
   const std::int64_t segments = w.size(0), n = w.numel() / segments;
-  const CudaApi& api = cuda_api();
-  check_cuda(w.scalar_type() == torch::kFloat
-                 ? api.masked_copy_float(w.data_ptr<float>(), flags, segments, n, whole,
-                                         out.data_ptr<float>())
-                 : api.masked_copy_double(w.data_ptr<double>(), flags, segments, n, whole,
-                                          out.data_ptr<double>()),
-             "masked_copy");
+  in_dtype(w, [&](auto zero) {
+    using T = decltype(zero);
+    launch_cuda<decltype(masked_copy_cuda<T>)>("masked_copy", w.data_ptr<T>(), flags, segments, n,
+                                               whole, out.data_ptr<T>());
+  });
 }
 
 template <class T>

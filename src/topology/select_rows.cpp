@@ -9,6 +9,7 @@
 #include "data/tensor.h"
 #include "data/upload.h"
 #include "kernels/select/select.h"
+#include "kernels/select/select_cuda.h"
 
 namespace tandem {
 namespace {
@@ -30,11 +31,10 @@ at::Tensor select_on_gpu(const at::Tensor& scores, const at::Tensor& eligible,
                          const std::vector<std::int64_t>& counts, bool largest) {
   const at::Tensor limits = uploaded(torch::tensor(counts, torch::kLong), scores.device());
   at::Tensor chosen = torch::empty(scores.sizes(), scores.options().dtype(torch::kByte));
-  check_cuda(cuda_api().select_top(scores.data_ptr<float>(),
-                                   eligible.defined() ? eligible.data_ptr<std::uint8_t>() : nullptr,
-                                   scores.size(0), scores.size(1), limits.data_ptr<std::int64_t>(),
-                                   largest, chosen.data_ptr<std::uint8_t>()),
-             "select_top");
+  launch_cuda<decltype(select_top_cuda)>(
+      "select_top", scores.data_ptr<float>(),
+      eligible.defined() ? eligible.data_ptr<std::uint8_t>() : nullptr, scores.size(0),
+      scores.size(1), limits.data_ptr<std::int64_t>(), largest, chosen.data_ptr<std::uint8_t>());
   return chosen;
 }
 

@@ -3,6 +3,7 @@
 #include "cuda/plugin.h"
 #include "data/in_dtype.h"
 #include "data/tensor.h"
+#include "kernels/update/update_cuda.h"
 
 namespace tandem {
 namespace {
@@ -71,11 +72,9 @@ void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernel
                                length, updates, count, rule);
         continue;
       }
-      const CudaApi& api = cuda_api();
-      const auto update = function_for<T>(api.sgd_float, api.sgd_double);
-      check_cuda(update(weight + first, gradient + first, at_place(slot, first), masks, length,
-                        updates, count, rule),
-                 "sgd_update");
+      launch_cuda<decltype(kernels::sgd_update_cuda<T>)>("sgd_update", weight + first,
+                                                         gradient + first, at_place(slot, first),
+                                                         masks, length, updates, count, rule);
     }
   });
 }
@@ -95,11 +94,9 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first_moment,
                                 at_place(ages, first), masks, length, updates, replicas, rule);
         continue;
       }
-      const CudaApi& api = cuda_api();
-      const auto update = function_for<T>(api.adam_float, api.adam_double);
-      check_cuda(update(weight + first, gradient + first, m + first, v + first,
-                        at_place(ages, first), masks, length, updates, replicas, rule),
-                 "adam_update");
+      launch_cuda<decltype(kernels::adam_update_cuda<T>)>(
+          "adam_update", weight + first, gradient + first, m + first, v + first,
+          at_place(ages, first), masks, length, updates, replicas, rule);
     }
   });
 }
@@ -124,10 +121,8 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active,
       }
       return;
     }
-    const CudaApi& api = cuda_api();
-    const auto add = function_for<T>(api.squares_float, api.squares_double);
-    check_cuda(add(values, set, length, rows, count, scratch.data_ptr<double>(), sums),
-               "sum_squares");
+    launch_cuda<decltype(kernels::sum_squares_cuda<T>)>("sum_squares", values, set, length, rows,
+                                                        count, scratch.data_ptr<double>(), sums);
   });
 }
 
@@ -142,8 +137,8 @@ void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const a
   const double *losses = loss.data_ptr<double>(), *terms = alignment.data_ptr<double>();
   const double* sums = pointer<double>(squares);
   if (state.is_cuda()) {
-    check_cuda(cuda_api().settle(rows, fixed, losses, terms, sums, states, updates, count),
-               "settle");
+    launch_cuda<decltype(kernels::settle_cuda)>("settle", rows, fixed, losses, terms, sums, states,
+                                                updates, count);
   } else {
     kernels::settle(rows, fixed, losses, terms, sums, states, updates, count);
   }

@@ -7,14 +7,16 @@
 #include <cstring>
 #include <limits>
 #include <random>
-#include <type_traits>
+#include <stdexcept>
 #include <vector>
 
 #include "core/error.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "kernels/masked/masked.h"
+#include "kernels/masked/masked_cuda.h"
 #include "kernels/select/select.h"
+#include "kernels/select/select_cuda.h"
 #include "kernels/update/update_cuda.h"
 #include "support/gpu_support.h"
 
@@ -116,15 +118,7 @@ void require_near(const std::vector<T>& got, const std::vector<T>& wanted,
   FAIL("the GPU's values differ from the CPU's");
 }
 
-// The function of the values' precision.
-template <class T, class OfFloat, class OfDouble>
-auto pick(OfFloat of_float, OfDouble of_double) {
-  if constexpr (std::is_same_v<T, float>) {
-    return of_float;
-  } else {
-    return of_double;
-  }
-}
+void* stream() { return cuda_api().current_stream(); }
 
 template <class T>
 struct Arrays {
@@ -158,9 +152,10 @@ void compare_sgd(const Shape& shape, const Arrays<T>& arrays, const Masks& masks
   OnGpu<std::uint8_t> active(masks.active, shape.lead), in_s(masks.gradient_set, shape.lead),
       in_u(masks.update_set, shape.lead);
   const UpdateMasks device{active.data(), in_s.data(), in_u.data()};
-  const auto gpu = pick<T>(cuda_api().sgd_float, cuda_api().sgd_double);
+  const auto gpu = cuda_kernel<decltype(kernels::sgd_update_cuda<T>)>("sgd_update");
   REQUIRE(gpu(w.data(), g.data(), with_momentum ? m.data() : nullptr,
-              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule) == 0);
+              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
+              stream()) == 0);
   // At most eight operations on values of this size, half a unit of the last place each, twice.
   const double tolerance = 16 * std::numeric_limits<T>::epsilon();
   const Bytes kept = kept_of(shape, updates, host.update_set);
@@ -186,9 +181,10 @@ void compare_adam(const Shape& shape, const Arrays<T>& arrays, const Masks& mask
   OnGpu<std::uint8_t> active(masks.active, shape.lead), in_s(masks.gradient_set, shape.lead),
       in_u(masks.update_set, shape.lead);
   const UpdateMasks device{active.data(), in_s.data(), in_u.data()};
-  const auto gpu = pick<T>(cuda_api().adam_float, cuda_api().adam_double);
+  const auto gpu = cuda_kernel<decltype(kernels::adam_update_cuda<T>)>("adam_update");
   REQUIRE(gpu(w.data(), g.data(), m.data(), v.data(), counted ? t.data() : nullptr,
-              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule) == 0);
+              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
+              stream()) == 0);
   // As for SGD, and the corrections: expm1 to a unit of the last place here, there a power by up to
   // 1,000 multiplications, which in double may cost 1,000 roundings.
   const double tolerance = std::max<double>(64 * std::numeric_limits<T>::epsilon(), 1e-12);
@@ -257,8 +253,9 @@ void compare_select(const Shape& shape, const std::vector<float>& scores, const 
   OnGpu<std::uint8_t> e(eligible != nullptr ? *eligible : Bytes{}, shape.lead);
   OnGpu<std::uint8_t> chosen(Bytes(shape.size(), 9), shape.lead);
   OnGpu<std::int64_t> k(counts);
-  REQUIRE(cuda_api().select_top(s.data(), eligible != nullptr ? e.data() : nullptr, shape.replicas,
-                                shape.n, k.data(), largest, chosen.data()) == 0);
+  REQUIRE(cuda_kernel<decltype(select_top_cuda)>("select_top")(
+              s.data(), eligible != nullptr ? e.data() : nullptr, shape.replicas, shape.n, k.data(),
+              largest, chosen.data(), stream()) == 0);
   REQUIRE(same_bits(chosen.read(), wanted));
 }
 
@@ -291,9 +288,9 @@ TEMPLATE_TEST_CASE("a newborn weight's first Adam step on the GPU is lr", "[gpu]
   const std::vector<TestType> zero(5, 0);
   OnGpu<TestType> w(zero), g(std::vector<TestType>(5, TestType(0.3))), m(zero), v(zero), t(zero);
   OnGpu<ReplicaUpdate> u({update});
-  const auto gpu = pick<TestType>(cuda_api().adam_float, cuda_api().adam_double);
+  const auto gpu = cuda_kernel<decltype(kernels::adam_update_cuda<TestType>)>("adam_update");
   REQUIRE(gpu(w.data(), g.data(), m.data(), v.data(), t.data(), {}, 5, u.data(), 1,
-              AdamRule{0.9, 0.999, 0.0, true, true}) == 0);
+              AdamRule{0.9, 0.999, 0.0, true, true}, stream()) == 0);
   // lr m/(1 - b1) / sqrt(v/(1 - b2)): in float, 1 - b2 as such would be off by 1e-5.
   const double tolerance = 16 * std::numeric_limits<TestType>::epsilon();
   for (const TestType weight : w.read()) REQUIRE(std::abs(weight / -0.01 - 1) < tolerance);
@@ -302,7 +299,7 @@ TEMPLATE_TEST_CASE("a newborn weight's first Adam step on the GPU is lr", "[gpu]
 
 TEMPLATE_TEST_CASE("sums of squares on the GPU equal the CPU's", "[gpu]", float, double) {
   if (gpu_missing()) return;
-  const auto gpu = pick<TestType>(cuda_api().squares_float, cuda_api().squares_double);
+  const auto gpu = cuda_kernel<decltype(kernels::sum_squares_cuda<TestType>)>("sum_squares");
   for (const Shape& shape : shapes()) {
     CAPTURE(shape.n, shape.replicas, shape.lead);
     auto gradient = normals<TestType>(shape.size(), 5);
@@ -328,7 +325,7 @@ TEMPLATE_TEST_CASE("sums of squares on the GPU equal the CPU's", "[gpu]", float,
       const std::vector<double> poison(rows * kSquaresParts, std::nan(""));
       OnGpu<double> scratch(poison), squares(before);
       REQUIRE(gpu(g.data(), s.data(), shape.n, on.data(), shape.replicas, scratch.data(),
-                  squares.data()) == 0);
+                  squares.data(), stream()) == 0);
       results.push_back(squares.read());
     }
     REQUIRE(same_bits(results[0], results[1]));
@@ -378,8 +375,9 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
       OnGpu<ReplicaUpdate> u(updates);
       OnGpu<double> l(loss), a(alignment), q(squares);
       const auto count = static_cast<std::int64_t>(replicas);
-      REQUIRE(cuda_api().settle(n.data(), c.data(), l.data(), a.data(), clips ? q.data() : nullptr,
-                                s.data(), u.data(), count) == 0);
+      REQUIRE(cuda_kernel<decltype(settle_cuda)>("settle")(n.data(), c.data(), l.data(), a.data(),
+                                                           clips ? q.data() : nullptr, s.data(),
+                                                           u.data(), count, stream()) == 0);
       settle(numbers.data(), constants.data(), loss.data(), alignment.data(),
              clips ? squares.data() : nullptr, state.data(), updates.data(), count);
       REQUIRE(same_bits(s.read(), state));
@@ -400,7 +398,7 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
 TEMPLATE_TEST_CASE("a masked copy on the GPU selects and doesn't multiply", "[gpu]", float,
                    double) {
   if (gpu_missing()) return;
-  const auto gpu = pick<TestType>(cuda_api().masked_copy_float, cuda_api().masked_copy_double);
+  const auto gpu = cuda_kernel<decltype(masked_copy_cuda<TestType>)>("masked_copy");
   for (const Shape& shape : shapes()) {
     for (const bool some_full : {false, true}) {
       CAPTURE(shape.n, shape.replicas, shape.lead, some_full);
@@ -418,7 +416,7 @@ TEMPLATE_TEST_CASE("a masked copy on the GPU selects and doesn't multiply", "[gp
       REQUIRE(masked_copy_selected(weight.data(), mask.data(), shape.replicas, shape.n, full.data(),
                                    wanted.data()) == 0);
       REQUIRE(gpu(w.data(), m.data(), shape.replicas, shape.n, some_full ? f.data() : nullptr,
-                  out.data()) == 0);
+                  out.data(), stream()) == 0);
       REQUIRE(same_bits(out.read(), wanted));
     }
   }
@@ -450,7 +448,8 @@ TEST_CASE("a captured update replays; released and failed captures leave no trac
   OnGpu<ReplicaUpdate> u(updates);
   OnGpu<float> g(arrays.gradient);
   const auto step = [&](OnGpu<float>& w, OnGpu<float>& m) {
-    return api.sgd_float(w.data(), g.data(), m.data(), {}, shape.n, u.data(), shape.replicas, {});
+    return cuda_kernel<decltype(sgd_update_cuda<float>)>("sgd_update")(
+        w.data(), g.data(), m.data(), {}, shape.n, u.data(), shape.replicas, {}, stream());
   };
   OnGpu<float> warm(arrays.weight), warm_too(arrays.first);
   REQUIRE(step(warm, warm_too) == 0);  // loads the kernel, which a capture does not allow
@@ -485,9 +484,16 @@ TEST_CASE("a captured update replays; released and failed captures leave no trac
   }
 }
 
+TEST_CASE("a kernel that the plug-in doesn't have is our own mistake", "[gpu]") {
+  if (gpu_missing()) return;
+  CHECK_THROWS_AS(cuda_kernel<void()>("sgd_update"), std::logic_error);  // of another type
+  CHECK_THROWS_AS(cuda_kernel<decltype(settle_cuda)>("no_such"), std::logic_error);
+}
+
 TEST_CASE("a kernel's error becomes a DeviceError that names it", "[gpu]") {
   if (gpu_missing()) return;
-  const int code = cuda_api().masked_copy_float(nullptr, nullptr, 1, -1, nullptr, nullptr);
+  const int code = cuda_kernel<decltype(masked_copy_cuda<float>)>("masked_copy")(
+      nullptr, nullptr, 1, -1, nullptr, nullptr, stream());
   REQUIRE(code != 0);
   REQUIRE_NOTHROW(check_cuda(0, "masked_copy"));
   REQUIRE_THROWS_AS(check_cuda(code, "masked_copy"), DeviceError);
