@@ -105,6 +105,11 @@ class SparseConnections final : public Connections {
                                           const Criterion& criterion, std::uint64_t key) const;
   void insert(Draft& draft, const std::vector<std::int64_t>& chosen, const Newborn& newborn,
               std::uint64_t key) const;
+  void move_values(Draft& draft, std::vector<std::int64_t>& from, std::vector<std::int64_t>& to,
+                   std::vector<std::int64_t>& born, std::int64_t count) const;
+  void draw_newborn(Draft& draft, const std::vector<std::int64_t>& positions,
+                    std::vector<std::int64_t>& born, const Newborn& newborn,
+                    std::uint64_t key) const;
   void replace(const std::map<std::int64_t, Draft>& drafts);
   at::Tensor flags_after(const std::map<std::int64_t, Draft>& drafts) const;
   at::Tensor running_flags(const at::Tensor& full_runs) const;

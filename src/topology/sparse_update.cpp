@@ -242,61 +242,90 @@ std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
   return chosen;
 }
 
+namespace {
+
+// Two ascending lists of positions become one: what is stored, and what grows.
+struct Merged {
+  std::vector<std::int64_t> positions;
+  std::vector<std::uint8_t> active, was;
+  std::vector<std::int64_t> from, to;  // places of what was stored, before and after
+  std::vector<std::int64_t> born;      // places of what begins anew
+
+  void keep(std::int64_t place, std::int64_t position, std::uint8_t is_active,
+            std::uint8_t was_active) {
+    from.push_back(place);
+    to.push_back(static_cast<std::int64_t>(positions.size()));
+    add(position, is_active, was_active);
+  }
+  void add(std::int64_t position, std::uint8_t is_active, std::uint8_t was_active) {
+    positions.push_back(position);
+    active.push_back(is_active);
+    was.push_back(was_active);
+  }
+  void bear() { born.push_back(static_cast<std::int64_t>(positions.size())); }  // the next one
+};
+
+}  // namespace
+
 // `chosen` ascending and not active. What is stored already keeps its place.
 void SparseConnections::insert(Draft& draft, const std::vector<std::int64_t>& chosen,
                                const Newborn& newborn, std::uint64_t key) const {
-  std::vector<std::int64_t> merged, from_old, to, born;  // places of old ones; those to be reset
-  merged.reserve(draft.positions.size() + chosen.size());
-  std::vector<std::uint8_t> active, was;
+  Merged merged;
+  merged.positions.reserve(draft.positions.size() + chosen.size());
   std::size_t old = 0;
-  const auto take_old = [&](std::uint8_t flag) {
-    from_old.push_back(static_cast<std::int64_t>(old));
-    to.push_back(static_cast<std::int64_t>(merged.size()));
-    merged.push_back(draft.positions[old]);
-    active.push_back(flag);
-    was.push_back(draft.was[old++]);
+  const auto keep_old = [&](std::uint8_t active) {
+    merged.keep(static_cast<std::int64_t>(old), draft.positions[old], active, draft.was[old]);
+    ++old;
   };
   for (const std::int64_t position : chosen) {
     while (old < draft.positions.size() && draft.positions[old] < position) {
-      take_old(draft.active[old]);
+      keep_old(draft.active[old]);
     }
     if (old < draft.positions.size() && draft.positions[old] == position) {
-      if (!newborn.keep_regrown || draft.was[old] == 0) {
-        born.push_back(static_cast<std::int64_t>(merged.size()));
-      }
-      take_old(1);
+      if (!newborn.keep_regrown || draft.was[old] == 0) merged.bear();
+      keep_old(1);
       continue;
     }
-    born.push_back(static_cast<std::int64_t>(merged.size()));
-    merged.push_back(position);
-    active.push_back(1);
-    was.push_back(0);
+    merged.bear();
+    merged.add(position, 1, 0);
   }
-  while (old < draft.positions.size()) take_old(draft.active[old]);
+  while (old < draft.positions.size()) keep_old(draft.active[old]);
+  move_values(draft, merged.from, merged.to, merged.born,
+              static_cast<std::int64_t>(merged.positions.size()));
+  if (newborn.deviation > 0) draw_newborn(draft, merged.positions, merged.born, newborn, key);
+  draft.positions = std::move(merged.positions);
+  draft.active = std::move(merged.active);
+  draft.was = std::move(merged.was);
+}
 
-  const at::Tensor sources = list_of(from_old), places = list_of(to), newcomers = list_of(born);
+// Values and slots into `count` places: what lay at `from` lies at `to`; what is born has a value
+// of zero and the slots of a newborn.
+void SparseConnections::move_values(Draft& draft, std::vector<std::int64_t>& from,
+                                    std::vector<std::int64_t>& to, std::vector<std::int64_t>& born,
+                                    std::int64_t count) const {
+  const at::Tensor sources = list_of(from), places = list_of(to), newcomers = list_of(born);
   const auto moved = [&](const at::Tensor& values, double fill) {
-    const at::Tensor all =
-        torch::full({static_cast<std::int64_t>(merged.size())}, fill, values.options());
+    const at::Tensor all = torch::full({count}, fill, values.options());
     all.index_copy_(0, places, values.index_select(0, sources));
     return all.index_fill_(0, newcomers, fill);
   };
   draft.values = moved(draft.values, 0);
-  if (newborn.deviation > 0) {
-    const RandomStream stream = draw_stream(key, Draw::kValue);
-    at::Tensor draws = torch::empty({newcomers.numel()}, torch::kDouble);
-    for (std::size_t i = 0; i < born.size(); ++i) {
-      draws.data_ptr<double>()[i] =
-          newborn.deviation * normal_at(stream, merged[static_cast<std::size_t>(born[i])]);
-    }
-    draft.values.index_copy_(0, newcomers, draws.to(draft.values.scalar_type()));
-  }
   for (auto& [name, values] : draft.slots) {
     values = moved(values, parameter_->slots.at(name).newborn);
   }
-  draft.positions = std::move(merged);
-  draft.active = std::move(active);
-  draft.was = std::move(was);
+}
+
+// Normal draws, keyed by position, become the values of what is born.
+void SparseConnections::draw_newborn(Draft& draft, const std::vector<std::int64_t>& positions,
+                                     std::vector<std::int64_t>& born, const Newborn& newborn,
+                                     std::uint64_t key) const {
+  const RandomStream stream = draw_stream(key, Draw::kValue);
+  at::Tensor draws = torch::empty({static_cast<std::int64_t>(born.size())}, torch::kDouble);
+  for (std::size_t i = 0; i < born.size(); ++i) {
+    draws.data_ptr<double>()[i] =
+        newborn.deviation * normal_at(stream, positions[static_cast<std::size_t>(born[i])]);
+  }
+  draft.values.index_copy_(0, list_of(born), draws.to(draft.values.scalar_type()));
 }
 
 void SparseConnections::grow(const Change& change, const Criterion& criterion,

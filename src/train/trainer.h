@@ -136,6 +136,8 @@ class Trainer {
   // Of the network, and of its teacher where there is one.
   std::vector<Parameter*> parameters() const;
   void start_topology();
+  std::vector<Connections*> start_layers(const std::vector<Start>& starts,
+                                         const std::vector<std::uint64_t>& keys);
   std::vector<Storage> storages_of_layers() const;
   struct Captured {
     bool seen = false;  // once, without a graph: what a first run sets up can't be captured
@@ -164,6 +166,8 @@ class Trainer {
   void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
   // Gradients, and inputs where a criterion reads them, become means over fresh batches.
   void read_fresh_batches(const UpdateMoment& moment);
+  Batch fresh_batch(const UpdateMoment& moment, std::int64_t number) const;
+  Context fresh_context(const UpdateMoment& moment) const;
   void begin_full_phase(const std::vector<char>& enters);
   void begin_sparse_phase(const std::vector<char>& enters);
   void note_masks();

@@ -76,9 +76,23 @@ void put_gradients(const std::vector<Parameter*>& parameters, const std::vector<
 
 }  // namespace
 
-void Trainer::read_fresh_batches(const UpdateMoment& moment) {
-  const std::int64_t batches = runs_.front().weights.topology.fresh_batches;
+// Batch `number` of an update: what each run that is due draws, and fillers elsewhere.
+Batch Trainer::fresh_batch(const UpdateMoment& moment, std::int64_t number) const {
+  static const std::vector<std::int64_t> kNone;
   const std::int64_t width = runs_.front().config.integer("batch");
+  std::vector<std::vector<std::int64_t>> examples(
+      runs_.size(), std::vector<std::int64_t>(static_cast<std::size_t>(width), filler()));
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    if (!moment.due[r]) continue;
+    examples[r] = draw_batch(runs_[r], moment.number[r], number, *data_,
+                             stage_examples_.empty() ? kNone : stage_examples_[r]);
+  }
+  return make_batch(examples, width, sequences_.front().mask_training);
+}
+
+// The context of a pass over such a batch: the sparse stream of the weights, attention as the
+// step's plan has it, nothing aligned.
+Context Trainer::fresh_context(const UpdateMoment& moment) const {
   std::vector<ReplicaPlan> plans(runs_.size());
   std::vector<char> full;
   for (std::size_t r = 0; r < runs_.size(); ++r) {
@@ -86,19 +100,12 @@ void Trainer::read_fresh_batches(const UpdateMoment& moment) {
     plans[r].runs = moment.due[r] != 0;
     full.push_back(plans[r].attention_full);
   }
-  const StepKind::Streams attention = kind_of(plans).attention;
-  const at::Tensor attention_full = flags_tensor(full, options_.device);
-  const auto batch_of = [&](std::int64_t batch) {
-    static const std::vector<std::int64_t> kNone;
-    std::vector<std::vector<std::int64_t>> examples(
-        runs_.size(), std::vector<std::int64_t>(static_cast<std::size_t>(width), filler()));
-    for (std::size_t r = 0; r < runs_.size(); ++r) {
-      if (!moment.due[r]) continue;
-      examples[r] = draw_batch(runs_[r], moment.number[r], batch, *data_,
-                               stage_examples_.empty() ? kNone : stage_examples_[r]);
-    }
-    return make_batch(examples, width, sequences_.front().mask_training);
-  };
+  return context_of(kind_of(plans).attention, flags_tensor(full, options_.device));
+}
+
+void Trainer::read_fresh_batches(const UpdateMoment& moment) {
+  const std::int64_t batches = runs_.front().weights.topology.fresh_batches;
+  const Context plan = fresh_context(moment);
   std::vector<Parameter*> ranked;
   std::vector<at::Tensor> leaves, means;
   for (Linear* layer : model_->linears()) {
@@ -111,8 +118,8 @@ void Trainer::read_fresh_batches(const UpdateMoment& moment) {
   const at::AutoGradMode with_gradient(reads_gradient);
   topology_->expect_gradient(false);  // what the step left is not asked for
   for (std::int64_t b = 0; b < batches; ++b) {
-    const Batch batch = batch_of(b);
-    Context context = context_of(attention, attention_full);
+    const Batch batch = fresh_batch(moment, b);
+    Context context = plan;
     topology_->expect_gradient(true);  // once more for each batch, so that all of them count
     at::Tensor logits = model_->forward(batch.x, context);
     if (!reads_gradient) continue;

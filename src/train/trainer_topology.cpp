@@ -1,6 +1,7 @@
 // Connections of a trainer: initial masks and scales, updates, and a replica's state.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "config/seeds.h"
 #include "core/error.h"
@@ -10,35 +11,75 @@
 
 namespace tandem {
 
-void Trainer::start_topology() {
-  std::vector<Start> starts;
-  std::vector<TopologyRule> rules;
-  std::vector<std::uint64_t> keys;
-  for (const RunSchedule& run : runs_) {
-    starts.push_back(run.weights.start);
-    rules.push_back(run.weights.topology);
-    keys.push_back(run_key(run.config, "topology"));
-  }
-  const std::vector<std::string>& exempt = starts.front().exempt;
-  std::vector<Linear*> linears = model_->linears();
+namespace {
+
+// The shapes of a model's linear layers; ConfigError where an exempt name is none of theirs.
+std::vector<LayerShape> shapes_of(const std::vector<Linear*>& linears,
+                                  const std::vector<std::string>& exempt) {
+  std::vector<LayerShape> shapes;
+  std::string all;
   for (const Linear* layer : linears) {
     const bool is_exempt = std::count(exempt.begin(), exempt.end(), layer->name()) != 0;
-    layers_.push_back({layer->name(), layer->inputs(), layer->outputs(), is_exempt});
+    shapes.push_back({layer->name(), layer->inputs(), layer->outputs(), is_exempt});
+    all += " " + layer->name();
   }
   for (const std::string& name : exempt) {
-    const bool known = std::any_of(layers_.begin(), layers_.end(),
+    const bool known = std::any_of(shapes.begin(), shapes.end(),
                                    [&](const LayerShape& layer) { return layer.name == name; });
     if (!known) {
-      std::string all;
-      for (const LayerShape& layer : layers_) all += " " + layer.name;
       throw ConfigError("--exempt names '" + name + "', which is no layer; the layers are:" + all);
     }
   }
-  for (Parameter* parameter : parameters()) {
-    if (parameter->value.defined() && parameter->value.device() != options_.device) {
-      parameter->value = parameter->value.detach().to(options_.device).requires_grad_(true);
-    }
+  return shapes;
+}
+
+void move_to(at::Device device, const std::vector<Parameter*>& parameters) {
+  for (Parameter* parameter : parameters) {
+    if (!parameter->value.defined() || parameter->value.device() == device) continue;
+    parameter->value = parameter->value.detach().to(device).requires_grad_(true);
   }
+}
+
+// What a policy says of each run [R].
+template <class Get>
+auto of_each(const std::vector<RunSchedule>& runs, const Get& get) {
+  std::vector<std::decay_t<decltype(get(runs.front()))>> values;
+  for (const RunSchedule& run : runs) values.push_back(get(run));
+  return values;
+}
+
+}  // namespace
+
+void Trainer::start_topology() {
+  const auto starts = of_each(runs_, [](const RunSchedule& run) { return run.weights.start; });
+  const auto keys =
+      of_each(runs_, [](const RunSchedule& run) { return run_key(run.config, "topology"); });
+  layers_ = shapes_of(model_->linears(), starts.front().exempt);
+  move_to(options_.device, parameters());
+  topology_ = std::make_unique<TopologyUpdater>(
+      start_layers(starts, keys), layers_,
+      of_each(runs_, [](const RunSchedule& run) { return run.weights.topology; }), starts, keys);
+  const Policies& weights = runs_.front().weights;
+  const Sets& sets = weights.sets;
+  if (sets.superset > 0) {
+    topology_->keep_superset(
+        of_each(runs_, [](const RunSchedule& run) { return run.weights.sets.superset; }),
+        sets.superset_random, sets.outside_zero);
+  }
+  if (!sets.nested.empty()) {
+    topology_->keep_nested(
+        of_each(runs_, [](const RunSchedule& run) { return run.weights.sets.nested; }));
+  }
+  optimizer_->use_supersets(sets.gradient == Support::kSuperset, sets.update == Support::kSuperset);
+  optimizer_->raise(weights.power);
+  for (Parameter* parameter : parameters()) optimizer_->prepare_slots(*parameter);
+  note_masks();
+}
+
+// Weights and connections of all layers; null for a layer that is exempt, whose weights are dense.
+std::vector<Connections*> Trainer::start_layers(const std::vector<Start>& starts,
+                                                const std::vector<std::uint64_t>& keys) {
+  const std::vector<Linear*> linears = model_->linears();
   const std::vector<Storage> storages = storages_of_layers();
   std::vector<LayerStart> layer_start = layer_starts(starts, layers_, keys);
   std::vector<Connections*> connections;
@@ -60,22 +101,7 @@ void Trainer::start_topology() {
     }
     connections.push_back(layer.connections.get());
   }
-  topology_ = std::make_unique<TopologyUpdater>(connections, layers_, rules, starts, keys);
-  const Sets& sets = runs_.front().weights.sets;
-  if (sets.superset > 0) {
-    std::vector<double> density;
-    for (const RunSchedule& run : runs_) density.push_back(run.weights.sets.superset);
-    topology_->keep_superset(density, sets.superset_random, sets.outside_zero);
-  }
-  if (!sets.nested.empty()) {
-    std::vector<std::vector<double>> shares;
-    for (const RunSchedule& run : runs_) shares.push_back(run.weights.sets.nested);
-    topology_->keep_nested(shares);
-  }
-  optimizer_->use_supersets(sets.gradient == Support::kSuperset, sets.update == Support::kSuperset);
-  optimizer_->raise(runs_.front().weights.power);
-  for (Parameter* parameter : parameters()) optimizer_->prepare_slots(*parameter);
-  note_masks();
+  return connections;
 }
 
 // What the options say, or else the config; auto is resolved where runs are planned.
