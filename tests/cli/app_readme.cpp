@@ -219,6 +219,11 @@ TEST_CASE("the README's grid file is the shipped one", "[cli]") {
         settings_of(page("experiments/first.ini")));
 }
 
+TEST_CASE("the criterion that CONTRIBUTING.md shows is the shipped file", "[cli]") {
+  CHECK(fenced_block(page("CONTRIBUTING.md"), "cpp") ==
+        page("src/topology/criterion_averaged_gradient.cpp"));
+}
+
 TEST_CASE("links of the pages lead somewhere", "[cli]") {
   std::vector<std::string> pages = {"README.md", "CONTRIBUTING.md", "kernels/README.md"};
   for (const auto& entry : fs::directory_iterator(source() / "docs")) {
