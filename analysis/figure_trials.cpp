@@ -32,7 +32,7 @@ double density_of(const Point& point) {
   return parse_real(point.run->column("density")).value_or(1);
 }
 
-// Of the score's variance at one density.
+// These are shares of the score's variance at one density.
 struct Shares {
   std::size_t n = 0, with_decay = 0;
   std::optional<double> mass, method, decay;

@@ -20,7 +20,8 @@ struct LineageCell {
   std::size_t n = 0;
   std::optional<std::size_t> n_values = {};  // where it is not the number of runs: of a contrast
   std::vector<std::string> runs, diverged;
-  // Of a difference: the runs of the other side, each beside its partner in `runs`; n counts pairs.
+  // Where the cell is a difference, these are the runs of the other side, each beside its partner
+  // in `runs`, and n counts pairs.
   std::vector<std::string> reference = {};
   std::optional<double> p = {};
   std::optional<bool> holm = {};

@@ -94,7 +94,7 @@ void expect_options(const Contrast& contrast, const Conditions& conditions) {
   }
 }
 
-// Of an option that the run doesn't read, v_run tells what it would be.
+// For an option that the run doesn't read, v_run has the value that it would take.
 bool may_meet(const Config& run, const Condition& condition) {
   const auto said = run.values().find(condition.key);
   if (said == run.values().end()) return true;

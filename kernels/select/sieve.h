@@ -114,8 +114,8 @@ std::int64_t append(const float* scores, const std::uint64_t* between, std::int6
 std::int64_t append(const double* scores, const std::uint64_t* between, std::int64_t n,
                     std::int64_t first, std::uint64_t* bits, std::int64_t* positions);
 
-// Of n values those whose bit is set, in order; returns how many. `to` may be `from`, or has room
-// for kAppendSlack more.
+// Copies those of n values whose bit is set, in order, and returns how many. `to` may be `from`, or
+// has room for kAppendSlack more.
 std::int64_t compact(const std::uint32_t* from, const std::uint64_t* words, std::int64_t n,
                      std::uint32_t* to);
 std::int64_t compact(const std::uint64_t* from, const std::uint64_t* words, std::int64_t n,
@@ -142,9 +142,9 @@ std::int64_t count_within(const std::uint32_t* keys, std::int64_t n, std::uint32
 std::int64_t count_within(const std::uint64_t* keys, std::int64_t n, std::uint64_t lowest,
                           std::uint64_t highest);
 
-// Of a sample in stretches that end at ends[..]: the standard deviation of the number of keys not
-// below a key, of which a `share` is expected in each stretch. Keys of one stretch may be alike:
-// what the stretches show counts, not their length.
+// For a sample in stretches that end at ends[..], returns the standard deviation of the number of
+// keys not below a key, of which a `share` is expected in each stretch. Keys of one stretch may be
+// alike: what the stretches show counts, not their length.
 double rank_deviation(const std::uint32_t* keys, const std::int64_t* ends, std::int64_t stretches,
                       std::uint32_t key, double share);
 double rank_deviation(const std::uint64_t* keys, const std::int64_t* ends, std::int64_t stretches,

@@ -222,7 +222,8 @@ HWY_INLINE hn::Vec<D> load_places(D d, unsigned bits) {
 }
 #endif
 
-// Of 64 values those whose bit is set, in order; writes up to kAppendSlack values past them.
+// Copies those of 64 values whose bit is set, in order, and writes up to kAppendSlack values past
+// them.
 template <class V>
 HWY_INLINE void compress_word(const V* from, std::uint64_t word, V* to) {
 #if HWY_TARGET == HWY_SCALAR

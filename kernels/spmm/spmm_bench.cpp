@@ -121,7 +121,7 @@ void reorder_and_bias(benchmark::State& state) {
   }
 }
 
-// Of a batch [batch][inputs] to features and back, and the copy that bounds it.
+// Times a batch [batch][inputs] on its way to features and back, and the copy that bounds it.
 void transposed(benchmark::State& state) {
   Layer l(state);
   for (auto _ : state) {

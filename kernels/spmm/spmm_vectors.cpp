@@ -56,7 +56,8 @@ struct Columns {
   }
 };
 
-// In blocks, where a row's connections of the next block lie far from those of the last.
+// This walks the features in blocks, where a row's connections of the next block lie far from those
+// of the last.
 template <class T, class I>
 HWY_INLINE void prefetch_ahead(const T* values, const I* features, const std::int64_t* next,
                                std::int64_t n, std::int64_t count) {

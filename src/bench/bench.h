@@ -70,7 +70,8 @@ class PlainTransformer {
   ~PlainTransformer();
   PlainTransformer(PlainTransformer&&) noexcept;
   void step();
-  // Of one batch of windows, int64 [B,T+1], with the full or the sparse stream running.
+  // Returns the loss of B windows of T+1 bytes, int64 [B,T+1], with the full or the sparse stream
+  // running.
   at::Tensor loss(const at::Tensor& windows, bool full) const;
   const NamedTensors& parameters() const;
 

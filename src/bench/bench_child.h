@@ -15,7 +15,7 @@ struct BenchChild {
 BenchChild start_child(const std::string& bench, const std::string& work);
 // Waits for it. Throws DeviceError where it fails or says nothing.
 std::vector<double> numbers_of(BenchChild child);
-// In a child: the words of its work; empty elsewhere.
+// Returns the words of its work in a child, and nothing elsewhere.
 std::vector<std::string> work_of_child();
 
 // Bytes of this process by a line of /proc/self/status: "VmRSS:" now, "VmHWM:" the most since the

@@ -241,7 +241,7 @@ void measure_width() {
   }
 }
 
-// In a process of its own, so that memory and cores are its own.
+// The work runs in a process of its own, so that memory and cores are its own.
 bool worked_as_child() {
   const std::vector<std::string> words = work_of_child();
   if (words.empty()) return false;

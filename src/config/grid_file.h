@@ -33,7 +33,8 @@ struct GridFile {
   [[noreturn]] void fail(int line, const std::string& message) const;  // ConfigError "path:line: "
 };
 
-// Of a [tune] section, and no option that is tuned: seeds, trials, tune_seed.
+// Says whether a line of a [tune] section is a word of its own and no option that is tuned: seeds,
+// trials or tune_seed.
 bool is_tuning_word(const std::string& name);
 
 GridFile read_sections(const std::string& text, const std::string& path,

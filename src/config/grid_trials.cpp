@@ -171,7 +171,7 @@ class CellTuner {
     return true;
   }
 
-  // Of equal scores the first in the order of their texts.
+  // Among equal scores the first in the order of their texts is best.
   void choose() {
     const TuningPoint* best = nullptr;
     for (const TuningPoint& point : cell_.points) {

@@ -75,7 +75,7 @@ struct Tuning {
                                 const ConfigTables& tables = program_tables()) const;
 };
 
-// Of the file's [tune] sections; `name` is the grid's. Throws ConfigError with file and line.
+// Reads the file's [tune] sections; `name` is the grid's. Throws ConfigError with file and line.
 Tuning read_tuning(const GridFile& file, const std::string& name, const ConfigTables& tables);
 
 // "lr 0.01..1, weight_decay 1e-05..0.01; weights=ssa: weights_alpha 0.1..100"

@@ -24,7 +24,7 @@ std::int64_t replay_examples(const Config& config) {
   return said > 0 ? said : config.integer("batch");
 }
 
-// k of 0..n-1 without replacement, each set equally likely (Floyd), appended as items of `from`.
+// Appends k of the items of `from`, without replacement and each set equally likely (Floyd).
 void draw_without_replacement(const RandomStream& stream, std::int64_t k,
                               const std::vector<std::int64_t>& from,
                               std::vector<std::int64_t>& to) {

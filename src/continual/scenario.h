@@ -26,7 +26,7 @@ struct TaskSequence {
   bool mask_training = false;  // the loss sees only the outputs of the example's own task (task-IL)
   bool mask_evaluation = false;  // so does the read-out (task-IL)
   bool masked_readout = false;   // evaluate once more with the logits masked to the task (class-IL)
-  // Outputs of task t (numbers from 1): the range [first, last).
+  // Returns the outputs of task t (numbers from 1), the range [first, last).
   std::vector<std::pair<std::int64_t, std::int64_t>> task_outputs;
 };
 

@@ -1,9 +1,12 @@
-// What fights forgetting. One object serves a group of R replicas; a hook that a strategy does not
-// override costs nothing. Order within a run: before_task, then per step batch, loss, gradient,
-// after_step, then after_task. State that belongs to a weight lives in named slots of its parameter
-// (topology updates move it, checkpoints keep it); everything else goes through save and load.
-// On a GPU loss and gradient are part of the captured step: no host branch on a tensor there, and
-// what they do may change from task to task only; batch of some steps precedes after_step of these.
+// A strategy is what is done against forgetting. One object serves a group of R replicas; a hook
+// that a strategy does not override costs nothing. Order within a run: before_task, then per step
+// batch, loss, gradient, after_step, then after_task. State that belongs to a weight lives in named
+// slots of its parameter (topology updates move it, checkpoints keep it); everything else goes
+// through save and load. On a GPU loss and gradient are part of the captured step: no host branch
+// on a tensor there, and what they do may change from task to task only; batch of some steps
+// precedes after_step of these.
+//
+// Shapes: R replicas (runs of the group).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,7 +38,7 @@ class Strategy {
 
   // All tasks are trained as one (joint training); they are still evaluated one by one.
   virtual bool joins_tasks() const { return false; }
-  // Most examples that batch() may append; the step's batch has room for them.
+  // Returns the most examples that batch() may append; the step's batch has room for them.
   virtual std::int64_t replay_slots() const { return 0; }
 
   virtual void before_task(std::int64_t /*task*/) {}
@@ -44,14 +47,15 @@ class Strategy {
   virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/,
                      const std::vector<std::int64_t>& /*current*/,
                      std::vector<std::int64_t>& /*replay*/) {}
-  // Extra loss per replica [R], or undefined. Called after the task loss's forward pass.
+  // Returns an extra loss per replica [R], or nothing (undefined). It is called after the task
+  // loss's forward pass.
   virtual at::Tensor loss() { return {}; }
-  // May change the parameters' gradients, before clipping.
+  // This may change the parameters' gradients, before clipping.
   virtual void gradient() {}
   virtual void after_step(std::int64_t /*step*/) {}
   virtual void after_task(std::int64_t /*task*/) {}
 
-  // State of replica r outside of slots, as named integer tensors.
+  // These save and load the state of replica r outside of slots, as named integer lists.
   virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
       std::int64_t /*r*/) const {
     return {};

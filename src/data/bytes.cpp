@@ -1,8 +1,8 @@
-// A byte corpus from any files: concatenated in order, cut by position into 90% training, 5%
-// validation and 5% test. Without `corpus` it is the Python standard library's sources as Debian
-// ships them below /usr/lib/python3.N, 3.11 where it exists; test suites, installed packages and
-// symbolic links are left out, so that one Python package gives one corpus. Validation and test
-// windows are context + 1 bytes long, the last byte being a target only.
+// A byte corpus is made from any files: they are concatenated in order and cut by position into 90%
+// training, 5% validation and 5% test. Without `corpus` it is the Python standard library's sources
+// as Debian ships them below /usr/lib/python3.N, 3.11 where it exists; test suites, installed
+// packages and symbolic links are left out, so that one Python package gives one corpus. Validation
+// and test windows are context + 1 bytes long, the last byte being a target only.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -44,7 +44,7 @@ bool is_text(const std::string& bytes) {
   return std::memchr(bytes.data(), 0, std::min(bytes.size(), kTextProbeBytes)) == nullptr;
 }
 
-// Regular files below a folder by path; symbolic links are not followed.
+// Lists the regular files below a folder, sorted by path; symbolic links are not followed.
 template <class Enter, class Take>
 std::vector<std::string> files_below(const std::string& folder, Enter enter, Take take) {
   std::vector<std::string> paths;
@@ -114,7 +114,7 @@ Corpus named_corpus(const std::string& list) {
   return corpus;
 }
 
-// Starts of windows that don't overlap; `limit` > 0 takes that many, evenly spaced.
+// Returns the starts of windows that don't overlap; `limit` > 0 takes that many, evenly spaced.
 std::vector<std::int64_t> window_starts(std::int64_t begin, std::int64_t end, std::int64_t window,
                                         std::int64_t limit) {
   const std::int64_t whole = (end - begin) / window;

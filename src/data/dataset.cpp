@@ -1,4 +1,5 @@
-// Loading by name, the validation split, normalisation, and the cache of a process.
+// This file loads data sets by name, draws the validation split, normalises, and keeps what a
+// process has loaded.
 #include "data/dataset.h"
 
 #include <ATen/ATen.h>

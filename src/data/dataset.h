@@ -1,5 +1,7 @@
-// A whole data set, resident on the device as uint8. Examples are addressed by index; a byte corpus
-// by the offset where a window starts.
+// A data set lies whole on the device as uint8. Images are addressed by index, and a byte corpus by
+// the offset where a window starts.
+//
+// Shapes: N examples of the data set, F inputs of an example (pixels), L bytes of a corpus.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +28,9 @@ struct Dataset {
   at::Tensor labels;  // int64 [N]; undefined for kBytes
   std::int64_t features = 0;  // F; 0 for kBytes
   std::int64_t classes = 0;   // 256 for kBytes
-  // kImages: example indices. kBytes: window starts of non-overlapping windows for validation and
-  // test (every start valid for `context` + 1 bytes), and {begin, end} of the training range.
+  // For kImages these are indices of examples. For kBytes, validation and test are the starts of
+  // windows that don't overlap (each valid for `context` + 1 bytes), and train is {begin, end} of
+  // the training range.
   std::vector<std::int64_t> train, validation, test;
   double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
   std::vector<FileFact> files;

@@ -1,4 +1,5 @@
-// Index-selects from the device-resident data set; on a GPU images are scaled as they are gathered.
+// Examples are selected by index from the data set on the device; on a GPU images are scaled as
+// they are gathered.
 #include "data/gather.h"
 
 #include <ATen/ATen.h>

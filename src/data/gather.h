@@ -1,5 +1,9 @@
-// Batches by index from a data set that lies on the device as uint8. No host branch on a tensor and
-// no copy from the host, so that a step that gathers can be captured as a CUDA graph.
+// Batches are gathered by index from a data set that lies on the device as uint8. There is no host
+// branch on a tensor and no copy from the host, so that a step that gathers can be captured as a
+// CUDA graph.
+//
+// Shapes: R replicas (runs of the group), B examples of a batch, N examples of the data set, F
+// inputs of an example, L bytes of a corpus, context the tokens of a sequence.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,17 +19,18 @@ struct DeviceDataset {
   Dataset::Kind kind = Dataset::Kind::kImages;
   at::Tensor inputs;                  // uint8 [N,F] or [L]
   at::Tensor labels;                  // int64 [N]; undefined for bytes
-  at::ScalarType dtype = at::kFloat;  // of gathered images
+  at::ScalarType dtype = at::kFloat;  // type of gathered images
   double scale = 1, shift = 0;        // x = u8 * scale + shift
 };
 
 // Moves the tensors to the device, once.
 DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarType dtype);
 
-// indices: int64 [R,B] on the device.
+// `indices` are int64 [R,B] on the device.
 at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices);  // [R,B,F]
 at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices);  // int64 [R,B]
-// starts: int64 [R,B]. Inputs and targets, each int64 [R,B,context]; targets are one byte later.
+// Returns inputs and targets, each int64 [R,B,context], of windows that begin at `starts`, int64
+// [R,B]; targets are one byte later than inputs.
 std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
                                                  const at::Tensor& starts, std::int64_t context);
 

@@ -1,4 +1,4 @@
-// Reader of IDX files through zlib, which reads plain files as they are.
+// IDX files are read through zlib, which reads plain files as they are.
 #include "data/idx.h"
 
 #include <fmt/format.h>
@@ -33,7 +33,7 @@ class Source {
     throw DataError(fmt::format("{}: expected {}, found {}. {}", path_, expected, found, remedy_));
   }
 
-  // Bytes read: fewer than asked only at a clean end of the data.
+  // Returns the number of bytes read, which is less than asked for only at a clean end of the data.
   std::size_t read(void* to, std::size_t size_bytes) {
     const int got = gzread(file_.get(), to, static_cast<unsigned>(size_bytes));
     int code = Z_OK;

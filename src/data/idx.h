@@ -1,6 +1,7 @@
-// IDX files (the format of MNIST): big-endian header {0, 0, type, rank, dimension...}, then values.
-// Only unsigned bytes (type 8) are read, plain or gzipped. Nothing is believed: a file that is cut,
-// too long, damaged, or whose header promises what it doesn't hold is a DataError.
+// IDX is the format of MNIST's files: a big-endian header {0, 0, type, rank, dimension...}, then
+// the values. Only unsigned bytes (type 8) are read, plain or gzipped. Nothing is taken on trust: a
+// file that is cut, too long or damaged, or whose header promises what it doesn't hold, is a
+// DataError.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,8 @@ struct LabelledImages {
 LabelledImages read_labelled_images(const std::string& images_path, const std::string& labels_path,
                                     std::int64_t classes, const std::string& remedy);
 
-// The folder's file of that name, with or without ".gz" ("" where there is neither). A name is
-// also found with a dot for its first "-idx", as some copies of MNIST have it.
+// Returns the folder's file of that name, with or without ".gz", or "" where there is neither. A
+// name is also found with a dot for its first "-idx", as some copies of MNIST have it.
 std::string find_idx(const std::string& folder, const std::string& name);
 
 }  // namespace tandem

@@ -1,7 +1,7 @@
-// Fashion-MNIST (arXiv 1708.07747), MNIST (LeCun et al. 1998) and KMNIST (arXiv 1812.01718): four
-// IDX files each, 28x28 pixels, ten classes. Because the three have the same file names, training
-// labels that are known to be another set's are refused, so that a folder given by mistake can't
-// pass for the data set asked for.
+// Fashion-MNIST (arXiv 1708.07747), MNIST (LeCun et al. 1998) and KMNIST (arXiv 1812.01718) are
+// four IDX files each, with images of 28x28 pixels in ten classes. Because the three have the same
+// file names, training labels that are known to be another set's are refused, so that a folder
+// given by mistake can't pass for the data set asked for.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -31,9 +31,9 @@ constexpr const char* kTestLabels = "t10k-labels-idx1-ubyte";
 
 struct ImageSet {
   std::string name;
-  std::vector<std::string> subfolders;  // of the data folder, in the order of search
+  std::vector<std::string> subfolders;  // below the data folder, in the order of search
   std::string installed;                // folder of a Debian package, or ""
-  std::string train_labels_sha256;      // of the 60,000 label bytes, or ""
+  std::string train_labels_sha256;      // hash of the 60,000 label bytes, or ""
   std::string remedy;
 };
 

@@ -1,5 +1,5 @@
-// Runs a template for the type of a tensor's elements: run(T{}) with T float or double, which are
-// all that weights and activations have.
+// This runs a template for the type of a tensor's elements: run(T{}) with T float or double, which
+// are the only types of weights and activations.
 #pragma once
 
 #include "data/tensor.h"

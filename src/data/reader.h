@@ -1,6 +1,6 @@
-// Where a data set registers itself. A reader of images gives all examples: training examples
-// first, `train` and `test` naming them all, `validation` empty; load_dataset() then splits and
-// normalises. A reader of bytes gives its ranges itself.
+// A data set registers its reader here. A reader of images gives all examples, training examples
+// first, with `train` and `test` naming them all and `validation` empty; load_dataset() then splits
+// and normalises. A reader of bytes gives its ranges itself.
 #pragma once
 
 #include "config/part.h"

@@ -1,4 +1,4 @@
-// Orders of examples from Philox streams.
+// Orders of examples are drawn from Philox streams.
 #include "data/sampler.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,6 @@
-// Tensors and autograd without the modules, optimizers and data loaders that torch/torch.h brings:
-// half the compile time of a file. It is the precompiled header of all torch layers.
+// This header brings tensors and autograd without the modules, optimizers and data loaders of
+// torch/torch.h, which halves the compile time of a file. It is the precompiled header of all torch
+// layers.
 #pragma once
 
 #include <ATen/ATen.h>

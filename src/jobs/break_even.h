@@ -53,7 +53,7 @@ class BreakEven {
 
   // 0: never sparse. Measures what nobody remembers, in about half a second at most.
   double density(const LayerCase& layer);
-  // Of this machine: "784x400, 128 rows, float32" -> density.
+  // These are this machine's densities by shape, as "784x400, 128 rows, float32" -> density.
   const std::map<std::string, double>& remembered() const { return of_shape_; }
   const std::string& file() const { return file_; }
 

@@ -12,7 +12,7 @@ namespace tandem {
 // there is a DeviceError that says what was found.
 std::string resolve_device(const std::string& wanted);
 
-// Of cuda:all, a resolved device that stands for several, each; else the one.
+// Returns each device of cuda:all, which stands for several, and elsewhere the one.
 std::vector<std::string> devices_of(const std::string& device);
 bool is_gpu(const std::string& device);
 // A resolved device with its card's name, as provenance keeps it.

@@ -25,7 +25,7 @@ namespace tandem {
 
 struct GroupPlan {
   std::vector<Config> runs;
-  // Of a stored group: ids of runs that nobody wants any more, and of those that are finished.
+  // A stored group has ids of runs that nobody wants any more, and of those that are finished.
   std::vector<std::string> frozen, settled;
   std::vector<Storage> storage = {};  // as in TrainerOptions; of a stored group what it began with
   std::string folder;

@@ -21,7 +21,7 @@ std::string variable(const char* name) {
   return value ? value : "";
 }
 
-// Of each linear layer, or one word for all.
+// Returns the storage of each linear layer, or one word for all.
 std::string storage_of(const GroupSpec& spec) {
   if (!spec.storage.empty()) return storages_text(spec.storage);
   return spec.runs.front().text("storage") == "sparse" ? "sparse" : "masked";

@@ -126,7 +126,7 @@ StorageChooser storage_chooser(BreakEven measured) {
   };
   const auto memory = std::make_shared<Memory>(Memory{std::move(measured), {}});
   return [memory](const Config& config, const std::string& device) {
-    // Of the numbers that may differ in a group, density alone decides.
+    // Among the numbers that may differ in a group, density alone decides.
     const std::string kind = device + "\n" + config.text("density") + "\n" + group_key(config);
     const auto known = memory->chosen.find(kind);
     if (known != memory->chosen.end()) return known->second;

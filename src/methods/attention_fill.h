@@ -1,4 +1,4 @@
-// Reads the options that several attention methods share into policies.
+// These functions read the options that several attention methods share into policies.
 #pragma once
 
 #include <string>
@@ -9,11 +9,12 @@
 
 namespace tandem {
 
-// How blocks are chosen, from attention_selector, attention_selector_score, attention_forced_first.
+// Says how blocks are chosen, from attention_selector, attention_selector_score and
+// attention_forced_first.
 Policies::Selector selector_of(const Config& config);
 std::vector<std::string> selector_options();
 
-// One draw per step for all layers: full with probability attention_p, else sparse.
+// Draws once per step for all layers: full with probability attention_p, and sparse otherwise.
 Policies alternating_attention(const Config& config);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// The granularity of a topology from a config, and which rules it can carry.
+// These read the granularity of a topology from a config and check which rules it can carry.
 #pragma once
 
 #include "config/config.h"
@@ -6,7 +6,7 @@
 
 namespace tandem {
 
-// From granularity, nm_n, nm_m and granularity_block. Throws ConfigError for impossible numbers.
+// Reads granularity, nm_n, nm_m and granularity_block. Throws ConfigError for impossible numbers.
 Granularity granularity_of(const Config& config);
 
 // Throws ConfigError where a rule can't keep the start's granularity, or where its density can't.

@@ -1,4 +1,4 @@
-// Nested budgets of the sparse stream (weights_nested), where streams alternate.
+// This gives the sparse stream nested budgets (weights_nested), where streams alternate.
 #pragma once
 
 #include "config/config.h"
@@ -6,7 +6,8 @@
 
 namespace tandem {
 
-// Sets::nested from weights_nested; throws ConfigError where the policies so far can't have it.
+// Fills Sets::nested from weights_nested; throws ConfigError where the policies so far can't have
+// it.
 void nest_masks(const Config& config, Policies& policies);
 
 }  // namespace tandem

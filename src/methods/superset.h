@@ -1,4 +1,4 @@
-// The superset B of the mask: what of it is the same for the methods that have one.
+// This has what is the same for all methods that have a superset B of the mask.
 #pragma once
 
 #include "config/config.h"
@@ -6,8 +6,8 @@
 
 namespace tandem {
 
-// Sets::superset and what is outside of it, from superset_outside. Throws ConfigError where the
-// density is below the mask's or the rest can't be had with it; 0: there is no superset.
+// Fills Sets::superset and what is outside of it, from superset_outside. Throws ConfigError where
+// the density is below the mask's or the rest can't be had with it. With 0 there is no superset.
 void set_superset(const Config& config, double density, Sets& sets);
 
 }  // namespace tandem

@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Query heads folded into rows: one matrix product per (replica, example, key head).
+// Query heads are folded into rows, so that there is one matrix product per (replica, example, key
+// head).
 struct Folded {
   std::int64_t replicas, batch, tokens, heads, kv_heads, head_dim;
   at::Tensor q, k, v;  // q [N,G T,D], scaled by D^-1/2; k, v [N,T,D]; N = R B Hkv
@@ -46,7 +47,8 @@ Folded fold(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   return f;
 }
 
-// I of kernels/attention/attention.h, [N,L',T,NC] with L' = 1 or G; -infinity where not past.
+// Returns the importance I of kernels/attention/attention.h, [N,L',T,NC] with L' = 1 or G; it is
+// -infinity for blocks that do not lie before the query's own.
 at::Tensor block_importance(const Folded& f, const AttentionSetting& setting,
                             const AttentionTables& tables) {
   const std::int64_t complete = tables.past.size(1);
@@ -61,7 +63,7 @@ at::Tensor block_importance(const Folded& f, const AttentionSetting& setting,
   return torch::where(tables.past, score, score.new_full({}, -kInfinity));
 }
 
-// The own block and the S - 1 most important past ones, bool [N,L',T,NB].
+// Marks a query's own block and the S - 1 most important earlier ones, bool [N,L',T,NB].
 at::Tensor choose(const Folded& f, const AttentionSetting& setting, const AttentionTables& tables) {
   const std::int64_t complete = tables.past.size(1), blocks = tables.own.size(1);
   const std::int64_t lists = setting.selector.per_head ? f.group() : 1;
@@ -87,7 +89,7 @@ bool covers_everything(const AttentionSetting& setting, const AttentionTables& t
   return setting.blocks >= tables.own.size(1);
 }
 
-// [...,NB] over blocks -> [...,T] over their keys.
+// Repeats a value of each block for the block's keys: [...,NB] becomes [...,T].
 at::Tensor spread_over_keys(const at::Tensor& by_block, std::int64_t block_size,
                             std::int64_t tokens) {
   std::vector<std::int64_t> shape = by_block.sizes().vec();
@@ -97,8 +99,8 @@ at::Tensor spread_over_keys(const at::Tensor& by_block, std::int64_t block_size,
   return by_block.unsqueeze(-1).expand(shape).reshape(flat).slice(-1, 0, tokens);
 }
 
-// Additive mask of the sparse stream, [N,L',T,T]; of replicas that run full (if any) the causal
-// one.
+// Returns the sparse stream's additive mask, [N,L',T,T]. Replicas whose full stream runs, if there
+// are any, get the causal mask.
 at::Tensor sparse_mask(const Folded& f, const at::Tensor& chosen, const AttentionSetting& setting,
                        const AttentionTables& tables, const at::Tensor& full_runs) {
   at::Tensor allowed = chosen;
@@ -191,7 +193,7 @@ at::Tensor attention(const std::string& layer, const at::Tensor& q, const at::Te
   const Folded f = fold(q, k, v);
   const at::Tensor scores = torch::bmm(f.q, f.k.transpose(1, 2));  // [N,G T,T]
 
-  at::Tensor mask;  // of the sparse stream; stays undefined where that equals the full one
+  at::Tensor mask;  // the sparse stream's; it stays undefined where that stream equals the full one
   if (plan.view != View::kFull && !covers_everything(setting, tables)) {
     at::NoGradGuard no_grad;
     mask = sparse_mask(f, choose(f, setting, tables), setting, tables,

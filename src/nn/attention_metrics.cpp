@@ -21,7 +21,7 @@ at::Tensor causal(const at::Tensor& weights) {
   return torch::ones({tokens, tokens}, weights.options().dtype(torch::kBool)).tril();
 }
 
-// Sum over the keys of each block, [...,T,T] -> [...,T,NB].
+// Sums over the keys of each block: [...,T,T] becomes [...,T,NB].
 at::Tensor mass_of_blocks(const at::Tensor& weights, std::int64_t block_size) {
   const std::int64_t tokens = weights.size(-1);
   const std::int64_t blocks = (tokens + block_size - 1) / block_size;
@@ -77,7 +77,7 @@ at::Tensor oracle_mass(const at::Tensor& weights, std::int64_t block_size, std::
 StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, const at::Tensor& v) {
   check_alike(weights, selected);
   const std::int64_t heads = weights.size(2), kv_heads = v.size(3);
-  // [R,B,H,T,D], each key head repeated for the heads of its group.
+  // Each key head is repeated for the heads of its group, which gives [R,B,H,T,D].
   const at::Tensor values =
       v.permute({0, 1, 3, 2, 4}).repeat_interleave(heads / kv_heads, /*dim=*/2);
   const auto average = [&](const at::Tensor& p) {

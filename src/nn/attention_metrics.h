@@ -1,11 +1,14 @@
-// How concentrated attention is, and what the sparse stream leaves out (arXiv 2511.20102, Def 1,
-// Theorem 1). Everything is per query: a [...,T,T] in, [...,T] out.
+// These functions measure how concentrated attention is and what the sparse stream leaves out
+// (arXiv 2511.20102, Definition 1 and Theorem 1). Everything is per query: weights a [...,T,T] go
+// in, and numbers [...,T] come out.
 //   kept(t)    = sum of a(t,j) over the chosen keys j <= t, the query's own position among them
 //   dropped(t) = 1 - kept(t), summed over what is left out so that small values keep their digits
 //   entropy(t) = -sum a log2 a, in bits
 //   h_full - h_sparse = dropped (h_drop - h_sparse), h_drop the attention over what is left out, so
 //   |h_full - h_sparse| <= dropped (max |v_j| over what is left out + |h_sparse|)
 // `a` are always the full stream's weights.
+//
+// Shapes: R replicas, B examples, H query heads, Hkv key heads, T tokens, D numbers of a head.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,20 +21,21 @@ at::Tensor kept_mass(const at::Tensor& weights, const at::Tensor& selected);
 at::Tensor dropped_mass(const at::Tensor& weights, const at::Tensor& selected);
 at::Tensor entropy_bits(const at::Tensor& weights);
 
-// Kept mass under the best possible choice of `blocks` blocks, the query's own among them, where
-// `sharing` consecutive heads must agree: weights [R,B,H,T,T] -> [R,B,H,T]. The difference to
-// kept_mass is the selector's error; this alone is concentration.
+// Returns the kept mass under the best possible choice of `blocks` blocks, the query's own among
+// them, where `sharing` consecutive heads must agree: weights [R,B,H,T,T] -> [R,B,H,T]. The
+// difference to kept_mass is the selector's error; this alone is concentration.
 at::Tensor oracle_mass(const at::Tensor& weights, std::int64_t block_size, std::int64_t blocks,
                        std::int64_t sharing);
 
 struct StreamGap {
   at::Tensor error;          // |h_full - h_sparse|
-  at::Tensor bound;          // of Theorem 1
+  at::Tensor bound;          // the bound of Theorem 1
   at::Tensor dropped;        // delta
   at::Tensor drop_distance;  // |h_drop - h_sparse| = error / delta; 0 where nothing is dropped
 };
 
-// weights [R,B,H,T,T], selected alike, v [R,B,T,Hkv,D] -> each [R,B,H,T].
+// Returns numbers [R,B,H,T] from weights [R,B,H,T,T], `selected` of the same shape, and v
+// [R,B,T,Hkv,D].
 StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, const at::Tensor& v);
 
 }  // namespace tandem

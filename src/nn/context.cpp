@@ -32,12 +32,13 @@ at::Tensor select_stream(const LevelPlan& plan, std::int64_t layer, const at::Te
 
 namespace {
 
-// Each example's rows become the next example's, the last one's the first one's.
+// Each example gets the rows of the next example, and the last one those of the first.
 at::Tensor next_example(const at::Tensor& x, std::int64_t rows) {
   return torch::roll(x.detach(), -rows, 1);
 }
 
-// x where the alignment site of `plan` lies, and on from there to the block's end.
+// The first function takes x to where the plan's alignment site lies, the second from there to the
+// block's end.
 at::Tensor up_to_site(const LevelPlan& plan, const Post& post, const at::Tensor& x) {
   if (plan.site == Alignment::Site::kPost) return post(x);
   return plan.site == Alignment::Site::kNorm ? post.norm(x) : x;

@@ -1,8 +1,12 @@
-// What one forward pass of a model is told, and where the two streams of a block meet.
+// The context says what a forward pass of a model computes, and it is where the two streams of a
+// block are compared.
 //
 // A block computes the outputs that its level's view asks for and hands them to meet(), which adds
-// the alignment term and returns what goes on. Nothing outside meet() and the products knows the
-// level; nothing here knows a method.
+// the alignment term and returns the output that goes on to the next layer. Nothing outside of
+// meet() and the products knows the level, and nothing here knows a method.
+//
+// Shapes: R replicas (runs of the group), L linear layers, N rows of a layer's output (examples, or
+// examples times tokens).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,8 +29,8 @@ enum class View {
   kBoth,      // both products from the same input; the running one goes on
 };
 
-// Which stream runs in the replicas of a group: known on the host, so that a step of one kind
-// always launches the same work.
+// This says which stream runs in the replicas of a group. It is known on the host, so that a step
+// of one kind always launches the same work.
 enum class Running { kFull, kSparse, kMixed };
 
 struct LevelPlan {
@@ -38,8 +42,8 @@ struct LevelPlan {
   bool superset = false;       // the full stream computes with the superset B
   at::Tensor nested;           // int64 [R]: the nested mask of the sparse stream; undefined: M
   bool detached = false;       // alignment does not reach a layer's input
-  // Alignment of this level; coefficients are alpha x lambda / number of sites, [R]. Undefined:
-  // none.
+  // These are the coefficients of this level's alignment, alpha x lambda / number of sites, [R].
+  // They are undefined where the level is not aligned.
   at::Tensor pull_full, pull_sparse;
   Alignment::Distance distance = Alignment::Distance::kSmoothL1;
   Alignment::Site site = Alignment::Site::kPre;
@@ -54,8 +58,9 @@ struct Site {
   std::int64_t index = 0;  // among the model's linear layers, at the weights level
 };
 
-// What follows a site in its block: a norm, which may be missing, and the rest. A plain ReLU is
-// known as such, since a product can apply it where it stores.
+// A Post is what follows a site in its block: a norm, which may be missing, and the rest
+// (activation or gate). A plain ReLU is known as such, because a product can apply it where it
+// stores its result.
 class Post {
  public:
   using Function = std::function<at::Tensor(const at::Tensor&)>;
@@ -77,10 +82,12 @@ class Post {
   bool is_relu_ = false;
 };
 
-// Sees both streams' outputs of each site (probes: gap, feature norms).
+// An observer of this kind sees both streams' outputs at each site (for the probes of gap and
+// feature norms).
 using SiteObserver =
     std::function<void(const Site&, const at::Tensor& full, const at::Tensor& sparse)>;
-// Sees a named tensor that a layer offers for inspection (attention weights, activations).
+// An observer of this kind sees a named tensor that a layer offers for inspection (attention
+// weights, activations).
 using TensorObserver =
     std::function<void(const std::string& layer, const std::string& what, const at::Tensor& value)>;
 
@@ -89,21 +96,22 @@ class Context {
   LevelPlan attention, weights;
   SiteObserver observe_site;
   TensorObserver observe_tensor;
-  std::int64_t rows_per_example = 1;  // of the linear layers' outputs [R,N,...] and the logits
+  std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
 
   const LevelPlan& plan(Level level) const {
     return level == Level::kAttention ? attention : weights;
   }
 
-  // full and sparse are [R,...]; either may be undefined where the view does not compute it, and
-  // then the other goes on. `post` (activation, norm, gate) is applied to both where the site lies
-  // after it, and to what goes on in any case. The locals, where they are defined, are what is
-  // aligned in their place.
+  // Adds the alignment term of a site and returns the running stream's output. full and sparse are
+  // [R,...]; either may be undefined where the view does not compute it, and then the other is
+  // returned. `post` (activation, norm, gate) is applied to both where the site lies after it, and
+  // to the returned output in any case. Where full_local and sparse_local are defined, they are
+  // aligned in place of full and sparse.
   at::Tensor meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
                   const Post& post = {}, const at::Tensor& full_local = {},
                   const at::Tensor& sparse_local = {});
 
-  // Output of the network, for alignment at the logits and for a propagated counterpart.
+  // Takes the network's output, for alignment at the logits and for a propagated counterpart.
   void meet_logits(const at::Tensor& logits);
 
   // Pairs the sites of this pass with those that `other` keeps (a propagated counterpart): `other`
@@ -116,10 +124,10 @@ class Context {
 
   bool keeps_or_pairs_sites() const { return keeps_ || other_ != nullptr; }
 
-  // Sum of the alignment terms so far, [R]; undefined where there are none.
+  // Returns the sum of the alignment terms so far, [R]; it is undefined where there are none.
   at::Tensor alignment() const { return alignment_; }
-  // Mean over the sites so far of |full - sparse|^2 / |full|^2, [R], no autograd; undefined unless
-  // a level's plan asks for it.
+  // Returns the mean over the sites so far of |full - sparse|^2 / |full|^2, [R], without autograd;
+  // it is undefined unless a level's plan asks for it.
   at::Tensor gap() const;
 
  private:
@@ -133,15 +141,15 @@ class Context {
   std::map<std::string, at::Tensor> kept_;
 };
 
-// Distance of two streams' outputs per replica [R], mean over everything else, with gradient
-// pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse).
+// Returns the distance of two streams' outputs per replica [R], the mean over everything else. It
+// is pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse), where sg stops the gradient.
 at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
                            Alignment::Distance distance);
 
-// The streams that run in a layer: its own column of layer_full_runs, or full_runs.
+// Returns which stream runs in a layer: the layer's column of layer_full_runs, or full_runs.
 at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer);
-// where(full_runs_at, full, sparse) over the replica axis.
+// Returns full where the full stream runs and sparse elsewhere, over the replica axis.
 at::Tensor select_stream(const LevelPlan& plan, std::int64_t layer, const at::Tensor& full,
                          const at::Tensor& sparse);
 

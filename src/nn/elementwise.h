@@ -1,4 +1,5 @@
-// Elementwise functions that give a replica the same bits alone and in company.
+// These elementwise functions give a replica the same bits alone and in company (beside other
+// replicas of a group).
 //
 // ATen runs the last numel mod 2 W elements of a flat tensor (W lanes of a vector register, 16 at
 // most) by scalar code, and its exp differs there in the last bit: measured for sigmoid and silu in

@@ -14,14 +14,15 @@ Linear::Linear(std::string name, std::int64_t inputs, std::int64_t outputs, bool
 
 namespace {
 
-// Alignment whose gradient does not vanish where both streams are one.
+// Says whether the level's alignment has a gradient even where both streams are equal.
 bool pulls_equal_streams(const LevelPlan& plan) {
   return plan.pull_full.defined() &&
          (plan.shuffled || plan.distance == Alignment::Distance::kCosine);
 }
 
 // A product may return one tensor for both streams where no replica of the group has dormant
-// weights. `apart`: two at any rate, so that gradients add up alike in every company.
+// weights. With `apart` there are two in any case, so that gradients add up alike whatever the
+// other replicas are.
 TwoStreams streams(const Connections& connections, const at::Tensor& x, const at::Tensor& bias,
                    const ProductPlan& plan, bool apart) {
   if (!apart || !plan.full || !plan.sparse) return connections.product(x, bias, plan);

@@ -1,5 +1,9 @@
-// A linear layer over the replica axis: y = x W + b, x [R,N,in], W [R,in,out], b [R,out].
-// With connections it computes the streams that the context's weights level asks for.
+// A linear layer over the replica axis computes y = x W + b with x [R,N,in], W [R,in,out] and
+// b [R,out]. Where it has connections it computes the streams that the context's weights level asks
+// for.
+//
+// Shapes: R replicas (runs of the group), N rows (examples, or examples times tokens), in and out
+// the layer's inputs and outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,7 +1,7 @@
-// A multi-layer perceptron of any widths over the replica axis:
+// The model is a multi-layer perceptron of any widths over the replica axis,
 //   h_l = phi(norm(h_{l-1} W_l + b_l)), logits = h_L W + b,
-// phi ReLU or GELU, norm an optional LayerNorm. phi(norm(.)) is the block's post: the streams of a
-// layer meet before it, after the norm or after all of it.
+// where phi is ReLU or GELU and norm an optional LayerNorm. phi(norm(.)) is the block's Post: the
+// streams of a layer are compared before it, after the norm or after all of it.
 #include <algorithm>
 #include <cmath>
 
@@ -29,9 +29,9 @@ std::vector<std::int64_t> hidden_scaled(std::vector<std::int64_t> widths, double
   return widths;
 }
 
-// Inputs, hidden units, outputs. widths_match = density: the hidden widths shrink by one factor
-// until the weights are as many as `density` of all, or fewer; then one unit at a time goes where
-// one more still fits, the first layers first.
+// Returns the sizes of inputs, hidden layers and outputs. With widths_match = density the hidden
+// widths shrink by one factor until there are at most `density` times as many weights; then layers
+// grow by one unit at a time where that still fits, the first layers first.
 std::vector<std::int64_t> widths_of(const Config& config, const ModelShape& shape) {
   std::vector<std::int64_t> widths = {shape.features};
   for (const std::int64_t width : config.integers("widths")) widths.push_back(width);
@@ -141,7 +141,7 @@ class Mlp : public Model {
   bool gelu_ = false;
   std::vector<std::unique_ptr<Linear>> layers_;
   std::vector<Parameter> gains_, shifts_;
-  std::vector<Post> posts_;  // of the hidden layers
+  std::vector<Post> posts_;  // one for each hidden layer
 };
 
 TANDEM_REGISTERED = models().add(

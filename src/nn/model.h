@@ -1,5 +1,8 @@
-// A model over the replica axis. Models are registered by name and built from the group's configs;
-// what the group key holds (widths, heads, ...) is read from the first.
+// A model is a network over the replica axis. Models are registered by name and built from the
+// group's configs; what the group key holds (widths, heads, ...) is read from the first.
+//
+// Shapes: R replicas (runs of the group), B examples, F inputs of an image, T tokens of a sequence,
+// C classes, V symbols of a byte model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,19 +29,21 @@ struct ModelShape {
 class Model {
  public:
   virtual ~Model() = default;
-  // x: float [R,B,F] for images, int64 [R,B,T] for bytes. Logits [R,B,C] or [R,B,T,V].
+  // Returns logits [R,B,C] for images x, float [R,B,F], and [R,B,T,V] for bytes x, int64 [R,B,T].
   virtual at::Tensor forward(const at::Tensor& x, Context& context) = 0;
 
-  // In the order of the network. Linears that a weights method may sparsify, and all parameters.
+  // These are the linear layers that a weights method may sparsify, and all parameters, both in the
+  // order of the network.
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Parameter*> parameters() = 0;
-  // Sites of a level that meet() is called with, for the mean over layers.
+  // Returns the number of a level's sites that meet() is called with, for the mean over layers.
   virtual std::int64_t sites(Level level) const = 0;
-  // Weights that every row of a forward pass multiplies besides the linear layers' (a tied output,
-  // a gate); no method sparsifies them.
+  // Returns the number of weights that every row of a forward pass is multiplied with besides those
+  // of the linear layers (a tied output, a gate); no method sparsifies them.
   virtual double dense_products() const { return 0; }
-  // Floating-point operations of one example's forward pass outside of the linear layers' products,
-  // at this level's full and sparse budget (attention scores, values and selection); 0 for an MLP.
+  // Returns the floating-point operations of one example's forward pass outside of the linear
+  // layers' products (attention scores, values and selection), for the full stream or for a budget
+  // of blocks; it is 0 for an MLP.
   virtual double attention_flops(bool /*full*/, double /*blocks*/) const { return 0; }
 };
 
@@ -49,8 +54,8 @@ Registry<ModelFactory>& models();
 // (parameter name, position), so that neither company nor architecture order shifts a draw.
 // std or bound follow the config's `init`; matrices get 1/sqrt(fan_in)-type scales, biases too.
 void initialize_linear(Linear& linear, const std::vector<Config>& configs, const ModelShape& shape);
-// A parameter filled with one value (norm gains), or normal draws of the given deviation
-// (embeddings).
+// These make a parameter that is filled with one value (gains of norms), or with normal draws of
+// the given deviation (embeddings).
 Parameter constant_parameter(const std::string& name, std::int64_t replicas,
                              const std::vector<std::int64_t>& shape, double value,
                              at::ScalarType dtype);

@@ -1,5 +1,5 @@
-// Distances of two streams' outputs with one coefficient per direction. Per replica r and with d
-// the mean over all other axes,
+// This file has the distances of two streams' outputs, with one coefficient per direction. For each
+// replica r, with d the mean over all other axes,
 //   value     pull_full[r] d(full, sg sparse) + pull_sparse[r] d(sg full, sparse)
 //   gradient  what those stop-gradients leave: pull_full psi to full, -pull_sparse psi to sparse,
 // psi = d' (smooth-L1: clip(full - sparse, -1, 1) / n). relative_mse divides by the mean square of

@@ -1,11 +1,11 @@
-// A decoder-only language model over the replica axis:
+// The model is a decoder-only language model over the replica axis:
 //   x_0 = E[tokens]
 //   x  <- x + o(gate * attention(rotate(q(n)), rotate(k(n)), v(n))),  n = rms_norm(x)
 //   x  <- x + down(silu(gate(m)) * up(m)),                            m = rms_norm(x)
 //   logits = rms_norm(x) E^T
-// E is shared by input and output. No biases. gate = sigmoid(n W_g) is one number per token and
-// query head (arXiv 2511.20102, appendix C); it is the post of the attention site. W_g, E and the
-// norms' gains are never sparsified.
+// E is shared by input and output, and there are no biases. gate = sigmoid(n W_g) is one number per
+// token and query head (arXiv 2511.20102, appendix C); it is the Post of the attention site. W_g, E
+// and the norms' gains are never sparsified.
 #include <map>
 #include <tuple>
 
@@ -23,7 +23,7 @@ namespace tandem {
 namespace {
 
 constexpr std::int64_t kBytes = 256;
-constexpr double kDeviation = 0.02;  // of the initial embedding and gate weights
+constexpr double kDeviation = 0.02;  // standard deviation of the initial embedding and gate weights
 
 struct Sizes {
   std::int64_t context, layers, width, heads, kv_heads, ff_width, vocabulary;
@@ -64,15 +64,14 @@ void check(const Sizes& s, const AttentionSetting& setting) {
   }
 }
 
-// Weights of the linear layers.
+// Returns the number of weights of the linear layers.
 std::int64_t weight_count(const Sizes& s) {
   const std::int64_t keys = s.kv_heads * s.head_dim();
   return s.layers * (2 * s.width * s.width + 2 * s.width * keys + 3 * s.width * s.ff_width);
 }
 
-// widths_match = density: heads get smaller, and the feed-forward layers with them, until the
-// weights are as many as `density` of all, or fewer; then the feed-forward layers fill what is
-// left.
+// With widths_match = density heads get smaller, and the feed-forward layers with them, until there
+// are at most `density` times as many weights; then the feed-forward layers fill what is left.
 Sizes matched(const Sizes& full, double density) {
   const double wanted = density * static_cast<double>(weight_count(full));
   const auto fits = [wanted](const Sizes& s) {
@@ -116,7 +115,7 @@ AttentionSetting setting_of(const Config& config) {
           .selector = policies_of(config, Level::kAttention).selector};
 }
 
-// The sizes that the run's method asks for.
+// Returns the sizes that the run's method asks for.
 Sizes checked_sizes(const Config& config, const ModelShape& shape) {
   const Sizes s = sizes_of(config, shape);
   check(s, setting_of(config));
@@ -202,9 +201,9 @@ class Transformer : public Model {
     return static_cast<double>(sizes_.width * (sizes_.vocabulary + gates));
   }
 
-  // Two operations per multiply-add of scores and values over the pairs that are read; with blocks,
-  // also the means of the keys and the pooled scores. An example is one sequence of `context`
-  // tokens.
+  // There are two operations per multiply-add of scores and values over the pairs that are read,
+  // and with blocks also the means of the keys and the pooled scores. An example is one sequence of
+  // `context` tokens.
   double attention_flops(bool full, double blocks) const override {
     const std::int64_t slots =
         full ? sizes_.context : std::max<std::int64_t>(1, std::llround(blocks));
@@ -254,7 +253,7 @@ class Transformer : public Model {
     return made;
   }
 
-  // n [R,B T,W] -> [R,B T,W]
+  // Takes n [R,B T,W] to the attention's output of the same shape.
   at::Tensor attend(const Layer& layer, const at::Tensor& n, std::int64_t batch,
                     const Tables& tables, Context& context) const {
     const std::int64_t replicas = n.size(0), tokens = n.size(1) / batch;

@@ -29,7 +29,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   }
 };
 
-// Turns by the tables' angles, or back where direction is -1.
+// Turns pairs by the tables' angles, or back where direction is -1.
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine,
                 double direction) {
   const std::int64_t half = x.size(-1) / 2;

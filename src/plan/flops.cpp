@@ -23,7 +23,8 @@ std::vector<std::vector<std::int64_t>> sparse_counts(const std::vector<Linear*>&
   return nested_counts(shapes, weights.start, weights.sets.nested, active);
 }
 
-// Of its superset, [R], in one look at the device; everything where there is none.
+// Returns the size of a layer's superset, [R], in one look at the device; it is everything where
+// there is no superset.
 std::vector<double> superset_counts(const Linear& layer, std::size_t replicas) {
   const at::Tensor flags =
       layer.connections == nullptr ? at::Tensor() : layer.connections->superset_flags();

@@ -4,6 +4,8 @@
 // 3 f_D; static and SET 3 f_S; RigL (3 f_S dT + 2 f_S + f_D)/(dT + 1) with updates in place of
 // steps (Evci et al. 2020, appendix H); Top-KAST 2 f_S + f_B. A gradient at other weights costs a
 // second step (SAM, CrAM), a teacher a dense one.
+//
+// Shapes: R replicas (runs of the group).
 #pragma once
 
 #include <cstdint>

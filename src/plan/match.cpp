@@ -90,7 +90,7 @@ class ForwardCosts {
 
  private:
   double operations(std::int64_t weights) const { return 2 * rows_ * static_cast<double>(weights); }
-  // Of so many active weights [L]; the layers of nested mask i are noted.
+  // Returns the operations of so many active weights [L] and notes the layers of nested mask i.
   double sparse(const std::vector<std::int64_t>& active, std::size_t i) {
     double sum = 2 * rows_ * products_;
     for (std::size_t l = 0; l < active.size(); ++l) {
@@ -196,7 +196,8 @@ class ExpectedFlops {
   ForwardCosts costs_;
 };
 
-// Of one example's step of dense training with full attention, of the network as it is said.
+// Returns the operations of one example's step of dense training with full attention, for the
+// network that the config gives.
 double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double rows) {
   Settings said = run.config.values();
   said["weights"] = "dense";

@@ -145,7 +145,7 @@ double alpha_at(const Alignment& alignment, std::int64_t step) {
          static_cast<double>(alignment.alpha_warmup_steps);
 }
 
-// Of a run with so many steps, the phase that a step lies in, from 0; even ones are full.
+// Returns the phase, from 0, that a step lies in in a run of so many steps; even phases are full.
 std::size_t phase_of(const Schedule& schedule, std::int64_t step, std::int64_t total) {
   std::size_t phase = 0;
   for (const double share : schedule.phases) {

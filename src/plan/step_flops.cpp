@@ -74,7 +74,7 @@ DenseGradient dense_gradient_of(const TopologyRule& rule) {
   return {.at_updates = reads.gradient, .at_every_step = reads.accumulates};
 }
 
-// Of an update's own batches: as a step of the sparse stream whose weight gradient is dense, or its
+// An update's own batches cost a step of the sparse stream whose weight gradient is dense, or its
 // forward pass where inputs alone are read.
 double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                    const ForwardFlops& own) {

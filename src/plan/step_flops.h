@@ -11,7 +11,8 @@
 
 namespace tandem {
 
-// Of one example's forward pass: linear layers per stream, attention per stream.
+// These are the operations of one example's forward pass: linear layers per stream, attention per
+// stream.
 struct ForwardFlops {
   double full = 0, sparse = 0, superset = 0, attention_full = 0, attention_sparse = 0;
   struct Layer {
@@ -27,10 +28,11 @@ struct DenseGradient {
 };
 DenseGradient dense_gradient_of(const TopologyRule& rule);
 
-// Of one example of the batches that an update draws for itself, all of them together.
+// Returns the operations per example of the batches that an update draws for itself, all of them
+// together.
 double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                    const ForwardFlops& forward);
-// Of one example of the step's own batch.
+// Returns the operations per example of the step's own batch.
 double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
                   const ForwardFlops& forward);
 

@@ -1,9 +1,9 @@
-// How sparse hidden activations are, per hidden layer of H units.
+// This family measures how sparse hidden activations are, per hidden layer of H units.
 //   l0          share of units that are active, mean over the batch
 //   dead_units  units that no example activates
 //   live_l0     l0 H / (H - dead_units): over units that live
 // A unit is active where |h| > 0, or where |h| > 1e-3 root mean square of the layer if activations
-// take both signs. Of the whole net, dead_units is a sum and the others are means. The stream is
+// take both signs. For the whole net dead_units is a sum and the others are means. The stream is
 // the full one where the method trains it.
 #include "data/tensor.h"
 #include "probes/recorder.h"
@@ -12,9 +12,9 @@
 namespace tandem {
 namespace {
 
-constexpr double kActiveShare = 1e-3;  // of the root mean square
+constexpr double kActiveShare = 1e-3;  // share of the root mean square
 
-// activation: [...,H] of one replica.
+// `activation` is [...,H], of one replica.
 void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
                   const at::Tensor& activation) {
   const at::Tensor units = activation.reshape({-1, activation.size(-1)});

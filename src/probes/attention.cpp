@@ -1,6 +1,6 @@
-// How concentrated attention is (arXiv 2511.20102, Def 1), under full attention, averaged over
-// heads and over the queries t >= block_size x blocks, since before that the blocks can cover
-// everything.
+// This family measures how concentrated attention is (arXiv 2511.20102, Definition 1), under full
+// attention, averaged over heads and over the queries t >= block_size x blocks, because before that
+// the blocks can cover everything.
 //   kept_mass      share of a query's attention that falls on the blocks its selector chooses
 //   oracle_mass    the same under the best choice of as many blocks: concentration without the
 //                  selector's error
@@ -41,7 +41,7 @@ class AttentionProbe : public Probe {
   }
 
  private:
-  // value: [R,B,H,T]
+  // `value` is [R,B,H,T].
   void record(Recorder& rows, const std::string& layer, const std::string& name,
               const at::Tensor& value) const {
     const std::int64_t first = block_size_ * blocks_;
@@ -64,7 +64,7 @@ class AttentionProbe : public Probe {
 
   std::int64_t block_size_ = 1, blocks_ = 1;
   bool per_head_ = false;
-  at::Tensor weights_, selected_;  // of the layer that is being observed
+  at::Tensor weights_, selected_;  // what the layer under observation offers
 };
 
 TANDEM_REGISTERED = probes().add(

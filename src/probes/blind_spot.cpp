@@ -1,5 +1,5 @@
-// What the gradient of the sparse net, dense and over all positions, says of the positions outside
-// of its mask M; g is its mean over 16 parts of the fixed training batch.
+// This family measures what the dense gradient of the sparse net, over all positions, says of the
+// positions outside of its mask M; g is its mean over 16 parts of the fixed training batch.
 //   missed_energy     |(1-M) g|^2 / |g|^2, what a method with S = M leaves out
 //   egf               |M g|_p / nnz with p = 2, nnz the active connections; of the whole net the
 //                     mean over layers. Effective gradient flow (Tessera et al. 2021) is, as its
@@ -22,7 +22,7 @@
 // Support comes from masks and policies, not from values: S = M where the method says so; on the
 // steps where it says so (full streams, alignment, straight-through) everything; the superset B
 // where there is one; between logged updates (topology_log_steps) a support counts as that of the
-// one before. Of the whole net, energies and never_share are totals, the others means.
+// one before. For the whole net energies and never_share are totals, and the others means.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -46,7 +46,7 @@ constexpr std::int64_t kParts = 16;
 constexpr std::int64_t kSampled = 65536;  // positions of a layer whose gradient is remembered
 constexpr std::int64_t kShareOfActive = 10;
 
-// Of the last measure.
+// This is what is remembered of the last measure.
 struct Remembered {
   std::vector<std::int64_t> top;  // dormant positions with the largest |g|, ascending
   std::vector<float> sample;      // g at every stride-th position, NaN where it was active
@@ -54,7 +54,7 @@ struct Remembered {
 
 std::int64_t stride_of(std::int64_t positions) { return (positions + kSampled - 1) / kSampled; }
 
-// gradient: [n] on the CPU, dormant: bool [n].
+// `gradient` is [n] on the CPU, and `dormant` bool [n].
 Remembered remember(const at::Tensor& gradient, const at::Tensor& dormant, std::int64_t active) {
   Remembered now;
   const std::int64_t n = gradient.numel(), stride = stride_of(n);
@@ -75,7 +75,8 @@ Remembered remember(const at::Tensor& gradient, const at::Tensor& dormant, std::
   return now;
 }
 
-// Share of `before` that is dormant still and among `now`; NaN where nothing of it is.
+// Returns the share of those of `before` that are dormant still which are among `now`, and NaN
+// where none is dormant still.
 double overlap(const Remembered& before, const Remembered& now, const at::Tensor& dormant) {
   const auto* flags = dormant.data_ptr<bool>();
   double still = 0, again = 0;
@@ -113,11 +114,11 @@ double mean(const std::vector<std::int64_t>& values) {
   return sum / static_cast<double>(values.size());
 }
 
-// Of n normal parts with E[g]^2 / Var[g] = snr, n mean^2 / s^2 is noncentral F with 1 and n - 1
+// For n normal parts with E[g]^2 / Var[g] = snr, n mean^2 / s^2 is noncentral F with 1 and n - 1
 // degrees of freedom and noncentrality n snr. Its mean (Johnson, Kotz & Balakrishnan 1995, ch. 30)
 // is (n-1)/(n-3) (1 + n snr), so that
 //   snr = E[(n-3)/(n-1) mean^2 / s^2 - 1/n].
-// mean_gradient, square: [positions] of GradientMoments.
+// mean_gradient and square are those of GradientMoments, [positions].
 double signal_to_noise(const at::Tensor& mean_gradient, const at::Tensor& square,
                        std::int64_t parts) {
   if (parts < 4) return std::numeric_limits<double>::quiet_NaN();

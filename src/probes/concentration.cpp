@@ -1,5 +1,5 @@
-// How concentrated the active weights are, asked of every method alike: the sparse net of k
-// connections is pruned within itself, layer by layer, to the k/2 and k/4 largest.
+// This family measures how concentrated the active weights are, alike for every method: the sparse
+// net of k connections is pruned within itself, layer by layer, to the k/2 and k/4 largest.
 //   loss_active, loss_half, loss_quarter, accuracy_...   on the probe batch
 //   output_error_half, output_error_quarter   |logits - logits of all k| / |logits of all k|
 //   top_half_mass   share of the L1 mass that enters a unit carried by the larger half (rounded
@@ -16,7 +16,7 @@
 namespace tandem {
 namespace {
 
-// The largest 1/divisor of what `masks` keeps, in each layer.
+// Keeps the largest 1/divisor of what `masks` keeps, in each layer.
 LayerMasks pruned_within(Model& model, const LayerMasks& masks, std::int64_t divisor) {
   const std::vector<Linear*> linears = model.linears();
   LayerMasks pruned(masks.size());
@@ -33,7 +33,7 @@ LayerMasks pruned_within(Model& model, const LayerMasks& masks, std::int64_t div
   return pruned;
 }
 
-// weight, mask: [in,out].
+// `weight` and `mask` are [in,out].
 double top_half_mass(const at::Tensor& weight, const at::Tensor& mask) {
   const at::Tensor active = mask.ne(0);
   const at::Tensor mass = weight.abs().to(torch::kDouble).masked_fill(active.logical_not(), 0);

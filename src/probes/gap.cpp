@@ -1,4 +1,4 @@
-// How far the two streams are apart, at both levels.
+// This family measures how far the two streams are apart, at both levels.
 //   gap           |full - sparse|^2 / |full|^2 of a layer's output before its activation or gate,
 //   both
 //                 from the same input, which the full stream brought there

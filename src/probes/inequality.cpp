@@ -1,5 +1,5 @@
-// How unequal the weights of a layer are, over its n active weights; names in ..._all are of all
-// positions, where dormant weights carry values.
+// This family measures how unequal the weights of a layer are, over its n active weights; names
+// that end in _all are over all positions, where dormant weights carry values.
 //   effective_fan_in   exp of the entropy (nats) of |w| / sum |w| over what enters a unit: as many
 //                      equal weights would say as much; mean over the units with any
 //   participation      (sum |w|)^2 / (n sum w^2), from 1/n to 1 where all are equal
@@ -7,7 +7,7 @@
 //                      (Hoyer 2004)
 //   gini               sum_i (2i - n - 1) |w|_(i) / (n sum |w|), ascending from i = 1: 0 where all
 //                      are equal, 1 - 1/n where one is left
-// Active is what the run's sparse read-out keeps. Of the whole net, means over layers.
+// Active is what the run's sparse read-out keeps. For the whole net all are means over layers.
 #include <cmath>
 
 #include "data/tensor.h"
@@ -17,7 +17,7 @@
 namespace tandem {
 namespace {
 
-// mass: |w|, double [in,out], zero where it does not count.
+// `mass` is |w|, double [in,out], and zero where it does not count.
 double effective_fan_in(const at::Tensor& mass) {
   const at::Tensor total = mass.sum(0);
   const at::Tensor p = mass / total;
@@ -25,7 +25,7 @@ double effective_fan_in(const at::Tensor& mass) {
   return each.masked_select(total > 0).mean().item<double>();
 }
 
-// mass: [n]
+// `mass` is [n].
 double gini(const at::Tensor& mass) {
   const auto n = static_cast<double>(mass.numel());
   const at::Tensor ascending = std::get<0>(mass.sort()).to(torch::kDouble);
@@ -34,7 +34,8 @@ double gini(const at::Tensor& mass) {
          (n * ascending.sum().item<double>());
 }
 
-// own: |w| [n] of the weights that count; by_unit: the same, double [in,out], zeros elsewhere.
+// `own` is |w| [n] of the weights that count, and `by_unit` the same as double [in,out] with zeros
+// elsewhere.
 void record(Recorder& rows, std::int64_t r, const std::string& layer, const std::string& suffix,
             const at::Tensor& own, const at::Tensor& by_unit) {
   const auto n = static_cast<double>(own.numel());

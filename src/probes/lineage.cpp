@@ -1,4 +1,4 @@
-// How far a layer's mask A has come, of n positions.
+// This family measures how far a layer's mask A of n positions has moved.
 //   flips            how often a position became active or dormant so far, mean over positions
 //   flipped_share    share of positions that ever did
 //   sad              |A xor A'| / n, A' the mask at the measure before (sparse architecture
@@ -9,7 +9,7 @@
 //                    k connections
 // The distance to the end has the step of A and is written by the run's last measure, for the
 // masks that were kept: those of all measures, thinned to every second one whenever there are 64.
-// Of the whole net, all counts are totals over layers. Flips are those of logged updates
+// For the whole net all counts are totals over layers. Flips are those of logged updates
 // (topology_log_steps); the distances compare masks as they are, whatever was logged between.
 #include <algorithm>
 #include <map>
@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::size_t kMostKept = 64;
 
-// Two masks of a layer, or of all layers together.
+// A Distance is between two masks of a layer, or of all layers together.
 struct Distance {
   std::int64_t common = 0, sizes = 0;
 
@@ -51,7 +51,7 @@ struct LineageMemory {
   std::int64_t measures = 0, keeps_every = 1;
 };
 
-// Of one layer, or sums over layers.
+// These are numbers of one layer, or sums over layers.
 struct Course {
   double flips = 0, flipped = 0, positions = 0;
   bool has_last = false;
@@ -162,7 +162,7 @@ void LineageProbe::record_course(const ProbeInput& input, std::int64_t r, Record
   if (keeps) thin(run);
 }
 
-// Every second one goes, the first stays.
+// Every second mask goes, and the first stays.
 void LineageProbe::thin(LineageMemory& run) const {
   bool thins = false;
   for (auto& [layer, own] : run.layers) {

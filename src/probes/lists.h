@@ -1,4 +1,5 @@
-// Numbers as the integer lists that a probe's memory is saved in.
+// A probe's memory is saved as integer lists; these functions turn numbers into such lists and
+// back.
 #pragma once
 
 #include <bit>
@@ -18,7 +19,7 @@ using NamedLists = std::vector<std::pair<std::string, std::vector<std::int64_t>>
 inline std::int64_t as_integer(double value) { return std::bit_cast<std::int64_t>(value); }
 inline double as_real(std::int64_t value) { return std::bit_cast<double>(value); }
 
-// How many floats, then two of them in each number.
+// The list begins with the number of floats, and each number after it holds two of them.
 inline std::vector<std::int64_t> packed_floats(const std::vector<float>& values) {
   std::vector<std::int64_t> packed = {static_cast<std::int64_t>(values.size())};
   for (std::size_t i = 0; i < values.size(); i += 2) {
@@ -44,7 +45,8 @@ inline std::vector<float> unpacked_floats(const std::vector<std::int64_t>& packe
                    "; use the program that wrote it, or train anew");
 }
 
-// "LAYER/WHAT" of a memory that is kept per layer; StoreError for another name.
+// Takes the name "LAYER/WHAT" of a memory that is kept per layer apart; another name is a
+// StoreError.
 inline std::pair<std::string, std::string> layer_and_what(const std::string& name) {
   const std::size_t slash = name.rfind('/');
   if (slash == std::string::npos) refuse_list(name, "a name LAYER/WHAT");

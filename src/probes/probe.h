@@ -1,8 +1,10 @@
 // A probe is something measured on a schedule, outside of the training step: it looks at a model
 // over a fixed batch and draws from no run's random streams. One file per family; a file that
-// registers itself adds a family. Option `probes` says which families a run has.
+// registers itself adds a family. The option `probes` says which families a run has.
 //
 // Kept mass and gap exist only where dormant weights carry values; elsewhere no row is written.
+//
+// Shapes: R replicas (runs of the group), in and out a layer's inputs and outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,7 +25,7 @@
 
 namespace tandem {
 
-// Examples as a run trains on them.
+// A TrainingPart has examples as a run trains on them.
 struct TrainingPart {
   at::Tensor x;
   std::function<at::Tensor(const at::Tensor& logits)> loss;  // mean [R], differentiable
@@ -33,17 +35,18 @@ struct ProbeInput {
   Model& model;
   const std::vector<ReadoutRun>& runs;  // [R]
   at::Tensor x;                         // fixed validation batch, as Model::forward takes it
-  // Tasks's mean loss [R] of a context's forward pass on that batch and its targets.
+  // Returns the task's mean loss [R] from the logits of a forward pass on that batch.
   std::function<at::Tensor(const at::Tensor& logits)> loss;
   std::function<at::Tensor(const at::Tensor& logits)> accuracy;  // [R]
 
-  // Parts 0, 1, ... of a fixed large batch: examples that lie evenly in the training split of the
-  // task under way, as many in each part as a step has.
+  // A fixed large batch has the parts 0, 1, ...: examples that lie evenly in the training split of
+  // the task under way, as many in each part as a step has.
   std::int64_t training_parts = 0;
   std::function<TrainingPart(std::int64_t part)> training = {};
 
   std::vector<std::int64_t> step = {};  // [R] steps taken
-  // The last step whose gradient reached every position of a linear layer; 0: none has.
+  // Returns the last step whose gradient reached every position of a linear layer, and 0 where none
+  // has.
   std::function<std::int64_t(std::int64_t replica, std::size_t layer)> last_dense_step = {};
   std::vector<char> wanted = {};  // [R] whose rows are; the others' memory stays. Empty: all
   bool last = false;              // no measure follows
@@ -60,10 +63,10 @@ struct Measurement {
   std::string layer;  // "" = the whole net
   std::string name;   // as in MetricRow
   double value = 0;
-  std::optional<std::int64_t> step = {};  // of an earlier moment than the measure's own
+  std::optional<std::int64_t> step = {};  // set where the value is of an earlier moment
 };
 
-// What a topology update did to one layer of one replica.
+// A MaskChange says what a topology update did to one layer of one replica.
 struct MaskChange {
   std::int64_t replica;
   const std::string& layer;
@@ -72,29 +75,31 @@ struct MaskChange {
   const ActiveSet& after;
 };
 
-// Per replica. A probe that a run has no use for (attention of an MLP) returns empty lists.
+// There is one list for each replica. A probe that a run has no use for (attention of an MLP)
+// returns empty lists.
 using Measurements = std::vector<std::vector<Measurement>>;
 
 class Probe {
  public:
   virtual ~Probe() = default;
   virtual Measurements measure(const ProbeInput& input) = 0;
-  // It reads weight values [R,in,out]: measure() is called while DenseCopies (readout/readout.h)
-  // stand in for layers that store less, and not at all where these are too large.
+  // Says whether it reads weight values [R,in,out]: measure() is then called while DenseCopies
+  // (readout/readout.h) stand in for layers that store less, and not at all where these are too
+  // large.
   virtual bool reads_dense_weights() const { return false; }
-  // Whether `probes = default` has it; what is expensive should not be there.
+  // Says whether `probes = default` has it; what is expensive should not be there.
   virtual bool by_default() const { return true; }
-  // Called once, before the first step and before load().
+  // This is called once, before the first step and before load().
   virtual void begin(Model& /*model*/) {}
-  // Called after every logged topology update, for probes with a memory (coverage, churn,
+  // This is called after every logged topology update, for probes with a memory (coverage, churn,
   // survival).
   virtual void after_update(const MaskChange& /*change*/) {}
   virtual bool watches_updates() const { return false; }
-  // Called before every logged topology update, with the replicas whose topology is about to
-  // change. DenseCopies are the probe's own business here.
+  // This is called before every logged topology update, with the replicas whose topology is about
+  // to change. The probe makes DenseCopies itself here, where it needs them.
   virtual void before_update(const ProbeInput& /*input*/, const std::vector<char>& /*due*/) {}
   virtual bool watches_before_updates() const { return false; }
-  // A memory that a checkpoint keeps, per replica, as named integer lists.
+  // These save and load a replica's memory as named integer lists, which a checkpoint keeps.
   virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
       std::int64_t /*replica*/) const {
     return {};
@@ -107,12 +112,13 @@ using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ReadoutRun>& r
 Registry<ProbeFactory>& probes();  // kind "probe"
 
 using NamedProbe = std::pair<std::string, std::unique_ptr<Probe>>;
-// The families that option `probes` of the runs names, by name. ConfigError where one is unknown.
+// Returns the families that the runs' option `probes` names, by name. An unknown one is a
+// ConfigError.
 std::vector<NamedProbe> chosen_probes(const std::vector<ReadoutRun>& runs);
 
 // Throws ConfigError where copies would be too large and the runs ask for what reads them: probes
 // inside of training, read-outs at other budgets (`curve`), or a net that starts above its budget.
-// To be called before the first step.
+// It is called before the first step.
 void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool curve);
 
 }  // namespace tandem

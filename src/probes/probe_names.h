@@ -1,4 +1,4 @@
-// What --probes says: default, all or names of families, joined by ','.
+// The option --probes says default, all or names of families, joined by ','.
 #pragma once
 
 #include <string>
@@ -8,7 +8,8 @@
 
 namespace tandem {
 
-// As said. Throws ConfigError for a name that is none, with the nearest and all valid ones.
+// Returns the names as they were given. A name that is none is a ConfigError, which lists the
+// nearest and all valid ones.
 std::vector<std::string> said_probes(const Config& config);
 
 }  // namespace tandem

@@ -1,6 +1,6 @@
-// Rows of a probe, per replica. A row of one layer is named LEVEL/LAYER, one of the whole net
-// LEVEL; without a level they are named LAYER and "". A value that is undefined (not finite) makes
-// no row and takes no part in a mean.
+// A recorder collects a probe's rows, per replica. A row of one layer is named LEVEL/LAYER, one of
+// the whole net LEVEL; without a level they are named LAYER and "". A value that is undefined (not
+// finite) makes no row and takes no part in a mean.
 #pragma once
 
 #include <cstdint>

@@ -1,23 +1,23 @@
-// How good growth is, against an oracle. Around the first update and each `probe_updates`-th after
-// it: k = |G| positions G = after \ before were grown among the candidates C = not before; G* are
-// the k candidates with the largest |g|, g the mean gradient over the fixed training batch of the
-// sparse net as it was just before. What an update drops and grows again is in neither, and the
-// oracle chooses single positions, whatever the method's granularity.
+// This family measures how good growth is, against an oracle. Around the first update and each
+// `probe_updates`-th after it: k = |G| positions G = after \ before were grown among the candidates
+// C = not before; G* are the k candidates with the largest |g|, g the mean gradient over the fixed
+// training batch of the sparse net as it was just before. What an update drops and grows again is
+// in neither, and the oracle chooses single positions, whatever the method's granularity.
 //   growth_count        k
 //   growth_precision    o / k, o = |G and G*|
 //   growth_over_chance  (o - e) / (k - e), e = k^2 / |C| the expected o of k candidates drawn at
 //                       random: 0 by chance, 1 at best
 //   growth_energy       sum over G of g^2 / sum over G* of g^2
 //   realised_gain       loss (nats, validation batch) with what is left of G knocked out, minus
-//                       with it kept, just before the next update: of the whole net
-// Of all updates:
+//                       with it kept, just before the next update: for the whole net
+// Over all updates:
 //   growth_survival_j   share of what was grown that is still active j updates later, j = 1, 2, 4,
 //                       8: product over i <= j of 1 - died_i / at_risk_i over the cohorts by birth
 //                       (Kaplan & Meier 1958), so that young cohorts count while they are seen
 //   growth_half_life    the first j = 1 ... 8 at which that share is 1/2 or less; absent where it
 //                       is above as far as it is seen
-// Rows of an update have its step, and updates are those that are logged (topology_log_steps). Of
-// the whole net, k, o, e, energies and cohorts are totals over layers: each layer draws its own k
+// Rows of an update have its step, and updates are those that are logged (topology_log_steps). For
+// the whole net k, o, e, energies and cohorts are totals over layers: each layer draws its own k
 // of its own candidates, so chance is the sum of k^2 / |C|.
 #include <algorithm>
 #include <array>
@@ -35,9 +35,9 @@
 namespace tandem {
 namespace {
 
-constexpr std::int64_t kParts = 64;  // of the training batch, for the oracle
+constexpr std::int64_t kParts = 64;  // parts of the training batch that the oracle reads
 constexpr std::size_t kLongest = 8;  // updates that a cohort is followed
-constexpr double kRounding = 1e-12;  // of a product of kLongest shares
+constexpr double kRounding = 1e-12;  // forgiven rounding of a product of kLongest shares
 
 TANDEM_REGISTERED =
     declare_option({.name = "probe_updates",
@@ -49,7 +49,7 @@ TANDEM_REGISTERED =
                     .minimum = 1,
                     .group = "evaluation"});
 
-// Kaplan-Meier over cohorts by birth.
+// This estimates survival by Kaplan and Meier over cohorts by birth.
 class Survival {
  public:
   void update(const ActiveSet& before, const ActiveSet& after) {
@@ -74,7 +74,7 @@ class Survival {
     }
   }
 
-  // NaN where nobody was seen that long.
+  // Returns NaN where no cohort was seen that long.
   double share(std::size_t updates) const {
     double alive = 1;
     for (std::size_t i = 0; i < updates && alive > 0; ++i) {
@@ -84,7 +84,7 @@ class Survival {
     return alive;
   }
 
-  // NaN where the share is above 1/2 for as long as anybody was seen.
+  // Returns NaN where the share is above 1/2 for as long as any cohort was seen.
   double half_life() const {
     for (std::size_t j = 1; j <= kLongest; ++j) {
       if (share(j) <= 0.5 + kRounding) return static_cast<double>(j);
@@ -92,7 +92,7 @@ class Survival {
     return std::numeric_limits<double>::quiet_NaN();
   }
 
-  // age, numbers at risk and died, and a list per cohort.
+  // The memory is saved as ages, numbers at risk and died, and a list per cohort.
   void save(const std::string& layer, NamedLists& lists) const {
     std::vector<std::int64_t> counts(at_risk_.begin(), at_risk_.end());
     counts.insert(counts.end(), died_.begin(), died_.end());
@@ -120,7 +120,7 @@ class Survival {
   std::array<std::int64_t, kLongest> at_risk_ = {}, died_ = {};
 };
 
-// How an update did against the oracle, in one layer or several.
+// This counts how an update did against the oracle, in one layer or several.
 struct Growth {
   double grown = 0, by_chance = 0, common = 0, energy = 0, best_energy = 0;  // k, e, o
 
@@ -143,7 +143,7 @@ struct Growth {
 
 at::Tensor indices_of(const ActiveSet& set) { return torch::tensor(set.positions(), torch::kLong); }
 
-// gradient: [n] on the CPU.
+// `gradient` is [n] on the CPU.
 Growth growth_of(const at::Tensor& gradient, const ActiveSet& before, const ActiveSet& grown) {
   const at::Tensor candidates =
       torch::ones({gradient.numel()}, torch::kByte).index_fill_(0, indices_of(before), 0);
@@ -167,10 +167,10 @@ struct Row {
 
 struct RegrowthMemory {
   std::map<std::string, Survival> survival;  // by layer
-  std::map<std::string, ActiveSet> grown;    // of a measured update, until the next one
-  std::vector<Row> rows;                     // that wait for the next measure
+  std::map<std::string, ActiveSet> grown;    // what a measured update grew, until the next one
+  std::vector<Row> rows;                     // rows that wait for the next measure
   std::int64_t updates = 0;
-  // Of the update under way.
+  // These belong to the update under way.
   bool measuring = false;
   Growth total;
 };
@@ -215,7 +215,7 @@ class RegrowthProbe : public Probe {
   bool grows_;
   std::int64_t every_;
   std::map<std::string, at::Tensor>
-      gradients_;  // by layer [R,n] on the CPU, of the update under way
+      gradients_;  // the update under way's, by layer [R,n] on the CPU
 };
 
 LayerMasks RegrowthProbe::without_grown(Model& model, const std::vector<char>& due) const {

@@ -1,5 +1,6 @@
-// The size and the spread of hidden activations, per hidden layer of H units, over the examples (or
-// tokens) of the fixed batch; through the stream that the activations family looks through.
+// This family measures the size and the spread of hidden activations, per hidden layer of H units,
+// over the examples (or tokens) of the fixed batch, through the stream that the activations family
+// looks through.
 //   activation_norm   mean over examples of |h|_2 / sqrt(H)
 //   activation_rank   exp of the entropy (nats) of lambda_i / sum lambda, the eigenvalues of the
 //                     covariance: how many directions the layer uses (Roy & Vetterli 2007). Not of
@@ -15,8 +16,8 @@
 namespace tandem {
 namespace {
 
-// units: double [N,H]. The covariance and the Gram matrix of the centred examples share their
-// eigenvalues that are not zero.
+// `units` is double [N,H] for N examples or tokens. The covariance and the Gram matrix of the
+// centred examples share their eigenvalues that are not zero.
 double covariance_rank(const at::Tensor& units) {
   const at::Tensor centred = units - units.mean(0, /*keepdim=*/true);
   const bool wide = centred.size(1) > centred.size(0);
@@ -26,7 +27,7 @@ double covariance_rank(const at::Tensor& units) {
   return effective_count({begin, begin + values.numel()});
 }
 
-// activation: [...,H] of one replica.
+// `activation` is [...,H], of one replica.
 void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
                   const at::Tensor& activation) {
   const at::Tensor units =

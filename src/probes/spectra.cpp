@@ -1,4 +1,4 @@
-// Spectra of the sparse net's layers, M*W and M alone, [in,out].
+// This family computes spectra of the sparse net's layers, of M*W and of M alone, [in,out].
 //   spectral_norm    s_1, the largest singular value of M*W
 //   stable_rank      |M*W|_F^2 / s_1^2
 //   effective_rank   exp of the entropy (nats) of s_i / sum s (Roy & Vetterli 2007)
@@ -8,8 +8,9 @@
 //   components       connected components among the units that have a connection
 //   fan_in_min, fan_in_mean, fan_in_max   connections of an output unit
 //   fan_out_min, fan_out_mean, fan_out_max   of an input unit
-// Of the whole net, `components` is of all layers' graph together where they form a chain, and the
-// others are means. Layers whose smaller side is above 1,024 have no rows of singular values.
+// For the whole net `components` counts those of all layers' graph together where they form a
+// chain, and the others are means. Layers whose smaller side is above 1,024 have no rows of
+// singular values.
 #include <algorithm>
 #include <numeric>
 
@@ -32,7 +33,7 @@ class Components {  // union-find with path halving
     used_[static_cast<std::size_t>(a)] = used_[static_cast<std::size_t>(b)] = 1;
     parent_[root(static_cast<std::size_t>(a))] = root(static_cast<std::size_t>(b));
   }
-  // The edges of mask, bool [in,out]; units are numbered from `first`, inputs before outputs.
+  // Adds the edges of mask, bool [in,out]; units are numbered from `first`, inputs before outputs.
   void join_layer(const at::Tensor& mask, std::int64_t first) {
     const at::Tensor edges = mask.nonzero().contiguous();  // [E,2]
     const auto* ends = edges.data_ptr<std::int64_t>();
@@ -55,7 +56,7 @@ class Components {  // union-find with path halving
   std::vector<char> used_;
 };
 
-// mask: bool [in,out]
+// `mask` is bool [in,out].
 double graph_sigma2(const at::Tensor& mask) {
   const at::Tensor edges = mask.to(torch::kDouble);
   const auto scale = [](const at::Tensor& degree) {

@@ -1,4 +1,4 @@
-// What is read off a matrix's singular values s_1 >= s_2 >= ...
+// This reads norms and ranks off a matrix's singular values s_1 >= s_2 >= ...
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,13 +8,13 @@
 
 namespace tandem {
 
-// The smaller side of a matrix whose singular values a probe computes.
+// Probes compute singular values of matrices whose smaller side is at most this.
 constexpr std::int64_t kLargestSpectrum = 1024;
 
-// matrix: [m,n] on any device; descending.
+// Returns the singular values of a matrix [m,n] on any device, descending.
 std::vector<double> singular_values(const at::Tensor& matrix);
-// exp of the entropy (nats) of p_i = values_i / sum: 1 for a single one, n for n equal ones. NaN
-// where all are zero.
+// Returns exp of the entropy (nats) of p_i = values_i / sum: 1 for a single value, n for n equal
+// ones, and NaN where all are zero.
 double effective_count(const std::vector<double>& values);
 
 struct Spectrum {

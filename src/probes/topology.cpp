@@ -1,4 +1,4 @@
-// How a topology moves, per layer with connections and in total over them.
+// This family measures how a topology moves, per layer with connections and in total over them.
 //   coverage        share of positions that were ever active (R_s of Liu et al. 2021)
 //   churn           |A xor B| / (|A| + |B|), A and B the masks around the last update
 //   grown, dropped  positions that the last update brought in and took out
@@ -21,8 +21,8 @@ namespace {
 
 struct Counts {
   std::int64_t ever = 0, positions = 0;
-  std::int64_t moved = 0, sizes = 0, grown = 0, dropped = 0;  // of the last update
-  std::int64_t born = 0, survived = 0;                        // of all updates that have a next one
+  std::int64_t moved = 0, sizes = 0, grown = 0, dropped = 0;  // counts of the last update
+  std::int64_t born = 0, survived = 0;                        // over all updates with a next one
   bool updated = false;
 
   void add(const Counts& other) {

@@ -1,8 +1,9 @@
-// What a run's mask shares with a dense run of the same seed, its twin: |A and T| / k, T the k
-// largest |w| of the twin's layer, k = |A|. By chance it is the layer's density.
-//   twin_overlap   per layer; of the whole net from totals
-// Option `twin` names the twin's weights, a safetensors file of `tandem export` or of a run's final
-// checkpoint; {seed} in it stands for the run's seed.
+// This family measures what a run's mask shares with a dense run of the same seed, its twin: |A and
+// T| / k with k = |A|, and T the k largest |w| of the twin's layer. By chance it is the layer's
+// density.
+//   twin_overlap   per layer; for the whole net from totals
+// The option `twin` names the twin's weights, a safetensors file of `tandem export` or of a run's
+// final checkpoint; {seed} in it stands for the run's seed.
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -44,7 +45,7 @@ std::string path_of(const Config& config) {
                   path);
 }
 
-// The tensor of that name, as exported or in a run's section of a checkpoint.
+// Returns the tensor of that name, as exported or in a run's section of a checkpoint.
 const TensorView* find_parameter(const SafetensorsFile& file, const std::string& name) {
   const std::string suffix = "/parameter/" + name;
   for (const TensorView& tensor : file.tensors()) {
@@ -53,7 +54,7 @@ const TensorView* find_parameter(const SafetensorsFile& file, const std::string&
   return nullptr;
 }
 
-// |w| of one layer, [1,n].
+// Returns |w| of one layer, [1,n].
 at::Tensor magnitudes_in(const SafetensorsFile& file, const std::string& path,
                          const Linear& layer) {
   const std::string& name = layer.weight.name;
@@ -80,7 +81,7 @@ class TwinProbe : public Probe {
     }
   }
 
-  // The option is the choice.
+  // It is among the defaults where the option `twin` names a file.
   bool by_default() const override {
     return std::any_of(paths_.begin(), paths_.end(),
                        [](const std::string& path) { return !path.empty(); });

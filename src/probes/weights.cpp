@@ -1,4 +1,5 @@
-// How concentrated weights are, per layer with connections and for the whole net.
+// This family measures how concentrated weights are, per layer with connections and for the whole
+// net.
 //   kept_mass         1 - sum of |w| over what magnitude leaves out at the run's density / sum |w|
 //   kept_energy       the same with squares
 //   entropy           -sum p log p / log n, p = |w| / sum |w| over the n positions of a layer
@@ -8,7 +9,7 @@
 //                     once dead units are removed, of the sparse net (Vysogorets & Kempe, arXiv
 //                     2107.02306)
 // Kept mass and energy exist only where dormant weights carry values. Entropy counts what is
-// dormant at its value, so that it falls with density where that is zero. Of the whole net, counts
+// dormant at its value, so that it falls with density where that is zero. For the whole net counts
 // and densities are totals over the layers with connections, the others means over them. Paths are
 // followed through chains of layers only, not through residual streams.
 #include <cmath>
@@ -25,7 +26,7 @@ double entropy(const at::Tensor& mass) {  // [n]
   return -torch::xlogy(p, p).sum().item<double>() / std::log(static_cast<double>(mass.numel()));
 }
 
-// Mean over the columns of [in,out] that have any mass.
+// Returns the mean over the columns of [in,out] that have any mass.
 double row_entropy(const at::Tensor& mass) {
   const at::Tensor total = mass.sum(0);
   const at::Tensor p = mass / total;
@@ -51,7 +52,8 @@ void record_kept(Recorder& rows, const Linear& layer, const at::Tensor& mask, st
              1 - share(dropped.square(), mass.square()));
 }
 
-// Weights of each layer on a path from an input to an output; edges[l]: bool [in,out].
+// Returns the weights of each layer that lie on a path from an input to an output; edges[l] is bool
+// [in,out].
 std::vector<std::int64_t> effective_counts(const std::vector<at::Tensor>& edges) {
   const std::size_t depth = edges.size();
   std::vector<at::Tensor> reached = {torch::ones_like(edges.front().select(1, 0))};

@@ -1,8 +1,8 @@
-// Which units SRigL leaves without inputs (Lasby et al. 2023, arXiv 2305.02299). A weight is
-// salient where its magnitude or its gradient puts it among those that the update keeps or grows.
-// All units are judged anew at each update, as in the authors' code: one that was ablated comes
-// back when enough of its weights are candidates by their gradients. The threshold is of the fan-in
-// that all units would share, so that it does not rise as units go.
+// This file decides which units SRigL leaves without inputs (Lasby et al. 2023, arXiv 2305.02299).
+// A weight is salient where its magnitude or its gradient puts it among those that the update keeps
+// or grows. All units are judged anew at each update, as in the authors' code: one that was ablated
+// comes back when enough of its weights are candidates by their gradients. The threshold is of the
+// fan-in that all units would share, so that it does not rise as units go.
 #include <algorithm>
 #include <numeric>
 
@@ -12,9 +12,9 @@
 namespace tandem {
 namespace {
 
-constexpr double kRounding = 1e-9;  // of share x fan-in
+constexpr double kRounding = 1e-9;  // forgiven rounding of share x fan-in
 
-// The units that stay, in no order.
+// Returns the units that stay, in no order.
 std::vector<std::int64_t> units_left(const std::int64_t* salient, std::int64_t units,
                                      std::int64_t fewest, double threshold) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(units));

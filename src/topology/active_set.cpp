@@ -1,4 +1,4 @@
-// Counts of bits word by word, and of lists by merging them.
+// Bits are counted word by word, and lists by merging them.
 #include "topology/active_set.h"
 
 #include <fmt/format.h>
@@ -163,7 +163,8 @@ ActiveSet ActiveSet::without(const ActiveSet& other) const {
   return of_positions(std::move(left));
 }
 
-// Unknown: nothing. Listed: kList, positions. Bits: kBits, bytes, words.
+// An unknown set is saved as nothing, a list as kList and its positions, and bits as kBits, the
+// number of bytes and the words.
 std::vector<std::int64_t> ActiveSet::save() const {
   if (!known_) return {};
   std::vector<std::int64_t> saved;

@@ -1,5 +1,5 @@
-// The active positions of one layer of one replica, as packed bits or as a list of ascending
-// positions, whichever its storage has. Both forms of one set have the same hash.
+// An active set is the active positions of one layer of one replica, as packed bits or as a list of
+// ascending positions, whichever its storage has. Both forms of one set have the same hash.
 #pragma once
 
 #include <cstdint>
@@ -18,17 +18,18 @@ class ActiveSet {
   bool known() const { return known_; }
   std::int64_t count() const;
   std::vector<std::int64_t> positions() const;  // ascending
-  // 16 hex digits of the sum modulo 2^64 of a 64-bit mix (SplitMix64's) of each position: O(count),
-  // the same in every storage.
+  // Returns 16 hex digits of the sum modulo 2^64 of a 64-bit mix (SplitMix64's) of each position.
+  // It takes O(count) and is the same in every storage.
   std::string hash() const;
 
-  // Of two known sets of one layer, in the same form or not. |this \ other|
+  // These compare two known sets of one layer, in the same form or not. count_without() is
+  // |this \ other|.
   std::int64_t count_without(const ActiveSet& other) const;
   std::int64_t count_common(const ActiveSet& other) const;
   ActiveSet united(const ActiveSet& other) const;
   ActiveSet without(const ActiveSet& other) const;
 
-  // For checkpoints: a form and its numbers.
+  // Checkpoints keep a form and its numbers.
   std::vector<std::int64_t> save() const;
   static ActiveSet load(const std::vector<std::int64_t>& saved);  // StoreError where damaged
 

@@ -1,5 +1,5 @@
-// eps is solved by rounds, in real numbers (RigL's code rounds each layer inside the solve, which
-// moves eps by about 1e-5; counts are rounded here only at the end):
+// The factor eps is solved for by rounds, in real numbers (RigL's code rounds each layer inside the
+// solve, which moves eps by about 1e-5; counts are rounded here only at the end):
 //   eps = (density sum over sparse l of n_l - (1 - density) sum over dense l of n_l) / sum raw_l
 //   n_l,
 // and if eps raw_l > 1 anywhere, all layers with the largest raw become dense and eps is solved

@@ -1,4 +1,4 @@
-// What storages share.
+// This file has what both storages share.
 #include "topology/connections.h"
 
 #include "core/error.h"

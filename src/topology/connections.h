@@ -1,6 +1,9 @@
-// The connections of a linear layer, whatever their storage. Methods, optimizers, strategies and
-// checkpoints ask these questions only: the product; scores visited block by block; drop k by a
+// Connections are those of a linear layer, whatever their storage. Methods, optimizers, strategies
+// and checkpoints ask these questions only: the product; scores visited block by block; drop k by a
 // score; grow k by a score or at random; the active values and their slots (through Parameter).
+//
+// Shapes: R replicas (runs of the group), N rows of a product, in and out the layer's inputs and
+// outputs, m positions of a stretch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +21,7 @@
 
 namespace tandem {
 
-// How a product is computed; see View in nn/context.h, which maps onto this.
+// A ProductPlan says how a product is computed; View in nn/context.h maps onto it.
 struct ProductPlan {
   bool full = true, sparse = false;  // outputs wanted
   bool selected = false;             // one output: per replica W where full_runs, M*W elsewhere
@@ -32,12 +35,12 @@ struct ProductPlan {
 
 struct TwoStreams {
   at::Tensor full, sparse;  // [R,N,out]; undefined where not asked for. selected: in full
-  // The same values; their gradient reaches weights and bias and not x.
+  // These have the same values, but their gradient reaches weights and bias and not x.
   at::Tensor full_local, sparse_local;
 };
 
-// What a topology update does to one layer, per replica. Entries of replicas not due are 0 /
-// ignored.
+// A Change says what a topology update does to one layer, per replica. Entries of replicas that are
+// not due are 0 or ignored.
 struct Change {
   std::vector<char> due;                 // [R]
   std::vector<std::int64_t> count;       // [R] how many to drop or grow, or the new active count
@@ -47,11 +50,11 @@ struct Change {
   bool prunes = false;            // a drop for good: what is left is the layer's budget from now on
   bool excludes_dropped = false;  // a growth passes over what this update dropped
   // [R] What is taken (grown, or not dropped) is drawn without replacement in proportion to
-  // score^sharpness. Empty: in order of the scores.
+  // score^sharpness. Where it is empty, positions are taken in order of their scores.
   std::vector<double> sharpness = {};
 };
 
-// How the newborn of an update are treated.
+// A Newborn says how the weights that an update makes active are treated.
 struct Newborn {
   double deviation = 0;             // 0: value zero, else normal draws
   bool keep_regrown = true;         // a position dropped in this update keeps its value and slots
@@ -59,7 +62,7 @@ struct Newborn {
   bool stale = false;               // the newborn resume the values they hold
 };
 
-// Which positions an operation chooses among.
+// This says which positions an operation chooses among.
 enum class Among { kAll, kActive, kInactive };
 
 class Connections {
@@ -69,44 +72,46 @@ class Connections {
   virtual std::int64_t replicas() const = 0;
   virtual std::int64_t positions() const = 0;  // in x out
   virtual std::int64_t active(std::int64_t replica) const = 0;
-  // What the topology chooses as one: positions, or blocks of them. The counts of a Change and the
-  // scores of visit_scores are of these.
+  // Items are what the topology chooses as one: positions, or blocks of them. The counts of a
+  // Change and the scores of visit_scores() are those of items.
   virtual std::int64_t items() const { return positions(); }
   virtual std::int64_t active_items(std::int64_t replica) const { return active(replica); }
   virtual Parameter& parameter() = 0;
-  // [R+1] offsets into Parameter::flat().
+  // Returns [R+1] offsets into Parameter::flat().
   virtual std::vector<std::int64_t> segments() const {
     std::vector<std::int64_t> offsets;
     for (std::int64_t r = 0; r <= replicas(); ++r) offsets.push_back(r * positions());
     return offsets;
   }
 
-  // y = x W_eff + b; bias may be undefined.
+  // Computes y = x W_eff + b; bias may be undefined.
   virtual TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                              const ProductPlan& plan) const = 0;
 
-  // Active flags, uint8 [total] beside Parameter::flat(). Undefined: everything there is active.
+  // Returns active flags, uint8 [total] beside Parameter::flat(); they are undefined where
+  // everything there is active.
   virtual at::Tensor active_flags() const = 0;
   virtual ActiveSet active_set(std::int64_t replica) const = 0;
-  // The superset B in the same form; undefined: there is none.
+  // Returns the superset B in the same form; it is undefined where there is none.
   virtual at::Tensor superset_flags() const { return {}; }
-  // The same of the replicas that are wanted [R]; empty for the others.
+  // Returns the active sets of the replicas that are wanted [R], and empty ones for the others.
   virtual std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const;
 
-  // The topology of a replica as a tensor for checkpoints, in the storage's own form; undefined
-  // where everything is active and has been from the start. Loading may resize the parameter and
-  // its slots: values come after it.
+  // Returns a replica's topology as a tensor for checkpoints, in the storage's own form; it is
+  // undefined where everything is active and has been from the start. Loading may resize the
+  // parameter and its slots, so that values are loaded after it.
   virtual at::Tensor save_topology(std::int64_t replica) const = 0;
   virtual void load_topology(std::int64_t replica, const at::Tensor& saved) = 0;
 
-  // Initial scale of the weights of a sparse layer, in place (Evci et al. 2022): of each unit's own
-  // fan-in, w sqrt(inputs / fan-in), or of the density, w / sqrt(density).
+  // Scales the initial weights of a sparse layer in place (Evci et al. 2022): by each unit's own
+  // fan-in, w sqrt(inputs / fan-in), or by the density, w / sqrt(density).
   virtual void scale(std::int64_t replica, Start::InitScale kind) = 0;
 
   // The next backward passes keep what a criterion needs to read the dense gradient, until this is
-  // called with false. True said again: the passes from then on add up.
+  // called with false. If it is called with true again, the passes from then on add up.
   virtual void expect_gradient(bool /*expected*/) {}
-  // Likewise the mean squares of the layer's inputs; said again, their mean over the passes.
+  // The next products keep the mean squares of the layer's inputs likewise; if this is called
+  // again, their mean over the passes.
   virtual void expect_inputs(bool expected) = 0;
 
   // Calls visit(scores [m], flags uint8 [m]) over consecutive stretches of a replica's items, in
@@ -116,24 +121,26 @@ class Connections {
                             const std::function<void(const at::Tensor& scores,
                                                      const at::Tensor& flags)>& visit) const = 0;
 
-  // Copies for what reads a whole layer at leisure (probes, read-outs at other budgets): values
-  // [R,in,out] with zeros where nothing is stored, and active flags uint8 [R,in*out].
+  // These are copies for what reads a whole layer outside of a step (probes, read-outs at other
+  // budgets): values [R,in,out] with zeros where nothing is stored, and active flags, uint8
+  // [R,in*out].
   virtual at::Tensor dense_values() const = 0;
   virtual at::Tensor dense_flags() const = 0;
-  // Values are [R,in,out] already, so that such readers may use the parameter itself.
+  // Says that values are [R,in,out] already, so that such readers may use the parameter itself.
   virtual bool is_dense() const = 0;
 
-  // New mask = the count[r] highest of the criterion over all positions (active or not).
+  // Makes the count[r] positions with the highest scores of all (active or not) the new mask.
   virtual void rank(const Change& change, const Criterion& criterion, bool zero_dormant) = 0;
-  // Drops the count[r] lowest of the criterion among the active; remembers them until finish().
+  // Drops the count[r] active positions with the lowest scores and remembers them until finish().
   virtual void drop(const Change& change, const Criterion& criterion) = 0;
-  // Grows count[r] among all positions that are not active now (just dropped ones included).
+  // Grows count[r] positions among all that are not active now (just dropped ones included).
   virtual void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) = 0;
-  // B = M and, up to count[r] positions in all, the largest |w| of the others, or others at random.
-  // outside_zero: values and slots of what leaves B are cleared.
+  // Makes B of M and, up to count[r] positions in all, the largest |w| of the others, or others at
+  // random. With outside_zero the values and slots of what leaves B are cleared.
   virtual void choose_superset(const Change& change, bool random, bool outside_zero) = 0;
-  // Nested masks of the replicas that are due: counts[i][r] largest |w| of the active ones, counts
-  // descending in i. ConfigError where the storage has none.
+  // Chooses the nested masks of the replicas that are due: mask i has the counts[i][r] active
+  // weights of largest |w|, and counts descend in i. Throws ConfigError where the storage has no
+  // such masks.
   virtual void choose_nested(const std::vector<char>& due,
                              const std::vector<std::vector<std::int64_t>>& counts);
   // Values and slots of the replicas that are due become zero outside M.

@@ -1,5 +1,7 @@
-// Scores by name, for drop, grow and rank. A criterion is elementwise, so that any storage can
-// compute it block by block; a criterion with a slot of its own declares it here.
+// Criteria are scores by name, for drop, grow and rank. A criterion is elementwise, so that any
+// storage can compute it block by block; a criterion with a slot of its own declares it here.
+//
+// Shapes: n positions of a layer.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +21,7 @@ struct ScoreInputs {  // blocks of equal shape
   at::Tensor gradient;     // dense G; undefined unless needs_gradient
   at::Tensor input_scale;  // root mean square of a position's input; undefined unless needs_inputs
   std::map<std::string, at::Tensor> slots;
-  double parameter = 0;  // of the criterion
+  double parameter = 0;  // the criterion's own number
   at::Tensor
       uniform;  // double in (0,1), keyed by (run, layer, update, position); see needs_uniform
 };
@@ -28,7 +30,7 @@ struct LayerTopology {
   const ActiveSet& active;
   std::int64_t inputs = 0, outputs = 0;
   std::uint64_t key = 0;    // random stream of this (run, layer, update)
-  at::Tensor weights = {};  // double, on the CPU: of the active positions, in their order
+  at::Tensor weights = {};  // the active positions' weights in their order, double, on the CPU
 };
 
 struct Criterion {
@@ -42,13 +44,15 @@ struct Criterion {
   bool needs_uniform = false;      // random numbers of its own
   double parameter = 0;            // a number of its own, from the operation that uses it
   at::Tensor (*score)(const ScoreInputs&) = nullptr;
-  // In its place: scores float64 [n] of all positions from the layer as a whole.
+  // A criterion may have this in place of `score`: it returns the scores of all positions, float64
+  // [n], from the layer as a whole.
   at::Tensor (*of_topology)(const LayerTopology&) = nullptr;
-  // Called after each backward pass for criteria that keep a slot up to date; may be null.
+  // This is called after each backward pass, for criteria that keep a slot up to date; it may be
+  // null.
   void (*accumulate)(const at::Tensor& gradient,
                      std::map<std::string, at::Tensor>& slots) = nullptr;
-  // Called at the start and after each update for criteria whose slots follow the topology; active:
-  // uint8, as long as a slot. May be null.
+  // This is called at the start and after each update, for criteria whose slots follow the
+  // topology; `active` is uint8 and as long as a slot. It may be null.
   void (*after_update)(const at::Tensor& active,
                        std::map<std::string, at::Tensor>& slots) = nullptr;
 };

@@ -1,4 +1,4 @@
-// CH3-L3 (Muscoloni et al. 2020): how well paths of length three predict a link of a layer's
+// CH3-L3 (Muscoloni et al. 2020) scores how well paths of length three predict a link of a layer's
 // bipartite graph, from the topology alone. For an input u and an output v without a link
 //   s(u,v) = sum over paths u - z1 - z2 - v of 1 / sqrt((1 + e(z1)) (1 + e(z2))),
 // z1 an output, z2 an input, and e(z) the links of z that lead neither to u, v nor to a node on
@@ -8,9 +8,9 @@
 //   s(u,v) = sum over z1 of N(u) of f(z1,v) times the sum over z2 of N(z1) & N(v) of g(z2,u),
 // one addition per path. The score is symmetric in both sides; z1 and v are nodes of the smaller
 // one, so that f is no larger than the scores.
-// In ch3_l3 equal scores (in a very sparse layer nearly all are 0) are ordered at random, keyed by
-// the run, the layer, the update and the position: without that growth would pile up on the first
-// inputs. ch3_l3_plain is s itself, for what draws in proportion to it.
+// Under ch3_l3 equal scores (in a very sparse layer nearly all are 0) are ordered at random, keyed
+// by the run, the layer, the update and the position: without that growth would pile up on the
+// first inputs. ch3_l3_plain is s itself, for what draws in proportion to it.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -26,10 +26,10 @@ namespace {
 // A path of length three weighs 1 / 65,536 or more; what has none stays below all that have one.
 constexpr double kNoPath = 1e-6, kTie = 1e-5;
 
-// The nodes of one side with their neighbours, ascending, one node after the other.
+// This holds the nodes of one side with their neighbours, ascending, one node after the other.
 class Side {
  public:
-  // own[e] and other[e]: the ends of link e; links of one node in ascending order.
+  // own[e] and other[e] are the ends of link e; the links of one node are in ascending order.
   Side(std::int64_t nodes, const std::vector<std::int32_t>& own,
        const std::vector<std::int32_t>& other)
       : begins_(static_cast<std::size_t>(nodes) + 1, 0), neighbours_(own.size()) {
@@ -51,7 +51,7 @@ class Side {
   std::vector<std::int32_t> neighbours_;
 };
 
-// Adds to sums[v] for every path node - z - v, z in [begin, end).
+// Adds to sums[v] for every path node - z - v with z in [begin, end).
 template <class T, class WeightOf>
 void add_paths(const Side& side, const std::int32_t* begin, const std::int32_t* end,
                const WeightOf& weight_of, T* sums) {
@@ -63,7 +63,7 @@ void add_paths(const Side& side, const std::int32_t* begin, const std::int32_t* 
   }
 }
 
-// Scores of one node u of the near side with every node of the far side.
+// Computes the scores of one node u of the near side with every node of the far side.
 class PathScores {
  public:
   PathScores(const Side& near, const Side& far)
@@ -116,15 +116,15 @@ class PathScores {
  private:
   const Side& near_;
   const Side& far_;
-  std::vector<std::int32_t> shared_;  // of near nodes: |N(z2) & N(u)|
-  std::vector<double> near_weight_;   // of near nodes: g(z2,u)
-  std::vector<double> paths_;         // of far nodes: sum of g over paths u - z1 - z2 - v
+  std::vector<std::int32_t> shared_;  // near nodes' |N(z2) & N(u)|
+  std::vector<double> near_weight_;   // near nodes' g(z2,u)
+  std::vector<double> paths_;         // far nodes' sum of g over paths u - z1 - z2 - v
   std::vector<double> far_weight_;    // f(z1,v)
   std::vector<double> inverse_root_;
 };
 
 at::Tensor ch3_l3_plain(const LayerTopology& layer) {
-  std::vector<std::int32_t> inputs, outputs;  // of the links
+  std::vector<std::int32_t> inputs, outputs;  // the ends of each link
   for (const std::int64_t position : layer.active.positions()) {
     inputs.push_back(static_cast<std::int32_t>(position / layer.outputs));
     outputs.push_back(static_cast<std::int32_t>(position % layer.outputs));

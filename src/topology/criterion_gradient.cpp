@@ -1,5 +1,5 @@
-// |G|, G the dense gradient of the sparse network in this step: grow where it is largest (RigL,
-// Evci et al. 2020). A weight that is not stored still has a gradient.
+// The score is |G|, with G the dense gradient of the sparse network in this step; growth takes the
+// largest (RigL, Evci et al. 2020). A weight that is not stored still has a gradient.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

@@ -1,4 +1,4 @@
-// |w|: the smallest are dropped, or the largest kept (Han et al. 2015).
+// The score is |w|: the smallest are dropped, or the largest kept (Han et al. 2015).
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

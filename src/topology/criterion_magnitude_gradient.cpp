@@ -1,5 +1,5 @@
-// |w| + lambda |G|, G the dense gradient of this step: MEST drops where it is least (Yuan et al.
-// 2021, arXiv 2110.14032). lambda is the operation's parameter.
+// The score is |w| + lambda |G|, with G the dense gradient of this step: MEST drops where it is
+// least (Yuan et al. 2021, arXiv 2110.14032). The operation's parameter is lambda.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

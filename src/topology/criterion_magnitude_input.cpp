@@ -1,6 +1,7 @@
-// |w_io| sqrt(E h_i^2), h the layer's inputs over this step's batch: what the weight adds to its
-// unit's output, which magnitude alone misses where inputs differ in scale (Sun et al. 2023, Wanda,
-// arXiv 2306.11695). At a fixed count it minimises the diagonal part of E |dW h|^2.
+// The score is |w_io| sqrt(E h_i^2), with h the layer's inputs over this step's batch: what the
+// weight adds to its unit's output, which magnitude alone misses where inputs differ in scale (Sun
+// et al. 2023, Wanda, arXiv 2306.11695). At a fixed count it minimises the diagonal part of E |dW
+// h|^2.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

@@ -1,4 +1,4 @@
-// k of n at random, without scores; see random_ranks.h.
+// This chooses k of n at random, without scores; see random_ranks.h.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

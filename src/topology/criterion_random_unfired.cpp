@@ -1,7 +1,7 @@
-// Growth at random among positions that have never been active, then, where these are exhausted, at
-// random among the others: each growth adds as much as it can to the share of positions ever active
-// (ITOP's random_unfired; Liu et al. 2021, arXiv 2102.02887). Slot `fired` is 1 where a position
-// has been active, and no update empties it.
+// This grows at random among positions that have never been active, then, where these are
+// exhausted, at random among the others, so that each growth adds as much as it can to the share of
+// positions ever active (ITOP's random_unfired; Liu et al. 2021, arXiv 2102.02887). The slot
+// `fired` is 1 where a position has been active, and no update empties it.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

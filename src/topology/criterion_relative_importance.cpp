@@ -1,6 +1,6 @@
-// |w_io| / sum of |w_i.| + |w_io| / sum of |w_.o|, over the active weights: a weight's share of
-// what leaves its input and of what reaches its unit (the score 'ri' of CHTs, Zhang et al. 2025,
-// arXiv 2501.19107). What is dormant has score 0.
+// The score is |w_io| / sum of |w_i.| + |w_io| / sum of |w_.o|, over the active weights: a weight's
+// share of what leaves its input and of what reaches its unit (the score 'ri' of CHTs, Zhang et al.
+// 2025, arXiv 2501.19107). A dormant weight has score 0.
 #include <algorithm>
 #include <cmath>
 #include <vector>

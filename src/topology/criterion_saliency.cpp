@@ -1,5 +1,5 @@
-// |w G|, G the dense gradient of this step: the first-order change of the loss if the weight went
-// (Molchanov et al. 2017, arXiv 1611.06440).
+// The score is |w G|, with G the dense gradient of this step: the first-order change of the loss if
+// the weight went (Molchanov et al. 2017, arXiv 1611.06440).
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

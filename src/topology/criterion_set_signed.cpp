@@ -1,6 +1,6 @@
-// SET's rule (Mocanu et al. 2018): the share goes separately for the negative weights nearest zero
-// and for the positive ones nearest zero, so that the balance of signs survives. A weight of
-// exactly zero counts as positive, and is the first of these to go.
+// This is SET's rule (Mocanu et al. 2018): the share goes separately for the negative weights
+// nearest zero and for the positive ones nearest zero, so that the balance of signs survives. A
+// weight of exactly zero counts as positive, and is the first of these to go.
 #include "data/tensor.h"
 #include "topology/criteria.h"
 

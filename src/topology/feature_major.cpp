@@ -28,7 +28,7 @@ at::Tensor empty_features(std::int64_t replicas, std::int64_t batch, std::int64_
   const std::int64_t stride = padded(batch);
   const at::Tensor room = torch::empty({replicas * features * stride}, options);
   at::Tensor x = torch::empty({0}, options);
-  // Not a view of `room`, since autograd treats the outputs of a function otherwise then.
+  // This is no view of `room`, because autograd treats views differently as outputs of a function.
   x.set_(room.storage(), 0, {replicas, batch, features}, {features * stride, 1, stride});
   return x;
 }

@@ -1,5 +1,5 @@
-// Items and groups of a layer. Sums over a block are taken in one order, so that they have the same
-// bits in any company and on any device.
+// This file finds the items and groups of a layer. Sums over a block are taken in one order, so
+// that they have the same bits in any company and on any device.
 #include "topology/granularity.h"
 
 #include "data/tensor.h"
@@ -12,7 +12,7 @@ std::int64_t length_of(const Granularity& granularity, std::int64_t inputs) {
   return granularity.kind == Granularity::Kind::kNm ? granularity.m : inputs;
 }
 
-// Sums of `side` consecutive slices of a dimension.
+// Sums `side` consecutive slices of a dimension.
 at::Tensor sum_slices(const at::Tensor& x, std::int64_t dimension, std::int64_t side) {
   std::vector<std::int64_t> sizes = x.sizes().vec();
   const auto at = sizes.begin() + dimension;
@@ -94,7 +94,7 @@ at::Tensor Grouping::quotas(const std::vector<std::int64_t>& budgets) const {
       .view({rows, -1});
 }
 
-// [Q,n] -> [Q,groups of a unit,length,out], with zeros where the last group is shorter.
+// Turns [Q,n] into [Q,groups of a unit,length,out], with zeros where the last group is shorter.
 at::Tensor Grouping::grouped(const at::Tensor& rows) const {
   const at::Tensor weight = rows.reshape({rows.size(0), shape_.inputs, shape_.outputs});
   return torch::constant_pad_nd(weight, {0, 0, 0, padded() - shape_.inputs}, 0)

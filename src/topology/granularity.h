@@ -1,4 +1,5 @@
-// What is active or dormant as one, over a layer's weight [in,out] with position i * out + o.
+// A granularity says what is active or dormant as one, over a layer's weight [in,out] with position
+// i * out + o.
 //   element  every position by itself
 //   fan_in   every unit (column o) has the same number of active inputs
 //   n_m      of each m consecutive inputs of a unit n are active
@@ -8,6 +9,9 @@
 // with a quota of its own. One code serves all: choose() takes the best items of a whole layer,
 // choose_in_groups() the best of each group. Ties go to the smaller index, NaN comes last, and what
 // is random is keyed by (run, layer, update, group).
+//
+// Shapes: Q rows, each of one replica and layer, n positions of a layer, in and out its inputs and
+// outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,24 +38,24 @@ class Grouping {
   bool by_element() const { return granularity_.kind == Granularity::Kind::kElement; }
   std::int64_t items() const { return item_count(shape_, granularity_); }
 
-  // From positions [Q,n] to items [Q,items] and back; the same tensors where an item is a position.
-  // eligible: undefined for all. Flags are of whole items.
+  // These go from positions [Q,n] to items [Q,items] and back, and return the same tensors where an
+  // item is a position. `eligible` is undefined where all are. Flags are those of whole items.
   at::Tensor item_scores(const at::Tensor& scores, const at::Tensor& eligible) const;
   at::Tensor item_flags(const at::Tensor& flags) const;
   at::Tensor position_flags(const at::Tensor& item_flags) const;
 
-  // As select_rows and random_rows, with counts of items; flags of positions.
+  // These do what select_rows and random_rows do, with counts of items and flags of positions.
   at::Tensor choose(const at::Tensor& scores, const at::Tensor& eligible,
                     const std::vector<std::int64_t>& counts, bool largest) const;
   at::Tensor choose_random(const at::Tensor& eligible, const std::vector<std::int64_t>& counts,
                            const std::vector<RandomStream>& streams,
                            const std::vector<std::int64_t>& held = {}) const;
 
-  // Group g of unit o is entry g * out + o of [Q,groups]. quotas: of budgets [Q] in positions, on
-  // the CPU; held: how many of the flags [Q,n] are set, on their device.
+  // Group g of unit o is entry g * out + o of [Q,groups]. quotas() are those of budgets [Q] in
+  // positions, on the CPU; held() is how many of the flags [Q,n] are set, on their device.
   at::Tensor quotas(const std::vector<std::int64_t>& budgets) const;
   at::Tensor held(const at::Tensor& flags) const;
-  // counts [Q,groups], on any device; no group may have fewer eligible positions.
+  // `counts` are [Q,groups], on any device; no group may have fewer eligible positions.
   at::Tensor choose_in_groups(const at::Tensor& scores, const at::Tensor& eligible,
                               const at::Tensor& counts, bool largest) const;
   at::Tensor random_in_groups(const at::Tensor& eligible, const at::Tensor& counts,
@@ -69,11 +73,11 @@ class Grouping {
   std::int64_t length_;  // inputs of a group
 };
 
-// SRigL's ablation (Lasby et al. 2023): quotas of the units, int64 [Q,out] on the CPU, from their
-// numbers of salient weights. A unit with fewer than share x fan-in of these has quota 0, where the
-// fan-in is that of the layer's budget over all units; the others have budget / (their number)
-// each, rounded down. As many stay as the budget needs at the largest fan-in, the most salient
-// ones.
+// Returns the quotas of units under SRigL's ablation (Lasby et al. 2023), int64 [Q,out] on the CPU,
+// from their numbers of salient weights. A unit with fewer than share x fan-in of these has quota
+// 0, where the fan-in is that of the layer's budget over all units; the others have budget / (their
+// number) each, rounded down. As many stay as the budget needs at the largest fan-in, the most
+// salient ones.
 at::Tensor quotas_after_ablation(const at::Tensor& salient,
                                  const std::vector<std::int64_t>& budgets, std::int64_t inputs,
                                  double share);

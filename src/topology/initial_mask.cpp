@@ -1,4 +1,4 @@
-// Initial masks through the same selections that updates use.
+// Initial masks are chosen by the same selections that updates use.
 #include "topology/initial_mask.h"
 
 #include <algorithm>

@@ -1,4 +1,6 @@
-// Initial masks: a random exact count per layer, the largest |w|, or everything.
+// An initial mask is a random exact count per layer, the largest |w|, or everything.
+//
+// Shapes: R replicas (runs of the group), in and out the layer's inputs and outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +12,9 @@
 
 namespace tandem {
 
-// Mask of one layer, uint8 [R, in*out]; undefined where everything is active. weight: [R,in,out].
-// active[r]: the budget in positions, one that the granularity can hold (spread_budget of a Start).
+// Returns the mask of one layer, uint8 [R, in*out]; it is undefined where everything is active.
+// `weight` is [R,in,out], and active[r] the budget in positions, one that the granularity can hold
+// (spread_budget of a Start).
 // keys[r] = topology_key(run's stream "topology", layer, 0).
 at::Tensor initial_mask(Start::Pattern pattern, const at::Tensor& weight,
                         const std::vector<std::int64_t>& active,

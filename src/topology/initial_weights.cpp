@@ -1,4 +1,4 @@
-// Uniform draws, and normal ones by Box-Muller, one of the pair.
+// Draws are uniform, or normal by Box and Muller, of whose pair one is used.
 #include "topology/initial_weights.h"
 
 #include <cmath>

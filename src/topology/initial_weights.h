@@ -1,6 +1,8 @@
-// How the weights of a linear layer are drawn at the start: each from its run's own stream, keyed
-// by its position, so that a storage draws what it keeps and nothing else, and all storages and
-// dtypes start from the same numbers.
+// The initial weights of a linear layer are drawn one by one, each from its run's own stream and
+// keyed by its position, so that a storage draws what it keeps and nothing else, and all storages
+// and dtypes start from the same numbers.
+//
+// Shapes: R replicas (runs of the group).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +13,7 @@
 namespace tandem {
 
 struct InitialWeights {
-  enum class Law { kUniform, kNormal };  // on (-scale, scale); of deviation `scale`
+  enum class Law { kUniform, kNormal };  // uniform on (-scale, scale); normal of deviation scale
   Law law = Law::kUniform;
   double scale = 0;
   std::int64_t inputs = 0, outputs = 0;

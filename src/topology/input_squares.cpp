@@ -4,7 +4,8 @@
 
 namespace tandem {
 
-// In place, so that captured steps of every kind write where the reader looks.
+// The values are written in place, so that captured steps of every kind write where the reader
+// looks.
 void InputSquares::note(const at::Tensor& x) {
   const at::NoGradGuard no_grad;
   const at::Tensor squares = x.detach().square().mean(1);

@@ -1,6 +1,7 @@
-// With g and g_local the gradients of y and y_local:
+// With g and g_local the gradients of y and y_local, the backward pass computes
 //   dx = g W^T   dW = x^T (g + g_local)   db = sum over rows of g + g_local
-// Either may be missing: y_local where nothing is aligned, y where the stream does not run.
+// Either gradient may be missing: y_local's where nothing is aligned, y where the stream does not
+// run.
 #include "topology/local_product.h"
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Questions and products of the masked storage; updates are in masked_update.cpp.
+// This file has the masked storage's questions and products; its updates are in masked_update.cpp.
 // Products are bmm and baddbmm also at R = 1, so that a run's bits do not depend on its company.
 #include "topology/masked_connections.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t kVisited = std::int64_t{1} << 20;  // positions of a visited block
 
-// uint8 [n] of packed bits.
+// Unpacks bits to uint8 [n].
 at::Tensor unpacked(const std::uint8_t* bits, std::int64_t n) {
   const at::Tensor row = torch::empty({n}, torch::kByte);
   auto* flags = row.data_ptr<std::uint8_t>();
@@ -121,7 +121,8 @@ at::Tensor MaskedConnections::sparse_weight(const ProductPlan& plan) const {
   return masked_weight(w, mask_, {}, plan.mask_gradient);
 }
 
-// Each replica's running stream. What mask_gradient cuts is what the stream lacks.
+// Returns the weight of each replica's running stream. With mask_gradient the gradient is cut to
+// what the stream uses.
 at::Tensor MaskedConnections::selected_weight(const ProductPlan& plan) const {
   const at::Tensor& w = parameter_->value;
   const bool narrowed = plan.superset && superset_.defined();
@@ -136,7 +137,7 @@ at::Tensor MaskedConnections::selected_weight(const ProductPlan& plan) const {
   return masked_weight(w, torch::where(full, superset_, mask), {}, false);
 }
 
-// uint8 [R,n]: the mask of each replica's draw.
+// Returns the mask of each replica's draw, uint8 [R,n].
 at::Tensor MaskedConnections::nested_mask(const at::Tensor& draw) const {
   TORCH_INTERNAL_ASSERT(nested_.defined(), "nested masks of ", parameter_->name,
                         " have not been chosen");
@@ -174,7 +175,7 @@ ActiveSet MaskedConnections::active_set(std::int64_t replica) const {
   return ActiveSet::of_bits(packed(mask_, replica));
 }
 
-// On a GPU the bits are packed there, and come over at once.
+// A GPU packs the bits, so that they come over in one copy.
 std::vector<ActiveSet> MaskedConnections::active_sets(const std::vector<char>& wanted) const {
   if (!mask_.defined() || !mask_.is_cuda()) return Connections::active_sets(wanted);
   const std::int64_t bytes = (positions_ + 7) / 8;
@@ -239,7 +240,7 @@ void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& sa
   superset_[replica].copy_(unpacked(host.data_ptr<std::uint8_t>() + bytes, positions_));
 }
 
-// row: the mask; bits: the other nested masks.
+// `row` is the mask, and `bits` are the other nested masks.
 void MaskedConnections::load_nested(std::int64_t replica, const at::Tensor& row,
                                     const std::uint8_t* bits) {
   const at::Tensor depth = row.clone();
@@ -283,7 +284,8 @@ ScoreInputs MaskedConnections::score_inputs(const Criterion& criterion, const Ro
   return inputs;
 }
 
-// [q,n] of the rows' replicas. keys [R]: read by what draws, or looks at the topology.
+// Returns the scores [q,n] of the rows' replicas. keys [R] are read by what draws, or looks at the
+// topology.
 at::Tensor MaskedConnections::scores(const Criterion& criterion, const Rows& rows,
                                      const std::vector<std::uint64_t>& keys) const {
   if (criterion.of_topology != nullptr) return topology_scores(criterion, rows, keys);
@@ -298,7 +300,7 @@ at::Tensor MaskedConnections::scores(const Criterion& criterion, const Rows& row
   return criterion.score(inputs);
 }
 
-// On the host, a replica per thread.
+// This runs on the host, a replica per thread.
 at::Tensor MaskedConnections::topology_scores(const Criterion& criterion, const Rows& rows,
                                               const std::vector<std::uint64_t>& keys) const {
   std::vector<char> wanted(static_cast<std::size_t>(replicas()), 0);
@@ -321,7 +323,7 @@ at::Tensor MaskedConnections::topology_scores(const Criterion& criterion, const 
   return torch::stack(all).to(parameter_->value.options().requires_grad(false));
 }
 
-// uint8 [n]; undefined: all are.
+// Returns flags uint8 [n], which are undefined where all positions are asked for.
 at::Tensor MaskedConnections::flags_among(std::int64_t replica, Among among) const {
   if (among == Among::kAll || (among == Among::kActive && !mask_.defined())) return {};
   if (among == Among::kActive) return mask_[replica];

@@ -1,7 +1,10 @@
-// Dense storage and a mask: W [R,in,out], M uint8 [R,in*out]. Serves every method and device.
-// A topology update is drop / grow / rank calls, then finish(); until then values of what was
-// dropped stay, so that what is regrown can keep them. On a CPU rows of due replicas only are
-// touched.
+// Masked storage keeps all weights W [R,in,out] and a mask M, uint8 [R,in*out]. It serves every
+// method and device. A topology update is a sequence of drop, grow and rank calls, then finish();
+// until then values of what was dropped stay, so that what is regrown can keep them. On a CPU only
+// rows of replicas that are due are touched.
+//
+// Shapes: R replicas (runs of the group), in and out the layer's inputs and outputs, n = in * out
+// positions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,17 +24,18 @@ enum class Draw : std::uint64_t;  // random_ranks.h
 class MaskedConnections final : public Connections {
  public:
   // `parameter` must outlive this, lie on its device already and hold a leaf [R,in,out]; its
-  // `connections` is set. mask: uint8 of R*in*out elements; undefined: all active (and no memory
-  // until the first change).
+  // `connections` is set. `mask` is uint8 of R*in*out elements; where it is undefined all weights
+  // are active, and the mask takes no memory until the first change.
   MaskedConnections(Parameter& parameter, const at::Tensor& mask);
 
-  // W is zero outside M from now on (values there are cleared), so that the sparse product needs no
+  // From now on W is zero outside M (values there are cleared), so that the sparse product needs no
   // mask. Whoever changes W must keep it so.
   void set_zero_dormant(bool zero_dormant);
   bool zero_dormant() const { return zero_dormant_; }
-  // One that was chosen elsewhere; uint8 [R,in*out].
+  // Sets a superset that was chosen elsewhere, uint8 [R,in*out].
   void set_superset(const at::Tensor& flags) { superset_ = flags; }
-  // What updates choose as one. Before the first update, and with a mask that it can hold.
+  // Sets what updates choose as one. It must be called before the first update, with a mask that
+  // the granularity can hold.
   void set_granularity(const Granularity& granularity);
 
   std::int64_t replicas() const override { return parameter_->value.size(0); }
@@ -46,12 +50,13 @@ class MaskedConnections final : public Connections {
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
   at::Tensor superset_flags() const override;
-  // How many of the nested masks hold a position, uint8 [R,in*out]; undefined: there are none.
+  // Returns how many of the nested masks hold a position, uint8 [R,in*out]; it is undefined where
+  // there are none.
   const at::Tensor& nested_depth() const { return nested_; }
   ActiveSet active_set(std::int64_t replica) const override;  // as bits
   std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
-  // Packed mask, uint8; bit i % 8 of byte i / 8 is position i. The superset's, where there is one,
-  // follows, or the nested masks but for the first, which is the mask.
+  // Returns the packed mask, uint8; bit i % 8 of byte i / 8 is position i. The superset's bits,
+  // where there is one, follow, or the nested masks but for the first, which is the mask.
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;

@@ -1,5 +1,5 @@
-// Topology updates of the masked storage. Scores, choices and births are computed for runs of
-// consecutive due replicas at once; counts differ per replica.
+// This file has the topology updates of the masked storage. Scores, choices and births are computed
+// at once for consecutive replicas that are due; counts differ per replica.
 #include <algorithm>
 
 #include "data/tensor.h"
@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint8_t kWasActive = 1, kEntered = 2;
 
-// Normal draws, keyed by position, where `born` is set.
+// Writes normal draws, keyed by position, where `born` is set.
 void draw_values(at::Tensor values, const at::Tensor& born, double deviation,
                  const std::vector<std::uint64_t>& keys) {
   const at::Tensor where = born.to(torch::kCPU).nonzero();  // [count,2]
@@ -73,8 +73,8 @@ void MaskedConnections::open(const Rows& rows) {
   }
 }
 
-// A layer's budget is what it has between updates. Ablation may leave a remainder of the first one
-// unused, so that it is kept.
+// A layer's budget is what it has between updates. Ablation may leave a remainder of the first
+// budget unused, which is why that one is remembered.
 void MaskedConnections::open(std::int64_t replica) {
   open_[replica] = 1;
   if (grouping_.has_quotas() && grouping_.granularity().ablation == 0) {
@@ -82,7 +82,8 @@ void MaskedConnections::open(std::int64_t replica) {
   }
 }
 
-// What a choice orders positions by: scores, or keys of a draw in proportion to them. [q,n]
+// Returns what a choice orders positions by, [q,n]: scores, or keys of a draw in proportion to
+// them.
 at::Tensor MaskedConnections::choice_scores(const Change& change, const Criterion& criterion,
                                             const Rows& rows, const at::Tensor& eligible,
                                             const std::vector<std::uint64_t>& keys,
@@ -103,7 +104,7 @@ at::Tensor MaskedConnections::select(const Change& change, const Criterion& crit
   }
   TORCH_INTERNAL_ASSERT(keys.size() == change.due.size(),
                         "a random choice needs a key per replica");
-  std::vector<std::int64_t> held;  // by what the draw chooses among
+  std::vector<std::int64_t> held;  // counts of what the draw chooses among
   for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
     held.push_back(change.excludes_dropped ? eligible[r - rows.first].sum().item<std::int64_t>()
                    : draw == Draw::kRank   ? rankable(r)
@@ -144,8 +145,8 @@ at::Tensor MaskedConnections::select_per_sign(const Change& change, const Criter
          select_rows(scores, eligible * (1 - below_zero), others, false);
 }
 
-// What a drop or a growth takes. Where groups have quotas and hold them it takes `count` of the
-// layer, wherever they are; where they don't it leads each group back to its quota.
+// Returns what a drop or a growth takes. Where groups have quotas and hold them it takes `count` of
+// the layer, wherever they are; where they don't it leads each group back to its quota.
 at::Tensor MaskedConnections::select_moved(Change change, const Criterion& criterion,
                                            const Rows& rows, const std::vector<std::uint64_t>& keys,
                                            bool grows) const {
@@ -178,8 +179,8 @@ at::Tensor MaskedConnections::select_moved(Change change, const Criterion& crite
   return chosen.defined() ? chosen + moved : moved;
 }
 
-// SRigL: units without enough salient weights (what the drop left, and the best `count` candidates)
-// lose what they have, the others are led to their new fan-in.
+// This is SRigL's growth: units without enough salient weights (what the drop left, and the best
+// `count` candidates) lose what they have, and the others are led to their new fan-in.
 at::Tensor MaskedConnections::ablate_and_select(const Change& change, const Criterion& criterion,
                                                 const Rows& rows,
                                                 const std::vector<std::uint64_t>& keys) {
@@ -196,7 +197,7 @@ at::Tensor MaskedConnections::ablate_and_select(const Change& change, const Crit
                           /*largest=*/true);
 }
 
-// items [R]: how many the rows' replicas have now, which is taken on trust where they are
+// items [R] are how many items the rows' replicas have now, which is taken on trust where items are
 // positions.
 void MaskedConnections::note_active(const Rows& rows, const std::vector<std::int64_t>& items) {
   if (!grouping_.by_element()) return recount(rows);
@@ -216,7 +217,7 @@ void MaskedConnections::recount(const Rows& rows) {
   }
 }
 
-// How many a rank chooses among.
+// Returns the number of positions that a rank chooses among.
 std::int64_t MaskedConnections::rankable(std::int64_t replica) const {
   return outside_zero_ ? superset_[replica].sum().item<std::int64_t>() : items();
 }

@@ -1,5 +1,5 @@
-// Forward and backward of the masked weight: the kernel of the device, where() for what it does
-// not serve.
+// The masked weight's forward and backward passes use the device's kernel, and where() for what
+// that does not serve.
 #include "topology/masked_weight.h"
 
 #include <optional>
@@ -18,7 +18,7 @@ bool kernel_serves(const at::Tensor& w, const at::Tensor& mask) {
          (w.scalar_type() == torch::kFloat || w.scalar_type() == torch::kDouble);
 }
 
-// `full`: uint8 [R], or undefined where no replica is copied whole.
+// `full` is uint8 [R], or undefined where no replica is copied whole.
 void run_on_gpu(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& full,
                 at::Tensor& out) {
   const auto* flags = mask.data_ptr<std::uint8_t>();

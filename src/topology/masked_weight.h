@@ -1,13 +1,16 @@
-// The weight that a sparse product uses: forward M*W as a selection, backward the dense gradient
-// dL/dW_eff unchanged, or M times it. Growth criteria read the dense one from the leaf.
+// This is the weight that a sparse product uses: forward M*W as a selection, backward the dense
+// gradient dL/dW_eff unchanged, or M times it. Growth criteria read the dense gradient from the
+// leaf.
+//
+// Shapes: R replicas (runs of the group).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace tandem {
 
-// mask: uint8 of as many elements as w. full_runs: bool [R], where it is set the replica's W goes
-// through whole; undefined: nowhere.
+// `mask` is uint8 and has as many elements as w. Where full_runs, bool [R], is set the replica's W
+// goes through whole; where it is undefined no replica's does.
 at::Tensor masked_weight(const at::Tensor& w, const at::Tensor& mask, const at::Tensor& full_runs,
                          bool mask_gradient);
 

@@ -1,4 +1,6 @@
-// How many weights each of a run's nested masks holds (Sets::nested).
+// This counts how many weights each of a run's nested masks holds (Sets::nested).
+//
+// Shapes: L layers.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +10,7 @@
 
 namespace tandem {
 
-// [shares][L]. active [L]: what the layers' masks hold, which the first nested mask is; the others
+// Returns counts [shares][L]. The first nested mask is the mask, which holds active [L]; the others
 // have the budget of density x share, spread as budgets are, and never more than the one before.
 std::vector<std::vector<std::int64_t>> nested_counts(const std::vector<LayerShape>& shapes,
                                                      const Start& start,

@@ -1,4 +1,4 @@
-// A parameter's flat view and its slots.
+// This file has a parameter's flat view and its slots.
 #include "topology/parameter.h"
 
 #include "data/tensor.h"

@@ -1,5 +1,8 @@
-// A parameter over the replica axis, as optimizers, strategies and checkpoints see it: flat values
-// in replica segments and named slots of the same length. Any code may declare a slot of its own.
+// A parameter over the replica axis is, for optimizers, strategies and checkpoints, flat values in
+// replica segments and named slots of the same length (a slot is one number per weight, such as a
+// momentum). Any code may declare a slot of its own.
+//
+// Shapes: R replicas (runs of the group), total all values of all replicas.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,13 +32,14 @@ struct Parameter {
   std::int64_t replicas() const;
   at::Tensor flat() const;                     // [total], sharing memory, no autograd
   std::vector<std::int64_t> segments() const;  // [R+1] offsets into flat()
-  // A replica's values in their own shape, and its part of something as long as flat(); they share
-  // memory.
+  // The first returns a replica's values in their own shape, the second its part of something as
+  // long as flat(); both share memory with it.
   at::Tensor of_replica(std::int64_t replica) const;
   at::Tensor segment(const at::Tensor& flat_values, std::int64_t replica) const;
-  // Makes it with `newborn` everywhere on first use.
+  // Returns a slot; on first use it is made, with `newborn` everywhere.
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
-  // Slots of these replicas [R] are as a newborn's from now on, but those that are everywhere.
+  // Sets the slots of these replicas [R] to a newborn's value, except for those that are
+  // `everywhere`.
   void empty_slots(const std::vector<char>& which);
 };
 

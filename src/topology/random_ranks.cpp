@@ -1,4 +1,4 @@
-// Floyd's sampling over a bit set or a hash set; both give the same ranks.
+// Floyd's sampling runs over a bit set or a hash set, which give the same ranks.
 #include "topology/random_ranks.h"
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 namespace tandem {
 namespace {
 
-// Floyd: for j = n-k .. n-1 take a draw below j+1, or j itself where the draw is taken already.
+// Floyd's algorithm: for j = n-k .. n-1 it takes a draw below j+1, or j itself where the draw is
+// taken already.
 template <class Taken>
 void floyd(RandomStream stream, std::int64_t n, std::int64_t k, Taken&& take) {
   for (std::int64_t j = n - k; j < n; ++j) {
@@ -19,7 +20,8 @@ void floyd(RandomStream stream, std::int64_t n, std::int64_t k, Taken&& take) {
   }
 }
 
-// At most `most` ranks by open addressing: 8 to 24 bytes a rank, a third of std::unordered_set's.
+// This set holds at most `most` ranks by open addressing, with 8 to 24 bytes a rank, a third of
+// what std::unordered_set takes.
 class RankSet {
  public:
   explicit RankSet(std::int64_t most)

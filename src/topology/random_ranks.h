@@ -1,6 +1,6 @@
-// Random choices of a topology. k of n at random is a sample of k distinct ranks among the eligible
-// positions in index order, so that every storage and device chooses the same positions.
-// What is random about one connection is keyed by (run, layer, update, position).
+// Random choices of a topology: k of n at random is a sample of k distinct ranks among the eligible
+// positions in index order, so that every storage and device chooses the same positions. What is
+// random about one connection is keyed by (run, layer, update, position).
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,14 @@ inline std::uint64_t topology_key(std::uint64_t run_key, std::int64_t layer, std
                  static_cast<std::uint64_t>(update));
 }
 
-// Streams below one topology_key.
+// These are the streams below one topology_key.
 enum class Draw : std::uint64_t { kDrop, kGrow, kRank, kValue, kSpread, kSuperset, kTies, kScore };
 inline RandomStream draw_stream(std::uint64_t key, Draw draw) {
   return {sub_key(key, static_cast<std::uint64_t>(draw))};
 }
 
-// k distinct ranks of [0, n), ascending; Floyd's algorithm, k draws (Bentley & Floyd 1987).
+// Returns k distinct ranks of [0, n), ascending, by Floyd's algorithm in k draws (Bentley & Floyd
+// 1987).
 std::vector<std::int64_t> random_ranks(RandomStream stream, std::int64_t n, std::int64_t k);
 
 // Sets chosen[i] = 1 where position i is eligible (null: all are) and its rank among the eligible
@@ -30,14 +31,14 @@ std::vector<std::int64_t> random_ranks(RandomStream stream, std::int64_t n, std:
 void mark_ranks(const std::vector<std::int64_t>& ranks, const std::uint8_t* eligible,
                 std::int64_t n, std::uint8_t* chosen);
 
-// The same where what is not eligible is given as ascending positions: positions of the ranks.
+// Returns the positions of the ranks where what is not eligible is given as ascending positions.
 std::vector<std::int64_t> ranks_outside(const std::vector<std::int64_t>& ranks,
                                         const std::vector<std::int64_t>& occupied);
 
-// Uniform draw of a position, in (0,1).
+// Returns the uniform draw of a position, in (0,1).
 double uniform_at(RandomStream stream, std::int64_t position);
 
-// Standard normal draw of a position (Box-Muller, one of the pair).
+// Returns the standard normal draw of a position (Box-Muller, one of the pair).
 double normal_at(RandomStream stream, std::int64_t position);
 
 }  // namespace tandem

@@ -1,4 +1,6 @@
-// A number per replica, spread over what a parameter holds of each.
+// These spread a number per replica over what a parameter holds of each replica.
+//
+// Shapes: R replicas (runs of the group).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,10 +12,10 @@
 
 namespace tandem {
 
-// per_replica [R] at each position of its segment. Equal segments need nothing of the host.
+// Repeats per_replica [R] at each position of its segment. Equal segments need nothing of the host.
 at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments);
 
-// per_replica [R], shaped to be broadcast over the parameter's value.
+// Returns per_replica [R] in a shape that is broadcast over the parameter's value.
 at::Tensor over_values(const at::Tensor& per_replica, const Parameter& parameter);
 
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// Rows go through the selection kernel of their device; double scores on a GPU through sorting.
+// Rows go through the selection kernel of their device, but double scores on a GPU are sorted.
 #include "topology/select_rows.h"
 
 #include <algorithm>
@@ -89,7 +89,7 @@ constexpr std::int64_t kRankedTogether = std::int64_t{1} << 22;  // positions; a
 
 using Ranks = std::vector<std::vector<std::int64_t>>;
 
-// q n + rank for the ranks of each row q, in memory that a copy to a GPU need not wait for.
+// Returns q n + rank for the ranks of each row q, in memory that a copy to a GPU need not wait for.
 at::Tensor flat_ranks(const Ranks& ranks, std::int64_t n) {
   std::vector<std::int64_t> begins = {0};
   for (const auto& own : ranks) {
@@ -104,8 +104,8 @@ at::Tensor flat_ranks(const Ranks& ranks, std::int64_t n) {
   return flat;
 }
 
-// The position of rank k is where the running count of eligible positions reaches k + 1; `all` are
-// eligible: it is k.
+// The position of rank k is where the running count of eligible positions reaches k + 1; where all
+// are eligible it is k.
 at::Tensor mark_on_gpu(const at::Tensor& eligible, const Ranks& ranks, bool all) {
   const std::int64_t rows = eligible.size(0), n = eligible.size(1);
   const at::Tensor drawn = torch::zeros({rows * n}, eligible.options());

@@ -1,5 +1,5 @@
-// Questions and products of the sparse storage; updates are in sparse_update.cpp, the superset in
-// sparse_superset.cpp.
+// This file has the sparse storage's questions and products; its updates are in sparse_update.cpp,
+// and the superset in sparse_superset.cpp.
 #include "topology/sparse_connections.h"
 
 #include <algorithm>
@@ -103,7 +103,8 @@ TwoStreams SparseConnections::product(const at::Tensor& x, const at::Tensor& bia
   return streams;
 }
 
-// Of each replica's running stream. Undefined: all that is stored.
+// Returns flags of what each replica's running stream uses; they are undefined where it is all that
+// is stored.
 at::Tensor SparseConnections::running_flags(const at::Tensor& full_runs) const {
   if (!active_.defined()) return {};
   const at::Tensor flags = active_.clone(), full = full_runs.to(torch::kBool).contiguous();
@@ -121,8 +122,8 @@ ActiveSet SparseConnections::stored_set(std::int64_t replica) const {
   return ActiveSet::of_positions(index_.at(static_cast<std::size_t>(replica)).positions());
 }
 
-// int64: inputs, outputs, then the positions; where some are dormant -inputs, outputs, then twice
-// the position, + 1 where it is active.
+// The topology is saved as int64: inputs, outputs, then the positions; where some are dormant it is
+// -inputs, outputs, then twice each position, + 1 where it is active.
 at::Tensor SparseConnections::save_topology(std::int64_t replica) const {
   std::vector<std::int64_t> saved = index_.at(static_cast<std::size_t>(replica)).positions();
   const std::uint8_t* active = active_of(replica);
@@ -166,7 +167,7 @@ void SparseConnections::scale(std::int64_t replica, Start::InitScale kind) {
           index_.at(static_cast<std::size_t>(replica)).outputs_of_positions(), replica, kind);
 }
 
-// units: the one that each value leads to. A unit without connections counts as one with one.
+// `units` are those that each value leads to. A unit without connections counts as one with one.
 void SparseConnections::rescale(at::Tensor values, std::vector<std::int64_t> units,
                                 std::int64_t replica, Start::InitScale kind) const {
   if (kind == Start::InitScale::kDense) return;
@@ -180,7 +181,7 @@ void SparseConnections::rescale(at::Tensor values, std::vector<std::int64_t> uni
   values.div_(share.sqrt().index_select(0, of_list(units)));
 }
 
-// Said again before the end, what was kept stays.
+// Where it is called with true again before the end, what was kept stays.
 void SparseConnections::expect_gradient(bool expected) {
   if (!expected || !expects_gradient_) factors_.clear();
   expects_gradient_ = expected;
@@ -255,7 +256,7 @@ void SparseConnections::visit_scores(
   visit(criterion.score(inputs), flags);
 }
 
-// Sum over the backward passes kept, x^T dy of these inputs.
+// Returns x^T dy of these inputs, summed over the backward passes that are kept.
 at::Tensor SparseConnections::dense_gradient(std::int64_t replica, std::int64_t first_input,
                                              std::int64_t inputs) const {
   TORCH_INTERNAL_ASSERT(!factors_.empty(), "the dense gradient of ", parameter_->name,
@@ -297,11 +298,11 @@ void SparseConnections::visit_blocks(
   const std::uint8_t* active = active_of(replica);
   const ScoreInputs own = stored_inputs(replica, criterion);
   const std::int64_t most = std::max<std::int64_t>(1, kBlock / outputs_);
-  std::int64_t seen = 0;  // of `stored`
+  std::int64_t seen = 0;  // entries of `stored`
   for (std::int64_t input = 0; input < inputs_; input += most) {
     const std::int64_t rows = std::min(most, inputs_ - input);
     const std::int64_t first = input * outputs_, length = rows * outputs_;
-    std::vector<std::int64_t> places;  // of what is stored, in the block
+    std::vector<std::int64_t> places;  // places of what is stored, in the block
     const std::int64_t begin = seen;
     while (seen < static_cast<std::int64_t>(stored.size()) && stored[seen] < first + length) {
       places.push_back(stored[seen++] - first);

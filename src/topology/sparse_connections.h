@@ -1,12 +1,16 @@
-// Only what exists: flat values [nnz] of all replicas, one index for the forward and one for the
-// backward pass. What is stored is M, or, once a superset is chosen, B with a flag per value where
-// it is larger than M; outside of it values are zero and slots at their newborn value. A step costs
-// time and memory in proportion to what is stored; a topology update O(nnz + k log k), and for
-// growth by gradient one pass over the dense gradient, block by block. CPU only.
+// Sparse storage keeps only what exists: flat values [nnz] of all replicas, one index for the
+// forward and one for the backward pass. What is stored is M, or, once a superset is chosen, B with
+// a flag per value where it is larger than M; outside of it values are zero and slots at their
+// newborn value. A step costs time and memory in proportion to what is stored; a topology update
+// O(nnz + k log k), and for growth by gradient one pass over the dense gradient, block by block.
+// CPU only.
 //
 // An update works on copies of a replica's values and slots (Draft): drop and rank mark, grow
 // inserts, and finish() removes what is not active, unless there is a superset, and builds the new
 // index.
+//
+// Shapes: R replicas (runs of the group), nnz stored values of all replicas, N rows of a product,
+// out the layer's outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,11 +31,12 @@ namespace tandem {
 
 class SparseConnections final : public Connections {
  public:
-  // parameter.value: leaf [total], the values of positions[0], positions[1], ... (ascending in
-  // each replica); its `connections` is set. `parameter` must outlive this.
+  // parameter.value is a leaf [total] with the values of positions[0], positions[1], ... (ascending
+  // in each replica); its `connections` is set. `parameter` must outlive this.
   SparseConnections(Parameter& parameter, std::int64_t inputs, std::int64_t outputs,
                     const std::vector<std::vector<std::int64_t>>& positions);
-  // Where a superset that is chosen before the first update takes the values of what isn't stored.
+  // Says where a superset that is chosen before the first update takes the values of what isn't
+  // stored.
   void set_initial(const InitialWeights& initial) { initial_ = initial; }
 
   std::int64_t replicas() const override { return static_cast<std::int64_t>(index_.size()); }
@@ -66,7 +71,7 @@ class SparseConnections final : public Connections {
  private:
   friend class SparseProduct;
 
-  // A replica in an update.
+  // A Draft is a replica's topology while an update is under way.
   struct Draft {
     std::vector<std::int64_t> positions;      // ascending
     std::vector<std::uint8_t> active;         // 0: removed at the end, or stored and dormant
@@ -78,24 +83,25 @@ class SparseConnections final : public Connections {
     std::vector<std::int64_t> dropped_positions() const;  // active before this update, not any more
     void keep_active();
   };
-  struct Factors {  // of the dense gradient: x and dL/dy, [R,N,features] with columns adjacent
+  struct Factors {  // the dense gradient's: x and dL/dy, [R,N,features] with columns adjacent
     at::Tensor x, dy;
   };
 
   Draft& draft(std::int64_t replica,
                const Criterion& criterion);  // the one under way, or a new one
-  // uint8 of what is stored, in the update under way or now; null: all of it is active.
+  // Returns flags (uint8) of what is stored, in the update under way or now; null where all of it
+  // is active.
   const std::uint8_t* active_of(std::int64_t replica) const;
   std::vector<std::int64_t> active_positions(std::int64_t replica) const;
   at::Tensor values_of(std::int64_t replica) const;
   ScoreInputs stored_inputs(std::int64_t replica, const Criterion& criterion) const;
-  // Of all positions, in the weights' dtype.
+  // Returns the criterion's scores of all positions, in the weights' dtype.
   at::Tensor topology_scores(std::int64_t replica, const Criterion& criterion,
                              std::uint64_t key) const;
-  // Of the active ones, in order; `active`: flags of a draft.
+  // Returns those of the active positions, in order; `active` are the flags of a draft.
   at::Tensor active_scores(std::int64_t replica, const Criterion& criterion,
                            const at::Tensor& active, std::uint64_t key) const;
-  // key: as Newborn::keys, read by what draws, or scores the topology.
+  // `key` is as Newborn::keys; it is read by what draws, or scores the topology.
   void visit_blocks(std::int64_t replica, const Criterion& criterion, Among among,
                     std::uint64_t key,
                     const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) const;
@@ -116,14 +122,16 @@ class SparseConnections final : public Connections {
   void rescale(at::Tensor values, std::vector<std::int64_t> units, std::int64_t replica,
                Start::InitScale kind) const;
   at::Tensor initial_values(std::int64_t replica, const std::vector<std::int64_t>& positions) const;
-  // `count` dormant positions beside `active`, ascending: of largest |w|.
+  // These return the `count` dormant positions of largest |w| beside `active`, ascending, the
+  // second by the initial draws.
   std::vector<std::int64_t> largest_dormant(std::int64_t replica,
                                             const std::vector<std::int64_t>& active,
                                             std::int64_t count) const;
   std::vector<std::int64_t> largest_initial(std::int64_t replica,
                                             const std::vector<std::int64_t>& active,
                                             std::int64_t count) const;
-  // What is stored of a replica, and newborns, at these positions, of which `active` are active.
+  // Makes a draft of what is stored of a replica, and newborns, at these positions, of which
+  // `active` are active.
   Draft stored_at(std::int64_t replica, std::vector<std::int64_t> positions,
                   const std::vector<std::int64_t>& active) const;
 

@@ -1,5 +1,6 @@
-// Where the connections of one layer of one replica are: the two orders of kernels/spmm, with
-// indices of 16 bits where inputs and outputs allow it. Positions are not kept: they follow.
+// This index says where the connections of one layer of one replica are: it has the two orders of
+// kernels/spmm, with indices of 16 bits where inputs and outputs allow it. Positions are not kept,
+// because they follow from it.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ namespace tandem {
 class SparseIndex {
  public:
   SparseIndex() = default;
-  // positions: ascending, below inputs x outputs.
+  // `positions` are ascending and below inputs x outputs.
   SparseIndex(std::int64_t inputs, std::int64_t outputs,
               const std::vector<std::int64_t>& positions);
 
@@ -21,7 +22,7 @@ class SparseIndex {
   std::vector<std::int64_t> positions() const;             // ascending
   std::vector<std::int64_t> fan_in() const;                // [outputs]
   std::vector<std::int64_t> outputs_of_positions() const;  // [count], the unit of each
-  // [count]: what kernels::reorder needs.
+  // Returns [count] numbers, which kernels::reorder needs.
   const std::uint32_t* place() const { return place_.data(); }
 
   // Calls run(const kernels::SparsePattern<I>&).

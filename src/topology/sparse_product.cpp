@@ -16,7 +16,7 @@ void check(int error, const char* what) {
   TORCH_INTERNAL_ASSERT(error == kernels::kSpmmDone, what, " failed with code ", error);
 }
 
-// Zero where flags are; the values themselves where there are none.
+// Returns zero where flags are 0, and the values themselves where there are no flags.
 at::Tensor flagged(const at::Tensor& values, const at::Tensor& flags) {
   if (!flags.defined()) return values;
   at::Tensor kept = torch::empty_like(values);
@@ -29,7 +29,7 @@ at::Tensor flagged(const at::Tensor& values, const at::Tensor& flags) {
   return kept;
 }
 
-// A replica's part of a feature-major tensor.
+// Returns a replica's part of a feature-major tensor.
 template <class T>
 T* part(const at::Tensor& features, std::int64_t r) {
   return features.data_ptr<T>() + r * features.size(2) * feature_stride(features);
@@ -72,7 +72,7 @@ void backward_as(const std::vector<const SparseIndex*>& index, const at::Tensor&
   }
 }
 
-// dz = dL/d(x W + b) from dy = dL/dy, and db.
+// Computes dz = dL/d(x W + b) from dy = dL/dy, and db.
 template <class T>
 void output_gradient_as(const at::Tensor& y, const at::Tensor& dy, at::Tensor& dz, at::Tensor& db) {
   for (std::int64_t r = 0; r < dy.size(0); ++r) {
@@ -91,7 +91,7 @@ void output_gradient_as(const at::Tensor& y, const at::Tensor& dy, at::Tensor& d
 
 }  // namespace
 
-// What the function below needs of the connections, and leaves there.
+// This is what the function below needs of the connections, and what it leaves there.
 class SparseProduct {
  public:
   static std::vector<const SparseIndex*> index(const SparseConnections& connections) {

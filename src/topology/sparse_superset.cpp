@@ -1,5 +1,5 @@
-// The superset B of the sparse storage: M and others, by |w| or at random, whose values are all
-// that is not zero. The others are drawn among all positions of the layer, stored or not, and equal
+// The superset B of the sparse storage is M and others, by |w| or at random; outside of it all
+// values are zero. The others are drawn among all positions of the layer, stored or not, and equal
 // |w| go to the smaller position, so that the masked storage has the same B.
 #include <algorithm>
 #include <iterator>

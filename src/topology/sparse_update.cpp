@@ -1,4 +1,4 @@
-// Topology updates of the sparse storage, replica by replica.
+// This file has the topology updates of the sparse storage, replica by replica.
 #include <algorithm>
 #include <iterator>
 #include <numeric>
@@ -22,12 +22,12 @@ at::Tensor list_of(const std::vector<std::int64_t>& values) {
   return torch::tensor(values, torch::kLong);
 }
 
-// The `count` lowest of what is eligible: uint8 [n].
+// Marks the `count` lowest of what is eligible, uint8 [n].
 at::Tensor lowest(const at::Tensor& scores, const at::Tensor& eligible, std::int64_t count) {
   return select_rows(scores.unsqueeze(0), eligible.unsqueeze(0), {count}, /*largest=*/false)[0];
 }
 
-// Keys of a draw in proportion to scores (see sampled_choice.h) of these positions.
+// Returns these positions' keys of a draw in proportion to scores (see sampled_choice.h).
 at::Tensor drawn(const at::Tensor& scores, const std::vector<std::int64_t>& positions,
                  double sharpness, RandomStream stream) {
   at::Tensor keys = scores.to(torch::kDouble).clone();
@@ -38,7 +38,7 @@ at::Tensor drawn(const at::Tensor& scores, const std::vector<std::int64_t>& posi
   return keys;
 }
 
-// The same of consecutive positions, where they are flagged.
+// Returns the same for consecutive positions, where they are flagged.
 at::Tensor drawn(const at::Tensor& scores, std::int64_t first, const at::Tensor& flags,
                  double sharpness, RandomStream stream) {
   at::Tensor keys = scores.to(torch::kDouble).clone();
@@ -267,7 +267,7 @@ struct Merged {
 
 }  // namespace
 
-// `chosen` ascending and not active. What is stored already keeps its place.
+// `chosen` is ascending and not active. What is stored already keeps its place.
 void SparseConnections::insert(Draft& draft, const std::vector<std::int64_t>& chosen,
                                const Newborn& newborn, std::uint64_t key) const {
   Merged merged;
@@ -354,7 +354,8 @@ void SparseConnections::finish(const Change& change, bool /*zero_dormant*/) {
   replace(done);
 }
 
-// New connections, values and slots of these replicas. Tensors are replaced where lengths change.
+// Gives these replicas new connections, values and slots. Tensors are replaced where lengths
+// change.
 void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
   if (drafts.empty()) return;
   initial_.reset();
@@ -389,7 +390,7 @@ void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
   if (superset_.defined() && !same_length) superset_ = torch::ones({values.numel()}, torch::kByte);
 }
 
-// As active_ is to be. Undefined where everything is active.
+// Returns what active_ is to be; it is undefined where everything is active.
 at::Tensor SparseConnections::flags_after(const std::map<std::int64_t, Draft>& drafts) const {
   std::vector<at::Tensor> parts;
   for (std::int64_t r = 0; r < replicas(); ++r) {

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::int64_t kRanked = std::int64_t{1} << 18;
 
-// The `count` positions of largest |w|, in the dtype that the weights will have.
+// Returns the `count` positions of largest |w|, in the dtype that the weights will have.
 template <class T>
 std::vector<std::int64_t> largest_draws(const InitialWeights& initial, std::int64_t replica,
                                         std::int64_t count) {

@@ -1,5 +1,7 @@
-// The two storages of a layer's connections: which runs the sparse one serves, and how either
-// starts.
+// This file chooses between the two storages of a layer's connections: it says which runs the
+// sparse one serves, and how either starts.
+//
+// Shapes: R replicas (runs of the group), in and out the layer's inputs and outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,14 +22,15 @@ enum class Storage { kMasked, kSparse };
 std::string storage_name(Storage storage);         // masked, sparse
 Storage storage_of_name(const std::string& name);  // throws ConfigError
 
-// The share of its positions that a sparse layer begins with: that of M, or of B.
+// Returns the share of its positions that a sparse layer begins with: that of M, or of B.
 double stored_density(const Policies& weights);
 
-// Why connections under these policies can't be stored sparsely: their sets S and U, or a slot that
-// a criterion needs, leave the mask, or a superset outside which weights are zero. Empty: they can.
+// Says why connections under these policies can't be stored sparsely: their sets S and U, or a slot
+// that a criterion needs, leave the mask, or a superset outside which weights are zero. It is empty
+// where they can.
 std::string sparse_refusal(const Policies& weights);
 
-// The start of one layer.
+// A LayerStart says how one layer starts.
 struct LayerStart {
   Storage storage = Storage::kMasked;
   Start::Pattern pattern = Start::Pattern::kRandom;
@@ -39,8 +42,9 @@ struct LayerStart {
   at::ScalarType dtype = at::kFloat;
 };
 
-// Counts and keys of all layers under these starts [R], which may differ in density and not in
-// kind; run_keys[r]: the run's stream "topology". Storage, device and dtype are left as they are.
+// Returns counts and keys of all layers under these starts [R], which may differ in density and not
+// in kind; run_keys[r] is the run's stream "topology". Storage, device and dtype are left as they
+// are.
 std::vector<LayerStart> layer_starts(const std::vector<Start>& starts,
                                      const std::vector<LayerShape>& layers,
                                      const std::vector<std::uint64_t>& run_keys);
@@ -51,7 +55,7 @@ std::vector<LayerStart> layer_starts(const std::vector<Start>& starts,
 std::unique_ptr<Connections> start_connections(Parameter& parameter, const InitialWeights& initial,
                                                const LayerStart& start);
 
-// All weights of a layer, [R,in,out] on the CPU.
+// Draws all weights of a layer, [R,in,out] on the CPU.
 at::Tensor draw_dense(const InitialWeights& initial, at::ScalarType dtype);
 
 }  // namespace tandem

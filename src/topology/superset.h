@@ -1,4 +1,4 @@
-// The superset B of a layer whatever its storage, for who looks at positions.
+// This gives the superset B of a layer, whatever its storage, to what looks at positions.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace tandem {
 
-// Unknown where there is none.
+// The set is unknown where there is no superset.
 ActiveSet superset_of(const Connections& connections, std::int64_t replica);
 
 }  // namespace tandem

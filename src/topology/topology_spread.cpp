@@ -1,4 +1,5 @@
-// Rankings over all layers: how many positions of each layer an operation of whole-net scope takes.
+// An operation of whole-net scope ranks all layers together; this file counts how many positions of
+// each layer it takes.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -22,7 +23,8 @@ Among among_of(Kind kind) {
 using VisitBlock = std::function<void(const at::Tensor& scores, const at::Tensor& flags)>;
 using VisitLayer = std::function<void(std::size_t layer, const VisitBlock& visit)>;
 
-// How many of the `count` best lie in each layer, from one pass that keeps about 2 count scores.
+// Counts how many of the `count` best lie in each layer, in one pass that keeps about 2 count
+// scores.
 template <class T>
 std::vector<std::int64_t> streamed_shares(std::size_t layers, const VisitLayer& visit_layer,
                                           std::int64_t count, bool largest) {
@@ -55,7 +57,7 @@ std::vector<std::int64_t> streamed_shares(std::size_t layers, const VisitLayer& 
   return shares;
 }
 
-// The same on a GPU, where the scores of all layers stay side by side.
+// Does the same on a GPU, where the scores of all layers stay side by side.
 std::vector<std::int64_t> selected_shares(std::size_t layers, const VisitLayer& visit_layer,
                                           std::int64_t count, bool largest) {
   std::vector<at::Tensor> scores, eligible;
@@ -122,8 +124,8 @@ std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation,
              : streamed_shares<float>(layers_.size(), visit_layer, count, largest);
 }
 
-// Mean |averaged gradient| over the active weights before the update: where the average is large,
-// more weights would pay (Dettmers & Zettlemoyer 2019).
+// Weighs layers by the mean |averaged gradient| over the active weights before the update: where
+// the average is large, more weights would pay (Dettmers & Zettlemoyer 2019).
 void TopologyUpdater::weigh_layers(const UpdateMoment& moment) {
   layer_weight_.assign(layers_.size(), std::vector<double>(replicas(), 0));
   if (rules_.front().redistribution == TopologyRule::Redistribution::kNone) return;
@@ -145,10 +147,11 @@ void TopologyUpdater::weigh_layers(const UpdateMoment& moment) {
 
 namespace {
 
-constexpr double kMostOfFree = 0.99;  // of a layer's gaps that growth may fill
+constexpr double kMostOfFree = 0.99;  // share of a layer's gaps that growth may fill
 
-// `total` in proportion to the weights, at most `room` each, what is over to the others alike; in
-// whole numbers by largest remainders. Less where there is no room for all.
+// Divides `total` in proportion to the weights, at most `room` each; what is over goes to the
+// others alike. The parts are whole numbers by largest remainders, and fewer where there is no room
+// for all.
 std::vector<std::int64_t> proportional(std::int64_t total, const std::vector<double>& weights,
                                        const std::vector<double>& room) {
   const std::size_t n = weights.size();

@@ -1,4 +1,5 @@
-// The operations of an update in their order; see topology_spread.cpp for rankings over all layers.
+// The operations of an update run in their order; topology_spread.cpp has the rankings over all
+// layers.
 #include "topology/topology_update.h"
 
 #include <fmt/format.h>
@@ -21,7 +22,7 @@ namespace {
 
 using Kind = TopologyOperation::Kind;
 
-// [R] whose counts are wanted.
+// Returns [R] which replicas' counts are wanted.
 std::vector<char> reported_of(const UpdateMoment& moment) {
   std::vector<char> wanted = moment.due;
   for (std::size_t r = 0; r < moment.reported.size(); ++r) {
@@ -30,7 +31,7 @@ std::vector<char> reported_of(const UpdateMoment& moment) {
   return wanted;
 }
 
-// Some caller reads what an update did.
+// Says whether some caller reads what an update did.
 bool reports(const UpdateMoment& moment) {
   return moment.reported.empty() || std::any_of(moment.reported.begin(), moment.reported.end(),
                                                 [](char wanted) { return wanted != 0; });
@@ -43,7 +44,7 @@ double sharpness_at(const TopologyOperation& operation, double progress) {
 
 bool grows(Kind kind) { return kind == Kind::kGrow || kind == Kind::kGrowTo; }
 
-// A draw in proportion to scores needs scores, and a ranking over all layers scores that each
+// A draw in proportion to scores needs scores, and a ranking over all layers needs scores that each
 // weight has by itself.
 void check_choice(const TopologyOperation& operation, const Criterion& chosen) {
   if (operation.sampled && (chosen.random || chosen.per_sign)) {
@@ -64,7 +65,7 @@ void check_choice(const TopologyOperation& operation, const Criterion& chosen) {
 
 bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
 
-// Active weights below zero in a replica's segment.
+// Counts the active weights below zero in a replica's segment.
 std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   const Parameter& parameter = connections.parameter();
   const auto segments = parameter.segments();
@@ -75,8 +76,8 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   return negative.sum().item<std::int64_t>();
 }
 
-// Growth that passes over what an update dropped is of single weights, within each layer, and as
-// many as a drop of the same update.
+// Growth that passes over what an update dropped must grow single weights, within each layer, and
+// as many as a drop of the same update dropped.
 void check_exclusion(const TopologyRule& rule, const Start& start) {
   if (rule.regrown != TopologyRule::Regrown::kExclude) return;
   const bool pairs = std::none_of(rule.operations.begin(), rule.operations.end(),

@@ -1,8 +1,10 @@
-// Interprets a TopologyRule over all layers of a group, whatever their storage.
+// The updater interprets a TopologyRule over all layers of a group, whatever their storage.
 // kDrop opens a pair with int(fraction x active) positions and kGrow closes it with as many; grow
 // first (MEST) likewise the other way round. Whole-net operations rank all layers together: the
 // global selection gives each layer its count, and the layer's own selection of that count is the
 // same set, since ties go to the smaller (layer, position).
+//
+// Shapes: R replicas (runs of the group), L layers.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +18,8 @@
 
 namespace tandem {
 
-// What an update did to one layer; replicas that are not reported have dropped = grown = 0 and no
-// hash.
+// UpdateCounts say what an update did to one layer; replicas that are not reported have dropped =
+// grown = 0 and no hash.
 struct UpdateCounts {
   std::size_t layer = 0;
   std::vector<std::int64_t> nnz;             // [R] active now
@@ -26,7 +28,8 @@ struct UpdateCounts {
   std::vector<ActiveSet> before, after;      // [R] unknown: not due
 };
 
-// When an update happens, per replica. Entries of replicas that are not due are ignored.
+// An UpdateMoment says where in its run each replica is when an update happens. Entries of replicas
+// that are not due are ignored.
 struct UpdateMoment {
   std::vector<char> due;             // [R]
   std::vector<double> progress;      // [R] in [0,1] of the rule's span [begin, end]
@@ -36,39 +39,40 @@ struct UpdateMoment {
 
 class TopologyUpdater {
  public:
-  // One entry per layer (null connections: exempt, never changed) and per replica. Rules and starts
-  // agree in kind. Throws ConfigError for an unknown criterion or an impossible combination.
+  // There is one entry per layer (null connections: exempt, never changed) and one per replica.
+  // Rules and starts agree in kind. Throws ConfigError for an unknown criterion or an impossible
+  // combination.
   TopologyUpdater(std::vector<Connections*> layers, std::vector<LayerShape> shapes,
                   std::vector<TopologyRule> rules, std::vector<Start> starts,
                   std::vector<std::uint64_t> run_keys);
 
   // From now on each layer keeps a superset B of its mask of this density [R], spread as budgets
   // are, and chosen now and after each update: the largest |w| beside the mask, or others at
-  // random.
-  // outside_zero: values and slots of what leaves B are cleared.
+  // random. With outside_zero the values and slots of what leaves B are cleared.
   void keep_superset(std::vector<double> density, bool random, bool outside_zero);
-  // Likewise nested masks at these shares of each replica's density, descending from 1.
+  // From now on each layer keeps nested masks at these shares of each replica's density, which
+  // descend from 1.
   void keep_nested(std::vector<std::vector<double>> shares);  // [R][shares]
 
-  // Some criterion reads the dense gradient of the step.
+  // Says whether some criterion reads the dense gradient of the step.
   bool needs_gradient() const;
-  // Some criterion reads the layer's inputs.
+  // Says whether some criterion reads the layer's inputs.
   bool needs_inputs() const;
   // Announces backward passes whose dense gradient update() will read, or that none will be.
   void expect_gradient(bool expected);
-  // Some criterion keeps a slot up to date after each backward pass.
+  // Says whether some criterion keeps a slot up to date after each backward pass.
   bool accumulates() const;
-  // After a backward pass: these criteria see the dense gradient of the replicas that take part
-  // (apply: bool [R], on the parameters' device); the others' slots keep every bit.
+  // After a backward pass, shows these criteria the dense gradient of the replicas that take part
+  // (apply, bool [R], on the parameters' device); the others' slots keep every bit.
   void accumulate(const at::Tensor& apply);
-  // One entry per layer that is not exempt; none where nothing is reported.
+  // Returns one entry per layer that is not exempt, and none where nothing is reported.
   std::vector<UpdateCounts> update(const UpdateMoment& moment, bool zero_dormant);
 
  private:
   using Operation = TopologyOperation;
   using Counts = std::vector<std::vector<std::int64_t>>;  // [L][R]
 
-  // Sizes of one layer, or sums over all, for one replica.
+  // These are the sizes of one layer, or sums over all layers, for one replica.
   struct Size {
     std::int64_t positions = 0, active = 0, target = 0, moved = 0, free = 0;
   };
@@ -88,7 +92,7 @@ class TopologyUpdater {
   std::vector<std::int64_t> spread(const Operation& operation, const Criterion& chosen,
                                    std::size_t replica, std::int64_t count,
                                    std::int64_t number) const;
-  // The growth of all layers together, spread anew by layer_weight_.
+  // These spread the growth of all layers together anew, by layer_weight_.
   void weigh_layers(const UpdateMoment& moment);
   void redistribute(Counts& counts, const UpdateMoment& moment) const;
   void choose_superset(const UpdateMoment& moment);
@@ -106,13 +110,13 @@ class TopologyUpdater {
   std::vector<TopologyRule> rules_;
   std::vector<Start> starts_;
   std::vector<std::uint64_t> run_keys_;
-  std::vector<Criterion> criteria_;  // of the operations, in order; then those of redistribution
+  std::vector<Criterion> criteria_;  // the operations' in order, then those of redistribution
 
   std::vector<double> superset_;  // [R] density of B; empty: there is none
   bool superset_random_ = false, outside_zero_ = false;
   std::vector<std::vector<double>> nested_;  // [R][shares]; empty: there are none
 
-  // Of the update under way.
+  // These belong to the update under way.
   std::vector<std::vector<double>> layer_weight_;  // [L][R], where growth is redistributed
   std::optional<Operation::Kind> opened_;          // the operation that waits for its counterpart
   Counts moved_, targets_;                         // what it moved; scheduled active counts

@@ -15,7 +15,7 @@ namespace {
 
 using Values = std::vector<at::Tensor>;
 
-// Of all parameters, matrices over all of their positions.
+// Returns the values of all parameters, those of matrices over all of their positions.
 Values values_of(Trainer& trainer) {
   Values all;
   for (const Parameter* parameter : trainer.model().parameters()) {

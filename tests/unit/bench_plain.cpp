@@ -28,7 +28,7 @@ PlainTransformer::NamedTensors without_replicas(Model& model, bool gradients) {
   return named;
 }
 
-// Of one replica in a running stream, with the coefficients that SSA's defaults give.
+// Returns the loss of one replica in a running stream, with the coefficients of SSA's defaults.
 at::Tensor engine_loss(Model& model, const at::Tensor& windows, bool aligns, bool full) {
   Context context;
   context.attention.view = aligns ? View::kBoth : View::kFull;

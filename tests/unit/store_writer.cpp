@@ -259,7 +259,7 @@ TEST_CASE("views are made anew when their text changes", "[unit]") {
   CHECK(db.execAndGet("SELECT count(*) FROM sqlite_schema WHERE name = 'v_only'").getInt() == 0);
 }
 
-// In a child, since a limit on the size of files holds for the whole process.
+// This runs in a child, because a limit on the size of files holds for the whole process.
 TEST_CASE("a full disk is a StoreError that loses nothing", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";

@@ -109,7 +109,7 @@ at::Tensor scores_of(const Layer& layer, std::int64_t r, const Criterion& criter
   return dense.index_copy_(0, torch::tensor(layer.positions(r), torch::kLong), all);
 }
 
-// Of replica 1, after a backward pass that was expected.
+// Compares the scores of replica 1, after a backward pass that was expected.
 void require_same_scores(Layer& masked, Layer& sparse) {
   Criterion saliency;
   saliency.name = "saliency";
