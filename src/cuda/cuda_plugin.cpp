@@ -171,7 +171,8 @@ const CudaApi kApi = {
         [](auto... a) { return kernels::sum_squares_cuda<float>(a..., current_stream()); },
     .squares_double =
         [](auto... a) { return kernels::sum_squares_cuda<double>(a..., current_stream()); },
-    .settle = [](auto... a) { return kernels::settle_cuda(a..., current_stream()); },
+    .settle = [](const auto& outcome,
+                 auto... a) { return kernels::settle_cuda(outcome, a..., current_stream()); },
     .masked_copy_float = [](auto... a) { return masked_copy_cuda<float>(a..., current_stream()); },
     .masked_copy_double =
         [](auto... a) { return masked_copy_cuda<double>(a..., current_stream()); },

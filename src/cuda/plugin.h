@@ -55,10 +55,8 @@ struct CudaApi {
   int (*squares_double)(const double* gradient, const std::uint8_t* gradient_set, std::int64_t n,
                         const kernels::StepNumbers* numbers, std::int64_t replica_count,
                         double* scratch, double* squares);
-  int (*settle)(const kernels::StepNumbers* numbers, const kernels::ReplicaConstants* constants,
-                const double* loss, const double* alignment, const double* squares,
-                kernels::ReplicaState* state, kernels::ReplicaUpdate* updates,
-                std::int64_t replicas);
+  int (*settle)(const kernels::StepOutcome& outcome, kernels::ReplicaState* state,
+                kernels::ReplicaUpdate* updates);
   int (*masked_copy_float)(const float* w, const std::uint8_t* m, std::int64_t segments,
                            std::int64_t n, const std::uint8_t* full, float* out);
   int (*masked_copy_double)(const double* w, const std::uint8_t* m, std::int64_t segments,
@@ -70,7 +68,7 @@ struct CudaApi {
   int (*select_top)(const float* scores, const std::uint8_t* eligible, std::int64_t rows,
                     std::int64_t n, const std::int64_t* counts, bool largest, std::uint8_t* chosen);
 };
-constexpr std::int64_t kCudaApiVersion = 3;
+constexpr std::int64_t kCudaApiVersion = 4;
 
 // The one of two functions of the table that is for T, float or double.
 template <class T, class Float, class Double>

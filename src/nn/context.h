@@ -90,6 +90,7 @@ class Context {
   SiteObserver observe_site;
   TensorObserver observe_tensor;
   std::int64_t rows_per_example = 1;  // of the linear layers' outputs [R,N,...] and the logits
+  at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
 
   const LevelPlan& plan(Level level) const {
     return level == Level::kAttention ? attention : weights;
@@ -123,7 +124,8 @@ class Context {
   at::Tensor gap() const;
 
  private:
-  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
+  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse,
+             const at::Tensor& allowed = {});
   void measure_gap(const at::Tensor& full, const at::Tensor& sparse);
   at::Tensor alignment_, gap_sum_;
   std::int64_t gaps_ = 0;
@@ -134,10 +136,11 @@ class Context {
 };
 
 // Distance of two streams' outputs per replica [R], mean over everything else, with gradient
-// pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse).
+// pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse). `allowed`: bool of their shape,
+// the outputs that there are (see nn/own_outputs.h); undefined: all.
 at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
-                           Alignment::Distance distance);
+                           Alignment::Distance distance, const at::Tensor& allowed = {});
 
 // The streams that run in a layer: its own column of layer_full_runs, or full_runs.
 at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer);
