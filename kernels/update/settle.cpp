@@ -3,13 +3,8 @@
 
 namespace tandem::kernels {
 
-void settle(const StepNumbers* numbers, const ReplicaConstants* constants, const double* loss,
-            const double* alignment, const double* squares, ReplicaState* state,
-            ReplicaUpdate* updates, std::int64_t replicas) {
-  for (std::int64_t r = 0; r < replicas; ++r) {
-    settle_replica(numbers[r], constants[r], loss[r], alignment[r],
-                   squares != nullptr ? squares[r] : 0, state[r], updates[r]);
-  }
+void settle(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates) {
+  for (std::int64_t r = 0; r < outcome.replicas; ++r) settle_replica(outcome, r, state, updates);
 }
 
 }  // namespace tandem::kernels

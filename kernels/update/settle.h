@@ -1,7 +1,7 @@
 // What a step's losses and gradient norms make of its plan: which replicas change, how far their
 // gradients are clipped, which of them have diverged. Per replica, in this order:
 //   takes part   plan.runs and state.alive
-//   diverges     takes part and loss + alignment, or (where it steps) the norm, is not finite
+//   diverges     takes part and a term of the loss, or (where it steps) a net's norm, is not finite
 //   is updated   takes part, does not diverge, and plan.steps
 //   is steered   takes part, does not diverge, aligns, has a gap_target and a finite gap:
 //                alpha_factor <- clamp(alpha_factor (gap / gap_target)^gap_rate, 1e-3, 1e3)
@@ -52,10 +52,19 @@ struct ReplicaState {
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);
 
-// Arrays of `replicas` records; loss and alignment [R]; squares [R] of the gradients' norms, null
-// where nothing clips. Changes state, writes updates.
-void settle(const StepNumbers* numbers, const ReplicaConstants* constants, const double* loss,
-            const double* alignment, const double* squares, ReplicaState* state,
-            ReplicaUpdate* updates, std::int64_t replicas);
+// What a step leaves, R = replicas. A replica may train several nets side by side (its own and a
+// teacher), whose gradients have nothing to do with each other: each is clipped by its own norm.
+struct StepOutcome {
+  const StepNumbers* numbers = nullptr;         // [R]
+  const ReplicaConstants* constants = nullptr;  // [R]
+  const double* loss = nullptr;                 // [R] summed up in the state
+  const double* alignment = nullptr;            // [R] likewise
+  const double* rest = nullptr;     // [R] all other terms of the loss, checked alone; null: none
+  const double* squares = nullptr;  // [nets,R] of each net's gradient; null where nothing clips
+  std::int64_t replicas = 0, nets = 1;
+};
+
+// Changes state [R], writes updates [nets,R]; those of a replica differ in `scale` alone.
+void settle(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates);
 
 }  // namespace tandem::kernels

@@ -1,4 +1,4 @@
-// How a step's gap steers the factor of alpha.
+// How a step's gap steers the factor of alpha; norms of several nets; terms that are not finite.
 #include "kernels/update/settle.h"
 
 #include <catch2/catch.hpp>
@@ -27,7 +27,12 @@ ReplicaState after(const StepNumbers& numbers, double gap, double factor = 1, do
   state.alpha_factor = factor;
   ReplicaUpdate update;
   const double alignment = 0;
-  settle(&numbers, &constants, &loss, &alignment, nullptr, &state, &update, 1);
+  settle({.numbers = &numbers,
+          .constants = &constants,
+          .loss = &loss,
+          .alignment = &alignment,
+          .replicas = 1},
+         &state, &update);
   return state;
 }
 
@@ -58,6 +63,64 @@ TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]"
   const ReplicaState diverged = after(aligned(), 0.4, 3, nan);
   REQUIRE(diverged.alive == 0);
   REQUIRE(diverged.alpha_factor == 3);
+}
+
+namespace {
+
+// One step of two replicas that train two nets each.
+struct TwoNets {
+  StepNumbers numbers[2];
+  ReplicaConstants constants[2] = {{.clip = 1}, {.clip = 2}};
+  double loss[2] = {1, 1}, alignment[2] = {0, 0}, rest[2] = {0, 0};
+  double squares[4] = {4, 1, 0.25, 64};  // norms 2 and 1, then 0.5 and 8
+  ReplicaState state[2];
+  ReplicaUpdate updates[4];
+
+  void settle_all() {
+    settle({.numbers = numbers,
+            .constants = constants,
+            .loss = loss,
+            .alignment = alignment,
+            .rest = rest,
+            .squares = squares,
+            .replicas = 2,
+            .nets = 2},
+           state, updates);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("each net of a replica is clipped by its own norm", "[parity]") {
+  TwoNets nets;
+  nets.settle_all();
+  CHECK(nets.updates[0].scale == 0.5);   // first net: 2 over 1
+  CHECK(nets.updates[1].scale == 1);     // 1 under 2
+  CHECK(nets.updates[2].scale == 1);     // second net: 0.5 under 1
+  CHECK(nets.updates[3].scale == 0.25);  // 8 over 2
+  for (const ReplicaUpdate& update : nets.updates) CHECK((update.apply && update.step == 1));
+  for (const ReplicaState& state : nets.state) CHECK((state.updates == 1 && state.losses == 1));
+}
+
+TEST_CASE("a replica diverges by any term of its loss and any net's norm", "[parity]") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto diverges = [](const auto& spoil) {
+    TwoNets nets;
+    spoil(nets);
+    nets.settle_all();
+    CHECK(nets.state[1].alive == 1);
+    CHECK((nets.updates[1].apply && nets.updates[3].apply));
+    CHECK(nets.updates[0].apply == (nets.state[0].alive == 1));
+    CHECK(nets.updates[2].apply == nets.updates[0].apply);
+    return nets.state[0].alive == 0;
+  };
+  CHECK_FALSE(diverges([](TwoNets&) {}));
+  CHECK(diverges([&](TwoNets& nets) { nets.loss[0] = nan; }));
+  CHECK(diverges([&](TwoNets& nets) { nets.alignment[0] = infinity; }));
+  CHECK(diverges([&](TwoNets& nets) { nets.rest[0] = nan; }));
+  CHECK(diverges([&](TwoNets& nets) { nets.squares[0] = infinity; }));
+  CHECK(diverges([&](TwoNets& nets) { nets.squares[2] = nan; }));
 }
 
 }  // namespace tandem::test::settle_test

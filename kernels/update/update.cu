@@ -236,15 +236,9 @@ __global__ void add_parts_kernel(const double* __restrict__ scratch, int parts,
   if (threadIdx.x % 32 == 0) squares[r] += sum;
 }
 
-__global__ void settle_kernel(const StepNumbers* __restrict__ numbers,
-                              const ReplicaConstants* __restrict__ constants,
-                              const double* __restrict__ loss, const double* __restrict__ alignment,
-                              const double* __restrict__ squares, ReplicaState* state,
-                              ReplicaUpdate* updates, std::int64_t replicas) {
+__global__ void settle_kernel(StepOutcome outcome, ReplicaState* state, ReplicaUpdate* updates) {
   const std::int64_t r = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (r >= replicas) return;
-  settle_replica(numbers[r], constants[r], loss[r], alignment[r],
-                 squares != nullptr ? squares[r] : 0, state[r], updates[r]);
+  if (r < outcome.replicas) settle_replica(outcome, r, state, updates);
 }
 
 // Null lies on every boundary.
@@ -346,15 +340,14 @@ int sum_squares_cuda(const T* gradient, const std::uint8_t* gradient_set, std::i
   return cudaGetLastError();
 }
 
-int settle_cuda(const StepNumbers* numbers, const ReplicaConstants* constants, const double* loss,
-                const double* alignment, const double* squares, ReplicaState* state,
-                ReplicaUpdate* updates, std::int64_t replicas, void* stream) {
-  if (replicas < 0) return cudaErrorInvalidValue;
-  if (replicas == 0) return cudaSuccess;
+int settle_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
+                void* stream) {
+  if (outcome.replicas < 0) return cudaErrorInvalidValue;
+  if (outcome.replicas == 0) return cudaSuccess;
   constexpr int kReplicasPerBlock = 64;
-  const auto blocks = static_cast<unsigned>(blocks_for(replicas, kReplicasPerBlock));
-  settle_kernel<<<blocks, kReplicasPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(
-      numbers, constants, loss, alignment, squares, state, updates, replicas);
+  const auto blocks = static_cast<unsigned>(blocks_for(outcome.replicas, kReplicasPerBlock));
+  settle_kernel<<<blocks, kReplicasPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(outcome, state,
+                                                                                     updates);
   return cudaGetLastError();
 }
 

@@ -29,8 +29,7 @@ int sum_squares_cuda(const T* gradient, const std::uint8_t* gradient_set, std::i
                      const StepNumbers* numbers, std::int64_t replica_count, double* scratch,
                      double* squares, void* stream);
 
-int settle_cuda(const StepNumbers* numbers, const ReplicaConstants* constants, const double* loss,
-                const double* alignment, const double* squares, ReplicaState* state,
-                ReplicaUpdate* updates, std::int64_t replicas, void* stream);
+int settle_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
+                void* stream);
 
 }  // namespace tandem::kernels

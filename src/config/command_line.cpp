@@ -78,12 +78,6 @@ std::vector<Option> all_of(const std::vector<Option>& extra, const ConfigTables&
   return options;
 }
 
-[[noreturn]] void refuse_unknown(const std::string& name, const std::vector<Option>& options) {
-  std::vector<std::string> names;
-  for (const auto& each : options) names.push_back(each.name);
-  throw ConfigError(did_you_mean("option", name, names, "`tandem list options` lists them all."));
-}
-
 std::string without_dashes(const std::string& name) {
   return name.substr(std::min(name.find_first_not_of('-'), name.size()));
 }
@@ -99,7 +93,7 @@ std::vector<po::option> parse(const std::vector<std::string>& args,
         .run()
         .options;
   } catch (const po::unknown_option& error) {
-    refuse_unknown(without_dashes(error.get_option_name()), options);
+    refuse_unknown_option(without_dashes(error.get_option_name()), options);
   } catch (const po::error& error) {
     throw ConfigError(fmt::format("the command line can't be read: {}", error.what()));
   }
@@ -134,12 +128,13 @@ ParsedArguments parse_arguments(const std::vector<std::string>& args,
   for (const auto& each : parse(args, options)) {
     if (each.string_key.empty()) {
       for (const auto& value : each.value) {
-        if (!dashes_allowed && value.rfind('-', 0) == 0) refuse_unknown(value, options);
+        if (!dashes_allowed && value.rfind('-', 0) == 0) refuse_unknown_option(value, options);
       }
       parsed.positionals.insert(parsed.positionals.end(), each.value.begin(), each.value.end());
       continue;
     }
     const bool of_table = tables.options->find(each.string_key) != nullptr;
+    if (of_table) tables.options->sayable(each.string_key);
     Settings& target = of_table ? parsed.settings : parsed.extra;
     if (!target.emplace(each.string_key, each.value.at(0)).second) {
       throw ConfigError(fmt::format("option '{}' is given twice; give it once", each.string_key));
@@ -172,6 +167,7 @@ std::string options_help(const std::vector<Option>& extra, const ConfigTables& t
     groups.front().second += entry(each, tables);
   }
   for (const auto& each : tables.options->all()) {
+    if (!each.retired.empty()) continue;
     const std::string group = each.group.empty() ? "parts" : each.group;
     auto at = std::find_if(groups.begin(), groups.end(),
                            [&](const auto& known) { return known.first == group; });

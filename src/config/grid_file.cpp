@@ -168,7 +168,7 @@ class Reader {
         file_.fail(line_, fmt::format("'{}' is no condition; expected option=value", each));
       }
       located([&] {
-        const Option& option = tables_.options->at(snake(trim(each.substr(0, equals))));
+        const Option& option = tables_.options->sayable(snake(trim(each.substr(0, equals))));
         GridEntry condition{option.name, {}, line_};
         for (const auto& value : split_outside_braces(section, each.substr(equals + 1), '|')) {
           condition.values.push_back(canonical_value(option, value, *tables_.parts));
@@ -211,14 +211,14 @@ class Reader {
   void check_tuned(const std::string& name) const {
     if (is_tuning_word(name)) return;
     located([&] {
-      if (tables_.options->at(name).scope != OptionScope::kProgram) return;
+      if (tables_.options->sayable(name).scope != OptionScope::kProgram) return;
       throw ConfigError(fmt::format("option '{}' is none of a run's and can't be tuned", name));
     });
   }
 
   std::vector<std::string> values_of(const std::string& name, const std::string& text) const {
     return located([&] {
-      const Option& option = tables_.options->at(name);
+      const Option& option = tables_.options->sayable(name);
       auto values = grid_values(option, text, tables_);
       if (option.scope == OptionScope::kProgram && values.size() > 1) {
         throw ConfigError(fmt::format("option '{}' is none of a run's and can't be an axis", name));

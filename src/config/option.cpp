@@ -93,6 +93,14 @@ bool well_formed(const std::string& name) {
 
 }  // namespace
 
+void refuse_unknown_option(const std::string& name, const std::vector<Option>& options) {
+  std::vector<std::string> names;
+  for (const auto& each : options) {
+    if (each.retired.empty()) names.push_back(each.name);
+  }
+  throw ConfigError(did_you_mean("option", name, names, "`tandem list options` lists them all."));
+}
+
 bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
 
 bool is_list(OptionType type) {
@@ -188,9 +196,13 @@ const Option* OptionTable::find(const std::string& name) const {
 
 const Option& OptionTable::at(const std::string& name) const {
   if (const Option* found = find(name)) return *found;
-  std::vector<std::string> names;
-  for (const auto& each : options_) names.push_back(each.name);
-  throw ConfigError(did_you_mean("option", name, names, "`tandem list options` lists them all."));
+  refuse_unknown_option(name, options_);
+}
+
+const Option& OptionTable::sayable(const std::string& name) const {
+  const Option& found = at(name);
+  if (found.retired.empty()) return found;
+  throw ConfigError(fmt::format("option '{}' is retired: {}", name, found.retired));
 }
 
 OptionTable& option_table() {

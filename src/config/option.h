@@ -35,6 +35,9 @@ struct Option {
   bool of_part = false;      // read only by the parts that list it in Part::uses
   bool per_replica = false;  // may differ inside a group of replicas
   std::string group = "";    // heading in the help text
+  // What to say in its place. A retired option keeps its meaning in the canonical forms that hold
+  // it, so that stored runs stay what they are; nobody may say it any more and no help shows it.
+  std::string retired = "";
 };
 
 class PartTable;
@@ -52,6 +55,8 @@ class OptionTable {
   const std::vector<Option>& all() const { return options_; }
   const Option* find(const std::string& name) const;
   const Option& at(const std::string& name) const;  // throws ConfigError as option() does
+  // The same for what a user says: throws also where the option is retired, with what to say now.
+  const Option& sayable(const std::string& name) const;
 
  private:
   std::vector<Option> options_;
@@ -74,6 +79,10 @@ std::string canonical_value(const Option& option, const std::string& text);
 std::string canonical_value(const Option& option, const std::string& text, const PartTable& parts);
 // The form alone: neither range nor choices are asked.
 std::string canonical_form(const Option& option, const std::string& text);
+
+// Throws ConfigError that lists the nearest names of those that may be said.
+[[noreturn]] void refuse_unknown_option(const std::string& name,
+                                        const std::vector<Option>& options);
 
 bool is_list(OptionType type);
 // seed, seed_init, ...: what differs between the repetitions of one run.

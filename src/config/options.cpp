@@ -77,13 +77,15 @@ std::vector<Option> data_options() {
        .type = kChoice,
        .default_value = "raw",
        .neutral = "raw",
-       .help = "pixels in [0,1], or with mean 0 and deviation 1 over the training set",
+       .help = "an image set's pixels in [0,1], or with mean 0 and deviation 1 over the training "
+               "set",
        .choices = {"raw", "standardized"}},
       {.name = "validation",
        .type = kReal,
        .default_value = "0.1",
        .neutral = "0",
-       .help = "share of the training set kept for validation",
+       .help = "share of an image set's training examples kept for validation (of a byte corpus "
+               "it is 5%)",
        .minimum = 0,
        .maximum = 0.9},
       {.name = "train_examples",
@@ -220,7 +222,7 @@ std::vector<Option> program_options() {
        .type = kChoice,
        .default_value = "info",
        .neutral = "info",
-       .help = "what is logged to standard error",
+       .help = "least severity of what is logged to standard error",
        .choices = {"debug", "info", "warn", "off"},
        .scope = kProgram},
   };

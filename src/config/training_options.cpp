@@ -119,7 +119,7 @@ std::vector<Option> optimizer_options() {
        .type = kReal,
        .default_value = "5e-4",
        .neutral = "0",
-       .help = "weight decay",
+       .help = "weight decay of matrices; biases and norms have none",
        .minimum = 0,
        .per_replica = true},
       {.name = "decay_mode",
@@ -132,7 +132,7 @@ std::vector<Option> optimizer_options() {
        .type = kReal,
        .default_value = "0",
        .neutral = "0",
-       .help = "largest norm of a run's gradient; 0: no limit",
+       .help = "largest norm of a net's gradient over all that it trains; 0: no limit",
        .minimum = 0,
        .per_replica = true},
   };
@@ -150,7 +150,7 @@ std::vector<Option> schedule_options() {
        .type = kInt,
        .default_value = "0",
        .neutral = "0",
-       .help = "linear warm-up of the learning rate",
+       .help = "linear warm-up of the learning rate at the start of each task",
        .unit = "steps",
        .minimum = 0},
       {.name = "lr_step_factor",
@@ -163,16 +163,25 @@ std::vector<Option> schedule_options() {
        .type = kRealList,
        .default_value = "0.5,0.75",
        .neutral = "0.5,0.75",
-       .help = "shares of training where the rate steps",
+       .help = "shares of a task's training where the rate steps",
        .minimum = 0,
        .maximum = 1},
-      {.name = "lr_final",
+      {.name = "lr_end",
        .type = kReal,
        .default_value = "0",
        .neutral = "0",
        .help = "share of lr that lr_schedule cosine ends at",
        .minimum = 0,
        .maximum = 1},
+      {.name = "lr_final",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "the rate itself that lr_schedule cosine ends at",
+       .minimum = 0,
+       .maximum = 1,
+       .retired = "it was a rate, not a share of lr. Give lr_end, the share of lr at which "
+                  "lr_schedule cosine ends: lr_final / lr"},
   };
 }
 
@@ -184,7 +193,7 @@ std::vector<Option> network_options() {
        .neutral = "none",
        .help =
            "density: layers are narrower, so that a dense net has as many weights as a sparse one "
-           "of the given widths",
+           "of the given widths, or just fewer",
        .choices = {"none", "density"},
        .of_part = true},
       {.name = "widths",
@@ -212,13 +221,15 @@ std::vector<Option> network_options() {
        .type = kChoice,
        .default_value = "kaiming_uniform",
        .neutral = "kaiming_uniform",
-       .help = "initial weights; kaiming_uniform is U(-b,b) with b = 1/sqrt(fan_in)",
+       .help = "initial weights; kaiming_uniform is U(-b,b) with b = 1/sqrt(fan_in), also of "
+               "biases, which the others start at 0",
        .choices = {"kaiming_uniform", "xavier_uniform", "kaiming_normal"}},
       {.name = "init_scale",
        .type = kChoice,
        .default_value = "dense",
        .neutral = "dense",
-       .help = "scale for the dense fan-in, each neuron's own fan-in, or times 1/sqrt(density)",
+       .help = "scale of init: for the dense fan-in, for each neuron's own fan-in, or times "
+               "1/sqrt(density of the layer)",
        .choices = {"dense", "fan_in", "density"}},
   };
 }

@@ -80,11 +80,13 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
   return sequence;
 }
 
-Part split_facts(const std::string& name, const std::string& summary, const std::string& file) {
+Part split_facts(const std::string& name, const std::string& summary, const std::string& file,
+                 int revision) {
   Part part;
   part.kind = "scenario";
   part.name = name;
   part.summary = summary;
+  part.revision = revision;
   part.cite = "1904.07734";
   part.uses = {"tasks", "class_order", "online"};
   part.file = file;

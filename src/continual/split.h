@@ -24,6 +24,7 @@ std::vector<std::int64_t> class_order(const Config& config, std::int64_t classes
 TaskSequence split_by_class(const Config& config, const Dataset& data);
 
 // Returns the facts of a scenario that split_by_class() makes.
-Part split_facts(const std::string& name, const std::string& summary, const std::string& file);
+Part split_facts(const std::string& name, const std::string& summary, const std::string& file,
+                 int revision = 1);
 
 }  // namespace tandem

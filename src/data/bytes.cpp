@@ -163,7 +163,7 @@ Option evaluation_windows() {
   option.type = OptionType::kInt;
   option.default_value = option.neutral = "0";
   option.help =
-      "Windows of a byte corpus that validation and test each read, evenly spaced; 0 is all.";
+      "windows of a byte corpus that validation and test each read, evenly spaced; 0: all";
   option.unit = "windows";
   option.minimum = 0;
   option.scope = OptionScope::kRun;

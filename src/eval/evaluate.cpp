@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 
 #include "core/error.h"
@@ -113,33 +114,47 @@ Context context_of(const Trainer& trainer, const BudgetReadout& readout, View we
   return context;
 }
 
+using Examples = std::vector<std::vector<std::int64_t>>;  // [R]
+
+constexpr std::size_t kChunkShares = 8;
+
+// How a product rounds depends on how many rows it has, and a replica's rows must not depend on how
+// many the others have. A chunk that is not full is therefore as wide as its own length says, an
+// eighth, a quarter, a half or the whole of a chunk, and replicas whose lengths say different
+// widths pass in turn; those left out have no examples there.
+std::map<std::size_t, Examples> chunks_by_width(const Examples& all, std::size_t begin,
+                                                std::size_t chunk) {
+  std::map<std::size_t, Examples> parts;
+  for (std::size_t r = 0; r < all.size(); ++r) {
+    const std::size_t end = std::min(all[r].size(), begin + chunk);
+    if (begin >= end) continue;
+    std::size_t width = std::max<std::size_t>(1, (chunk + kChunkShares - 1) / kChunkShares);
+    while (width < end - begin) width = std::min(2 * width, chunk);
+    Examples& part = parts.emplace(width, Examples(all.size())).first->second;
+    part[r].assign(all[r].begin() + static_cast<std::ptrdiff_t>(begin),
+                   all[r].begin() + static_cast<std::ptrdiff_t>(end));
+  }
+  return parts;
+}
+
 // One read-out over one task, in chunks: tallies per kind of logits and replica.
 std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
                                             const BudgetReadout& readout, View weights,
                                             const std::vector<bool>& masked) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
-  const std::int64_t chunk = bytes ? kWindowChunk : kImageChunk;
+  const std::size_t chunk = bytes ? kWindowChunk : kImageChunk;
   std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
-  for (std::size_t begin = 0; begin < split.longest; begin += static_cast<std::size_t>(chunk)) {
-    std::vector<std::vector<std::int64_t>> part(split.examples.size());
-    std::size_t width = 0;
-    for (std::size_t r = 0; r < part.size(); ++r) {
-      const auto& all = split.examples[r];
-      const std::size_t end = std::min(all.size(), begin + static_cast<std::size_t>(chunk));
-      if (begin < end) {
-        part[r].assign(all.begin() + static_cast<std::ptrdiff_t>(begin),
-                       all.begin() + static_cast<std::ptrdiff_t>(end));
+  for (std::size_t begin = 0; begin < split.longest; begin += chunk) {
+    for (const auto& [width, part] : chunks_by_width(split.examples, begin, chunk)) {
+      const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
+      Context context = context_of(trainer, readout, weights);
+      at::Tensor logits = trainer.model().forward(batch.x, context);
+      logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
+      for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+        const ExampleScores scores =
+            score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor());
+        add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies[kind]);
       }
-      width = std::max(width, part[r].size());
-    }
-    const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
-    Context context = context_of(trainer, readout, weights);
-    at::Tensor logits = trainer.model().forward(batch.x, context);
-    logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
-    for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-      const ExampleScores scores =
-          score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor());
-      add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies[kind]);
     }
   }
   return tallies;

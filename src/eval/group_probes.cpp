@@ -148,6 +148,7 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
                          .correct.to(torch::kFloat64)
                          .mean(1);
                    }};
+  input.outputs_allowed = batch.allowed;
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) input.step.push_back(trainer_.steps_of(r));

@@ -18,14 +18,15 @@ TANDEM_REGISTERED = declare_option({.name = "teacher_alpha",
                                     .of_part = true,
                                     .per_replica = true,
                                     .group = "weights level"});
-TANDEM_REGISTERED = declare_option({.name = "teacher_temperature",
-                                    .type = OptionType::kReal,
-                                    .default_value = "1",
-                                    .neutral = "-1",
-                                    .help = "its temperature",
-                                    .minimum = 0.01,
-                                    .of_part = true,
-                                    .group = "weights level"});
+TANDEM_REGISTERED =
+    declare_option({.name = "teacher_temperature",
+                    .type = OptionType::kReal,
+                    .default_value = "1",
+                    .neutral = "-1",
+                    .help = "temperature T of that distillation, whose loss is multiplied by T^2",
+                    .minimum = 0.01,
+                    .of_part = true,
+                    .group = "weights level"});
 
 Policies rigl_teacher(const Config& config) {
   Policies policies = rigl_weights(config);
@@ -39,6 +40,7 @@ TANDEM_REGISTERED =
                            .name = "rigl_teacher",
                            .summary = "RigL with distillation from a dense net trained beside it",
                            .cite = "arXiv:1503.02531",
+                           .revision = 2,
                            .defaults = rigl_defaults(),
                            .uses = drop_and_grow_options({"teacher_alpha", "teacher_temperature"}),
                            .file = __FILE__},

@@ -1,6 +1,7 @@
 #include "nn/context.h"
 
 #include "data/tensor.h"
+#include "nn/own_outputs.h"
 
 namespace tandem {
 
@@ -55,17 +56,18 @@ bool aligns_layers(const LevelPlan& plan) {
 
 }  // namespace
 
-void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse) {
-  if (plan.measures_gap) measure_gap(full, sparse);
+void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse,
+                    const at::Tensor& allowed) {
+  if (plan.measures_gap) measure_gap(own_outputs(full, allowed), own_outputs(sparse, allowed));
   at::Tensor term;
   if (plan.shuffled) {
     const at::Tensor none = torch::zeros_like(plan.pull_full);
     term = stream_distance(full, next_example(sparse, rows_per_example), plan.pull_full, none,
-                           plan.distance) +
+                           plan.distance, allowed) +
            stream_distance(next_example(full, rows_per_example), sparse, none, plan.pull_sparse,
-                           plan.distance);
+                           plan.distance, allowed);
   } else {
-    term = stream_distance(full, sparse, plan.pull_full, plan.pull_sparse, plan.distance);
+    term = stream_distance(full, sparse, plan.pull_full, plan.pull_sparse, plan.distance, allowed);
   }
   alignment_ = alignment_.defined() ? alignment_ + term : term;
 }
@@ -117,7 +119,7 @@ void Context::meet_logits(const at::Tensor& logits) {
   if (other_ == nullptr) return;
   const LevelPlan& plan = paired_level_ == Level::kAttention ? attention : weights;
   if (plan.pull_full.defined() && plan.site == Alignment::Site::kLogits) {
-    align(plan, other_->kept_.at("logits"), logits);
+    align(plan, other_->kept_.at("logits"), logits, outputs_allowed);
   }
 }
 

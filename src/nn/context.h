@@ -97,6 +97,7 @@ class Context {
   SiteObserver observe_site;
   TensorObserver observe_tensor;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
+  at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
 
   const LevelPlan& plan(Level level) const {
     return level == Level::kAttention ? attention : weights;
@@ -131,7 +132,8 @@ class Context {
   at::Tensor gap() const;
 
  private:
-  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse);
+  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse,
+             const at::Tensor& allowed = {});
   void measure_gap(const at::Tensor& full, const at::Tensor& sparse);
   at::Tensor alignment_, gap_sum_;
   std::int64_t gaps_ = 0;
@@ -143,9 +145,11 @@ class Context {
 
 // Returns the distance of two streams' outputs per replica [R], the mean over everything else. It
 // is pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse), where sg stops the gradient.
+// `allowed` is a bool of their shape, the outputs that there are (see nn/own_outputs.h); undefined:
+// all.
 at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
-                           Alignment::Distance distance);
+                           Alignment::Distance distance, const at::Tensor& allowed = {});
 
 // Returns which stream runs in a layer: the layer's column of layer_full_runs, or full_runs.
 at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer);

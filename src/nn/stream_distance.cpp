@@ -5,9 +5,11 @@
 // psi = d' (smooth-L1: clip(full - sparse, -1, 1) / n). relative_mse divides by the mean square of
 // the target; cosine is 1 - cos(full, sparse) and logit_kl is KL(softmax target, softmax mover),
 // both over the last axis, mean over rows. A row that is zero in one stream has no direction: its
-// cosine distance and gradient are 0.
+// cosine distance and gradient are 0. Where only some outputs are allowed, the others count
+// nowhere: not in a mean, not in a norm, not in a softmax.
 #include "data/tensor.h"
 #include "nn/context.h"
+#include "nn/own_outputs.h"
 
 namespace tandem {
 namespace {
@@ -71,31 +73,43 @@ at::Tensor cosine(const at::Tensor& mover, const at::Tensor& target) {
   return replica_sum(torch::where(nonzero, 1 - similar, torch::zeros_like(other))) / rows;
 }
 
-at::Tensor divergence(const at::Tensor& mover, const at::Tensor& target) {
-  const at::Tensor fixed = torch::log_softmax(target.detach(), -1);
-  const at::Tensor moving = torch::log_softmax(mover, -1);
+at::Tensor divergence(const at::Tensor& mover, const at::Tensor& target,
+                      const at::Tensor& allowed) {
+  const at::Tensor fixed = log_shares(target.detach(), allowed);
+  const at::Tensor moving = log_shares(mover, allowed);
   const double rows = static_cast<double>(mover.numel() / mover.size(0) / mover.size(-1));
   return replica_sum(fixed.exp() * (fixed - moving)) / rows;
 }
 
+// Pulls of a mean over the allowed elements, for one over all of them.
+at::Tensor of_allowed(const at::Tensor& pull, const at::Tensor& allowed) {
+  if (!allowed.defined()) return pull;
+  const double all = static_cast<double>(allowed.numel() / allowed.size(0));
+  return pull * (all / replica_sum(allowed.to(pull.scalar_type())));
+}
+
 }  // namespace
 
-at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
+at::Tensor stream_distance(const at::Tensor& full_outputs, const at::Tensor& sparse_outputs,
                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
-                           Alignment::Distance distance) {
-  TORCH_CHECK_VALUE(full.sizes() == sparse.sizes(), "streams of shapes ", full.sizes(), " and ",
-                    sparse.sizes(), " can't be aligned");
+                           Alignment::Distance distance, const at::Tensor& allowed) {
+  TORCH_CHECK_VALUE(full_outputs.sizes() == sparse_outputs.sizes(), "streams of shapes ",
+                    full_outputs.sizes(), " and ", sparse_outputs.sizes(), " can't be aligned");
+  const at::Tensor full = own_outputs(full_outputs, allowed);
+  const at::Tensor sparse = own_outputs(sparse_outputs, allowed);
   switch (distance) {
     case Alignment::Distance::kSmoothL1:
     case Alignment::Distance::kMse:
-      return ElementwiseDistance::apply(full, sparse, pull_full, pull_sparse,
+      return ElementwiseDistance::apply(full, sparse, of_allowed(pull_full, allowed),
+                                        of_allowed(pull_sparse, allowed),
                                         distance == Alignment::Distance::kSmoothL1);
     case Alignment::Distance::kRelativeMse:
       return pull_full * relative_mse(full, sparse) + pull_sparse * relative_mse(sparse, full);
     case Alignment::Distance::kCosine:
       return pull_full * cosine(full, sparse) + pull_sparse * cosine(sparse, full);
     case Alignment::Distance::kLogitKl:
-      return pull_full * divergence(full, sparse) + pull_sparse * divergence(sparse, full);
+      return pull_full * divergence(full, sparse, allowed) +
+             pull_sparse * divergence(sparse, full, allowed);
   }
   return {};
 }

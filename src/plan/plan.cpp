@@ -42,7 +42,8 @@ LearningRate::LearningRate(const Config& config)
             : config.text("lr_schedule") == "cosine" ? Kind::kCosine
                                                      : Kind::kConstant),
       base_(config.real("lr")),
-      final_(config.real("lr_final")),
+      final_(config.real("lr_final") > 0 ? config.real("lr_final")
+                                         : config.real("lr_end") * config.real("lr")),
       factor_(config.real("lr_step_factor")),
       warmup_(config.integer("warmup_steps")),
       step_at_(config.reals("lr_step_at")) {}

@@ -1,7 +1,9 @@
 // This family measures how concentrated the active weights are, alike for every method: the sparse
 // net of k connections is pruned within itself, layer by layer, to the k/2 and k/4 largest.
 //   loss_active, loss_half, loss_quarter, accuracy_...   on the probe batch
-//   output_error_half, output_error_quarter   |logits - logits of all k| / |logits of all k|
+//   output_error_half, output_error_quarter   |logits - logits of all k| / |logits of all k|, of
+//   the
+//                   outputs that an example is read out with
 //   top_half_mass   share of the L1 mass that enters a unit carried by the larger half (rounded
 //   down)
 //                   of its active weights; mean over the units with 2 or more
@@ -9,6 +11,7 @@
 #include <algorithm>
 
 #include "data/tensor.h"
+#include "nn/own_outputs.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 #include "topology/select_rows.h"
@@ -91,7 +94,7 @@ class ConcentrationProbe : public Probe {
       rows.whole(r, kWeightsLevel, "loss_" + name, loss[r].item<double>());
       rows.whole(r, kWeightsLevel, "accuracy_" + name, accuracy[r].item<double>());
     }
-    return logits;
+    return own_outputs(logits, input.outputs_allowed);
   }
 };
 

@@ -3,15 +3,18 @@
 //   both
 //                 from the same input, which the full stream brought there
 //   feature_norm  root mean square of the full output: a gap can also fall because features shrink
-// At the network's end, where each stream ran from the input on:
+// At the network's end, where each stream ran from the input on, over the outputs that an example
+// is read out with:
 //   logit_gap     the same ratio of the logits
 //   logit_kl_full_sparse, logit_kl_sparse_full   KL(full || sparse), KL(sparse || full), nats
 //   top1_agreement   share of positions with the same largest logit
 // The sparse stream of the weights is the run's read-out at its density; its gap exists only where
 // dormant weights carry values. That of attention is its own budget of blocks.
 #include <cmath>
+#include <limits>
 
 #include "data/tensor.h"
+#include "nn/own_outputs.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 
@@ -41,16 +44,27 @@ double divergence(const at::Tensor& log_p, const at::Tensor& log_q) {  // mean o
   return (log_p.exp() * (log_p - log_q)).sum(-1).mean().item<double>();
 }
 
-void record_ends(Recorder& rows, Level of, const at::Tensor& full, const at::Tensor& sparse) {
+// The largest logit of each row among those that are allowed.
+at::Tensor winners(const at::Tensor& logits, const at::Tensor& allowed) {
+  if (!allowed.defined()) return logits.argmax(-1);
+  return logits.masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity())
+      .argmax(-1);
+}
+
+void record_ends(Recorder& rows, Level of, const at::Tensor& allowed, const at::Tensor& full,
+                 const at::Tensor& sparse) {
   const std::string level = level_name(of);
   for (std::int64_t r = 0; r < full.size(0); ++r) {
-    const at::Tensor a = full[r].to(torch::kDouble), b = sparse[r].to(torch::kDouble);
-    const at::Tensor log_a = torch::log_softmax(a, -1), log_b = torch::log_softmax(b, -1);
+    const at::Tensor seen = allowed.defined() ? allowed[r] : at::Tensor();
+    const at::Tensor all_a = full[r].to(torch::kDouble), all_b = sparse[r].to(torch::kDouble);
+    const at::Tensor a = own_outputs(all_a, seen), b = own_outputs(all_b, seen);
+    const at::Tensor log_a = log_shares(all_a, seen), log_b = log_shares(all_b, seen);
     rows.whole(r, level, "logit_gap", squares(a - b) / squares(a));
     rows.whole(r, level, "logit_kl_full_sparse", divergence(log_a, log_b));
     rows.whole(r, level, "logit_kl_sparse_full", divergence(log_b, log_a));
-    rows.whole(r, level, "top1_agreement",
-               a.argmax(-1).eq(b.argmax(-1)).to(torch::kDouble).mean().item<double>());
+    rows.whole(
+        r, level, "top1_agreement",
+        winners(all_a, seen).eq(winners(all_b, seen)).to(torch::kDouble).mean().item<double>());
   }
 }
 
@@ -81,12 +95,14 @@ class GapProbe : public Probe {
     if (carry_ && model.sites(Level::kWeights) > 0) {
       const MaskedWeights sparse(model, masks);
       Context full;
-      record_ends(rows, Level::kWeights, logits, model.forward(input.x, full));
+      record_ends(rows, Level::kWeights, input.outputs_allowed, logits,
+                  model.forward(input.x, full));
     }
     if (model.sites(Level::kAttention) > 0) {
       Context sparse;
       sparse.attention.view = View::kSparse;
-      record_ends(rows, Level::kAttention, logits, model.forward(input.x, sparse));
+      record_ends(rows, Level::kAttention, input.outputs_allowed, logits,
+                  model.forward(input.x, sparse));
     }
     return rows.finish();
   }

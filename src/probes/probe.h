@@ -50,6 +50,9 @@ struct ProbeInput {
   std::function<std::int64_t(std::int64_t replica, std::size_t layer)> last_dense_step = {};
   std::vector<char> wanted = {};  // [R] whose rows are; the others' memory stays. Empty: all
   bool last = false;              // no measure follows
+  // bool [R,N,C]: the outputs that each example of x is read out with, where a task has a head of
+  // its own; undefined: all.
+  at::Tensor outputs_allowed = {};
 
   bool wants(std::int64_t r) const {
     return wanted.empty() || wanted[static_cast<std::size_t>(r)] != 0;

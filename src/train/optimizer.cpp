@@ -1,5 +1,7 @@
 #include "train/optimizer.h"
 
+#include <utility>
+
 #include "data/tensor.h"
 #include "kernels/update/update_cuda.h"
 #include "topology/connections.h"
@@ -18,45 +20,48 @@ Optimizer::Optimizer(const std::vector<Config>& configs) {
   }
 }
 
-void Optimizer::allocate(at::Device device) {
+void Optimizer::allocate(std::int64_t nets, at::Device device) {
   const auto count = static_cast<std::int64_t>(numbers_.size());
   constants_ =
       torch::from_blob(numbers_.data(), {count, kernels::kReplicaConstants}, torch::kFloat64)
           .to(device);
   const auto size = static_cast<std::int64_t>(sizeof(kernels::ReplicaUpdate));
-  updates_ = torch::zeros({count * size}, torch::device(device).dtype(torch::kUInt8));
+  updates_ = torch::zeros({nets, count * size}, torch::device(device).dtype(torch::kUInt8));
   const auto real = torch::device(device).dtype(torch::kFloat64);
   if (!clips_) return;
-  squares_ = torch::zeros({count}, real);
+  squares_ = torch::zeros({nets, count}, real);
   if (device.is_cuda()) scratch_ = torch::empty({count, kernels::kSquaresParts}, real);
 }
 
-void Optimizer::step(const std::vector<Parameter*>& parameters, const at::Tensor& numbers,
-                     const at::Tensor& loss, const at::Tensor& alignment, at::Tensor& state) {
-  if (!constants_.defined()) allocate(state.device());
-  std::vector<UpdateTensors> tensors(parameters.size());
+void Optimizer::step(const std::vector<std::vector<Parameter*>>& nets, const at::Tensor& numbers,
+                     const StepLosses& losses, at::Tensor& state) {
+  if (!constants_.defined()) allocate(static_cast<std::int64_t>(nets.size()), state.device());
+  std::vector<std::pair<Parameter*, UpdateTensors>> updated;
   if (clips_) squares_.zero_();
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (!parameters[i]->value.grad().defined()) continue;
-    UpdateTensors& own = tensors[i] = tensors_of(*parameters[i]);
-    if (!clips_) continue;
-    add_squares(own.gradient, own.gradient_set.defined() ? own.gradient_set : own.active,
-                own.segments, numbers, scratch_, squares_);
+  for (std::size_t net = 0; net < nets.size(); ++net) {
+    const auto row = static_cast<std::int64_t>(net);
+    for (Parameter* parameter : nets[net]) {
+      if (!parameter->value.grad().defined()) continue;
+      updated.emplace_back(parameter, tensors_of(*parameter, updates_[row]));
+      if (!clips_) continue;
+      const UpdateTensors& own = updated.back().second;
+      add_squares(own.gradient, own.gradient_set.defined() ? own.gradient_set : own.active,
+                  own.segments, numbers, scratch_, squares_[row]);
+    }
   }
-  settle_step(numbers, constants_, loss, alignment, squares_, state, updates_);
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (!parameters[i]->value.grad().defined()) continue;
-    update(*parameters[i], tensors[i]);
-    if (!is_raised(*parameters[i])) continue;
-    const at::Tensor& root = tensors[i].weight;
-    parameters[i]->flat().copy_(root * root.abs().pow(power_ - 1));
+  settle_step(numbers, constants_, losses, squares_, state, updates_);
+  for (auto& [parameter, tensors] : updated) {
+    update(*parameter, tensors);
+    if (!is_raised(*parameter)) continue;
+    const at::Tensor& root = tensors.weight;
+    parameter->flat().copy_(root * root.abs().pow(power_ - 1));
   }
 }
 
-UpdateTensors Optimizer::tensors_of(Parameter& parameter) const {
+UpdateTensors Optimizer::tensors_of(Parameter& parameter, const at::Tensor& updates) const {
   at::Tensor& gradient = parameter.value.mutable_grad();
   if (!gradient.is_contiguous()) gradient = gradient.contiguous();
-  UpdateTensors own{parameter.flat(), gradient, {}, updates_, parameter.segments()};
+  UpdateTensors own{parameter.flat(), gradient, {}, updates, parameter.segments()};
   if (is_raised(parameter)) {
     own.weight = parameter.slot("root");
     own.gradient = gradient.reshape({-1}) * (own.weight.abs().pow(power_ - 1) * power_);

@@ -1,6 +1,6 @@
 // Optimizers over parameters of any storage: flat values in replica segments with named slots.
-// Registered by name; one file each. The gradient of a step is S * G, clipped per replica by its
-// norm over all parameters; U says what changes (see policy/policy.h).
+// Registered by name; one file each. The gradient of a step is S * G, clipped per replica and net
+// by its norm over all of the net's parameters; U says what changes (see policy/policy.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,11 +35,11 @@ class Optimizer {
   // Declares slots; called once, before the first step and before a checkpoint is loaded.
   void prepare_slots(Parameter& parameter);
 
-  // One step of all parameters from their gradients. numbers [R,kStepNumbers], loss and alignment
+  // One step of the parameters of each net from their gradients. numbers [R,kStepNumbers], losses
   // [R], state [R,kReplicaState], all double and on the parameters' device; what of it changes,
   // and which replicas are left as they are, says kernels/update/settle.h. Waits for nothing.
-  void step(const std::vector<Parameter*>& parameters, const at::Tensor& numbers,
-            const at::Tensor& loss, const at::Tensor& alignment, at::Tensor& state);
+  void step(const std::vector<std::vector<Parameter*>>& nets, const at::Tensor& numbers,
+            const StepLosses& losses, at::Tensor& state);
 
  protected:
   virtual void prepare(Parameter& parameter) = 0;
@@ -47,9 +47,9 @@ class Optimizer {
   bool count_per_weight_ = false;
 
  private:
-  void allocate(at::Device device);
+  void allocate(std::int64_t nets, at::Device device);
   bool is_raised(const Parameter& parameter) const { return power_ != 1 && parameter.decays; }
-  UpdateTensors tensors_of(Parameter& parameter) const;
+  UpdateTensors tensors_of(Parameter& parameter, const at::Tensor& updates) const;
 
   std::vector<kernels::ReplicaConstants> numbers_;  // [R]
   bool clips_ = false, superset_gradient_ = false, superset_update_ = false;

@@ -133,7 +133,8 @@ class Trainer {
   void build_tasks();
   void build_network();
   void build_teacher(const std::vector<Config>& configs, const ModelShape& shape);
-  // Of the network, and of its teacher where there is one.
+  // Of the network, and of its teacher where there is one: net by net, and all of them.
+  std::vector<std::vector<Parameter*>> nets() const;
   std::vector<Parameter*> parameters() const;
   void start_topology();
   std::vector<Connections*> start_layers(const std::vector<Start>& starts,
@@ -156,10 +157,8 @@ class Trainer {
                                  std::vector<at::Tensor>& loss_weights) const;
   void run_step(const StepKind& kind);
   void compute_step(const StepKind& kind);
-  void compute_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
-                         at::Tensor& alignment);
-  void take_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
-                      at::Tensor& alignment);
+  StepLosses compute_gradients(const StepKind& kind, const StepRows& rows);
+  StepLosses take_gradients(const StepKind& kind, const StepRows& rows);
   void perturb(std::vector<at::Tensor>& kept);
   at::Tensor teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
   void pull_dormant(const StepRows& rows);

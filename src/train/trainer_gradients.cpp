@@ -4,6 +4,7 @@
 //   CrAM  g = M dL/dw at C(w + rho g0), C the pruning to the mask M; CrAM+ adds g0 (Peste et al.
 //         2022, arXiv 2207.14200)
 #include "data/tensor.h"
+#include "nn/own_outputs.h"
 #include "topology/connections.h"
 #include "topology/segments.h"
 #include "train/loss.h"
@@ -42,25 +43,35 @@ at::Tensor gradient_norm(const std::vector<Parameter*>& parameters) {
   return squares.sqrt();
 }
 
+void add_term(at::Tensor& sum, const at::Tensor& term) {
+  if (term.defined()) sum = sum.defined() ? sum + term : term;
+}
+
 }  // namespace
 
-std::vector<Parameter*> Trainer::parameters() const {
-  std::vector<Parameter*> all = model_->parameters();
-  if (teacher_ == nullptr) return all;
-  for (Parameter* parameter : teacher_->parameters()) all.push_back(parameter);
+std::vector<std::vector<Parameter*>> Trainer::nets() const {
+  std::vector<std::vector<Parameter*>> all = {model_->parameters()};
+  if (teacher_ != nullptr) all.push_back(teacher_->parameters());
   return all;
 }
 
-void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
-                                at::Tensor& alignment) {
-  take_gradients(kind, rows, loss, alignment);
+std::vector<Parameter*> Trainer::parameters() const {
+  std::vector<Parameter*> all;
+  for (const auto& net : nets()) all.insert(all.end(), net.begin(), net.end());
+  return all;
+}
+
+StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows) {
+  StepLosses losses = take_gradients(kind, rows);
   const Perturbation& perturbation = runs_.front().weights.perturbation;
   if (perturbation.kind != Perturbation::Kind::kNone) {
     std::vector<at::Tensor> kept, own;
     for (Parameter* parameter : model_->parameters()) own.push_back(parameter->value.grad());
     perturb(kept);
-    at::Tensor there, aligned_there;  // the losses that are logged are those at the weights
-    take_gradients(kind, rows, there, aligned_there);
+    // The losses that are logged are those at the weights.
+    const StepLosses there = take_gradients(kind, rows);
+    add_term(losses.rest, there.task + there.alignment);
+    add_term(losses.rest, there.rest);
     const at::NoGradGuard no_grad;
     std::size_t i = 0;
     for (Parameter* parameter : model_->parameters()) {
@@ -73,6 +84,7 @@ void Trainer::compute_gradients(const StepKind& kind, const StepRows& rows, at::
     }
   }
   pull_dormant(rows);
+  return losses;
 }
 
 // Moves the weights to where the gradient is wanted; `kept` holds what they were.
@@ -109,14 +121,15 @@ void Trainer::pull_dormant(const StepRows& rows) {
   }
 }
 
-// The teacher's own loss [R]; `pull` [R]: alpha T^2 KL(teacher / T, own / T), mean over rows.
+// The teacher's own loss [R]; `pull` [R]: alpha T^2 KL(teacher / T, own / T) over the outputs of
+// each row's task, mean over rows.
 at::Tensor Trainer::teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull) {
   Context context;
   at::Tensor taught = teacher_->forward(batch.x, context);
   taught = taught.reshape({replicas(), -1, taught.size(-1)});  // [R,N,C]
   const double temperature = runs_.front().weights.teacher.temperature;
-  const at::Tensor target = torch::log_softmax(taught.detach() / temperature, -1);
-  const at::Tensor own = torch::log_softmax(logits / temperature, -1);
+  const at::Tensor target = log_shares(taught.detach() / temperature, batch.allowed);
+  const at::Tensor own = log_shares(logits / temperature, batch.allowed);
   at::Tensor rows = (target.exp() * (target - own)).sum(-1);  // [R,N]
   if (batch.weight.defined()) {
     rows = (rows * batch.weight).sum(1) / batch.weight.sum(1).clamp_min(1);

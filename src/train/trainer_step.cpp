@@ -211,11 +211,10 @@ void Trainer::run_step(const StepKind& kind) {
 
 void Trainer::compute_step(const StepKind& kind) {
   const StepRows rows = tables_->current();
-  at::Tensor loss, alignment;
-  compute_gradients(kind, rows, loss, alignment);
+  const StepLosses losses = compute_gradients(kind, rows);
   at::NoGradGuard no_grad;
   strategy_->gradient();
-  optimizer_->step(parameters(), rows.numbers, loss, alignment, state_);
+  optimizer_->step(nets(), rows.numbers, losses, state_);
   if (topology_->accumulates()) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));

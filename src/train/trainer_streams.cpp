@@ -157,16 +157,16 @@ std::vector<Context> Trainer::passes_of(const StepKind& kind, const StepRows& ro
   return passes;
 }
 
-// Gradients of all parameters; task loss of the running stream and the alignment term with its
-// coefficients, double [R].
-void Trainer::take_gradients(const StepKind& kind, const StepRows& rows, at::Tensor& loss,
-                             at::Tensor& alignment) {
+// Gradients of all parameters; task loss of the running stream, the alignment term with its
+// coefficients, and all else that the gradients are of.
+StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows) {
   const Batch batch = gather(rows.examples, rows.weight, sequences_.front().mask_training);
   std::vector<at::Tensor> loss_weights;
   std::vector<Context> passes = passes_of(kind, rows, loss_weights);
   at::Tensor task_loss, term, taught, pull;  // [R]
   for (std::size_t i = 0; i < passes.size(); ++i) {
     Context& context = passes[i];
+    context.outputs_allowed = batch.allowed;
     if (passes.size() == 2) {
       i == 0 ? context.keep_sites() : context.pair_with(&passes[0], Level::kWeights);
     }
@@ -187,10 +187,16 @@ void Trainer::take_gradients(const StepKind& kind, const StepRows& rows, at::Ten
       taught = teach(batch, logits, pull);
     }
   }
-  at::Tensor total = term.defined() ? task_loss + term : task_loss;
-  if (taught.defined()) total = total + taught + pull;
-  const at::Tensor extra = strategy_->loss();
-  if (extra.defined()) total = total + extra;
+  at::Tensor total = term.defined() ? task_loss + term : task_loss, rest;
+  const auto add = [&](const at::Tensor& more) {
+    if (!more.defined()) return;
+    total = total + more;
+    const at::Tensor wide = more.detach().to(torch::kFloat64);
+    rest = rest.defined() ? rest + wide : wide;
+  };
+  add(taught);
+  add(pull);
+  add(strategy_->loss());
   std::vector<at::Tensor> leaves;
   for (Parameter* parameter : parameters()) leaves.push_back(parameter->value);
   const auto gradients = torch::autograd::grad({total.sum()}, leaves, {}, /*retain_graph=*/false,
@@ -203,8 +209,8 @@ void Trainer::take_gradients(const StepKind& kind, const StepRows& rows, at::Ten
   if (plan.view == View::kSelected && (plan.layer_full_runs.defined() || plan.superset)) {
     mask_gradients(model_->linears(), plan);
   }
-  loss = task_loss.detach().to(torch::kFloat64);
-  alignment = term.defined() ? term.detach().to(torch::kFloat64) : torch::zeros_like(loss);
+  const at::Tensor loss = task_loss.detach().to(torch::kFloat64);
+  return {loss, term.defined() ? term.detach().to(torch::kFloat64) : torch::zeros_like(loss), rest};
 }
 
 }  // namespace tandem

@@ -126,21 +126,23 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active,
   });
 }
 
-void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const at::Tensor& loss,
-                 const at::Tensor& alignment, const at::Tensor& squares, at::Tensor state,
-                 at::Tensor replicas) {
-  const std::int64_t count = loss.numel();
-  const auto* rows = records<kernels::StepNumbers>(numbers);
-  const auto* fixed = records<kernels::ReplicaConstants>(constants);
+void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
+                 const at::Tensor& squares, at::Tensor state, at::Tensor updates) {
+  kernels::StepOutcome outcome;
+  outcome.numbers = records<kernels::StepNumbers>(numbers);
+  outcome.constants = records<kernels::ReplicaConstants>(constants);
+  outcome.loss = pointer<double>(losses.task);
+  outcome.alignment = pointer<double>(losses.alignment);
+  outcome.rest = pointer<double>(losses.rest);
+  outcome.squares = pointer<double>(squares);
+  outcome.replicas = losses.task.numel();
+  outcome.nets = updates.size(0);
   auto* states = reinterpret_cast<kernels::ReplicaState*>(state.data_ptr<double>());
-  auto* updates = reinterpret_cast<kernels::ReplicaUpdate*>(replicas.data_ptr<std::uint8_t>());
-  const double *losses = loss.data_ptr<double>(), *terms = alignment.data_ptr<double>();
-  const double* sums = pointer<double>(squares);
+  auto* own = reinterpret_cast<kernels::ReplicaUpdate*>(updates.data_ptr<std::uint8_t>());
   if (state.is_cuda()) {
-    launch_cuda<decltype(kernels::settle_cuda)>("settle", rows, fixed, losses, terms, sums, states,
-                                                updates, count);
+    launch_cuda<decltype(kernels::settle_cuda)>("settle", outcome, states, own);
   } else {
-    kernels::settle(rows, fixed, losses, terms, sums, states, updates, count);
+    kernels::settle(outcome, states, own);
   }
 }
 

@@ -30,10 +30,15 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active,
                  const std::vector<std::int64_t>& segments, const at::Tensor& numbers,
                  const at::Tensor& scratch, at::Tensor squares);
 
-// See kernels/update/settle.h; tables of doubles [R,...], loss and alignment [R], squares [R] or
-// undefined; writes `state` and `replicas`.
-void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const at::Tensor& loss,
-                 const at::Tensor& alignment, const at::Tensor& squares, at::Tensor state,
-                 at::Tensor replicas);
+// What a step's losses are, double [R]: see kernels::StepOutcome.
+struct StepLosses {
+  at::Tensor task, alignment;
+  at::Tensor rest = {};  // of all else that gradients are of; undefined: there is nothing else
+};
+
+// See kernels/update/settle.h; tables of doubles [R,...], squares [nets,R] or undefined; writes
+// `state` and `updates`, uint8 [nets, R sizeof(ReplicaUpdate)].
+void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
+                 const at::Tensor& squares, at::Tensor state, at::Tensor updates);
 
 }  // namespace tandem

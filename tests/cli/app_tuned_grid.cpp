@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "store/store.h"
 #include "support/run_program.h"
+#include "support/skip.h"
 
 namespace tandem::test::app_tuned_grid_cli {
 namespace {
@@ -109,7 +110,7 @@ TEST_CASE("a tuned grid is stopped, goes on, chooses, and shows why", "[cli]") {
   CHECK_FALSE(std::filesystem::exists(figure));
   CHECK(grid.program({"plot", grid.file, "trial"}).exit_code == kExitConfig);
   CHECK(grid.program({"plot", grid.file, "trials", "--out", "x.pdf"}).exit_code == kExitConfig);
-  if (::access("/usr/bin/gnuplot", X_OK) != 0) return;
+  if (::access("/usr/bin/gnuplot", X_OK) != 0) return test::skip("gnuplot is not installed");
   for (const std::string out : {"trials.svg", "curve.png"}) {
     const std::string kind = out.substr(0, out.find('.'));
     const ProgramResult drawn = grid.program({"plot", grid.file, kind, "--out", grid.folder / out});

@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "bench/bench.h"
+#include "support/skip.h"
 #include "support/train_support.h"
 
 namespace tandem::test::continual_der_golden {
@@ -18,14 +19,10 @@ namespace {
 
 std::string mnist_folder() {
   const char* given = std::getenv("TANDEM_DATA");
-  for (const std::string& folder :
-       {std::string(given ? given : ""), std::string(TANDEM_SOURCE_DIR) + "/../shared/data"}) {
-    for (const char* below : {"/", "/mnist/"}) {
-      if (!folder.empty() &&
-          std::filesystem::exists(folder + below + "train-images-idx3-ubyte.gz")) {
-        return folder;
-      }
-    }
+  const std::string folder = given != nullptr ? given : "";
+  for (const char* below : {"/", "/mnist/"}) {
+    const std::string images = folder + below + "train-images-idx3-ubyte.gz";
+    if (!folder.empty() && std::filesystem::exists(images)) return folder;
   }
   return "";
 }
@@ -57,9 +54,9 @@ Averages run_protocol(const std::string& folder, const std::string& strategy) {
 TEST_CASE("the DER Split MNIST protocol gives the published figures", "[golden]") {
   const std::string folder = mnist_folder();
   if (folder.empty()) {
-    std::cout << "SKIPPED: MNIST was not found; set TANDEM_DATA to the folder that holds "
-                 "train-images-idx3-ubyte.gz and its three companions\n";
-    return;
+    return skip(
+        "MNIST was not found; set TANDEM_DATA to the folder that holds train-images-idx3-ubyte.gz "
+        "and its three companions");
   }
   const Averages none = run_protocol(folder, "finetune");
   const Averages joint = run_protocol(folder, "joint");

@@ -348,13 +348,14 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   constexpr double kSquares[] = {0, 0.3, 4, 1e300, kInfinity, kNan, 2};
   for (const std::size_t replicas : {1, 3, 17, 1000}) {
-    for (const bool clips : {false, true}) {
-      CAPTURE(replicas, clips);
+    for (const auto& [clips, nets] : {std::pair{false, 1}, {true, 1}, {true, 2}}) {
+      CAPTURE(replicas, clips, nets);
       std::vector<StepNumbers> numbers(replicas);
       std::vector<ReplicaConstants> constants(replicas);
       std::vector<ReplicaState> state(replicas);
-      std::vector<ReplicaUpdate> updates(replicas);
-      std::vector<double> loss(replicas), alignment(replicas), squares(replicas);
+      const std::size_t all = replicas * static_cast<std::size_t>(nets);
+      std::vector<ReplicaUpdate> updates(all);
+      std::vector<double> loss(replicas), alignment(replicas), rest(replicas), squares(all);
       for (std::size_t r = 0; r < replicas; ++r) {
         const double x = double(r);
         numbers[r].runs = r % 5 != 1;
@@ -367,23 +368,36 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
         state[r] = {r % 11 != 10 ? 1.0 : 0.0, x, x / 3, x / 5, x + 1};
         loss[r] = r % 13 == 7 ? kNan : 2.3 + x / 11;
         alignment[r] = r % 17 == 16 ? -kInfinity : x / 19;
-        squares[r] = kSquares[r % 7];
+        rest[r] = r % 19 == 18 ? kNan : x / 23;
       }
+      for (std::size_t i = 0; i < all; ++i) squares[i] = kSquares[i % 7];
       OnGpu<StepNumbers> n(numbers);
       OnGpu<ReplicaConstants> c(constants);
       OnGpu<ReplicaState> s(state);
       OnGpu<ReplicaUpdate> u(updates);
-      OnGpu<double> l(loss), a(alignment), q(squares);
-      const auto count = static_cast<std::int64_t>(replicas);
-      REQUIRE(cuda_kernel<decltype(settle_cuda)>("settle")(n.data(), c.data(), l.data(), a.data(),
-                                                           clips ? q.data() : nullptr, s.data(),
-                                                           u.data(), count, stream()) == 0);
-      settle(numbers.data(), constants.data(), loss.data(), alignment.data(),
-             clips ? squares.data() : nullptr, state.data(), updates.data(), count);
+      OnGpu<double> l(loss), a(alignment), q(squares), t(rest);
+      const bool taught = nets == 2;
+      StepOutcome outcome{.numbers = n.data(),
+                          .constants = c.data(),
+                          .loss = l.data(),
+                          .alignment = a.data(),
+                          .rest = taught ? t.data() : nullptr,
+                          .squares = clips ? q.data() : nullptr,
+                          .replicas = static_cast<std::int64_t>(replicas),
+                          .nets = nets};
+      REQUIRE(cuda_kernel<decltype(settle_cuda)>("settle")(outcome, s.data(), u.data(), stream()) ==
+              0);
+      outcome.numbers = numbers.data();
+      outcome.constants = constants.data();
+      outcome.loss = loss.data();
+      outcome.alignment = alignment.data();
+      outcome.rest = taught ? rest.data() : nullptr;
+      outcome.squares = clips ? squares.data() : nullptr;
+      settle(outcome, state.data(), updates.data());
       REQUIRE(same_bits(s.read(), state));
       const auto got = u.read();
       std::size_t wrong = 0;
-      for (std::size_t r = 0; r < replicas; ++r) {
+      for (std::size_t r = 0; r < all; ++r) {
         const ReplicaUpdate &x = got[r], &y = updates[r];
         wrong += x.lr != y.lr || x.momentum != y.momentum || x.weight_decay != y.weight_decay ||
                  x.keep_dormant != y.keep_dormant || x.apply != y.apply || x.step != y.step ||

@@ -32,6 +32,13 @@ void train(Trainer& trainer, std::int64_t steps) {
   for (std::int64_t s = 0; s < steps;) s += trainer.advance(0, s, steps - s).steps;
 }
 
+void train_stage(Trainer& trainer, std::int64_t stage) {
+  trainer.begin_stage(stage);
+  const std::int64_t steps = trainer.stage_steps(stage);
+  for (std::int64_t s = 0; s < steps;) s += trainer.advance(stage, s, steps - s).steps;
+  trainer.end_stage(stage);
+}
+
 TrainerOptions options_of(const std::string& device, at::ScalarType dtype) {
   TrainerOptions options;
   options.device = at::Device(device);
@@ -182,6 +189,32 @@ TEST_CASE("a group on a GPU resumes to the same bits", "[gpu]") {
     require_resumable(pair_of(said), 11, kDevice);
   }
   require_resumable(pair_of(small_sequence()), 7, kDevice);
+}
+
+// Class orders of their own, so that the tasks' lengths differ, and a replay buffer that fills up.
+TEST_CASE("a task sequence with replay trains on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::string weights : {"set", "ssa", "rigl_teacher"}) {
+    CAPTURE(weights);
+    Settings said = small_sequence();
+    said["weights"] = weights;
+    said["class_order"] = "random";
+    const std::vector<Config> runs = seeds_of(said, 3);
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    REQUIRE(cpu.stages() == 5);
+    for (std::int64_t stage = 0; stage < cpu.stages(); ++stage) {
+      train_stage(cpu, stage);
+      train_stage(gpu, stage);
+      for (std::int64_t r = 0; r < 3; ++r) {
+        CAPTURE(stage, r);
+        REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
+        REQUIRE(cpu.steps_of(r) == gpu.steps_of(r));
+        REQUIRE(cpu.updates_of(r) == gpu.updates_of(r));
+      }
+    }
+    require_resumable(runs, 7, kDevice);
+  }
 }
 
 TEST_CASE("a replica that diverges on a GPU is frozen and the others go on", "[gpu]") {

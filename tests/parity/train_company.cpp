@@ -1,6 +1,7 @@
 // A run's result does not depend on the company it keeps: the same rows, to the bit, alone and in a
 // group whose other members differ in all that may differ.
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "data/tensor.h"
 #include "methods/method.h"
@@ -113,6 +114,31 @@ TEST_CASE("a batch of one and a class order of its own change nothing either", "
   Settings other = split;
   other["seed"] = "9";
   require_same_results({small_run(split), small_run(other)});
+}
+
+// The length of a task's split, by which a batch of evaluation is filled, differs from run to run.
+TEST_CASE("splits of other sizes in a group change no row", "[parity]") {
+  for (const auto& [scenario, factory] : scenarios().all()) {
+    if (scenario == "single") continue;
+    for (const auto& [weights, strategy] :
+         {std::pair("ssa", "er"), std::pair("rigl_teacher", "finetune")}) {
+      CAPTURE(scenario, weights, strategy);
+      Settings said = {{"scenario", scenario}, {"class_order", "random"}, {"weights", weights},
+                       {"strategy", strategy}, {"epochs", "1"},           {"batch", "16"},
+                       {"curve", "true"},      {"validation", "0.02"}};
+      if (said["strategy"] == "er") said.insert({{"buffer", "20"}, {"replay_batch", "8"}});
+      std::vector<Config> runs;
+      std::set<std::size_t> sizes;
+      for (const std::string seed : {"1", "2", "3"}) {
+        said["seed"] = seed;
+        runs.push_back(small_run(said));
+        const TaskSequence own = make_tasks(runs.back(), *load_dataset(runs.back()));
+        for (const Task& task : own.tasks) sizes.insert(task.validation.size());
+      }
+      REQUIRE(sizes.size() > 4);
+      require_same_results(runs);
+    }
+  }
 }
 
 TEST_CASE("a transformer's run is the same alone and in company", "[parity]") {

@@ -1,24 +1,23 @@
-// What the gpu tests share. Catch2 2.13 has no SKIP: a case begins with
+// What the gpu tests share. A case begins with
 //   if (gpu_missing()) return;
-// and CTest reads the printed line.
 #pragma once
 
 #include <catch2/catch.hpp>
 #include <cstdint>
 #include <cstring>
-#include <iostream>
 #include <vector>
 
 #include "cuda/plugin.h"
 #include "data/tensor.h"
+#include "support/skip.h"
 
 namespace tandem::test {
 
-// Where there is no GPU, prints why, on a line that begins with "SKIPPED: ".
+// Where there is no GPU, skips the case and says why.
 inline bool gpu_missing() {
   const PluginStatus& status = load_cuda_plugin();
   if (status.api != nullptr && status.api->device_count() > 0) return false;
-  std::cout << "SKIPPED: " << status.message << std::endl;
+  skip(status.message);
   return true;
 }
 

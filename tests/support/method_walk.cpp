@@ -216,4 +216,51 @@ void MethodWalk::visit_case(const std::string& method, const std::string& storag
   visit(each, *trainer);
 }
 
+namespace {
+
+bool is_refused(const MethodWalk& walk, const std::string& method, const std::string& optimizer) {
+  try {
+    walk.case_of(method, "masked", optimizer).start();
+  } catch (const ConfigError&) {
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<std::string> refused_choices() {
+  std::vector<std::string> refused;
+  for (const Choice& each : all_choices()) {
+    const MethodWalk walk{.settings = each.settings};
+    if (!is_refused(walk, each.method, default_optimizer(each.method))) continue;
+    std::string line = each.method;
+    for (const auto& [name, value] : each.settings) line += " " + name + "=" + value;
+    refused.push_back(line);
+  }
+  std::sort(refused.begin(), refused.end());
+  return refused;
+}
+
+std::vector<std::string> sparse_methods() {
+  std::vector<std::string> served;
+  for (const auto& [method, factory] : weights_methods().all()) {
+    const MethodCase each = MethodWalk{}.case_of(method, "sparse", default_optimizer(method));
+    if (sparse_refusal(each.policies).empty()) served.push_back(method);
+  }
+  std::sort(served.begin(), served.end());
+  return served;
+}
+
+std::vector<std::string> refused_optimizers() {
+  std::vector<std::string> refused;
+  for (const auto& [method, factory] : weights_methods().all()) {
+    for (const auto& [optimizer, made] : optimizers().all()) {
+      if (is_refused({}, method, optimizer)) refused.push_back(method + " " + optimizer);
+    }
+  }
+  std::sort(refused.begin(), refused.end());
+  return refused;
+}
+
 }  // namespace tandem::test

@@ -38,7 +38,7 @@ struct MethodWalk {
   using Visit = std::function<void(const MethodCase& each, Trainer& trainer)>;
   void over_methods(const Visit& visit) const;
   // Each method under each choice and flag of its own that is not its default, and under numbers
-  // that are off by default; what a method refuses is left out.
+  // that are off by default; what a method refuses is left out (refused_choices() has all of it).
   void over_choices(const Visit& visit) const;
   // The storages and optimizers of one method alone.
   void over(const std::string& method, const Visit& visit) const;
@@ -50,5 +50,12 @@ struct MethodWalk {
   void visit_case(const std::string& method, const std::string& storage,
                   const std::string& optimizer, const Visit& visit) const;
 };
+
+// Which of the stops over_choices() leaves out, as "METHOD OPTION=VALUE ...", sorted.
+std::vector<std::string> refused_choices();
+// Which methods, as they are, the sparse storage serves; and which methods and optimizers refuse
+// each other, as "METHOD OPTIMIZER". Sorted.
+std::vector<std::string> sparse_methods();
+std::vector<std::string> refused_optimizers();
 
 }  // namespace tandem::test

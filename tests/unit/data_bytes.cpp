@@ -3,12 +3,12 @@
 
 #include <catch2/catch.hpp>
 #include <filesystem>
-#include <iostream>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
 #include "data/dataset.h"
+#include "support/skip.h"
 #include "unit/data_files.h"
 
 namespace tandem::test::data_bytes_unit {
@@ -102,8 +102,7 @@ TEST_CASE("a corpus that can't serve is refused", "[unit]") {
 
 TEST_CASE("the default corpus is the Python standard library's sources", "[unit]") {
   if (!std::filesystem::is_directory("/usr/lib/python3.11")) {
-    std::cout << "SKIPPED: no /usr/lib/python3.11\n";
-    return;
+    return test::skip("no /usr/lib/python3.11");
   }
   const auto data = load("", {{"evaluation_windows", "100"}});
   CHECK(data->inputs.numel() > 5'000'000);

@@ -5,13 +5,13 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
-#include <iostream>
 #include <set>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "data/dataset.h"
 #include "data/idx.h"
+#include "support/skip.h"
 #include "unit/data_files.h"
 
 namespace tandem::test::data_images_unit {
@@ -139,8 +139,7 @@ TEST_CASE("a missing image set names its files and how to get them", "[unit]") {
 
 TEST_CASE("Fashion-MNIST is what was published", "[unit]") {
   if (!have_fashion()) {
-    std::cout << "SKIPPED: the Debian package dataset-fashion-mnist is not installed\n";
-    return;
+    return test::skip("the Debian package dataset-fashion-mnist is not installed");
   }
   const auto data = load_dataset(Config::resolve(
       {{"data", "fashion_mnist"}, {"validation", "0"}, {"normalize", "standardized"}}));
@@ -154,8 +153,7 @@ TEST_CASE("Fashion-MNIST is what was published", "[unit]") {
 
 TEST_CASE("a folder of Fashion-MNIST doesn't pass for MNIST", "[unit]") {
   if (!have_fashion()) {
-    std::cout << "SKIPPED: the Debian package dataset-fashion-mnist is not installed\n";
-    return;
+    return test::skip("the Debian package dataset-fashion-mnist is not installed");
   }
   CHECK_THROWS_WITH(load("mnist", "/usr/share/datasets/fashion-mnist"),
                     Contains("expected the labels of mnist, found those of fashion_mnist"));
@@ -170,8 +168,7 @@ TEST_CASE("MNIST is what was published", "[unit]") {
   } catch (const DataError& error) {
     const std::string message = error.what();
     if (message.rfind("mnist: expected a file", 0) != 0) FAIL(message);
-    std::cout << "SKIPPED: MNIST is not in $TANDEM_DATA: " << message << "\n";
-    return;
+    return test::skip("MNIST is not in $TANDEM_DATA: " + message);
   }
   CHECK(data->train.size() == 60000);
   CHECK(data->test.size() == 10000);

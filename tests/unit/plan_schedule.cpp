@@ -240,6 +240,17 @@ TEST_CASE("learning rates", "[unit]") {
   REQUIRE(LearningRate(cosine).at(3, 104) == Approx(0.2));
   REQUIRE(LearningRate(cosine).at(54, 104) == Approx(0.1));
   REQUIRE(LearningRate(cosine).at(104, 104) == Approx(0).margin(1e-12));
+  // Its end is a share of lr: from 0.2 to 0.02, halfway at their mean.
+  const Config ends = small_run(
+      {{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"warmup_steps", "4"}, {"lr_end", "0.1"}});
+  REQUIRE(LearningRate(ends).at(3, 104) == Approx(0.2));
+  REQUIRE(LearningRate(ends).at(54, 104) == Approx(0.11));
+  REQUIRE(LearningRate(ends).at(104, 104) == Approx(0.02));
+  // A stored run's lr_final, which nobody may say any more, is the rate itself.
+  const Config old = small_run({{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"lr_final", "0.1"}});
+  REQUIRE(LearningRate(old).at(0, 100) == Approx(0.2));
+  REQUIRE(LearningRate(old).at(50, 100) == Approx(0.15));
+  REQUIRE(LearningRate(old).at(100, 100) == Approx(0.1));
   const Config step = small_run({{"lr", "1"},
                                  {"lr_schedule", "step"},
                                  {"lr_step_at", "0.5,0.75"},

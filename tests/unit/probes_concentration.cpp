@@ -61,6 +61,21 @@ TEST_CASE("each layer is pruned within itself", "[unit]") {
   CHECK(value(rows, 0, "weights", "top_half_mass") == Approx((first + second) / 2));
 }
 
+TEST_CASE("the error of outputs is that of the example's own head", "[unit]") {
+  // The four largest of eight are in the other head: nothing is left of the own outputs.
+  ChainNet net({doubles({1, 2, 3, 6, 5, 4, 1, 2.5}, {1, 2, 4})}, {at::Tensor()});
+  const std::vector<ReadoutRun> runs = {zero_dormant_run(1)};
+  ProbeInput input = input_of(net, runs, doubles({1, 0, 0, 1}, {1, 2, 2}));
+  input.outputs_allowed = torch::tensor({1, 1, 0, 0, 0, 0, 1, 1}).view({1, 2, 4}).ne(0);
+  const auto probe = probes().at("probe", "concentration")(runs);
+  probe->begin(net);
+  const auto rows = probe->measure(input);
+  CHECK(value(rows, 0, "weights", "output_error_half") == Approx(1));
+  input.outputs_allowed = at::Tensor();
+  CHECK(value(probe->measure(input), 0, "weights", "output_error_half") ==
+        Approx(std::sqrt((1 + 4 + 1 + 6.25) / (1 + 4 + 9 + 36 + 25 + 16 + 1 + 6.25))));
+}
+
 TEST_CASE("the top half is rounded down, and units with one weight have none", "[unit]") {
   const at::Tensor mask = torch::tensor({1, 1, 1, 0, 1, 0}).view({1, 3, 2});
   ChainNet net({doubles({5, 7, 3, 0, 2, 0}, {1, 3, 2})}, {mask});

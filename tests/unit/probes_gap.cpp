@@ -68,6 +68,26 @@ TEST_CASE("each replica has its own density, and covering everything leaves no g
   CHECK(value(rows, 1, "weights", "gap") == Approx(1.25 / 22.25));
 }
 
+// Both rows' own outputs are dormant in the sparse net; elsewhere it agrees with the full one.
+//   full (1,2 | 3,6) (5,4 | 1,2.5), sparse (0,0 | 3,6) (5,4 | 0,0)
+TEST_CASE("where tasks have heads of their own, the end of the net is the example's", "[unit]") {
+  ChainNet net({doubles({1, 2, 3, 6, 5, 4, 1, 2.5}, {1, 2, 4})}, {kNoMask});
+  const std::vector<ReadoutRun> runs = {carrying_run(0.5)};
+  ProbeInput input = input_of(net, runs, doubles({1, 0, 0, 1}, {1, 2, 2}));
+  input.outputs_allowed = torch::tensor({1, 1, 0, 0, 0, 0, 1, 1}).view({1, 2, 4}).ne(0);
+  const auto probe = probes().at("probe", "gap")(runs);
+  probe->begin(net);
+  const auto rows = probe->measure(input);
+  CHECK(value(rows, 0, "weights", "logit_gap") == Approx(1));
+  CHECK(value(rows, 0, "weights", "logit_kl_full_sparse") ==
+        Approx((kl(1, 2, 0, 0) + kl(1, 2.5, 0, 0)) / 2));
+  CHECK(value(rows, 0, "weights", "logit_kl_sparse_full") ==
+        Approx((kl(0, 0, 1, 2) + kl(0, 0, 1, 2.5)) / 2));
+  CHECK(value(rows, 0, "weights", "top1_agreement") == 0);
+  input.outputs_allowed = at::Tensor();
+  CHECK(value(probe->measure(input), 0, "weights", "top1_agreement") == 1);
+}
+
 TEST_CASE("where dormant weights are zero there is a feature norm and no gap", "[unit]") {
   const at::Tensor mask = torch::tensor({1, 0, 0, 1}).view({1, 4});
   ChainNet net({doubles({3, 0, 0, 4}, {1, 2, 2})}, {mask});

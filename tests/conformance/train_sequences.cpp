@@ -1,0 +1,157 @@
+// Batteries over the registries of scenarios, strategies and models: what is registered is tested
+// by being there. A run's rows and final weights are the same to the bit alone, in company whose
+// class orders give splits of other sizes, and stopped and resumed again and again; in every
+// storage.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "continual/scenario.h"
+#include "data/dataset.h"
+#include "support/resume_support.h"
+
+namespace tandem::test::train_sequences_conformance {
+
+using namespace tandem::test;
+
+namespace {
+
+bool reads(const Part& part, const std::string& option) {
+  return std::count(part.uses.begin(), part.uses.end(), option) != 0;
+}
+
+// Those of `all` that one of the parts reads, on top of `said`.
+Settings where_read(Settings said, const Settings& all, const std::vector<Part>& parts) {
+  for (const auto& [name, value] : all) {
+    for (const Part& part : parts) {
+      if (reads(part, name)) said[name] = value;
+    }
+  }
+  return said;
+}
+
+// The seeds differ, and with them class orders and the sizes of tasks.
+std::vector<Config> seeds_of(Settings said, int count) {
+  std::vector<Config> runs;
+  for (int seed = 1; seed <= count; ++seed) {
+    said["seed"] = std::to_string(seed);
+    runs.push_back(Config::resolve(said));
+  }
+  return runs;
+}
+
+using Keyed = std::map<std::pair<std::string, std::int64_t>, std::string>;
+
+Keyed rows_of(const Outcome& outcome, const std::string& run) {
+  Keyed own;
+  for (const auto& [key, line] : outcome.rows) {
+    if (key.first == run) own[key] = line;
+  }
+  return own;
+}
+
+void require_same_rows(const Keyed& a, const Keyed& b) {
+  REQUIRE(a.size() > 5);
+  REQUIRE(a.size() == b.size());
+  for (const auto& [key, line] : a) {
+    CAPTURE(key.second);
+    REQUIRE(b.at(key) == line);
+  }
+}
+
+// `every`: steps between stops.
+void require_same_in_every_company(const std::vector<Config>& runs, std::int64_t every) {
+  const Outcome together = run_disturbed(runs, 0);
+  const Outcome disturbed = run_disturbed(runs, every);
+  REQUIRE(disturbed.weights == together.weights);
+  REQUIRE(disturbed.rows == together.rows);
+  for (const Config& run : {runs.front(), runs.back()}) {
+    CAPTURE(run.text("seed"));
+    const Outcome alone = run_disturbed({run}, 0);
+    require_same_rows(rows_of(together, run.id()), rows_of(alone, run.id()));
+    REQUIRE(together.weights.find(alone.weights) != std::string::npos);
+  }
+}
+
+Settings sequence_of(const Part& scenario, const Part& strategy) {
+  const Settings base = {{"scenario", scenario.name},
+                         {"strategy", strategy.name},
+                         {"weights", "set"},
+                         {"train_examples", "143"},
+                         {"validation", "0.005"},
+                         {"widths", "13,11"},
+                         {"batch", "12"},
+                         {"epochs", "2"},
+                         {"density", "0.2"},
+                         {"curve", "false"},
+                         {"lr", "0.05"},
+                         {"eval_every", "1"}};
+  return where_read(
+      base, {{"tasks", "5"}, {"class_order", "random"}, {"buffer", "20"}, {"replay_batch", "5"}},
+      {scenario, strategy});
+}
+
+}  // namespace
+
+TEST_CASE("every strategy in every scenario: alone, in company and resumed", "[conformance]") {
+  for (const Part& scenario : parts_of("scenario")) {
+    for (const Part& strategy : parts_of("strategy")) {
+      for (const std::string storage : {"masked", "sparse"}) {
+        DYNAMIC_SECTION(scenario.name << ' ' << strategy.name << ' ' << storage) {
+          Settings said = sequence_of(scenario, strategy);
+          said["storage"] = storage;
+          require_same_in_every_company(seeds_of(said, 3), 11);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("class orders of their own give a group's runs splits of different sizes",
+          "[conformance]") {
+  // Else the battery would not see what company of other lengths does.
+  const Part scenario = part("scenario", "class_il"), strategy = part("strategy", "finetune");
+  std::set<std::size_t> validation, training;
+  for (const Config& run : seeds_of(sequence_of(scenario, strategy), 3)) {
+    const TaskSequence sequence = make_tasks(run, *load_dataset(run));
+    validation.insert(sequence.tasks.front().validation.size());
+    training.insert(sequence.tasks.front().train.size());
+  }
+  CHECK(validation.size() > 1);
+  CHECK(training.size() > 1);
+}
+
+TEST_CASE("every model: alone, in company and resumed", "[conformance]") {
+  for (const Part& model : parts_of("model")) {
+    for (const std::string storage : {"masked", "sparse"}) {
+      DYNAMIC_SECTION(model.name << ' ' << storage) {
+        const bool of_bytes = reads(model, "context");
+        Settings said = {{"model", model.name}, {"data", of_bytes ? "bytes" : "fashion_mnist"},
+                         {"weights", "rigl"},   {"update_interval", "3"},
+                         {"density", "0.3"},    {"batch", of_bytes ? "3" : "12"},
+                         {"steps", "10"},       {"curve", "true"},
+                         {"storage", storage}};
+        if (of_bytes) {
+          said["evaluation_windows"] = "6";
+        } else {
+          said["train_examples"] = "143";
+          said["validation"] = "0.005";
+        }
+        if (reads(model, "heads")) said["attention"] = "ssa";
+        said = where_read(said,
+                          {{"widths", "13,11"},
+                           {"context", "32"},
+                           {"layers", "2"},
+                           {"width", "16"},
+                           {"heads", "4"},
+                           {"kv_heads", "2"},
+                           {"block_size", "4"},
+                           {"blocks", "2"}},
+                          {model});
+        require_same_in_every_company(seeds_of(said, 3), 4);
+      }
+    }
+  }
+}
+
+}  // namespace tandem::test::train_sequences_conformance
