@@ -8,6 +8,7 @@
 #include <set>
 
 #include "analysis/query.h"
+#include "config/known_content.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -134,6 +135,18 @@ std::string choices_text(const std::vector<TunedCell>& cells, const std::vector<
   return text;
 }
 
+std::string content_text(const RunRecord& run) {
+  const auto value = [&run](const char* name) {
+    const auto found = std::find_if(run.values.begin(), run.values.end(),
+                                    [name](const auto& each) { return each.first == name; });
+    return found == run.values.end() ? "" : found->second;
+  };
+  const std::string said = value("data_hash");
+  const std::string hash = expected_content(value("data"), value("corpus"), said);
+  return fmt::format("content of the data: {}{}\n\n", hash.empty() ? "not noted" : hash,
+                     said.empty() && !hash.empty() ? " (the known one)" : "");
+}
+
 }  // namespace
 
 std::string explain_cell(const Lineage& lineage, const std::string& row,
@@ -181,7 +194,7 @@ std::string explain_run(const StoreReader& store, const std::string& prefix) {
                                  run.state, run.step, run.attempt, run.seconds);
   const QueryResult message = store.query("SELECT message FROM run WHERE id = ?", {run.id});
   if (!message.rows.empty() && !message.rows[0][0].empty()) text += ": " + message.rows[0][0];
-  text += "\n\n" + run.canonical + "\n";
+  text += "\n\n" + run.canonical + "\n" + content_text(run);
   const QueryResult places = store.query(
       "SELECT l.attempt, json_extract(p.json, '$.revision') AS revision,"
       " json_extract(p.json, '$.dirty') AS dirty, json_extract(p.json, '$.device') AS device,"
