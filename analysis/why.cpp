@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 
 #include "analysis/query.h"
@@ -135,16 +136,20 @@ std::string choices_text(const std::vector<TunedCell>& cells, const std::vector<
   return text;
 }
 
+// What the run's data were. Runs of versions that didn't look at it say nothing.
 std::string content_text(const RunRecord& run) {
-  const auto value = [&run](const char* name) {
-    const auto found = std::find_if(run.values.begin(), run.values.end(),
-                                    [name](const auto& each) { return each.first == name; });
-    return found == run.values.end() ? "" : found->second;
+  const std::map<std::string, std::string> values(run.values.begin(), run.values.end());
+  const auto value = [&values](const char* name) {
+    const auto found = values.find(name);
+    return found == values.end() ? "" : found->second;
   };
   const std::string said = value("data_hash");
-  const std::string hash = expected_content(value("data"), value("corpus"), said);
+  std::string hash;
+  if (values.count("data_hash") != 0) {
+    hash = expected_content(value("data"), value("corpus"), said);
+  }
   return fmt::format("content of the data: {}{}\n\n", hash.empty() ? "not noted" : hash,
-                     said.empty() && !hash.empty() ? " (the known one)" : "");
+                     said.empty() && !hash.empty() ? ", which the data set is known by" : "");
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ bool is_read(const Part& method, Level level, const std::string& name) {
   Settings said = {{method.kind, method.name}};
   const Settings beside = {{"weights_p_schedule", "linear"},
                            {"attention_p_schedule", "linear"},
-                           {"drop_schedule", "linear"}};
+                           {"drop_schedule", "linear"},
+                           {"superset_density", "0.5"}};
   for (const auto& [other, value] : beside) {
     const bool uses = std::find(method.uses.begin(), method.uses.end(), other) != method.uses.end();
     if (uses && other != name) said[other] = value;
