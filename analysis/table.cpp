@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "analysis/run_data.h"
@@ -120,6 +121,7 @@ class Builder {
     plan_.contrasts.empty() ? mark_survivors(table_) : mark_contrasts(table_);
     note_tuning();
     note_mixing();
+    note_storages();
     note_places();
     table_.notes.insert(table_.notes.end(), footnotes_.begin(), footnotes_.end());
     return table_;
@@ -138,6 +140,7 @@ class Builder {
       for (const Group& group : made.groups) {
         for (const RunData* run : group) remember(*run);
         find_mixing(group);
+        made.row.dagger = find_storages(group) || made.row.dagger;
       }
       table_.rows.push_back(std::move(made.row));
     }
@@ -169,6 +172,7 @@ class Builder {
       }
       for (const RunData* run : group) remember(*run);
       find_mixing(group);
+      row.dagger = find_storages(group) || row.dagger;
       mark_diverged(row, first, group);
     }
     table_.rows.push_back(std::move(row));
@@ -285,6 +289,34 @@ class Builder {
     }
   }
 
+  // Whether runs that differ in seeds alone had their layers stored in several ways.
+  bool find_storages(const Group& group) {
+    std::map<Keys, std::string> storage_of;
+    bool differ = false;
+    for (const RunData* run : group) {
+      std::string storage = run->column("layer_storage");
+      if (storage.empty()) continue;
+      if (storage.find("sparse") == std::string::npos) storage = "masked";  // of all layers alike
+      Keys asked;
+      for (const std::string& name : set_.column_names) {
+        if (!is_seed(name) && !is_outcome(name)) asked.push_back(run->column(name));
+      }
+      const auto [at, first] = storage_of.emplace(std::move(asked), storage);
+      if (first || at->second == storage) continue;
+      differ = true;
+      storages_.insert({at->second, storage});
+    }
+    return differ;
+  }
+
+  void note_storages() {
+    if (storages_.empty()) return;
+    table_.notes.push_back(fmt::format(
+        "† averages over runs whose layers were stored in several ways, as storage = auto chose "
+        "where they were first planned: {}.",
+        join({storages_.begin(), storages_.end()}, "; ")));
+  }
+
   void note_spread() {
     const bool final_runs = split_ == "test";
     std::string note =
@@ -370,6 +402,7 @@ class Builder {
   std::vector<Keys> places_;  // their values that have runs
   Table table_;
   std::set<std::string> mixing_;
+  std::set<std::string> storages_;  // that runs of one cell have, where they differ
   std::vector<std::string> footnotes_;
 };
 

@@ -31,7 +31,7 @@ struct TableCell {
 
 struct TableRow {
   std::vector<std::string> keys;
-  bool dagger = false;  // other device, thread count or revision than most
+  bool dagger = false;  // other device, thread count, revision or data than most, or storages mixed
   std::vector<TableCell> cells;
 };
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 
 #include "analysis/query.h"
+#include "config/known_content.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -134,6 +136,22 @@ std::string choices_text(const std::vector<TunedCell>& cells, const std::vector<
   return text;
 }
 
+// What the run's data were. Runs of versions that didn't look at it say nothing.
+std::string content_text(const RunRecord& run) {
+  const std::map<std::string, std::string> values(run.values.begin(), run.values.end());
+  const auto value = [&values](const char* name) {
+    const auto found = values.find(name);
+    return found == values.end() ? "" : found->second;
+  };
+  const std::string said = value("data_hash");
+  std::string hash;
+  if (values.count("data_hash") != 0) {
+    hash = expected_content(value("data"), value("corpus"), said);
+  }
+  return fmt::format("content of the data: {}{}\n\n", hash.empty() ? "not noted" : hash,
+                     said.empty() && !hash.empty() ? ", which the data set is known by" : "");
+}
+
 }  // namespace
 
 std::string explain_cell(const Lineage& lineage, const std::string& row,
@@ -181,7 +199,7 @@ std::string explain_run(const StoreReader& store, const std::string& prefix) {
                                  run.state, run.step, run.attempt, run.seconds);
   const QueryResult message = store.query("SELECT message FROM run WHERE id = ?", {run.id});
   if (!message.rows.empty() && !message.rows[0][0].empty()) text += ": " + message.rows[0][0];
-  text += "\n\n" + run.canonical + "\n";
+  text += "\n\n" + run.canonical + "\n" + content_text(run);
   const QueryResult places = store.query(
       "SELECT l.attempt, json_extract(p.json, '$.revision') AS revision,"
       " json_extract(p.json, '$.dirty') AS dirty, json_extract(p.json, '$.device') AS device,"

@@ -8,6 +8,7 @@
 #include "analysis/table.h"
 #include "app/command.h"
 #include "app/execute.h"
+#include "app/run_content.h"
 #include "app/run_grid.h"
 #include "config/command_line.h"
 #include "config/grid.h"
@@ -48,7 +49,7 @@ ExitCode demo(const Arguments& args) {
       kGrids[0], kGrids[1]);
   for (const char* name : kGrids) {
     std::fflush(stdout);
-    const ExitCode code = run_grid(read_grid(grid_file(name), overrides));
+    const ExitCode code = run_grid(read_grid_with_content(grid_file(name), overrides, true));
     if (code != kExitDone) return code;
   }
   for (const char* name : kGrids) {

@@ -114,7 +114,7 @@ std::vector<std::pair<std::string, at::Tensor>> written_as(const std::string& na
 }
 
 Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
-  const std::string folder = checkpoint_root(database) + "/final/" + run.id;
+  const std::string folder = final_folder(database, run.id);
   auto checkpoint = load_checkpoint(folder);
   if (checkpoint) return std::move(*checkpoint);
   throw StoreError(

@@ -10,6 +10,7 @@
 #include "analysis/query.h"
 #include "app/command.h"
 #include "app/execute.h"
+#include "app/run_content.h"
 #include "app/run_grid.h"
 #include "app/tune.h"
 #include "config/command_line.h"
@@ -43,7 +44,7 @@ Request read_request(const Arguments& args) {
   }
   Request request;
   request.action = words[0];
-  request.grid = read_grid(words[1], parsed.settings);
+  request.grid = read_grid_with_content(words[1], parsed.settings, request.action == "run");
   request.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
   if (request.grid.runs.empty()) {
     throw ConfigError(words[1] + ": no run is left after its [exclude] sections");

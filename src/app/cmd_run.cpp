@@ -6,6 +6,7 @@
 #include "analysis/query.h"
 #include "app/command.h"
 #include "app/execute.h"
+#include "app/run_content.h"
 #include "config/command_line.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -51,7 +52,8 @@ ExitCode run_run(const Arguments& args) {
         "by `tandem grid run FILE`");
   }
   Execution execution;
-  execution.runs = {Config::resolve(parsed.settings)};
+  const Config said = Config::resolve(parsed.settings);
+  execution.runs = {with_found_content(said, {.database = said.text("db"), .is_to_train = true})};
   execution.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
   const Config& config = execution.runs.front();
   set_log_level(config.text("log_level"));

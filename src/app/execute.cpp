@@ -66,6 +66,12 @@ void note_wanted(StoreWriter& store, const Execution& execution) {
   }
 }
 
+void keep_storage(StoreWriter& store, const GroupPlan& group) {
+  std::vector<std::string> ids;
+  for (const auto& run : group.runs) ids.push_back(run.id());
+  store.keep_storage(ids, storages_text(group.storage));
+}
+
 void warn_of_divergence(const std::vector<Config>& runs) {
   std::map<std::string, int> warnings;
   for (const Config& run : runs) ++warnings[divergence_warning(run)];
@@ -130,7 +136,11 @@ ExecutionReport execute(const Execution& execution) {
   StoreWriter store(database);
   note_wanted(store, execution);
   const PlannerInput input = planner_input(execution.runs, StoreReader(database).runs());
-  const GridPlan plan = plan_groups(input);
+  GridPlan plan = plan_groups(input);
+  for (auto& group : plan.groups) {
+    if (group.resumed) adopt_group(database, group);
+    keep_storage(store, group);
+  }
   for (const auto& useless : plan.useless_folders) remove_group_folder(useless);
   ExecutionReport report;
   report.asked = execution.runs.size();

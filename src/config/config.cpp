@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -69,6 +70,28 @@ std::set<std::string> used_options(const std::vector<const Part*>& parts) {
   std::set<std::string> used;
   for (const Part* each : parts) used.insert(each->uses.begin(), each->uses.end());
   return used;
+}
+
+bool is_read_by_kind(const std::string& name, const std::string& kind, const PartTable& parts) {
+  return std::any_of(parts.all().begin(), parts.all().end(), [&](const Part& each) {
+    return each.kind == kind &&
+           std::find(each.uses.begin(), each.uses.end(), name) != each.uses.end();
+  });
+}
+
+// What an option holds that no selected part reads. A part that sets an option of its own kind
+// without reading it fixes it there (a byte corpus keeps its validation share at 0.1); else it is
+// neutral.
+std::string unread_value(const Option& option, const std::vector<const Part*>& selected,
+                         const PartTable& parts) {
+  for (const Part* each : selected) {
+    for (const auto& [name, text] : each->defaults) {
+      if (name == option.name && is_read_by_kind(name, each->kind, parts)) {
+        return canonical_value(option, text, parts);
+      }
+    }
+  }
+  return option.neutral;
 }
 
 [[noreturn]] void refuse_unused(const std::string& name, const Layered& layered,
@@ -140,11 +163,12 @@ Config Config::resolve(const Settings& said, bool strict, const ConfigTables& ta
       canonical_value(each, value, *tables.parts);
       continue;
     }
-    if (strict && config.was_said(each.name) && value != each.neutral) {
+    const std::string unread = unread_value(each, layered.parts, *tables.parts);
+    if (strict && config.was_said(each.name) && value != unread) {
       refuse_unused(each.name, layered, tables);
     }
     config.said_.erase(each.name);
-    layered.values[each.name] = each.neutral;
+    layered.values[each.name] = unread;
   }
   config.values_ = std::move(layered.values);
   config.canonical_ = kHeader + canonical_lines(config.values_, *tables.options) +

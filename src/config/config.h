@@ -2,7 +2,8 @@
 //
 // Resolution: option defaults, then the defaults of the selected parts (data, model, optimizer,
 // scenario, strategy, attention, weights; later ones win), then what the user said. An of_part
-// option that no selected part uses takes its neutral value, so that it can't split equal runs.
+// option that no selected part uses takes its neutral value, so that it can't split equal runs; or
+// what a selected part fixes it at, by a default for an option that others of its kind read.
 #pragma once
 
 #include <cstdint>

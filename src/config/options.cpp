@@ -3,8 +3,6 @@
 // "none"), so that the canonical form of a run that reads the option always holds it.
 #include "config/options.h"
 
-#include <cstdlib>
-
 namespace tandem {
 namespace {
 
@@ -60,26 +58,36 @@ std::vector<Option> seed_options() {
 }
 
 std::vector<Option> data_options() {
-  const char* folder = std::getenv("TANDEM_DATA");
   return {
       {.name = "data_dir",
        .type = kText,
-       .default_value = folder == nullptr ? "" : folder,
+       .default_value = "",
        .neutral = "",
-       .help = "folder of data files; default $TANDEM_DATA",
-       .scope = kProgram},
+       .help = "folder of data files, read or refused; empty: $TANDEM_DATA is searched, then what "
+               "the system has installed",
+       .scope = kProgram,
+       .of_part = true},
+      {.name = "data_hash",
+       .type = kText,
+       .default_value = "",
+       .neutral = "",
+       .help =
+           "SHA-256 of what is read from the data's files, which every command finds out; empty: "
+           "the content that the data set is known by. Say it where a machine lacks the files",
+       .of_part = true},
       {.name = "corpus",
        .type = kText,
        .default_value = "",
        .neutral = "",
-       .help = "files or folders of a byte corpus, joined by ','; empty: the default corpus"},
+       .help = "files or folders of a byte corpus, joined by ','; empty: the default corpus",
+       .of_part = true},
       {.name = "normalize",
        .type = kChoice,
        .default_value = "raw",
        .neutral = "raw",
-       .help = "an image set's pixels in [0,1], or with mean 0 and deviation 1 over the training "
-               "set",
-       .choices = {"raw", "standardized"}},
+       .help = "pixels in [0,1], or with mean 0 and deviation 1 over the training set",
+       .choices = {"raw", "standardized"},
+       .of_part = true},
       {.name = "validation",
        .type = kReal,
        .default_value = "0.1",
@@ -87,14 +95,16 @@ std::vector<Option> data_options() {
        .help = "share of an image set's training examples kept for validation (of a byte corpus "
                "it is 5%)",
        .minimum = 0,
-       .maximum = 0.9},
+       .maximum = 0.9,
+       .of_part = true},
       {.name = "train_examples",
        .type = kInt,
        .default_value = "0",
        .neutral = "0",
        .help = "train on so many examples only; 0: all",
        .unit = "examples",
-       .minimum = 0},
+       .minimum = 0,
+       .of_part = true},
       {.name = "final",
        .type = kFlag,
        .default_value = "false",

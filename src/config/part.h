@@ -22,9 +22,10 @@ struct Part {
   std::string summary;  // one line for `tandem list`
   std::string cite;     // arXiv id or short reference; empty for a control
   int revision = 1;     // raised when its results change; part of a run's id
-  std::vector<std::pair<std::string, std::string>> defaults = {};  // options it sets unless told
-  std::vector<std::string> uses = {};                              // of_part options it reads
-  std::string file = {};                                           // where it is registered
+  // Options it sets unless told; one that others of its kind read and it doesn't is fixed so.
+  std::vector<std::pair<std::string, std::string>> defaults = {};
+  std::vector<std::string> uses = {};  // of_part options it reads
+  std::string file = {};               // where it is registered
 };
 
 // The kinds that an option selects, in the order in which the defaults of selected parts are laid

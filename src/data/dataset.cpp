@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 
@@ -48,7 +49,7 @@ void standardize(Dataset& dataset) {
 }
 
 std::string cache_key(const Config& config) {
-  std::string key;
+  std::string key = data_search_path() + "\n";
   for (const char* name : {"data", "data_dir", "normalize", "validation", "train_examples",
                            "corpus", "context", "evaluation_windows"}) {
     key += fmt::format("{}={}\n", name, config.text(name));
@@ -61,6 +62,11 @@ std::string cache_key(const Config& config) {
 Registry<DatasetReader>& dataset_readers() {
   static Registry<DatasetReader> registry;
   return registry;
+}
+
+std::string data_search_path() {
+  const char* folder = std::getenv("TANDEM_DATA");
+  return folder == nullptr ? "" : folder;
 }
 
 void split_images(Dataset& dataset, const Config& config) {
@@ -101,7 +107,7 @@ std::shared_ptr<const Dataset> load_dataset(const Config& config) {
   const std::lock_guard<std::mutex> lock(mutex);
   auto& entry = loaded[key];
   if (entry == nullptr) {
-    Dataset dataset = dataset_readers().at("data", config.text("data"))(config);
+    Dataset dataset = dataset_readers().at("data", config.text("data")).read(config);
     if (dataset.kind == Dataset::Kind::kImages) split_images(dataset, config);
     entry = std::make_shared<const Dataset>(std::move(dataset));
   }

@@ -11,10 +11,12 @@
 #include <mutex>
 #include <numeric>
 
+#include "config/known_content.h"
 #include "config/part.h"
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "data/content.h"
 #include "data/idx.h"
 #include "data/reader.h"
 
@@ -61,20 +63,43 @@ const std::vector<ImageSet>& image_sets() {
   return sets;
 }
 
-std::string find_folder(const ImageSet& set, const std::string& given) {
+void expect_folder(const std::string& given, const std::string& source) {
   std::error_code missing;
-  if (!given.empty() && !fs::is_directory(given, missing)) {
-    throw DataError(given +
-                    ": expected the folder that --data-dir or TANDEM_DATA names, found none; "
-                    "name one that exists, or leave both out");
-  }
+  if (given.empty() || fs::is_directory(given, missing)) return;
+  throw DataError(fmt::format(
+      "{}: expected the folder that {} names, found none; name one that exists, or leave it out",
+      given, source));
+}
+
+std::vector<std::string> subfolders_of(const ImageSet& set, const std::string& folder) {
   std::vector<std::string> folders;
-  if (!given.empty()) {
-    for (const auto& subfolder : set.subfolders) folders.push_back(fs::path(given) / subfolder);
+  for (const auto& subfolder : set.subfolders) {
+    folders.push_back((fs::path(folder) / subfolder).string());
   }
-  // A package's folder holds what its name says; the given one may hold another set's files.
+  return folders;
+}
+
+// A folder that --data-dir names is the only one that is looked in. TANDEM_DATA is a search path:
+// before it itself, which may hold another set's files, comes a package's folder, which holds what
+// its name says.
+std::vector<std::string> folders_to_search(const ImageSet& set, const std::string& said) {
+  if (!said.empty()) {
+    expect_folder(said, "--data-dir");
+    std::vector<std::string> folders = subfolders_of(set, said);
+    folders.push_back(said);
+    return folders;
+  }
+  const std::string path = data_search_path();
+  expect_folder(path, "TANDEM_DATA");
+  std::vector<std::string> folders;
+  if (!path.empty()) folders = subfolders_of(set, path);
   if (!set.installed.empty()) folders.push_back(set.installed);
-  if (!given.empty()) folders.push_back(given);
+  if (!path.empty()) folders.push_back(path);
+  return folders;
+}
+
+std::string find_folder(const ImageSet& set, const std::string& said) {
+  const std::vector<std::string> folders = folders_to_search(set, said);
   for (const auto& folder : folders) {
     if (!find_idx(folder, kTrainImages).empty()) return folder;
   }
@@ -121,12 +146,16 @@ at::Tensor labels_tensor(const LabelledImages& train, const LabelledImages& test
   return labels;
 }
 
-Dataset read_folder(const ImageSet& set, const std::string& folder) {
-  Dataset dataset;
+std::vector<std::string> files_of(const ImageSet& set, const std::string& folder) {
   std::vector<std::string> paths;
   for (const char* name : {kTrainImages, kTrainLabels, kTestImages, kTestLabels}) {
     paths.push_back(require_file(set, folder, name));
   }
+  return paths;
+}
+
+Dataset read_set(const ImageSet& set, const std::vector<std::string>& paths) {
+  Dataset dataset;
   const auto train = read_labelled_images(paths[0], paths[1], kClasses, set.remedy);
   const auto test = read_labelled_images(paths[2], paths[3], kClasses, set.remedy);
   refuse_another_set(set, paths[1], train.labels);
@@ -151,17 +180,27 @@ Dataset read_folder(const ImageSet& set, const std::string& folder) {
   return dataset;
 }
 
-// The tensors are shared by all configs of a process that read the same folder.
+template <std::size_t kSet>
+std::vector<std::string> image_files(const Config& config) {
+  const ImageSet& set = image_sets()[kSet];
+  return files_of(set, find_folder(set, config.text("data_dir")));
+}
+
+// The tensors are shared by all configs of a process that read the same files.
 template <std::size_t kSet>
 Dataset read_images(const Config& config) {
   static std::mutex mutex;
   static std::map<std::string, Dataset> read;
-  const ImageSet& set = image_sets()[kSet];
-  const std::string folder = find_folder(set, config.text("data_dir"));
+  const std::vector<std::string> paths = image_files<kSet>(config);
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto at = read.find(folder);
-  return at != read.end() ? at->second
-                          : read.emplace(folder, read_folder(set, folder)).first->second;
+  const auto [at, added] = read.try_emplace(stamp_of(paths).text);
+  try {
+    if (added) at->second = read_set(image_sets()[kSet], paths);
+  } catch (...) {
+    read.erase(at);
+    throw;
+  }
+  return at->second;
 }
 
 Part facts(const std::string& name, const std::string& summary, const std::string& cite) {
@@ -170,23 +209,28 @@ Part facts(const std::string& name, const std::string& summary, const std::strin
   part.name = name;
   part.summary = summary;
   part.cite = cite;
-  part.uses = {"normalize", "validation", "train_examples"};
+  part.uses = {"data_dir", "data_hash", "normalize", "validation", "train_examples"};
   part.file = __FILE__;
   return part;
 }
 
+// Of the sets as they were published; `data/content.h` says what is hashed.
+[[maybe_unused]] const bool kFashionContent = declare_known_content(
+    "fashion_mnist", "1204eeb098bb8eee268f565cc92d65ce7b450c09ebb71ba39228bf4c80dfae30");
+[[maybe_unused]] const bool kMnistContent = declare_known_content(
+    "mnist", "e250263bbdaa7e270024beec2ef5704f9fdbd8b99b8d08e91ce099334ca33185");
 [[maybe_unused]] const bool kFashion = dataset_readers().add(
     facts("fashion_mnist",
           "28x28 grey images of clothes, 10 classes (package dataset-fashion-mnist)", "1708.07747"),
-    read_images<0>);
+    {image_files<0>, read_images<0>});
 [[maybe_unused]] const bool kMnist = dataset_readers().add(
     facts("mnist", "28x28 grey images of digits, 10 classes (from --data-dir)",
           "LeCun et al., Proc. IEEE 1998"),
-    read_images<1>);
+    {image_files<1>, read_images<1>});
 [[maybe_unused]] const bool kKmnist = dataset_readers().add(
     facts("kmnist", "28x28 grey images of cursive kana, 10 classes (from --data-dir)",
           "1812.01718"),
-    read_images<2>);
+    {image_files<2>, read_images<2>});
 
 }  // namespace
 }  // namespace tandem

@@ -3,13 +3,24 @@
 // and normalises. A reader of bytes gives its ranges itself.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "config/part.h"
 #include "data/dataset.h"
 
 namespace tandem {
 
-using DatasetReader = Dataset (*)(const Config&);
+struct DatasetReader {
+  // What read() reads, in its order. Both throw DataError where that isn't there.
+  std::vector<std::string> (*files)(const Config&);
+  Dataset (*read)(const Config&);
+};
 Registry<DatasetReader>& dataset_readers();
+
+// $TANDEM_DATA, where data sets are searched that no option names a place for; "" where it isn't
+// set.
+std::string data_search_path();
 
 // Draws the validation split from the training examples (a permutation that depends on the data
 // set's name alone), keeps the first `train_examples` of the rest (0 = all), and measures mean and

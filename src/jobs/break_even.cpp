@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "core/cache_folder.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -39,23 +39,13 @@ std::string shape_text(const LayerCase& layer) {
   return fmt::format("{}x{}, {} rows, {}", layer.inputs, layer.outputs, layer.rows, layer.dtype);
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? "" : value;
-}
-
 }  // namespace
 
 std::string break_even_machine() { return processor_name() + " / " + kernels::spmm_target(); }
 
 std::string break_even_file() {
-  std::string folder = variable("TANDEM_CACHE");
-  if (folder.empty()) {
-    const std::string cache = variable("XDG_CACHE_HOME"), home = variable("HOME");
-    if (cache.empty() && home.empty()) return "";
-    folder = (cache.empty() ? home + "/.cache" : cache) + "/tandem";
-  }
-  return folder + "/break_even.json";
+  const std::string folder = cache_folder();
+  return folder.empty() ? "" : folder + "/break_even.json";
 }
 
 BreakEven::BreakEven(std::string file, StepTimer timer, std::string machine)

@@ -38,7 +38,7 @@ std::vector<double> time_layer_steps(const LayerCase& layer, const std::vector<T
 
 // Processor and instruction set of the sparse kernels, e.g. "Xeon ... / avx512".
 std::string break_even_machine();
-// break_even.json in $TANDEM_CACHE, $XDG_CACHE_HOME/tandem or ~/.cache/tandem; "": nowhere.
+// break_even.json in the cache folder; "": nowhere.
 std::string break_even_file();
 
 class BreakEven {

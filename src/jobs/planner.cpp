@@ -63,16 +63,25 @@ std::optional<StoredGroup> read_group(const fs::path& folder) {
   }
 }
 
+std::string folder_of_all(const std::string& database) {
+  const fs::path parent = fs::path(database).parent_path();
+  return ((parent.empty() ? fs::path(".") : parent) / "checkpoints").string();
+}
+
+// Those of earlier versions lie among the groups of all databases of the folder.
 std::vector<StoredGroup> stored_groups(const std::string& database) {
   std::vector<StoredGroup> groups;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(checkpoint_root(database), error)) {
-    if (!entry.is_directory(error)) continue;
-    auto group = read_group(entry.path());
-    if (group && group->database == database_name(database)) groups.push_back(std::move(*group));
+  for (const std::string& root : {checkpoint_root(database), folder_of_all(database)}) {
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(root, error)) {
+      if (!entry.is_directory(error)) continue;
+      auto group = read_group(entry.path());
+      if (group && group->database == database_name(database)) groups.push_back(std::move(*group));
+    }
   }
-  std::sort(groups.begin(), groups.end(),
-            [](const auto& a, const auto& b) { return a.folder < b.folder; });
+  std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) {
+    return fs::path(a.folder).filename() < fs::path(b.folder).filename();
+  });
   return groups;
 }
 
@@ -149,15 +158,19 @@ class Planner {
     if (wanted) resume(stored);
   }
 
+  bool is_wanted(const std::string& id) const { return wanted_.count(id) != 0; }
+
   void resume(const StoredGroup& stored) {
     GroupPlan group;
     group.folder = stored.folder;
     group.resumed = true;
     group.storage = stored.storage;
+    const Config& like = *wanted_.at(*std::find_if(  // of the same data
+        stored.ids.begin(), stored.ids.end(), [&](const auto& id) { return is_wanted(id); }));
     for (const auto& id : stored.ids) {
       const auto found = wanted_.find(id);
       auto config = found != wanted_.end() ? std::optional<Config>(*found->second)
-                                           : revived(*known_.at(id), input_.wanted.front());
+                                           : revived(*known_.at(id), like);
       if (!config) return;
       if (finished(id)) {
         group.settled.push_back(id);
@@ -187,14 +200,30 @@ class Planner {
     std::size_t largest() const { return (runs.size() + chunks - 1) / chunks; }
   };
 
+  // What was chosen when the run was first planned stays. One that has never begun may choose anew
+  // where the device can't have that.
+  std::vector<Storage> storage_of(const Config& run) const {
+    const auto known = known_.find(run.id());
+    if (known != known_.end() && known->second->storage) {
+      std::vector<Storage> kept = storages_of_text(*known->second->storage);
+      if (!any_sparse(kept) || !is_gpu(input_.device)) return kept;
+      if (begun(run.id())) {
+        throw DeviceError(fmt::format(
+            "run {} was planned with sparse connections, which live on the CPU only: go on with it "
+            "on --device cpu, or say --storage masked for a run of its own",
+            short_id(run.id())));
+      }
+    }
+    return input_.storage ? input_.storage(run, input_.device) : std::vector<Storage>();
+  }
+
   std::vector<Class> classes_of_the_rest() {
     std::vector<Class> classes;
     std::map<std::string, std::size_t> index;
     for (const auto& run : input_.wanted) {
       const std::string id = run.id();
       if (finished(id) || !placed_.insert(id).second) continue;
-      std::vector<Storage> storage;
-      if (input_.storage) storage = input_.storage(run, input_.device);
+      std::vector<Storage> storage = storage_of(run);
       const auto [at, added] =
           index.emplace(storages_text(storage) + "\n" + input_.key(run), classes.size());
       if (added) classes.push_back({{}, std::move(storage), 1});
@@ -289,8 +318,27 @@ class Planner {
 bool is_finished(const std::string& state) { return state == "done" || state == "diverged"; }
 
 std::string checkpoint_root(const std::string& database) {
-  const fs::path parent = fs::path(database).parent_path();
-  return ((parent.empty() ? fs::path(".") : parent) / "checkpoints").string();
+  return folder_of_all(database) + "/" + database_name(database);
+}
+
+std::string final_folder(const std::string& database, const std::string& run) {
+  const std::string own = checkpoint_root(database) + "/final/" + run;
+  const std::string shared = folder_of_all(database) + "/final/" + run;
+  return !has_checkpoint(own) && has_checkpoint(shared) ? shared : own;
+}
+
+void adopt_group(const std::string& database, GroupPlan& group) {
+  const fs::path root = checkpoint_root(database), folder = group.folder;
+  if (folder.parent_path() == root) return;
+  const std::string own = (root / folder.filename()).string();
+  ensure_folder(root.string());
+  std::error_code error;
+  fs::rename(folder, own, error);
+  if (error) {
+    throw StoreError(fmt::format("{} can't be moved to {}, where checkpoints of {} lie: {}",
+                                 group.folder, own, database, error.message()));
+  }
+  group.folder = own;
 }
 
 std::string group_folder(const std::string& database, const std::vector<Config>& runs) {

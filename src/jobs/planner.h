@@ -2,10 +2,10 @@
 // unchanged, the rest is grouped by key, cut so that every worker has something to do, and ordered
 // longest first.
 //
-// A stored group is a folder of checkpoints below `checkpoint_root`, named by the hash of the
-// database's name and the sorted run ids, with a group.json that names both, and the storages of
-// its layers, which the checkpoint's tensors have. It counts only while all of its runs have begun
-// in this database: rows before its checkpoint are nowhere else.
+// A stored group is a folder of checkpoints below `checkpoint_root`, which belongs to its database,
+// named by the hash of the database's name and the sorted run ids, with a group.json that names
+// both, and the storages of its layers, which the checkpoint's tensors have. It counts only while
+// all of its runs have begun in this database: rows before its checkpoint are nowhere else.
 #pragma once
 
 #include <functional>
@@ -42,7 +42,8 @@ struct PlannerInput {
   std::function<std::string(const Config&)> key = group_key;
   std::function<std::int64_t(const Config&, const std::string&, const std::vector<Storage>&)> size =
       group_size;
-  StorageChooser storage = {};  // part of a group's key; none: as the configs say
+  // Of runs that have none in the store yet; part of a group's key. None: as the configs say.
+  StorageChooser storage = {};
   StretchOf stretch = stretch_finder();
 };
 
@@ -57,7 +58,14 @@ GridPlan plan_groups(const PlannerInput& input);
 
 bool is_finished(const std::string& state);  // done or diverged
 
+// checkpoints/NAME beside the database, NAME being its file's.
 std::string checkpoint_root(const std::string& database);
+// Where a run's final weights lie. Earlier versions kept those of all databases of a folder
+// together; such a place is named only where the database has none of its own.
+std::string final_folder(const std::string& database, const std::string& run);
+// Moves a stored group that an earlier version left outside of checkpoint_root into it. Throws
+// StoreError.
+void adopt_group(const std::string& database, GroupPlan& group);
 std::string group_folder(const std::string& database, const std::vector<Config>& runs);
 void write_group_file(const std::string& database, const GroupPlan& group);  // throws StoreError
 // Unless a worker still holds its lock (of a writer that was killed; it is about to stop).

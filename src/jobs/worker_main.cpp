@@ -17,6 +17,7 @@
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "core/parallel.h"
+#include "data/content.h"
 #include "jobs/device.h"
 #include "jobs/pipe_sink.h"
 #include "jobs/run_group.h"
@@ -57,6 +58,7 @@ ExitCode worker_main(int lines_in, int rows_out) {
   set_log_level(spec.runs.at(0).text("log_level"));
   spec.device = resolve_device(spec.device);
   set_host_threads(spec.host_threads);
+  expect_content(spec.runs.front());  // of all of its runs
   std::optional<FileLock> lock;
   if (!spec.checkpoint_folder.empty()) lock.emplace(lock_folder(spec.checkpoint_folder));
   spec.should_stop = [&sink] { return stop_requested() || sink.closed(); };

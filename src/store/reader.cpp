@@ -18,7 +18,8 @@ namespace {
 constexpr char kSelectRun[] =
     "SELECT r.id, r.canonical, coalesce((SELECT min(g.grid) FROM grid_run g WHERE g.run_id = r.id),"
     " ''), r.state, r.attempt, r.last_sequence, coalesce(r.train_seconds, 0) +"
-    " coalesce(r.eval_seconds, 0) + coalesce(r.probe_seconds, 0), r.step, r.key FROM run r ";
+    " coalesce(r.eval_seconds, 0) + coalesce(r.probe_seconds, 0), r.step, r.key, r.storage FROM "
+    "run r ";
 
 SQLite::Database open_for_reading(const std::string& path) {
   if (!std::filesystem::exists(path))
@@ -91,6 +92,8 @@ struct StoreReader::Impl {
         r.last_sequence = s.getColumn(5).getInt64();
         r.seconds = s.getColumn(6).getDouble();
         r.step = s.getColumn(7).getInt64();
+        const SQLite::Column storage = s.getColumn(9);
+        if (!storage.isNull()) r.storage = storage.getString();
         v.reset();
         v.bind(1, s.getColumn(8).getInt64());
         while (v.executeStep())

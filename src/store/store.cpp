@@ -361,6 +361,19 @@ void StoreWriter::add_runs(const std::vector<RunRecord>& runs) {
   });
 }
 
+void StoreWriter::keep_storage(const std::vector<std::string>& runs, const std::string& storage) {
+  Impl& m = *impl_;
+  m.transaction("keeping the storage of runs", [&] {
+    for (const std::string& run : runs) {
+      SQLite::Statement& s = m.statement(
+          "UPDATE run SET storage = ? WHERE key = ? AND (storage IS NULL OR attempt = 0)");
+      s.bind(1, storage);
+      s.bind(2, m.run_key(run));
+      s.exec();
+    }
+  });
+}
+
 void StoreWriter::set_state(const std::string& run, const std::string& state,
                             const std::string& message) {
   expect_state(state);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct RunRecord {
   std::int64_t last_sequence = -1;
   double seconds = 0;  // wall time charged to it so far
   std::int64_t step = 0;
+  // Of its layers, as chosen when it was first planned (jobs/storage_choice.h's text); none before.
+  std::optional<std::string> storage = {};
 };
 
 // One trial of a grid's [tune] section, scored on the validation split.
@@ -72,6 +75,8 @@ class StoreWriter {
   void add_grid(const std::string& name, const std::string& file, const std::string& text,
                 const std::vector<std::string>& run_ids);
   void add_runs(const std::vector<RunRecord>& runs);  // keeps those that are there
+  // Of runs that have none, or that have never begun; of the others it stays.
+  void keep_storage(const std::vector<std::string>& runs, const std::string& storage);
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
   std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
   void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run
@@ -119,6 +124,6 @@ struct StoreFacts {
   std::string note;
 };
 StoreFacts store_facts();
-constexpr int kStoreVersion = 2;
+constexpr int kStoreVersion = 3;
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "jobs/planner.h"
 #include "store/store.h"
 #include "support/run_program.h"
 
@@ -135,7 +136,7 @@ TEST_CASE("kills at random moments lose nothing and double nothing", "[crash]") 
   REQUIRE(last.exit_code == 0);
   expect_equal(storm.rows(), calm.rows());
   CHECK(StoreReader(storm.db).query("PRAGMA integrity_check").rows[0][0] == "ok");
-  for (const auto& entry : std::filesystem::directory_iterator(storm.folder / "r/checkpoints")) {
+  for (const auto& entry : std::filesystem::directory_iterator(checkpoint_root(storm.db))) {
     CHECK(entry.path().filename() == "final");
   }
 }

@@ -19,8 +19,11 @@ inline PartTable fixture_parts() {
     part.file = __FILE__;
     parts.declare(part);
   };
-  add("data", "fashion_mnist");
-  add("data", "bytes", {{"model", "transformer"}, {"optimizer", "adam"}, {"lr", "0.001"}});
+  add("data", "fashion_mnist", {},
+      {"data_dir", "data_hash", "normalize", "validation", "train_examples"});
+  add("data", "bytes",
+      {{"model", "transformer"}, {"optimizer", "adam"}, {"lr", "0.001"}, {"validation", "0.1"}},
+      {"data_hash", "corpus"});
   add("model", "mlp", {}, {"widths", "activation", "layer_norm"});
   add("model", "transformer", {{"lr", "0.002"}, {"batch", "32"}},
       {"context", "layers", "width", "heads", "kv_heads", "ff_width", "rope_theta", "head_gate",

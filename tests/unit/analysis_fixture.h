@@ -22,10 +22,12 @@ inline Row readout(const std::string& run, std::int64_t sequence, std::int64_t n
   return row;
 }
 
-// Devices of nine runs and of the last.
+// Devices of nine runs and of the last, and how their layers were stored.
 struct Devices {
   std::string usual = "cpu";
   std::string last = "cuda";
+  std::string usual_storage = "masked";
+  std::string last_storage = "masked";
 };
 
 struct SmallGrid {
@@ -54,7 +56,8 @@ struct SmallGrid {
     std::vector<Row> rows = {
         {id, 0,
          ProvenanceRow{R"({"revision":"abc","device":")" + (last ? devices.last : devices.usual) +
-                       R"(","threads":1,"machine":")" + (last ? "b" : "a") + R"("})"}}};
+                       R"(","threads":1,"machine":")" + (last ? "b" : "a") + R"(","storage":")" +
+                       (last ? devices.last_storage : devices.usual_storage) + R"("})"}}};
     if (!ssa && seed == 2) {
       rows.push_back(state(id, 9, "diverged", 50));
       writer.insert(rows);

@@ -223,6 +223,25 @@ TEST_CASE("another GPU of one kind is no other place, another kind is", "[unit]"
   CHECK(noted(unlike, "† has runs on device GPU B (sm_90, 139 GiB), threads 1"));
 }
 
+TEST_CASE("runs of a cell whose layers were stored in several ways are marked", "[unit]") {
+  const TemporaryFolder folder;
+  const auto table_of = [&folder](const std::string& name, const std::string& usual,
+                                  const std::string& last) {
+    const std::string path = folder / name;
+    test::SmallGrid(path, "false", {"cpu", "cpu", usual, last});
+    return build_table(StoreReader(path),
+                       plan_of({{"rows", "weights"}, {"columns", "accuracy@full"}}));
+  };
+  const Table unlike = table_of("unlike.sqlite", "masked", "sparse,masked");
+  CHECK_FALSE(unlike.rows[0].dagger);
+  CHECK(unlike.rows[1].dagger);
+  CHECK(noted(unlike, "stored in several ways"));
+  CHECK(noted(unlike, "masked; sparse,masked"));
+  const Table alike = table_of("alike.sqlite", "masked", "masked,masked");
+  CHECK_FALSE(alike.rows[1].dagger);
+  CHECK_FALSE(noted(alike, "stored in several ways"));
+}
+
 TEST_CASE("across repeats the columns", "[unit]") {
   const Fixture f;
   const Table t =

@@ -69,7 +69,7 @@ TEST_CASE("options of list type take braces for an axis, texts for commas", "[un
 }
 
 TEST_CASE("comments end a line only after a space, and names take dashes", "[unit]") {
-  CHECK(column(grid("corpus = /a#b;c # comment\n"), "corpus") == Texts{"/a#b;c"});
+  CHECK(column(grid("data = bytes\ncorpus = /a#b;c # comment\n"), "corpus") == Texts{"/a#b;c"});
   CHECK(column(grid("weight-decay = 0.25\r\n"), "weight_decay") == Texts{"0.25"});
 }
 

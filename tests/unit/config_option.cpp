@@ -124,7 +124,6 @@ TEST_CASE("every engine option is whole: help, group, canonical default and neut
     CHECK_FALSE(each.help.empty());
     CHECK(canonical_form(each, each.default_value) == each.default_value);
     CHECK(canonical_form(each, each.neutral) == each.neutral);
-    if (each.scope == OptionScope::kProgram) CHECK_FALSE(each.of_part);
     if (each.type == OptionType::kChoice) CHECK((!each.choices.empty() || is_part_kind(each.name)));
   }
   for (const auto& kind : part_kinds()) CHECK(option(kind).neutral == "none");

@@ -100,6 +100,33 @@ TEST_CASE("a corpus that can't serve is refused", "[unit]") {
                   ConfigError);
 }
 
+TEST_CASE("what a corpus doesn't read is refused by name, and its ids stay", "[unit]") {
+  const Settings bytes = {{"data", "bytes"}};
+  const auto with = [&](const char* name, const char* value) {
+    Settings said = bytes;
+    said[name] = value;
+    return said;
+  };
+  const std::pair<const char*, const char*> unread[] = {{"validation", "0.4"},
+                                                        {"validation", "0"},
+                                                        {"normalize", "standardized"},
+                                                        {"train_examples", "100"},
+                                                        {"data_dir", "/tmp"}};
+  for (const auto& [name, value] : unread) {
+    INFO(name << " = " << value);
+    CHECK_THROWS_WITH(Config::resolve(with(name, value)), Contains("'" + std::string(name) + "'") &&
+                                                              Contains("data=bytes") &&
+                                                              Contains("data=fashion_mnist"));
+    CHECK(Config::resolve(with(name, value), false).id() == Config::resolve(bytes).id());
+  }
+  const Config said = Config::resolve(with("validation", "0.1"));
+  CHECK(said.id() == Config::resolve(bytes).id());
+  CHECK(said.canonical().find("\nvalidation=0.1\n") != std::string::npos);
+  CHECK(Config::resolve(said.values()).values() == said.values());
+  CHECK_THROWS_WITH(Config::resolve({{"data", "mnist"}, {"corpus", "x"}}),
+                    Contains("'corpus'") && Contains("data=bytes"));
+}
+
 TEST_CASE("the default corpus is the Python standard library's sources", "[unit]") {
   if (!std::filesystem::is_directory("/usr/lib/python3.11")) {
     return test::skip("no /usr/lib/python3.11");

@@ -46,15 +46,16 @@ inline std::string cyclic_labels(std::size_t count) {
   return labels;
 }
 
-// The four files of an image set with 2x3 pixels, gzipped.
-inline void write_image_set(const std::string& folder, std::uint32_t train, std::uint32_t test) {
+// The four files of an image set with 2x3 pixels, gzipped. Pixels differ from seed to seed.
+inline void write_image_set(const std::string& folder, std::uint32_t train, std::uint32_t test,
+                            std::uint32_t seed = 1) {
   std::filesystem::create_directories(folder);
   const auto write = [&](const std::string& name, const std::string& bytes) {
     atomic_write(folder + "/" + name + ".gz", gzipped(bytes));
   };
-  write("train-images-idx3-ubyte", idx_bytes({train, 2, 3}, noise(train * 6, 1)));
+  write("train-images-idx3-ubyte", idx_bytes({train, 2, 3}, noise(train * 6, seed)));
   write("train-labels-idx1-ubyte", idx_bytes({train}, cyclic_labels(train)));
-  write("t10k-images-idx3-ubyte", idx_bytes({test, 2, 3}, noise(test * 6, 2)));
+  write("t10k-images-idx3-ubyte", idx_bytes({test, 2, 3}, noise(test * 6, seed + 1)));
   write("t10k-labels-idx1-ubyte", idx_bytes({test}, cyclic_labels(test)));
 }
 

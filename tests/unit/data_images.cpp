@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -68,6 +69,35 @@ TEST_CASE("a data set is found in subfolders of its name, those first", "[unit]"
   CHECK(load("mnist", folder.path())->inputs.size(0) == 30);
   test::write_image_set(folder / "mnist", 10, 10);
   CHECK(load("mnist", folder.path(), {{"validation", "0"}})->inputs.size(0) == 20);
+}
+
+TEST_CASE("a folder that is named is the only one that is looked in", "[unit]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "empty");
+  CHECK_THROWS_WITH(load("fashion_mnist", folder / "empty"),
+                    Contains("fashion_mnist: expected a file train-images-idx3-ubyte") &&
+                        Contains(folder / "empty") &&
+                        !Contains("/usr/share/datasets/fashion-mnist"));
+  CHECK_THROWS_WITH(load("fashion_mnist", folder / "absent"), Contains(folder / "absent") &&
+                                                                  Contains("--data-dir") &&
+                                                                  !Contains("TANDEM_DATA"));
+  test::write_image_set(folder / "own", 40, 10);
+  const auto own = load("fashion_mnist", folder / "own", {{"validation", "0"}});
+  CHECK(own->train.size() == 40);
+  CHECK(own->files.front().path.rfind(folder / "own", 0) == 0);
+}
+
+TEST_CASE("TANDEM_DATA is searched, and what it lacks is found where it is installed", "[unit]") {
+  const TemporaryFolder folder;
+  test::write_image_set(folder / "mnist", 30, 10);
+  const char* before = std::getenv("TANDEM_DATA");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("TANDEM_DATA", folder.path().c_str(), 1);
+  const auto found = load("mnist", "", {{"validation", "0"}});
+  const auto fashion = have_fashion() ? load("fashion_mnist", "") : nullptr;
+  before == nullptr ? ::unsetenv("TANDEM_DATA") : ::setenv("TANDEM_DATA", kept.c_str(), 1);
+  CHECK(found->train.size() == 30);
+  if (fashion != nullptr) CHECK(fashion->inputs.size(0) == 70000);
 }
 
 TEST_CASE("the validation split leaves the rest and doesn't depend on the seed", "[unit]") {

@@ -1,9 +1,12 @@
 // From wanted runs and a store's records to groups.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <map>
 #include <numeric>
 
 #include "config/option.h"
+#include "core/error.h"
 #include "core/files.h"
 #include "jobs/checkpoint.h"
 #include "jobs/planner.h"
@@ -131,6 +134,69 @@ TEST_CASE("a stored group is resumed as it was, before all others", "[unit]") {
   CHECK(resumed.settled == std::vector<std::string>{members[3].id()});
   CHECK(plan.groups[1].runs.size() == 2);
   CHECK(plan.useless_folders.empty());
+}
+
+TEST_CASE("a group that lies where earlier versions put it is found and taken in", "[unit]") {
+  Fixture f;
+  f.want("dense", 2);
+  const GroupPlan stored = f.store(f.input.wanted);
+  const std::string name = std::filesystem::path(stored.folder).filename();
+  const std::string old = f.folder / "checkpoints/" + name;
+  std::filesystem::rename(stored.folder, old);
+  f.input.known = {record_of(f.input.wanted[0], "stopped"),
+                   record_of(f.input.wanted[1], "stopped")};
+  GridPlan plan = plan_groups(f.input);
+  REQUIRE(plan.groups.size() == 1);
+  CHECK(plan.groups[0].resumed);
+  CHECK(plan.groups[0].folder == old);
+  adopt_group(f.input.database, plan.groups[0]);
+  CHECK(plan.groups[0].folder == stored.folder);
+  CHECK(has_checkpoint(stored.folder));
+  CHECK_FALSE(std::filesystem::exists(old));
+  adopt_group(f.input.database, plan.groups[0]);
+  CHECK(plan.groups[0].folder == stored.folder);
+
+  PlannerInput other = f.input;
+  other.database = f.folder / "other.sqlite";
+  CHECK_FALSE(plan_groups(other).groups.at(0).resumed);
+}
+
+TEST_CASE("final weights are a database's own; what lies in common stands in for none", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string a = folder / "a.sqlite", b = folder / "b.sqlite", run(64, 'c');
+  CHECK(final_folder(a, run) != final_folder(b, run));
+  const std::string common = folder / "checkpoints/final/" + run;
+  save_checkpoint(common, {"{}", {}});
+  CHECK(final_folder(a, run) == common);
+  save_checkpoint(checkpoint_root(a) + "/final/" + run, {"{}", {}});
+  CHECK(final_folder(a, run) == checkpoint_root(a) + "/final/" + run);
+  CHECK(final_folder(b, run) == common);
+}
+
+TEST_CASE("how a run was to be stored when it was first planned stays", "[unit]") {
+  Fixture f;
+  f.want("static", 4);
+  f.input.key = [](const Config& run) { return run.text("weights"); };
+  f.input.storage = [](const Config&, const std::string&) {
+    return std::vector<Storage>{Storage::kMasked, Storage::kMasked};
+  };
+  for (const auto& run : f.input.wanted) f.input.known.push_back(record_of(run, "queued", 0));
+  f.input.known[1].storage = "sparse,masked";  // as another machine, or another day, timed it
+  f.input.known[2].state = "failed";
+  f.input.known[2].attempt = 1;
+  f.input.known[2].storage = "sparse,masked";
+  f.input.known[3].storage = "";
+  std::map<std::string, std::string> storage;
+  for (const auto& group : plan_groups(f.input).groups) {
+    for (const auto& run : group.runs) storage[run.text("seed")] = storages_text(group.storage);
+  }
+  CHECK(storage ==
+        std::map<std::string, std::string>{
+            {"1", "masked,masked"}, {"2", "sparse,masked"}, {"3", "sparse,masked"}, {"4", ""}});
+  f.input.device = "cuda:0";
+  CHECK_THROWS_WITH(plan_groups(f.input), Catch::Contains("--device cpu"));
+  f.input.known[2].attempt = 0;
+  for (const auto& group : plan_groups(f.input).groups) CHECK_FALSE(any_sparse(group.storage));
 }
 
 TEST_CASE("a run that once stood still in a group begins anew in another", "[unit]") {
@@ -288,8 +354,8 @@ TEST_CASE("a group's folder depends on its runs, not on their order", "[unit]") 
   const Config a = run_of("dense", 1), b = run_of("dense", 2);
   CHECK(group_folder("x/t.sqlite", {a, b}) == group_folder("x/t.sqlite", {b, a}));
   CHECK(group_folder("x/t.sqlite", {a, b}) != group_folder("x/t.sqlite", {a}));
-  CHECK(group_folder("x/t.sqlite", {a}).rfind("x/checkpoints/", 0) == 0);
-  CHECK(group_folder("t.sqlite", {a}).rfind("./checkpoints/", 0) == 0);
+  CHECK(group_folder("x/t.sqlite", {a}).rfind("x/checkpoints/t.sqlite/", 0) == 0);
+  CHECK(group_folder("t.sqlite", {a}).rfind("./checkpoints/t.sqlite/", 0) == 0);
 }
 
 }  // namespace tandem::test::jobs_planner_unit

@@ -95,7 +95,7 @@ for id in $ids; do while ! grep -q "$id\":50" acks$$ 2>/dev/null; do read -r ack
 }
 
 TEST_CASE("the folder of a running group names its runs", "[unit]") {
-  Fixture f(R"(for id in $ids; do state done 0; done; cp checkpoints/*/group.json seen)", 1);
+  Fixture f(R"(for id in $ids; do state done 0; done; cp checkpoints/*/*/group.json seen)", 1);
   CHECK(f.run().done == 2);
   for (const auto& run : f.runs) {
     CHECK(read_file(f.folder / "seen").find(run.id()) != std::string::npos);

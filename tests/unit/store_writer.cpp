@@ -234,17 +234,59 @@ TEST_CASE("a file of an older version is brought forward, whole or not at all", 
   }
   SQLite::Database db(path, SQLite::OPEN_READWRITE);
   std::vector<EmbeddedFile> broken = files;
-  broken.push_back({"src/store/0003_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
+  broken.push_back({"src/store/0004_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
   CHECK_THROWS(migrate(db, path, broken));
   CHECK_FALSE(db.tableExists("added"));
   CHECK(db.execAndGet("PRAGMA user_version").getInt() == kStoreVersion);
-  files.push_back({"src/store/0003_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
+  files.push_back({"src/store/0004_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
   migrate(db, path, files);
   migrate(db, path, files);
   CHECK(db.tableExists("added"));
   CHECK(db.execAndGet("PRAGMA user_version").getInt() == kStoreVersion + 1);
   CHECK(db.execAndGet("SELECT count(*) FROM run").getInt() == 1);
   CHECK_THROWS_WITH(migration_files({{"src/store/0002_x.sql", ""}}), Catch::Contains("0001"));
+}
+
+TEST_CASE("the storage of a run is kept from when it was first planned", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = make_run({});
+  StoreWriter writer(path);
+  writer.add_runs({run});
+  CHECK_FALSE(StoreReader(path).find_run(run.id).storage.has_value());
+  writer.keep_storage({run.id}, "sparse,masked");
+  CHECK(StoreReader(path).find_run(run.id).storage == "sparse,masked");
+  writer.keep_storage({run.id}, "");  // planned again before it began, on another device
+  CHECK(StoreReader(path).find_run(run.id).storage == "");
+  writer.begin_attempt(run.id);
+  writer.keep_storage({run.id}, "sparse,masked");
+  CHECK(StoreReader(path).find_run(run.id).storage == "");
+  CHECK_THROWS_AS(writer.keep_storage({"absent"}, ""), StoreError);
+}
+
+TEST_CASE("a run that began in version 2 keeps the storage that it ran with", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  std::vector<EmbeddedFile> files = migration_files(embedded_sql());
+  files.resize(2);
+  {
+    SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate(db, path, files);
+    db.exec(
+        "INSERT INTO run (key, id, canonical, attempt) VALUES (1, 'a', 'c', 1), (2, 'b', 'c', 2), "
+        "(3, 'c', 'c', 0), (4, 'd', 'c', 1), (5, 'e', 'c', 1);"
+        "INSERT INTO config_value VALUES (1, 'storage', 'auto'), (4, 'storage', 'sparse');"
+        "INSERT INTO provenance VALUES ('p', '{\"storage\":\"sparse,masked\"}'), "
+        "('q', '{\"storage\":\"masked\"}'), ('r', '{}');"
+        "INSERT INTO run_provenance VALUES (1, 0, 'p', 1), (2, 0, 'p', 1), (2, 0, 'q', 2), "
+        "(4, 0, 'q', 1), (5, 0, 'r', 1);");
+  }
+  StoreWriter brought_forward(path);
+  const QueryResult found =
+      StoreReader(path).query("SELECT coalesce(storage, 'NULL') FROM run ORDER BY key");
+  std::vector<std::string> storages;
+  for (const auto& row : found.rows) storages.push_back(row[0]);
+  CHECK(storages == std::vector<std::string>{"sparse,masked", "", "NULL", "NULL", "NULL"});
 }
 
 TEST_CASE("views are made anew when their text changes", "[unit]") {
