@@ -12,13 +12,18 @@ namespace tandem {
 namespace {
 
 constexpr int kPanel = 380, kPanelHeight = 300;  // pixels
-constexpr int kLeft = 75, kTop = 35, kBottom = 60;
+constexpr int kLeft = 75, kTop = 60, kBottom = 62;
+constexpr int kTitleAbove = 32, kSubtitleAbove = 13;  // their middles above the panel
+constexpr int kSmallFont = 11;                        // points
 constexpr int kLegendSymbol = 60, kLegendLetter = 8, kLegendLine = 19;
 
 // Okabe and Ito's colours, which most colour-blind readers tell apart.
 constexpr std::array<const char*, 8> kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                                  "#E69F00", "#56B4E9", "#000000", "#888888"};
-constexpr std::array<int, 10> kSymbols = {7, 5, 9, 11, 13, 6, 4, 8, 10, 12};
+// As many as gnuplot has: filled, open, strokes, and last the pentagons, which small are like
+// circles. Their number and that of the colours have no common divisor.
+constexpr std::array<int, 15> kSymbols = {7, 5, 9, 11, 13, 6, 4, 8, 10, 12, 2, 1, 3, 15, 14};
+constexpr std::size_t kDashes = 5;
 
 bool ends_in(const std::string& text, const std::string& ending) {
   return text.size() > ending.size() &&
@@ -61,24 +66,31 @@ int Panels::height() const {
   return std::max(rows_ * (kTop + kPanelHeight + kBottom), legend);
 }
 
-std::string Panels::place(int i, const std::string& title) const {
+std::string Panels::place(int i, const std::string& title, const std::string& subtitle) const {
   const int left = kLeft + (i % columns_) * (kPanel + gap_);
   const int top = (i / columns_) * (kTop + kPanelHeight + kBottom) + kTop;
   const auto x = [this](int pixels) { return static_cast<double>(pixels) / width(); };
   const auto y = [this](int pixels) { return 1 - static_cast<double>(pixels) / height(); };
+  const int above = subtitle.empty() ? kSubtitleAbove : kTitleAbove;
   return fmt::format(
       "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
-      "set bmargin at screen {:.4f}\nset title {} noenhanced\n"
+      "set bmargin at screen {:.4f}\n"
+      "set label 1 {} at screen {:.4f}, screen {:.4f} left noenhanced\n"
+      "set label 2 {} at screen {:.4f}, screen {:.4f} left noenhanced textcolor rgb '#555555' "
+      "font ',{}'\n"
       "set key at screen {:.4f}, screen {:.4f} left top vertical maxrows {} "
       "Left reverse noenhanced\n",
-      x(left), x(left + kPanel), y(top), y(top + kPanelHeight), quoted(title),
+      x(left), x(left + kPanel), y(top), y(top + kPanelHeight), quoted(title), x(left),
+      y(top - above), quoted(subtitle), x(left), y(top - kSubtitleAbove), kSmallFont,
       x(kLeft + columns_ * (kPanel + gap_) - 20), y(kTop), std::max<std::size_t>(1, names_.size()));
 }
 
-std::string Panels::legend() const {
+std::string Panels::legend(bool lines) const {
   std::string entries;
   for (std::size_t i = 0; i < names_.size(); ++i) {
-    entries += fmt::format(", keyentry with points {} title {}", point_style(i), quoted(names_[i]));
+    entries +=
+        fmt::format(", keyentry with {} {} title {}", lines ? "linespoints lw 1.5" : "points",
+                    lines ? line_style(i) : point_style(i), quoted(names_[i]));
   }
   return entries;
 }
@@ -101,6 +113,10 @@ std::string colour(std::size_t i) { return kColours[i % kColours.size()]; }
 
 std::string point_style(std::size_t i) {
   return fmt::format("pt {} lc rgb '{}'", kSymbols[i % kSymbols.size()], colour(i));
+}
+
+std::string line_style(std::size_t i) {
+  return fmt::format("{} dt {}", point_style(i), 1 + i / kColours.size() % kDashes);
 }
 
 std::string data_block(const std::string& name, const std::vector<std::vector<double>>& rows) {

@@ -2,6 +2,7 @@
 // point. Panels stand side by side or below each other, their one legend at the right.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,18 +19,23 @@ struct Figure {
   std::string summary;        // what is drawn, and what is not and why
 };
 
+// Which runs a figure draws.
+struct FigureRuns {
+  std::string grid;                   // its name in the store
+  std::optional<WantedRuns> wanted;   // of a file that was named: they decide
+  std::vector<Condition> where = {};  // conditions that runs meet, as a table's
+};
+
 // Accuracy in the sparse read-out against the kept mass of the weights, all tuning trials of a grid
 // (those stored as GRID/tuning): by method, and by weight decay. Trials whose dormant weights are
-// zero have no kept mass. Where there is nothing to draw the script is empty.
-//
-// `where`, of both figures: conditions that runs meet, as a table's.
-Figure trials_figure(const StoreReader& store, const std::string& grid,
-                     const std::vector<Condition>& where = {});
+// zero have no kept mass. Where there is nothing to draw the script is empty. Throws ConfigError
+// for a grid without trials.
+Figure trials_figure(const StoreReader& store, const FigureRuns& runs);
 
 // Accuracy against the density that trained nets are read out at: mean over seeds, with Student's
-// 95% band.
-Figure curve_figure(const StoreReader& store, const std::string& grid,
-                    const std::vector<Condition>& where = {});
+// 95% band. The runs of a line differ in their seeds alone. Where a line lacks a budget that
+// another one of its panel has, it is broken.
+Figure curve_figure(const StoreReader& store, const FigureRuns& runs);
 
 // The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor
 // .png.
@@ -45,10 +51,11 @@ class Panels {
   Panels(int columns, int count, int gap, std::vector<std::string> names);
   int width() const;
   int height() const;
-  // Margins of the panel, and its title.
-  std::string place(int i, const std::string& title) const;
-  // The legend's entries, in the style of point_style(), for one panel's plot command.
-  std::string legend() const;
+  // Margins of the panel, its title and a smaller line below that.
+  std::string place(int i, const std::string& title, const std::string& subtitle = "") const;
+  // The legend's entries, in the style of point_style() or line_style(), for one panel's plot
+  // command.
+  std::string legend(bool lines = false) const;
 
  private:
   int legend_width() const;
@@ -61,14 +68,17 @@ class Panels {
 // so that good ones stay apart where others fail.
 std::string error_scale(double least, double most);
 
-// Symbol and colour of the i-th name: "pt 7 lc rgb '#0072B2'".
+// Symbol and colour of the i-th name: "pt 7 lc rgb '#0072B2'". The first 15 symbols differ, and the
+// first 120 pairs of symbol and colour.
 std::string point_style(std::size_t i);
+// With dashes, which differ between names of one colour: "pt 7 lc rgb '#0072B2' dt 1".
+std::string line_style(std::size_t i);
 std::string colour(std::size_t i);
 
 // Grid lines and tics that all panels have.
 extern const char* const kPanelStyle;
 
-// A named block of data; numbers only, columns parted by spaces.
+// A named block of data; numbers only, columns parted by spaces. An empty row breaks a line.
 std::string data_block(const std::string& name, const std::vector<std::vector<double>>& rows);
 
 // Text in quotes.

@@ -11,6 +11,7 @@
 #include "analysis/query.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "config/part.h"
 #include "core/text.h"
 
 namespace tandem {
@@ -37,17 +38,7 @@ Measure measure_at(const std::string& name, double factor) {
   return parse_measure(name + "@attention=own,weights=" + readout);
 }
 
-// What tells the lines of a panel apart: the method, and whatever else differs.
-std::vector<std::string> label_keys(const std::vector<RunData>& runs) {
-  std::vector<std::string> keys = {"weights"};
-  for (const char* name : {"attention", "strategy", "match", "tuned_for"}) {
-    std::set<std::string> values;
-    for (const RunData& run : runs) values.insert(run.column(name));
-    if (values.size() > 1) keys.push_back(name);
-  }
-  return keys;
-}
-
+// "ssa, equal operations, lr 0.1".
 std::string label_of(const RunData& run, const std::vector<std::string>& keys) {
   std::vector<std::string> words;
   for (const std::string& key : keys) {
@@ -56,11 +47,47 @@ std::string label_of(const RunData& run, const std::vector<std::string>& keys) {
       if (value != "own") words.push_back("tuned for " + value);
     } else if (key == "match") {
       if (value == "train_flops") words.push_back("equal operations");
-    } else {
+    } else if (is_part_kind(key)) {
       words.push_back(value);
+    } else {
+      words.push_back(key + " " + value);
     }
   }
   return join(words, ", ");
+}
+
+using Groups = std::map<std::pair<double, std::string>, std::vector<const RunData*>>;
+
+Groups groups_of(const RunSet& set, const std::vector<std::string>& keys) {
+  Groups groups;
+  for (const RunData& run : set.runs) {
+    const double density = parse_real(run.column("density")).value_or(1);
+    groups[{-density, label_of(run, keys)}].push_back(&run);
+  }
+  return groups;
+}
+
+bool differs_within(const Groups& groups, const std::string& name) {
+  return std::any_of(groups.begin(), groups.end(), [&name](const auto& group) {
+    return std::any_of(group.second.begin(), group.second.end(), [&](const RunData* run) {
+      return run->column(name) != group.second.front()->column(name);
+    });
+  });
+}
+
+// What tells the lines of a panel apart: the method, and whatever else runs of one line would
+// differ in but for their seeds. First those that others follow from.
+std::vector<std::string> label_keys(const RunSet& set) {
+  std::vector<std::string> candidates = {"attention", "strategy", "match",   "tuned_for",
+                                         "data",      "model",    "scenario"};
+  for (const std::string& name : set.column_names) {
+    if (!is_seed(name) && !is_outcome(name) && name != "density") candidates.push_back(name);
+  }
+  std::vector<std::string> keys = {"weights"};
+  for (const std::string& name : candidates) {
+    if (differs_within(groups_of(set, keys), name)) keys.push_back(name);
+  }
+  return keys;
 }
 
 CurvePoint point_of(const std::vector<const RunData*>& runs, const Measure& measure,
@@ -81,12 +108,7 @@ CurvePoint point_of(const std::vector<const RunData*>& runs, const Measure& meas
 
 std::vector<Curve> curves_of(const RunSet& set, const std::string& name, const std::string& split,
                              double scale) {
-  const std::vector<std::string> keys = label_keys(set.runs);
-  std::map<std::pair<double, std::string>, std::vector<const RunData*>> groups;
-  for (const RunData& run : set.runs) {
-    const double density = parse_real(run.column("density")).value_or(1);
-    groups[{-density, label_of(run, keys)}].push_back(&run);
-  }
+  const Groups groups = groups_of(set, label_keys(set));
   std::vector<Curve> curves;
   for (const auto& [key, runs] : groups) {
     Curve curve{key.second, -key.first, {}};
@@ -115,28 +137,50 @@ std::string csv_of(const std::vector<Curve>& curves, const std::string& name) {
   return text;
 }
 
+// Budgets that any line of the panel has.
+std::set<double> budgets_of(const std::vector<Curve>& curves, double density) {
+  std::set<double> budgets;
+  for (const Curve& curve : curves) {
+    if (curve.density != density) continue;
+    for (const CurvePoint& point : curve.points) budgets.insert(point.budget);
+  }
+  return budgets;
+}
+
+// By rising budget, with an empty row where the curve lacks one of the panel's.
+std::vector<std::vector<double>> rows_of(const Curve& curve, const std::set<double>& budgets) {
+  std::vector<std::vector<double>> rows;
+  for (const double budget : budgets) {
+    const auto point = std::find_if(curve.points.begin(), curve.points.end(),
+                                    [budget](const auto& p) { return p.budget == budget; });
+    if (point == curve.points.end()) {
+      if (!rows.empty() && !rows.back().empty()) rows.emplace_back();
+      continue;
+    }
+    const Summary& s = point->summary;
+    const double half = s.half.value_or(0);
+    rows.push_back({budget, s.mean, s.mean - half, s.mean + half});
+  }
+  return rows;
+}
+
 std::string panel_of(const std::vector<Curve>& curves, double density,
                      const std::vector<std::string>& labels, const std::string& legend) {
+  const std::set<double> budgets = budgets_of(curves, density);
   std::string data;
   std::vector<std::string> bands, lines;
   for (std::size_t i = 0; i < curves.size(); ++i) {
     const Curve& curve = curves[i];
     if (curve.density != density) continue;
-    std::vector<std::vector<double>> rows;
-    for (const CurvePoint& point : curve.points) {
-      const double half = point.summary.half.value_or(0);
-      rows.push_back(
-          {point.budget, point.summary.mean, point.summary.mean - half, point.summary.mean + half});
-    }
     const std::string name = fmt::format("curve{}", i);
-    data += data_block(name, rows);
+    data += data_block(name, rows_of(curve, budgets));
     const auto style = static_cast<std::size_t>(
         std::find(labels.begin(), labels.end(), curve.label) - labels.begin());
     bands.push_back(fmt::format(
         "${} using 1:3:4 with filledcurves fs transparent solid 0.15 noborder lc rgb '{}' notitle",
         name, colour(style)));
     lines.push_back(fmt::format("${} using 1:2 with linespoints {} lw 1.5 ps 0.8 notitle", name,
-                                point_style(style)));
+                                line_style(style)));
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
   return data + "plot " + join(bands, ", ") + legend + "\n";
@@ -175,7 +219,7 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, bool accur
   for (const double density : densities) {
     figure.script += panels.place(panel, "trained at density " + real_to_text(density));
     if (accuracies) figure.script += accuracy_axis(curves, density);
-    figure.script += panel_of(curves, density, labels, panel == 0 ? panels.legend() : "");
+    figure.script += panel_of(curves, density, labels, panel == 0 ? panels.legend(true) : "");
     ++panel;
   }
   figure.script += "unset multiplot\n";
@@ -183,12 +227,12 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, bool accur
 
 }  // namespace
 
-Figure curve_figure(const StoreReader& store, const std::string& grid,
-                    const std::vector<Condition>& where) {
+Figure curve_figure(const StoreReader& store, const FigureRuns& runs) {
   TablePlan plan;
   plan.name = "curve";
-  plan.grid = grid;
-  plan.where = where;
+  plan.grid = runs.grid;
+  plan.wanted = runs.wanted;
+  plan.where = runs.where;
   plan.measures = {parse_measure("accuracy@full")};
   const RunSet set = select_runs(store, plan);
   const auto all = [&set](const char* column, const char* value) {
@@ -203,6 +247,8 @@ Figure curve_figure(const StoreReader& store, const std::string& grid,
   figure.csv = csv_of(curves, name + (bytes ? "" : "_percent"));
   figure.summary = fmt::format("{} lines of {} runs, {} split, 95% bands", curves.size(),
                                set.runs.size(), split);
+  const std::string missing = missing_note(set, plan);
+  if (!missing.empty()) figure.summary += "; " + missing;
   if (!curves.empty()) {
     draw(curves, split + (bytes ? " loss (bits per byte)" : " accuracy (%)"), !bytes, figure);
   }

@@ -15,6 +15,7 @@
 #include "analysis/query.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "config/grid_file.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -94,7 +95,17 @@ std::string csv_of(const std::vector<Point>& points, const Scale& scale) {
   return text;
 }
 
-std::string summary_of(const std::vector<Point>& points, std::size_t unfinished) {
+// An unknown grid is told by its own name, not by that of its trials.
+void expect_trials(const StoreReader& store, const std::string& grid) {
+  if (store.find_grid(grid + kTuningSuffix)) return;
+  store.runs_of_grid(grid);
+  throw ConfigError(fmt::format(
+      "grid {} has no tuning trials: its file has no [tune] section, or none of them has been run",
+      grid));
+}
+
+std::string summary_of(const std::vector<Point>& points, const RunSet& set) {
+  const std::size_t unfinished = std::max(set.unfinished, set.missing.size()) + set.never_run;
   std::size_t drawn = 0, diverged = 0;
   for (const Point& point : points) {
     drawn += point.drawn();
@@ -154,7 +165,7 @@ class Script {
     figure.width = panels.width();
     figure.height = panels.height();
     text_ = std::string(kPanelStyle) +
-            "set xlabel 'kept mass of the weights (share of sum |w| inside the mask)'\n"
+            "set xlabel 'kept mass: share of sum |w| inside the mask'\n"
             "set ylabel " +
             quoted(scale_.label) + "\nset offsets graph 0.03, 0.03, 0, 0\n";
     if (by_decay_) {
@@ -169,12 +180,13 @@ class Script {
       const std::string title = "density " + real_to_text(density);
       if (scale_.factor == 100) text_ += accuracy_axis(density);
       const Shares shares = shares_of(all_, density);
-      text_ += panels.place(panel++, title + ", by method" + explained(shares.mass, "R^2", "mass") +
-                                         explained(shares.method, "eta^2", "method"));
+      text_ += panels.place(panel++, title + ", by method",
+                            both(explained(shares.mass, "R^2", "kept mass"),
+                                 explained(shares.method, "eta^2", "the method")));
       add_panel(density, false, panel == 1 ? panels.legend() : "");
       if (!by_decay_) continue;
-      text_ += panels.place(
-          panel++, title + ", by weight decay" + explained(shares.decay, "R^2", "log10 decay"));
+      text_ += panels.place(panel++, title + ", by weight decay",
+                            explained(shares.decay, "R^2", "log10 weight decay"));
       add_panel(density, true, "");
     }
     figure.script = text_ + "unset multiplot\n";
@@ -183,7 +195,11 @@ class Script {
  private:
   static std::string explained(const std::optional<double>& share, const char* name,
                                const char* by) {
-    return share ? fmt::format("; {} {:.2f} on {}", name, *share, by) : "";
+    return share ? fmt::format("{} {:.2f} on {}", name, *share, by) : "";
+  }
+
+  static std::string both(const std::string& first, const std::string& second) {
+    return first + (first.empty() || second.empty() ? "" : "; ") + second;
   }
 
   std::string accuracy_axis(double density) const {
@@ -211,11 +227,11 @@ class Script {
       const std::string style = point_style(m);
       const std::string symbol = style.substr(0, style.find(" lc"));
       if (!rows.empty()) {
-        parts.push_back(fmt::format("${} using 1:2{} with points {} ps 0.9 notitle", block(rows),
+        parts.push_back(fmt::format("${} using 1:2{} with points {} ps 1.1 notitle", block(rows),
                                     by_decay ? ":3" : "", by_decay ? symbol + " palette" : style));
       }
       if (!grey.empty()) {
-        parts.push_back(fmt::format("${} using 1:2 with points {} ps 0.9 lc rgb '#bbbbbb' notitle",
+        parts.push_back(fmt::format("${} using 1:2 with points {} ps 1.1 lc rgb '#bbbbbb' notitle",
                                     block(grey), symbol));
       }
     }
@@ -242,12 +258,13 @@ class Script {
 
 }  // namespace
 
-Figure trials_figure(const StoreReader& store, const std::string& grid,
-                     const std::vector<Condition>& where) {
+Figure trials_figure(const StoreReader& store, const FigureRuns& runs) {
   TablePlan plan;
   plan.name = "trials";
-  plan.grid = grid + "/tuning";
-  plan.where = where;
+  plan.grid = runs.grid + kTuningSuffix;
+  plan.wanted = runs.wanted;
+  plan.where = runs.where;
+  if (!plan.wanted) expect_trials(store, runs.grid);
   plan.measures = {parse_measure("accuracy@full"), parse_measure("metric:kept_mass@weights")};
   const RunSet set = select_runs(store, plan);
   const Scale scale = scale_of(set.runs);
@@ -263,7 +280,7 @@ Figure trials_figure(const StoreReader& store, const std::string& grid,
   }
   Figure figure;
   figure.csv = csv_of(points, scale);
-  figure.summary = summary_of(points, set.unfinished) + shares_text(points, scale);
+  figure.summary = summary_of(points, set) + shares_text(points, scale);
   const bool any =
       std::any_of(points.begin(), points.end(), [](const auto& p) { return p.drawn(); });
   if (any) Script(points, scale).write(figure);

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
 
 #include "core/embedded.h"
 #include "core/error.h"
@@ -27,6 +29,29 @@ bool looks_like_sql(const std::string& text) {
   return first && trim(text).size() > word.size();
 }
 
+// By its title, which tells the reader as well. One that doesn't is our own mistake.
+NamedQuery::Parameter parameter_of(const NamedQuery& q) {
+  if (q.sql.find("?1") == std::string::npos) return NamedQuery::Parameter::kNone;
+  if (q.title.find("?1 = a grid's name") != std::string::npos) return NamedQuery::Parameter::kGrid;
+  if (q.title.find("?1 = the first digits of") != std::string::npos)
+    return NamedQuery::Parameter::kRun;
+  throw std::logic_error("the title of query " + q.name + " does not say what ?1 is");
+}
+
+void expect_known(const StoreReader& store, NamedQuery::Parameter kind, const std::string& said) {
+  if (kind == NamedQuery::Parameter::kRun) {
+    const QueryResult found =
+        store.query("SELECT 1 FROM run WHERE substr(id, 1, length(?1)) = ?1 LIMIT 1", {said});
+    if (!found.rows.empty()) return;
+    throw ConfigError(
+        fmt::format("no run's id begins with '{}'. List them: tandem query runs", said));
+  }
+  std::vector<std::string> names;
+  for (const auto& row : store.query("SELECT name FROM grid").rows) names.push_back(row[0]);
+  if (std::find(names.begin(), names.end(), said) == names.end())
+    throw ConfigError(did_you_mean("grid", said, names));
+}
+
 std::vector<NamedQuery> read_queries() {
   std::vector<NamedQuery> queries;
   for (const EmbeddedFile& file : embedded_sql()) {
@@ -37,6 +62,7 @@ std::vector<NamedQuery> read_queries() {
     q.title = trim(file.text.substr(0, file.text.find('\n')));
     q.title = trim(q.title.substr(std::min(q.title.find_first_not_of('-'), q.title.size())));
     q.sql = file.text;
+    q.parameter = parameter_of(q);
     queries.push_back(std::move(q));
   }
   std::sort(queries.begin(), queries.end(),
@@ -44,25 +70,38 @@ std::vector<NamedQuery> read_queries() {
   return queries;
 }
 
-// A number as JSON and spreadsheets take it: no leading zeros, which belong to hashes.
+// By the grammar of JSON: -?(0|[1-9][0-9]*)(.[0-9]+)?([eE][+-]?[0-9]+)?
 bool is_number(const std::string& text) {
-  const std::size_t digit = text.rfind('-', 0) == 0 ? 1 : 0;
-  if (text.size() > digit + 1 && text[digit] == '0' && text[digit + 1] != '.' &&
-      text[digit + 1] != 'e')
-    return false;
-  return parse_real(text).has_value();
+  std::size_t at = text.rfind('-', 0) == 0 ? 1 : 0;
+  const auto digits = [&] {
+    const std::size_t first = at;
+    while (at < text.size() && std::isdigit(static_cast<unsigned char>(text[at]))) ++at;
+    return at - first;
+  };
+  const bool zero = at < text.size() && text[at] == '0';
+  const std::size_t whole = digits();
+  if (whole == 0 || (zero && whole > 1)) return false;
+  if (at < text.size() && text[at] == '.') {
+    ++at;
+    if (digits() == 0) return false;
+  }
+  if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
+    ++at;
+    if (at < text.size() && (text[at] == '+' || text[at] == '-')) ++at;
+    if (digits() == 0) return false;
+  }
+  return at == text.size();
 }
 
+// Where SQLite's types are known they decide: digits may be an id or a hash.
 std::vector<bool> number_columns(const QueryResult& r) {
   std::vector<bool> numbers(r.columns.size(), false);
   for (std::size_t j = 0; j < r.columns.size(); ++j) {
-    const std::string& name = r.columns[j];
-    if (name == "run" || name == "id" || name == "mask_hash" || name == "revision") continue;
     bool any = false, all = true;
     for (std::size_t i = 0; i < r.rows.size(); ++i) {
       if (r.null[i][j]) continue;
       any = true;
-      all = all && is_number(r.rows[i][j]);
+      all = all && (r.number.empty() ? is_number(r.rows[i][j]) : r.number[i][j]);
     }
     numbers[j] = any && all;
   }
@@ -106,7 +145,19 @@ std::string aligned(const QueryResult& r) {
   return text;
 }
 
+void expect_own_names(const std::vector<std::string>& columns) {
+  std::set<std::string> seen;
+  for (const std::string& name : columns) {
+    if (!seen.insert(name).second)
+      throw ConfigError(fmt::format(
+          "two columns are named '{}', and an object of JSON has each name once; name them apart "
+          "with AS, or take --format csv",
+          name));
+  }
+}
+
 std::string as_json(const QueryResult& r) {
+  expect_own_names(r.columns);
   const std::vector<bool> numbers = number_columns(r);
   std::string text = "[";
   for (std::size_t i = 0; i < r.rows.size(); ++i) {
@@ -114,7 +165,8 @@ std::string as_json(const QueryResult& r) {
     for (std::size_t j = 0; j < r.columns.size(); ++j) {
       nlohmann::ordered_json& value = object[r.columns[j]];
       if (r.null[i][j]) continue;
-      if (numbers[j])
+      const bool number = r.number.empty() ? numbers[j] : r.number[i][j];
+      if (number && is_number(r.rows[i][j]))
         value = nlohmann::ordered_json::parse(r.rows[i][j]);
       else
         value = r.rows[i][j];
@@ -136,8 +188,11 @@ QueryResult run_query(const StoreReader& store, const std::string& what,
                       const std::vector<std::string>& parameters) {
   std::vector<std::string> names;
   for (const NamedQuery& q : named_queries()) {
-    if (q.name == what) return store.query(q.sql, parameters);
     names.push_back(q.name);
+    if (q.name != what) continue;
+    if (q.parameter != NamedQuery::Parameter::kNone && !parameters.empty())
+      expect_known(store, q.parameter, parameters.front());
+    return store.query(q.sql, parameters);
   }
   if (looks_like_sql(what)) return store.query(what, parameters);
   throw ConfigError(did_you_mean("query", what, names) +

@@ -12,18 +12,23 @@ struct NamedQuery {
   std::string name;   // file name without .sql
   std::string title;  // of its first line, "-- title"
   std::string sql;
+  enum class Parameter { kNone, kGrid, kRun } parameter = Parameter::kNone;  // what ?1 is
 };
 const std::vector<NamedQuery>& named_queries();  // sorted by name
 
 // `what` is SQL (it begins with SELECT, WITH, VALUES, EXPLAIN or PRAGMA) or a name. A named query's
-// parameters may be left out. ConfigError for an unknown name.
+// parameter may be left out. ConfigError for an unknown name, and for a grid or a run that the
+// database doesn't have.
 QueryResult run_query(const StoreReader& store, const std::string& what,
                       const std::vector<std::string>& parameters = {});
 
 enum class QueryFormat { kAligned, kCsv, kJson };
 QueryFormat parse_query_format(const std::string& text);  // "table", "csv", "json"
 
-// kJson: an array of objects; a column is of numbers where each of its values is one.
+// kJson: an array of objects. What SQLite holds as a number is one, but for infinities, which JSON
+// lacks: they are the texts "inf" and "-inf". Bytes that are no UTF-8 become U+FFFD. ConfigError
+// where two columns have one name. Of a table of another source, a column is of numbers where each
+// of its values is one.
 std::string render(const QueryResult& result, QueryFormat format);
 std::string csv_line(const std::vector<std::string>& cells);  // RFC 4180, ends in a newline
 

@@ -17,16 +17,9 @@ namespace tandem {
 namespace {
 
 constexpr char kLastStage[] =
-    "SELECT r.id, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,"
-    " e.masked, e.split, sum(e.n_correct) * 1.0 / nullif(sum(e.n_total), 0) AS accuracy,"
-    " CASE WHEN count(e.loss) = count(*) THEN sum(e.loss * e.n_total) / nullif(sum(e.n_total), 0)"
-    " END AS loss, r.data = 'bytes' AS bytes"
-    " FROM eval e JOIN run r ON r.key = e.run"
-    " JOIN (SELECT run, max(stage) AS stage FROM eval GROUP BY run) last"
-    " ON last.run = e.run AND last.stage = e.stage"
-    " WHERE r.state = 'done'"
-    " GROUP BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,"
-    " e.weights_budget, e.masked, e.split, e.step ORDER BY e.run, e.step DESC";
+    "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
+    " split, accuracy, loss, bits_per_byte FROM v_result WHERE state = 'done' ORDER BY run, step "
+    "DESC";
 
 constexpr char kContinual[] =
     "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
@@ -59,30 +52,20 @@ ReadoutKey key_at(const QueryResult& q, std::size_t row) {
           number_at(q, row, 4), q.rows[row][5] == "1", q.rows[row][6]};
 }
 
-bool same_key(const ReadoutKey& a, const ReadoutKey& b) {
-  return a.attention_readout == b.attention_readout && a.attention_budget == b.attention_budget &&
-         a.weights_readout == b.weights_readout && a.weights_budget == b.weights_budget &&
-         a.masked == b.masked && a.split == b.split;
+// The columns from the eighth on are measures, by their names.
+void add_values(const QueryResult& q, std::size_t i, ReadoutRow& row) {
+  for (std::size_t j = 7; j < q.columns.size(); ++j)
+    if (const auto value = number_at(q, i, j)) row.values[q.columns[j]] = *value;
 }
 
 void add_evals(const StoreReader& store, const Index& index) {
-  constexpr double kLn2 = 0.69314718055994530942;
   const QueryResult q = store.query(kLastStage);
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     const auto run = index.find(q.rows[i][0]);
     if (run == index.end()) continue;
     ReadoutRow row{key_at(q, i), {}};
-    auto& evals = run->second->evals;
-    const bool known = std::any_of(evals.begin(), evals.end(), [&row](const ReadoutRow& other) {
-      return same_key(row.key, other.key);
-    });
-    if (known) continue;  // a later step of the same stage stands already
-    if (const auto accuracy = number_at(q, i, 7)) row.values["accuracy"] = *accuracy;
-    if (const auto loss = number_at(q, i, 8)) {
-      row.values["loss"] = *loss;
-      if (q.rows[i][9] == "1") row.values["bits_per_byte"] = *loss / kLn2;
-    }
-    evals.push_back(std::move(row));
+    add_values(q, i, row);
+    run->second->evals.push_back(std::move(row));
   }
 }
 
@@ -92,8 +75,7 @@ void add_continual(const StoreReader& store, const Index& index) {
     const auto run = index.find(q.rows[i][0]);
     if (run == index.end()) continue;
     ReadoutRow row{key_at(q, i), {}};
-    for (std::size_t j = 7; j < q.columns.size(); ++j)
-      if (const auto value = number_at(q, i, j)) row.values[q.columns[j]] = *value;
+    add_values(q, i, row);
     run->second->continual.push_back(std::move(row));
   }
 }
@@ -127,41 +109,67 @@ bool meets(const RunData& run, const std::vector<Condition>& where) {
   });
 }
 
-void expect_columns(const TablePlan& plan, const std::vector<std::string>& names) {
-  const auto expect = [&names](const std::string& what, const std::string& name) {
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      throw ConfigError(did_you_mean(what, name, names,
-                                     "v_run's columns are valid here, and metric:NAME@LAYER and "
-                                     "average:NAME@LAYER for a logged metric; `tandem query "
-                                     "columns` lists them"));
-  };
-  for (const std::string& key : plan.rows) expect("key of rows", key);
-  for (const std::string& key : plan.across) expect("key of across", key);
-  for (const Condition& c : plan.where) expect("key of a condition", c.key);
-  for (const Measure& m : plan.measures)
-    if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name);
+using Places = std::unordered_map<std::string, std::size_t>;
+
+// The place of each run that belongs to the grid; nothing where no grid is named.
+std::optional<Places> places_of(const StoreReader& store, const TablePlan& plan) {
+  Places places;
+  if (plan.wanted) {
+    for (const WantedRun& run : plan.wanted->runs)
+      if (run.decided) places.emplace(run.config.id(), places.size());
+    return places;
+  }
+  if (plan.grid.empty()) return std::nullopt;
+  for (const RunRecord& r : store.runs_of_grid(plan.grid)) places.emplace(r.id, places.size());
+  return places;
 }
 
 // Runs of the grid in its order, or all in the store's.
-std::vector<RunData> read_runs(const StoreReader& store, const TablePlan& plan,
-                               const QueryResult& q) {
-  std::unordered_map<std::string, std::size_t> place;
-  if (!plan.grid.empty())
-    for (const RunRecord& r : store.runs_of_grid(plan.grid)) place.emplace(r.id, place.size());
+std::vector<RunData> read_runs(const TablePlan& plan, const QueryResult& q,
+                               const std::optional<Places>& places) {
   std::vector<RunData> runs;
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     RunData run;
     for (std::size_t j = 0; j < q.columns.size(); ++j)
       if (!q.null[i][j]) run.columns[q.columns[j]] = q.rows[i][j];
     run.id = run.column("run");
-    if ((plan.grid.empty() || place.count(run.id)) && meets(run, plan.where))
+    if ((!places || places->count(run.id)) && meets(run, plan.where))
       runs.push_back(std::move(run));
   }
-  if (!plan.grid.empty())
-    std::sort(runs.begin(), runs.end(), [&place](const RunData& a, const RunData& b) {
-      return place.at(a.id) < place.at(b.id);
+  if (places)
+    std::sort(runs.begin(), runs.end(), [&places](const RunData& a, const RunData& b) {
+      return places->at(a.id) < places->at(b.id);
     });
   return runs;
+}
+
+void find_missing(const StoreReader& store, const TablePlan& plan, RunSet& set) {
+  if (!plan.wanted) {
+    if (plan.grid.empty()) return;
+    const auto grid = store.find_grid(plan.grid);
+    set.wanted = grid ? grid->runs.size() : 0;
+    set.never_run = set.wanted - store.runs_of_grid(plan.grid).size();
+    return;
+  }
+  std::unordered_map<std::string, std::string> states;
+  const QueryResult q = store.query("SELECT id, state FROM run");
+  for (const auto& row : q.rows) states[row[0]] = row[1];
+  std::set<std::string> shown;
+  for (const RunData& run : set.runs) shown.insert(run.id);
+  for (const WantedRun& run : plan.wanted->runs) {
+    if (!may_meet(run.config, plan.where)) continue;
+    const auto state = states.find(run.config.id());
+    const bool there = run.decided && state != states.end();
+    if (there && shown.count(run.config.id()) == 0 &&
+        (state->second == "done" || state->second == "diverged"))
+      continue;  // by what came of it, it does not meet the conditions
+    ++set.wanted;
+    if (there && shown.count(run.config.id())) continue;
+    set.missing.push_back({run.what, run.config.text("seed"),
+                           !run.decided ? "awaits its trials"
+                           : there      ? state->second
+                                        : "never run"});
+  }
 }
 
 bool budget_matches(const std::optional<double>& budget, double trained, double factor,
@@ -297,10 +305,33 @@ const std::string& RunData::column(const std::string& name) const {
   return found == columns.end() ? kNothing : found->second;
 }
 
-bool same_value(const std::string& a, const std::string& b) {
-  if (a == b) return true;
-  const auto x = parse_real(a), y = parse_real(b);
-  return x && y && *x == *y;
+void expect_columns(const TablePlan& plan, const std::vector<std::string>& names) {
+  const auto expect = [&names](const std::string& what, const std::string& name) {
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      throw ConfigError(did_you_mean(what, name, names,
+                                     "v_run's columns are valid here, and metric:NAME@LAYER and "
+                                     "average:NAME@LAYER for a logged metric; `tandem query "
+                                     "columns` lists them"));
+  };
+  for (const std::string& key : plan.rows) expect("key of rows", key);
+  for (const std::string& key : plan.across) expect("key of across", key);
+  for (const Condition& c : plan.where) expect("key of a condition", c.key);
+  for (const Measure& m : plan.measures)
+    if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name);
+}
+
+std::string missing_note(const RunSet& set, const TablePlan& plan) {
+  if (plan.wanted) {
+    if (set.missing.empty()) return "";
+    return fmt::format("{} of {} runs that {} stands for are missing: {}.", set.missing.size(),
+                       set.wanted, plan.wanted->file, missing_text(set.missing));
+  }
+  std::string note;
+  if (set.unfinished > 0) note = fmt::format("{} runs are not done and not shown.", set.unfinished);
+  if (set.never_run > 0)
+    note += fmt::format("{}{} of {} runs of grid {} have never been run.", note.empty() ? "" : " ",
+                        set.never_run, set.wanted, plan.grid);
+  return note;
 }
 
 RunSet select_runs(const StoreReader& store, const TablePlan& plan) {
@@ -308,12 +339,13 @@ RunSet select_runs(const StoreReader& store, const TablePlan& plan) {
   expect_columns(plan, q.columns);
   RunSet set;
   set.column_names = q.columns;
-  for (RunData& run : read_runs(store, plan, q)) {
+  for (RunData& run : read_runs(plan, q, places_of(store, plan))) {
     if (run.column("state") == "done" || run.diverged())
       set.runs.push_back(std::move(run));
     else
       ++set.unfinished;
   }
+  find_missing(store, plan, set);
   Index index;
   for (RunData& run : set.runs) index[run.id] = &run;
   std::set<Measure::Kind> kinds;

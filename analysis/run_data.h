@@ -49,12 +49,21 @@ struct RunSet {
   std::vector<std::string> column_names;  // of v_run
   std::vector<RunData> runs;              // done or diverged, in the order of the grid or the store
   std::size_t unfinished = 0;             // met the conditions, but neither done nor diverged
+  std::size_t wanted = 0;                 // runs of the grid; of a file's, those that may meet them
+  std::size_t never_run = 0;              // of a grid in the store: its runs that have no row
+  std::vector<MissingRun> missing = {};   // of a file's: neither done nor diverged, or not there
 };
 
-// The same text, or the same number.
-bool same_value(const std::string& a, const std::string& b);
+// What of a grid is not shown, in a sentence; "" where all of it is.
+std::string missing_note(const RunSet& set, const TablePlan& plan);
 
-// Throws ConfigError for an unknown key, StoreError for an unknown grid.
+// Columns of v_run that tell how a run went or where, not what was asked for.
+bool is_outcome(const std::string& column);
+
+// ConfigError for a key of the plan that is not among v_run's columns.
+void expect_columns(const TablePlan& plan, const std::vector<std::string>& names);
+
+// Throws ConfigError for an unknown key or grid.
 RunSet select_runs(const StoreReader& store, const TablePlan& plan);
 
 // The measure's value of one run that is done; nothing where it was not measured. `split` as in

@@ -20,15 +20,6 @@ namespace {
 using Keys = std::vector<std::string>;
 using Group = std::vector<const RunData*>;
 
-// Columns of v_run that tell how a run went or where, not what was asked for.
-bool is_outcome(const std::string& name) {
-  static const std::set<std::string> kOutcomes = {
-      "run",     "state",       "attempt",         "steps_done",  "train_seconds", "eval_seconds",
-      "seconds", "train_flops", "inference_flops", "message",     "probe_seconds", "device",
-      "threads", "revision",    "machine",         "data_sha256", "layer_storage"};
-  return kOutcomes.count(name) != 0;
-}
-
 Keys keys_of(const RunData& run, const std::vector<std::string>& names) {
   Keys keys;
   for (const std::string& name : names) keys.push_back(run.column(name));
@@ -107,8 +98,8 @@ class Builder {
   Table build() {
     if (set_.runs.empty())
       throw ConfigError(fmt::format(
-          "table {}: no run that is done or diverged meets its conditions{}; {} are not done yet",
-          plan_.name, plan_.grid.empty() ? "" : " in grid " + plan_.grid, set_.unfinished));
+          "table {}: no run that is done or diverged meets its conditions{}. {}", plan_.name,
+          plan_.grid.empty() ? "" : " in grid " + plan_.grid, missing_note(set_, plan_)));
     if (plan_.contrasts.empty()) {
       const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
       add_heads(columns);
@@ -120,6 +111,7 @@ class Builder {
     note_counts();
     plan_.contrasts.empty() ? mark_survivors(table_) : mark_contrasts(table_);
     note_tuning();
+    note_empty();
     note_mixing();
     note_storages();
     note_places();
@@ -348,8 +340,8 @@ class Builder {
     std::string note =
         least == most ? fmt::format("n = {}.", most) : fmt::format("n = {} to {}.", least, most);
     if (few) note += " Cells marked (n=1) or (n=2) have fewer than 3 seeds and no interval.";
-    if (set_.unfinished > 0)
-      note += fmt::format(" {} runs are not done and not shown.", set_.unfinished);
+    const std::string missing = missing_note(set_, plan_);
+    if (!missing.empty()) note += " " + missing;
     table_.notes.push_back(note);
   }
 
@@ -360,6 +352,35 @@ class Builder {
     for (std::string& note : tuning_notes(store_, table_.tuned)) {
       table_.notes.push_back(std::move(note));
     }
+  }
+
+  // Whether a name is one can't be told before it was logged; of a column that nobody logged, a
+  // reader couldn't tell whether it was misspelt. Read-outs may be empty by what a method has.
+  void note_empty() {
+    if (!plan_.contrasts.empty()) return;
+    for (std::size_t j = 0; j < table_.columns.size(); ++j) {
+      const Measure& m = table_.measures[j];
+      if (m.kind == Measure::Kind::kEval || m.kind == Measure::Kind::kContinual) continue;
+      const bool any = std::any_of(table_.rows.begin(), table_.rows.end(),
+                                   [j](const auto& row) { return row.cells[j].n_values > 0; });
+      if (any) continue;
+      table_.warnings.push_back(
+          fmt::format("Column {} is empty: {}.", table_.columns[j], why_empty(m)));
+      table_.notes.push_back(table_.warnings.back());
+    }
+  }
+
+  std::string why_empty(const Measure& m) const {
+    if (m.kind == Measure::Kind::kRun)
+      return "no run of the table that is done has a number in " + m.name;
+    std::vector<std::string> names;
+    for (const auto& row : store_.query("SELECT name FROM metric_name").rows)
+      names.push_back(row[0]);
+    if (std::find(names.begin(), names.end(), m.name) == names.end())
+      return did_you_mean("metric", m.name, names,
+                          "SELECT DISTINCT name FROM v_metric lists those that were logged");
+    return fmt::format("no run of the table that is done has logged {}{}", m.name,
+                       m.layer.empty() ? "" : " at " + m.layer);
   }
 
   void note_mixing() {
@@ -407,6 +428,14 @@ class Builder {
 };
 
 }  // namespace
+
+bool is_outcome(const std::string& name) {
+  static const std::set<std::string> kOutcomes = {
+      "run",     "state",       "attempt",         "steps_done",  "train_seconds", "eval_seconds",
+      "seconds", "train_flops", "inference_flops", "message",     "probe_seconds", "device",
+      "threads", "revision",    "machine",         "data_sha256", "layer_storage"};
+  return kOutcomes.count(name) != 0;
+}
 
 Table build_table(const StoreReader& store, const TablePlan& plan) {
   return Builder(store, plan).build();

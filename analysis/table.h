@@ -47,9 +47,10 @@ struct Table {
   std::vector<std::string> columns;    // heads of the measures, with the values of `across`
   std::vector<Measure> measures;       // one per column
   std::vector<TableRow> rows;
-  std::vector<std::string> notes;        // lines under the table; footnotes begin with their mark
-  std::map<std::string, TableRun> runs;  // every run of a cell, by id
-  std::vector<TunedCell> tuned = {};     // the choices that they carry out
+  std::vector<std::string> notes;          // lines under the table; footnotes begin with their mark
+  std::map<std::string, TableRun> runs;    // every run of a cell, by id
+  std::vector<TunedCell> tuned = {};       // the choices that they carry out
+  std::vector<std::string> warnings = {};  // those of the notes that tell of a likely mistake
 };
 
 Table build_table(const StoreReader& store, const TablePlan& plan);

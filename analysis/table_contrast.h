@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,9 @@ std::vector<Measure> contrast_columns();
 void mark_contrasts(Table& table);
 
 // Before there are runs: throws ConfigError where a condition's key is no option or column, where
-// no run that is wanted meets a side's conditions, or where two sides are the same.
-void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted);
+// no run that is wanted may meet a side's conditions (`open` as in may_meet), or where two sides
+// are the same.
+void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted,
+                     const std::set<std::string>& open = {});
 
 }  // namespace tandem

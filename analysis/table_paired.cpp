@@ -21,12 +21,6 @@ std::string place_text(const Keys& place, const Keys& names) {
   return join(pairs, " ");
 }
 
-std::string conditions_text(const std::vector<Condition>& versus) {
-  Keys pairs;
-  for (const Condition& c : versus) pairs.push_back(c.key + "=" + c.values.front());
-  return join(pairs, " ");
-}
-
 const Condition* condition_on(const std::vector<Condition>& versus, const std::string& name) {
   const auto found = std::find_if(versus.begin(), versus.end(),
                                   [&name](const Condition& c) { return c.key == name; });

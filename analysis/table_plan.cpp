@@ -187,6 +187,12 @@ std::vector<Condition> parse_conditions(const std::string& text) {
   return conditions;
 }
 
+std::string conditions_text(const std::vector<Condition>& conditions) {
+  std::vector<std::string> pairs;
+  for (const Condition& c : conditions) pairs.push_back(c.key + "=" + join(c.values, "|"));
+  return join(pairs, " ");
+}
+
 TablePlan plan_table(const TableSpec& spec) {
   TablePlan plan;
   plan.name = spec.name;

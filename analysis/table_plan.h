@@ -46,6 +46,7 @@
 #include <utility>
 #include <vector>
 
+#include "analysis/wanted_runs.h"
 #include "config/grid.h"
 
 namespace tandem {
@@ -60,11 +61,6 @@ struct Readout {
   bool by_level = false;  // false: both are equal, and `sparse` is settled run by run
   LevelReadout attention, weights;
   bool masked = false;
-};
-
-struct Condition {
-  std::string key;
-  std::vector<std::string> values;  // any of them
 };
 
 struct Measure {
@@ -93,6 +89,8 @@ struct TablePlan {
   std::vector<Condition> where;
   std::string split = "auto";
   std::optional<int> digits;
+  // The runs of a file that was named. They decide; without them `grid` is a name in the store.
+  std::optional<WantedRuns> wanted = {};
 };
 
 // All three throw ConfigError that names the part, what was expected and the nearest names.
@@ -100,6 +98,9 @@ Measure parse_measure(const std::string& text);
 Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);
 TablePlan plan_table(const TableSpec& spec);
+
+// "weights=rigl|set density=0.1".
+std::string conditions_text(const std::vector<Condition>& conditions);
 
 // How the measure's numbers are printed.
 bool is_share(const Measure& measure);  // in [-1, 1] and printed in percent

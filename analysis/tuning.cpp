@@ -21,8 +21,10 @@ std::optional<double> number_at(const QueryResult& q, std::size_t row, std::size
 
 TunedCell read_cell(const StoreReader& store, const std::string& grid, const std::string& method) {
   const QueryResult q = store.query(
-      "SELECT trial, run, coalesce(state, ''), seed, round, score, chosen, readout FROM v_tuning"
-      " WHERE grid = ? AND method = ? ORDER BY score DESC NULLS LAST, trial, seed",
+      "SELECT r.trial, r.run, coalesce(r.state, ''), r.seed, r.round, r.score, r.chosen, r.readout"
+      " FROM v_tuning r JOIN v_trial t ON t.grid = r.grid AND t.method = r.method AND"
+      " t.trial = r.trial AND t.readout = r.readout WHERE r.grid = ? AND r.method = ?"
+      " ORDER BY t.score DESC NULLS LAST, r.trial, r.seed",
       {grid, method});
   TunedCell cell{grid, method, "own", {}, {}};
   for (std::size_t i = 0; i < q.rows.size(); ++i) {

@@ -19,7 +19,8 @@ struct TunedTrial {
   bool chosen = false;
 };
 
-// One choice: the trials of a method, the best first, and the final runs that carry it out.
+// One choice: the trials of a method, by their mean over seeds, the best first, and the final runs
+// that carry it out.
 struct TunedCell {
   std::string grid, method, readout;
   std::vector<TunedTrial> trials;

@@ -72,6 +72,55 @@ SELECT t.grid, t.method, t.trial, t.seed, t.run_id AS run, r.state, t.readout, t
        t.chosen, t.trials
 FROM tuning t LEFT JOIN run r ON r.id = t.run_id;
 
+-- A trial's score: the mean over its seeds, NULL where one of them has none. This decides a choice.
+CREATE VIEW v_trial AS
+SELECT grid, method, readout, trial, min(round) AS round, max(trials) AS trials,
+       max(chosen) AS chosen, count(*) AS seeds, sum(state = 'diverged') AS diverged,
+       CASE WHEN count(score) = count(*) THEN avg(score) END AS score
+FROM v_tuning
+GROUP BY grid, method, readout, trial;
+
+-- What may be averaged: runs of one setting differ in their seeds alone. kind: final where it reads
+-- the test split; trial where a [tune] section asked for it; else run.
+CREATE VIEW v_setting AS
+SELECT
+  r.id AS run,
+  CASE WHEN (SELECT c.value FROM config_value c WHERE c.run = r.key AND c.key = 'final') = 'true'
+       THEN 'final'
+       WHEN EXISTS (SELECT 1 FROM grid_run g WHERE g.run_id = r.id AND g.grid GLOB '*/tuning')
+         OR r.id IN (SELECT t.run_id FROM tuning t)
+       THEN 'trial' ELSE 'run' END AS kind,
+  (SELECT group_concat(o.key || '=' || o.value, ' ')
+   FROM (SELECT c.key, c.value FROM config_value c
+         WHERE c.run = r.key AND c.key NOT IN ({seed names}) ORDER BY c.key) o) AS setting
+FROM run r;
+
+-- The end of a run in each read-out: its last stage, pooled over tasks; where that stage was
+-- evaluated at several steps, the last of them. loss in nats per example.
+CREATE VIEW v_result AS
+SELECT
+  r.id AS run, r.state, p.attention_readout, p.attention_budget, p.weights_readout,
+  p.weights_budget, p.masked, p.split, p.stage, p.step, p.accuracy, p.loss,
+  CASE WHEN r.data = 'bytes' THEN p.loss / 0.69314718055994530942 END AS bits_per_byte
+FROM (
+  SELECT
+    e.run AS run_key, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,
+    e.masked, e.split, e.stage, e.step,
+    sum(e.n_correct) * 1.0 / nullif(sum(e.n_total), 0) AS accuracy,
+    CASE WHEN count(e.loss) = count(*)
+         THEN sum(e.loss * e.n_total) / nullif(sum(e.n_total), 0) END AS loss,
+    row_number() OVER (
+      PARTITION BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,
+                   e.weights_budget, e.masked, e.split
+      ORDER BY e.step DESC) AS place
+  FROM eval e
+  JOIN (SELECT run, max(stage) AS stage FROM eval GROUP BY run) last
+    ON last.run = e.run AND last.stage = e.stage
+  GROUP BY e.run, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,
+           e.masked, e.split, e.step) p
+JOIN run r ON r.key = p.run_key
+WHERE p.place = 1;
+
 -- R(stage, task) of each run and read-out. n_tasks: how many the run has (T).
 CREATE VIEW v_matrix AS
 SELECT

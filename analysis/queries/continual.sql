@@ -1,11 +1,17 @@
--- continual-learning metrics by method, strategy and read-out: means over runs that are done
-SELECT weights, attention, data, scenario, strategy, density, weights_readout, weights_budget,
-       attention_readout, attention_budget, masked, split, n_tasks, count(*) AS n,
-       round(avg(acc), 4) AS acc, round(avg(aia), 4) AS aia,
-       round(avg(learning_accuracy), 4) AS learning_accuracy,
-       round(avg(f_chaudhry), 4) AS f_chaudhry, round(avg(bwt_gem), 4) AS bwt_gem
-FROM v_continual
-WHERE state = 'done' AND n_tasks > 1
-GROUP BY weights, attention, data, scenario, strategy, density, weights_readout, weights_budget,
-         attention_readout, attention_budget, masked, split, n_tasks
-ORDER BY data, scenario, split, strategy, weights, attention, density, weights_readout, masked;
+-- continual-learning metrics by setting and read-out: means over seeds, without trials
+-- Runs of one row differ in their seeds alone; n: how many, one: the id of one of them, whose `tandem why`
+-- tells the rest. Trials of [tune] sections are in `tandem query tuning`.
+SELECT s.kind, c.weights, c.attention, c.data, c.scenario, c.strategy, c.density, c.lr,
+       c.weight_decay, c.weights_readout, c.weights_budget, c.attention_readout, c.attention_budget,
+       c.masked, c.split, c.n_tasks, count(*) AS n,
+       round(avg(c.acc), 4) AS acc, round(avg(c.aia), 4) AS aia,
+       round(avg(c.learning_accuracy), 4) AS learning_accuracy,
+       round(avg(c.f_chaudhry), 4) AS f_chaudhry, round(avg(c.f_incl), 4) AS f_incl,
+       round(avg(c.bwt_gem), 4) AS bwt_gem, substr(min(c.run), 1, 12) AS one
+FROM v_continual c
+JOIN v_setting s ON s.run = c.run
+WHERE c.state = 'done' AND c.n_tasks > 1 AND s.kind != 'trial'
+GROUP BY s.kind, s.setting, c.weights_readout, c.weights_budget, c.attention_readout,
+         c.attention_budget, c.masked, c.split, c.n_tasks
+ORDER BY c.data, c.scenario, s.kind, c.split, c.strategy, c.weights, c.attention, c.density, s.setting,
+         c.weights_readout, c.masked;

@@ -8,7 +8,6 @@
 #include "analysis/table.h"
 #include "app/command.h"
 #include "app/execute.h"
-#include "app/run_content.h"
 #include "app/run_grid.h"
 #include "config/command_line.h"
 #include "config/grid.h"
@@ -49,15 +48,16 @@ ExitCode demo(const Arguments& args) {
       kGrids[0], kGrids[1]);
   for (const char* name : kGrids) {
     std::fflush(stdout);
-    const ExitCode code = run_grid(read_grid_with_content(grid_file(name), overrides, true));
+    const ExitCode code = run_grid(read_grid_request(grid_file(name), overrides, true));
     if (code != kExitDone) return code;
   }
   for (const char* name : kGrids) {
-    const Grid grid = read_grid(grid_file(name));
-    for (TableSpec spec : grid.tables) {
-      spec.settings.emplace("grid", grid.name);
+    const Grid grid = read_grid_request(grid_file(name), overrides, false).file;
+    for (const TableSpec& spec : grid.tables) {
+      TablePlan plan = plan_table(spec);
+      plan.wanted = wanted_runs(grid, database);
       const StoreReader store(database);
-      fmt::print("\n{}", to_markdown(build_table(store, plan_table(spec))));
+      fmt::print("\n{}", to_markdown(build_table(store, plan)));
     }
   }
   const std::string some_run = StoreReader(database).runs().front().id;

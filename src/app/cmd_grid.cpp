@@ -25,7 +25,7 @@ namespace {
 
 struct Request {
   std::string action;
-  Grid grid;
+  GridRequest grid;
   std::int64_t stop_after_steps = 0;
 };
 
@@ -44,12 +44,9 @@ Request read_request(const Arguments& args) {
   }
   Request request;
   request.action = words[0];
-  request.grid = read_grid_with_content(words[1], parsed.settings, request.action == "run");
+  request.grid = read_grid_request(words[1], parsed.settings, request.action == "run");
   request.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
-  if (request.grid.runs.empty()) {
-    throw ConfigError(words[1] + ": no run is left after its [exclude] sections");
-  }
-  set_log_level(request.grid.runs.front().text("log_level"));
+  set_log_level(request.grid.now.runs.front().text("log_level"));
   return request;
 }
 
@@ -86,18 +83,21 @@ void print_groups(const GridPlan& plan) {
 }
 
 ExitCode plan(const Request& request) {
-  const std::vector<Config> runs = wanted_now(request.grid, request.grid.runs.front().text("db"));
-  if (!request.grid.tune.empty()) {
+  check_grid(request.grid);
+  const Grid& grid = request.grid.now;
+  const std::vector<Config> runs = wanted_now(grid, grid.runs.front().text("db"));
+  if (!grid.tune.empty()) {
     fmt::print("tuning trials come first; {} final runs follow at what they choose\n",
-               request.grid.runs.size());
+               grid.runs.size());
   }
+  const std::string outside = outside_note(request.grid, runs);
+  if (!outside.empty()) log_warn(outside);
   const GridPlan plan = plan_execution(runs);
   const auto resumed = std::count_if(plan.groups.begin(), plan.groups.end(),
                                      [](const GroupPlan& group) { return group.resumed; });
   fmt::print("grid {}: {} runs, {} finished, {} to do in {} groups ({} resumed); time: {}\n",
-             request.grid.name, runs.size(), plan.finished.size(),
-             runs.size() - plan.finished.size(), plan.groups.size(), resumed,
-             time_text(plan.predicted_seconds));
+             grid.name, runs.size(), plan.finished.size(), runs.size() - plan.finished.size(),
+             plan.groups.size(), resumed, time_text(plan.predicted_seconds));
   print_groups(plan);
   print_storages(plan);
   return kExitDone;
@@ -105,7 +105,8 @@ ExitCode plan(const Request& request) {
 
 // Runs of the file by method and state; a run that the database doesn't have is missing.
 ExitCode status(const Request& request) {
-  const StoreReader store(request.grid.runs.front().text("db"));
+  const Grid& grid = request.grid.now;
+  const StoreReader store(grid.runs.front().text("db"));
   std::map<std::string, RunRecord> known;
   for (auto& record : store.runs()) known.emplace(record.id, record);
   const std::vector<std::string> states = {"done",   "diverged", "running", "stopped",
@@ -114,7 +115,7 @@ ExitCode status(const Request& request) {
   table.columns = {"weights", "attention", "strategy", "runs"};
   table.columns.insert(table.columns.end(), states.begin(), states.end());
   std::map<std::vector<std::string>, std::map<std::string, int>> counts;
-  for (const auto& config : wanted_now(request.grid, request.grid.runs.front().text("db"))) {
+  for (const auto& config : wanted_now(grid, grid.runs.front().text("db"))) {
     const auto found = known.find(config.id());
     auto& of_method =
         counts[{config.text("weights"), config.text("attention"), config.text("strategy")}];
@@ -145,9 +146,12 @@ TANDEM_REGISTERED = declare_command(
      .summary = "plan, run or look at the runs of a grid file",
      .usage = "grid plan FILE [--OPTION VALUE ...]\ngrid run FILE [--jobs N] [--db PATH] [--OPTION "
               "VALUE ...]\ngrid status FILE [--db PATH]",
-     .text = "An option on the command line replaces the file's, an axis too. Runs that are in the "
-             "database are not trained again;\nstopped ones resume. A run that fails is marked and "
-             "the others go on; the next `grid run` tries it again.",
+     .text =
+         "An option on the command line replaces the file's, an axis too: it selects what is run "
+         "now. The file alone says which\nruns the grid has, so that others that the command "
+         "line makes are stored, but not of the grid. Runs that are in the\ndatabase are not "
+         "trained again; stopped ones resume. A run that fails is marked and "
+         "the others go on; the next `grid run` tries it again.",
      .options = {stop_after_steps_option()},
      .takes_config = true,
      .run = grid});

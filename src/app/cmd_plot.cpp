@@ -8,6 +8,8 @@
 #include "analysis/figure.h"
 #include "app/command.h"
 #include "app/execute.h"
+#include "app/run_content.h"
+#include "app/run_grid.h"
 #include "config/command_line.h"
 #include "config/grid.h"
 #include "core/files.h"
@@ -80,15 +82,23 @@ void draw(const Figure& figure, const std::string& out, const std::string& csv) 
   atomic_write(out, read_file(drawn));
 }
 
-Figure figure_of(const StoreReader& store, const std::string& grid, const std::string& kind,
-                 const std::vector<Condition>& where) {
-  return kind == "trials" ? trials_figure(store, grid, where) : curve_figure(store, grid, where);
-}
-
-// A grid is named by its file or as the database names it.
-std::string grid_name(const std::string& said) {
+// A grid is named by its file, which decides then which runs are drawn, or as the database names
+// it.
+FigureRuns runs_of(const std::string& said, const std::string& kind, const std::string& database,
+                   const std::string& where) {
+  FigureRuns runs{said, std::nullopt, parse_conditions(where)};
   std::error_code error;
-  return fs::is_regular_file(said, error) ? read_grid(said).name : said;
+  if (!fs::is_regular_file(said, error)) return runs;
+  const Grid grid = read_grid_with_content(said, {{"db", database}}, /*is_to_train=*/false);
+  runs.grid = grid.name;
+  if (kind == "curve") {
+    runs.wanted = wanted_runs(grid, database);
+  } else if (grid.tune.empty()) {
+    throw ConfigError(said + " has no [tune] section, and so no trials to draw");
+  } else {
+    runs.wanted = wanted_trials(grid, database);
+  }
+  return runs;
 }
 
 ExitCode plot(const Arguments& args) {
@@ -101,19 +111,20 @@ ExitCode plot(const Arguments& args) {
   if (kind != "trials" && kind != "curve") {
     throw ConfigError(did_you_mean("figure", kind, {"trials", "curve"}));
   }
-  const std::string grid = grid_name(words[0]);
+  const std::string database = database_of(parsed.settings);
+  const FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
   std::string out = extra_value(parsed, kPlotOut);
-  if (out.empty()) out = grid + "_" + kind + ".svg";
+  if (out.empty()) out = runs.grid + "_" + kind + ".svg";
   gnuplot_script({}, out);  // refuses a wrong ending before any work
-  const StoreReader store(database_of(parsed.settings));
-  const Figure figure = figure_of(store, grid, kind, parse_conditions(extra_value(parsed, kWhere)));
+  const StoreReader store(database);
+  const Figure figure = kind == "trials" ? trials_figure(store, runs) : curve_figure(store, runs);
   const std::string csv = fs::path(out).replace_extension(".csv").string();
   const auto parent = fs::path(out).parent_path();
   if (!parent.empty()) ensure_folder(parent.string());
   atomic_write(csv, figure.csv);
   if (figure.script.empty()) {
-    throw ConfigError(fmt::format("grid {} has nothing to draw as {}: {}. The runs are in {}", grid,
-                                  kind, figure.summary, csv));
+    throw ConfigError(fmt::format("grid {} has nothing to draw as {}: {}. The runs are in {}",
+                                  runs.grid, kind, figure.summary, csv));
   }
   draw(figure, out, csv);
   fmt::print("{} and {} written: {}\n", out, csv, figure.summary);

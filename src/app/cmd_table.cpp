@@ -8,9 +8,12 @@
 #include "analysis/table.h"
 #include "app/command.h"
 #include "app/execute.h"
+#include "app/run_content.h"
+#include "app/run_grid.h"
 #include "config/command_line.h"
 #include "config/grid.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/text.h"
 
 namespace tandem {
@@ -38,7 +41,7 @@ const std::vector<Option> kPlan = {
                 "measures: accuracy@sparse, metric:gap (last), average:churn (over steps), ..."),
     text_option("across", "repeat the columns for each value of this"),
     text_option("where", "conditions: weights=rigl|set density=0.1"),
-    text_option("grid", "only the runs of this grid"),
+    text_option("grid", "only the runs stored under this grid's name, in place of the file's"),
     text_option("split", "auto, test, validation or train"),
     text_option("digits", "decimals of all columns"),
     text_option("title", "title of the table")};
@@ -52,11 +55,9 @@ std::vector<Option> all_options_of_table() {
 std::vector<TableSpec> specs_of_file(const Grid& grid, const std::string& wanted) {
   std::vector<TableSpec> specs;
   std::vector<std::string> names;
-  for (TableSpec spec : grid.tables) {
+  for (const TableSpec& spec : grid.tables) {
     names.push_back(spec.name);
-    if (!wanted.empty() && spec.name != wanted) continue;
-    spec.settings.emplace("grid", grid.name);
-    specs.push_back(std::move(spec));
+    if (wanted.empty() || spec.name == wanted) specs.push_back(spec);
   }
   if (names.empty()) {
     throw ConfigError(grid.file +
@@ -66,52 +67,75 @@ std::vector<TableSpec> specs_of_file(const Grid& grid, const std::string& wanted
   return specs;
 }
 
-std::vector<TableSpec> specs_of(const ParsedArguments& parsed) {
+Settings said_plan(const ParsedArguments& parsed) {
   Settings said;
   for (const auto& option : kPlan) {
     const auto found = parsed.extra.find(option.name);
     if (found != parsed.extra.end()) said[option.name] = found->second;
   }
+  return said;
+}
+
+// Without a file.
+std::vector<TablePlan> plans_of_options(const Settings& said) {
+  if (said.count("rows") == 0) {
+    throw ConfigError(
+        "tandem table needs a grid file with a [table NAME] section, or --rows and "
+        "--columns");
+  }
+  return {plan_table({"table", said})};
+}
+
+// The file's runs, but where a section or the command line names another grid: then those that are
+// stored under its name.
+std::vector<TablePlan> plans_of_file(const std::string& path, const ParsedArguments& parsed,
+                                     const std::string& database) {
+  const Settings said = said_plan(parsed);
+  const Grid grid = read_grid_with_content(path, {{"db", database}}, /*is_to_train=*/false);
+  std::vector<TableSpec> specs = {{grid.name, {}}};
+  if (said.count("rows") == 0 || said.count("columns") == 0) {
+    specs = specs_of_file(grid, extra_value(parsed, kTable));
+  }
+  std::optional<WantedRuns> wanted;
+  std::vector<TablePlan> plans;
+  for (auto& spec : specs) {
+    for (const auto& [name, value] : said) spec.settings[name] = value;
+    plans.push_back(plan_table(spec));
+    const std::string& named = plans.back().grid;
+    if (said.count("grid") != 0 || (!named.empty() && named != grid.name)) continue;
+    if (!wanted) wanted = wanted_runs(grid, database);
+    plans.back().wanted = wanted;
+    plans.back().grid = grid.name;
+  }
+  return plans;
+}
+
+std::vector<TablePlan> plans_of(const ParsedArguments& parsed, const std::string& database) {
   if (parsed.positionals.size() > 1) {
     throw ConfigError("tandem table takes one grid file, not " +
                       std::to_string(parsed.positionals.size()));
   }
-  if (parsed.positionals.empty()) {
-    if (said.count("rows") == 0) {
-      throw ConfigError(
-          "tandem table needs a grid file with a [table NAME] section, or --rows and "
-          "--columns");
-    }
-    return {{"table", said}};
-  }
-  const Grid grid = read_grid(parsed.positionals.front());
-  std::vector<TableSpec> specs;
-  if (said.count("rows") != 0 && said.count("columns") != 0) {
-    specs = {{grid.name, {{"grid", grid.name}}}};
-  } else {
-    specs = specs_of_file(grid, extra_value(parsed, kTable));
-  }
-  for (auto& spec : specs) {
-    for (const auto& [name, value] : said) spec.settings[name] = value;
-  }
-  return specs;
+  return parsed.positionals.empty() ? plans_of_options(said_plan(parsed))
+                                    : plans_of_file(parsed.positionals.front(), parsed, database);
 }
 
 ExitCode run_table(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, all_options_of_table());
-  const auto specs = specs_of(parsed);
+  const std::string database = database_of(parsed.settings);
+  const auto plans = plans_of(parsed, database);
   const std::string out = extra_value(parsed, kTableOut);
   const bool csv = extra_value(parsed, kTableFormat) == "csv";
-  if (!out.empty() && specs.size() > 1) {
-    throw ConfigError("--out takes one table and there are " + std::to_string(specs.size()) +
+  if (!out.empty() && plans.size() > 1) {
+    throw ConfigError("--out takes one table and there are " + std::to_string(plans.size()) +
                       ": choose one with --table NAME");
   }
-  const StoreReader store(database_of(parsed.settings));
-  for (const auto& spec : specs) {
-    const Table table = build_table(store, plan_table(spec));
+  const StoreReader store(database);
+  for (const auto& plan : plans) {
+    const Table table = build_table(store, plan);
+    for (const std::string& warning : table.warnings) log_warn(warning);
     const std::string text = csv ? to_csv(table) : to_markdown(table);
     if (out.empty()) {
-      fmt::print("{}{}", text, &spec == &specs.back() ? "" : "\n");
+      fmt::print("{}{}", text, &plan == &plans.back() ? "" : "\n");
       continue;
     }
     const auto folder = std::filesystem::path(out).parent_path();
@@ -133,6 +157,9 @@ TANDEM_REGISTERED = declare_command(
      .summary = "print a table of means over seeds",
      .usage = "table FILE [--table NAME] [--out FILE] [--db PATH]\ntable --rows KEYS --columns "
               "MEASURES [--where CONDITIONS] [--grid NAME] [--db PATH]",
+     .text = "FILE decides which runs a table shows, whatever other grid is stored under its name; "
+             "what "
+             "of them is missing is said below\nthe table.",
      .options = all_options_of_table(),
      .run = run_table});
 

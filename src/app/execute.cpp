@@ -54,15 +54,11 @@ PlannerInput planner_input(const std::vector<Config>& runs, std::vector<RunRecor
 
 void note_wanted(StoreWriter& store, const Execution& execution) {
   std::vector<RunRecord> records;
-  std::vector<std::string> ids;
-  for (const auto& run : execution.runs) {
-    records.push_back(record_of(run));
-    ids.push_back(records.back().id);
-    if (execution.grid) records.back().grid = execution.grid->name;
-  }
+  for (const auto& run : execution.runs) records.push_back(record_of(run));
   store.add_runs(records);
   if (execution.grid) {
-    store.add_grid(execution.grid->name, execution.grid->file, execution.grid->text, ids);
+    const GridNote& grid = *execution.grid;
+    store.add_grid(grid.name, grid.file, grid.text, grid.runs);
   }
 }
 
@@ -106,6 +102,13 @@ Option stop_after_steps_option() {
 }
 
 std::string database_of(const Settings& settings) {
+  for (const auto& [name, value] : settings) {
+    if (option(name).scope == OptionScope::kProgram) continue;
+    throw ConfigError(fmt::format(
+        "--{} {} is an option of a run and selects nothing here; leave it out, or say --where "
+        "{}={} where the command takes it",
+        name, value, name, value));
+  }
   const auto found = settings.find("db");
   return found == settings.end() ? option("db").default_value : found->second;
 }

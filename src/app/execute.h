@@ -15,6 +15,7 @@ namespace tandem {
 
 struct GridNote {  // the grid that asks for the runs
   std::string name, file, text;
+  std::vector<std::string> runs;  // ids of all that belong to it, run now or not
 };
 
 struct Execution {
@@ -28,7 +29,9 @@ struct ExecutionReport {
   PoolResult pool;
 };
 
-std::string database_of(const Settings& settings);  // --db, or its default
+// --db, or its default, for a command that reads results. Throws ConfigError where an option of a
+// run is said, which would select nothing.
+std::string database_of(const Settings& settings);
 
 // Throws ConfigError where a run names a probe that is none, or batches for updates that read none.
 void check_runs(const std::vector<Config>& runs);

@@ -2,19 +2,32 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <system_error>
 
-#include "analysis/table_contrast.h"
+#include "analysis/table_check.h"
 #include "analysis/table_plan.h"
 #include "app/execute.h"
+#include "app/run_content.h"
 #include "app/tune.h"
+#include "config/grid_file.h"
 #include "core/log.h"
 #include "core/text.h"
 
 namespace tandem {
 namespace {
+
+namespace fs = std::filesystem;
+
+std::string database_of(const GridRequest& request) { return request.now.runs.front().text("db"); }
+
+bool exists(const std::string& database) {
+  std::error_code error;
+  return fs::exists(database, error);
+}
 
 void report_failures(const ExecutionReport& report) {
   std::map<std::string, std::vector<std::string>> by_message;
@@ -27,25 +40,58 @@ void report_failures(const ExecutionReport& report) {
   }
 }
 
-ExitCode run_round(const Grid& grid, const std::string& name, const std::vector<Config>& runs,
+std::vector<std::string> ids_of(const std::vector<Config>& runs) {
+  std::vector<std::string> ids;
+  for (const Config& run : runs) ids.push_back(run.id());
+  return ids;
+}
+
+// Of runs that tables of the file won't show; "" where there are none.
+std::string outside_text(const GridRequest& request, const std::string& name,
+                         const std::vector<Config>& runs, const std::vector<std::string>& members) {
+  const std::set<std::string> known(members.begin(), members.end());
+  const auto outside = std::count_if(
+      runs.begin(), runs.end(), [&known](const Config& run) { return known.count(run.id()) == 0; });
+  if (outside == 0) return "";
+  return fmt::format(
+      "{} of {} runs are not of grid {}: the command line makes them different from what {} says "
+      "({}); they are stored, but its tables leave them out",
+      outside, runs.size(), name, request.file.file, join(request.changes, ", "));
+}
+
+// `members`: all runs of the stored grid `name`, whatever is run now.
+ExitCode run_round(const GridRequest& request, const std::string& name,
+                   const std::vector<Config>& runs, const std::vector<Config>& members,
                    std::int64_t stop_after_steps) {
   Execution execution;
   execution.runs = runs;
-  execution.grid = GridNote{name, grid.file, grid.text};
+  execution.grid = GridNote{name, request.file.file, request.file.text, ids_of(members)};
   execution.stop_after_steps = stop_after_steps;
+  const std::string outside = outside_text(request, name, runs, execution.grid->runs);
+  if (!outside.empty()) log_warn(outside);
   const ExecutionReport report = execute(execution);
   report_failures(report);
   fmt::print("grid {}: {}\n", name, describe(report));
   return exit_code(report);
 }
 
+std::vector<Config> decided(const GridMembers& members) {
+  std::vector<Config> runs;
+  for (const auto& run : members.runs) {
+    if (run) runs.push_back(*run);
+  }
+  return runs;
+}
+
 // Rounds of trials until no choice asks for more of them.
-ExitCode tune(const Grid& grid, const std::string& database, std::int64_t stop_after_steps,
-              TuningState& state) {
+ExitCode tune(const GridRequest& request, const std::string& database,
+              std::int64_t stop_after_steps, TuningState& state) {
+  const Grid& grid = request.now;
   state = tuning_state(grid, database);
   for (std::size_t tried = 0; tried < state.trials().size();) {
     const std::vector<Config> trials = state.trials();
-    const ExitCode code = run_round(grid, grid.name + "/tuning", trials, stop_after_steps);
+    const ExitCode code = run_round(request, grid.name + kTuningSuffix, trials,
+                                    members_of(request.file, database).trials, stop_after_steps);
     if (code != kExitDone) return code;
     tried = trials.size();
     state = tuning_state(grid, database);
@@ -54,30 +100,136 @@ ExitCode tune(const Grid& grid, const std::string& database, std::int64_t stop_a
   return kExitDone;
 }
 
+std::set<std::string> tuned_options(const Grid& grid) {
+  std::set<std::string> names;
+  for (const TuneSection& section : grid.tune.sections) {
+    for (const TuneAxis& axis : section.axes) names.insert(axis.name);
+  }
+  if (!names.empty()) names.insert("final");
+  return names;
+}
+
+void check_validation(const Grid& grid) {
+  if (grid.tune.empty()) return;
+  for (const Config& run : grid.runs) {
+    if (!reads(run, "validation", program_tables()) || run.real("validation") > 0) continue;
+    throw ConfigError(fmt::format(
+        "{}: [tune] chooses by the validation split, and validation = {} leaves none; give "
+        "validation a share above 0, such as 0.1, or drop the [tune] sections",
+        grid.file, run.text("validation")));
+  }
+}
+
+std::string whole_path(const std::string& path) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(path, error);
+  return error ? path : whole.string();
+}
+
+// A grid that was edited or moved keeps its name; another one does not get it.
+void check_name(const Grid& file, const std::string& database) {
+  if (!exists(database)) return;
+  const StoreReader store(database);
+  std::set<std::string> stored;
+  std::string other;
+  for (const std::string& name : {file.name, file.name + kTuningSuffix}) {
+    const auto grid = store.find_grid(name);
+    if (!grid || grid->file.empty()) continue;
+    if (grid->text == file.text || whole_path(grid->file) == whole_path(file.file)) return;
+    other = grid->file;
+    stored.insert(grid->runs.begin(), grid->runs.end());
+  }
+  if (stored.empty()) return;
+  const GridMembers members = members_of(file, database);
+  for (const auto& runs : {decided(members), members.trials}) {
+    for (const Config& run : runs) {
+      if (stored.count(run.id())) return;
+    }
+  }
+  throw ConfigError(fmt::format(
+      "{}: in {} the grid '{}' is that of {}, which has another text and no run in common with "
+      "this file; give this one a line name = ... of its own",
+      file.file, database, file.name, other));
+}
+
 }  // namespace
 
-ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
-  // Their errors come before the work.
-  for (const TableSpec& table : grid.tables) {
-    check_contrasts(plan_table(table).contrasts, grid.runs);
+GridRequest read_grid_request(const std::string& path, const Settings& overrides,
+                              bool is_to_train) {
+  GridRequest request;
+  Settings of_program;
+  for (const auto& [name, value] : overrides) {
+    if (option(name).scope == OptionScope::kProgram) {
+      of_program[name] = value;
+    } else {
+      request.changes.push_back(name + " = " + value);
+    }
   }
-  check_runs(grid.runs);
-  if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
-  const std::string database = grid.runs.front().text("db");
-  std::error_code error;
-  if (std::filesystem::exists(database, error))
-    StoreWriter migrated(database);  // before it is read
+  request.file = read_grid_with_content(path, of_program, is_to_train);
+  request.now =
+      request.changes.empty() ? request.file : read_grid_with_content(path, overrides, is_to_train);
+  return request;
+}
+
+void check_grid(const GridRequest& request) {
+  const Grid& file = request.file;
+  for (const TableSpec& table : file.tables) {
+    check_table(plan_table(table), file.name, file.runs, tuned_options(file));
+  }
+  check_runs(request.now.runs);
+  check_validation(request.now);
+  check_name(file, database_of(request));
+}
+
+std::string outside_note(const GridRequest& request, const std::vector<Config>& runs) {
+  const GridMembers members = members_of(request.file, database_of(request));
+  std::vector<Config> all = decided(members);
+  all.insert(all.end(), members.trials.begin(), members.trials.end());
+  return outside_text(request, request.file.name, runs, ids_of(all));
+}
+
+ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
+  const std::string database = database_of(request);
+  if (exists(database)) StoreWriter migrated(database);  // before it is read
+  check_grid(request);
+  const Grid& now = request.now;
+  if (now.tune.empty()) {
+    const std::vector<Config> members = decided(members_of(request.file, database));
+    return run_round(request, now.name, now.runs, members, stop_after_steps);
+  }
   TuningState state;
-  const ExitCode code = tune(grid, database, stop_after_steps, state);
+  const ExitCode code = tune(request, database, stop_after_steps, state);
   if (code != kExitDone) return code;
-  {
+  if (!request.file.tune.empty()) {
+    const TuningState of_file = tuning_state(request.file, database);
     StoreWriter writer(database);
-    writer.add_tuning(tuning_records(grid, state));
-    writer.add_tuning_plan(tuning_plan(grid, state));
+    writer.add_tuning(tuning_records(request.file, of_file));
+    writer.add_tuning_plan(tuning_plan(request.file, of_file));
   }
   fmt::print("{}", describe_choices(state));
   for (const std::string& warning : edge_warnings(state)) log_warn(warning);
-  return run_round(grid, grid.name, final_runs(grid, state), stop_after_steps);
+  return run_round(request, now.name, final_runs(now, state),
+                   decided(members_of(request.file, database)), stop_after_steps);
+}
+
+WantedRuns wanted_runs(const Grid& file, const std::string& database) {
+  const GridMembers members = members_of(file, database);
+  WantedRuns wanted{file.file, {}};
+  for (std::size_t i = 0; i < file.runs.size(); ++i) {
+    const bool known = members.runs[i].has_value();
+    wanted.runs.push_back({known ? *members.runs[i] : file.runs[i], known});
+  }
+  return told_apart(std::move(wanted), file.cells);
+}
+
+WantedRuns wanted_trials(const Grid& file, const std::string& database) {
+  WantedRuns wanted{file.file, {}};
+  std::vector<Settings> said;
+  for (const Config& trial : members_of(file, database).trials) {
+    said.push_back(trial.said());
+    wanted.runs.push_back({trial});
+  }
+  return told_apart(std::move(wanted), said);
 }
 
 }  // namespace tandem

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <set>
 
 #include "analysis/query.h"
@@ -31,15 +30,22 @@ std::vector<std::string> readouts_of(const Config& run, Level level, const std::
   return names;
 }
 
-// Scores of a database's runs.
+// Scores of a database's runs: those of tables, at the end of each run.
 class Scores {
  public:
   explicit Scores(const std::string& database) {
     std::error_code error;
     if (!std::filesystem::exists(database, error)) return;
-    store_ = std::make_unique<StoreReader>(database);
-    const QueryResult states = store_->query("SELECT id, state FROM run");
+    const StoreReader store(database);
+    const QueryResult states = store.query("SELECT id, state FROM run");
     for (const auto& row : states.rows) states_[row[0]] = row[1];
+    const QueryResult results = store.query(
+        "SELECT run, weights_readout, weights_budget, attention_readout, attention_budget, masked,"
+        " accuracy, loss FROM v_result WHERE split = 'validation'");
+    for (const auto& row : results.rows) {
+      results_[row[0]].push_back({row[1], row[3], parse_real(row[2]), parse_real(row[4]),
+                                  row[5] == "1", parse_real(row[6]), parse_real(row[7])});
+    }
   }
 
   std::optional<double> of(const Config& run, const std::string& tuned_for) const {
@@ -57,30 +63,41 @@ class Scores {
       }
     }
     if (count > 0) return sum / count;
-    throw StoreError("tuning trial " + short_id(run.id()) +
-                     " has no validation results; run `tandem grid run` again, and look at the "
-                     "failed runs with `tandem query runs`");
+    throw ConfigError(
+        fmt::format("tuning trial {} ended without validation results in the read-out {}, so that "
+                    "nothing can be chosen by it; raise validation (it has {}), or see `tandem "
+                    "query curves {}`",
+                    short_id(run.id()), tuned_for, run.text("validation"), short_id(run.id())));
   }
 
  private:
+  struct Result {
+    std::string weights, attention;  // read-outs
+    std::optional<double> density, blocks;
+    bool masked = false;
+    std::optional<double> accuracy, loss;
+  };
+
   std::optional<double> of_readout(const Config& run, const std::string& weights,
                                    const std::string& attention) const {
-    const QueryResult found = store_->query(
-        "SELECT sum(e.n_correct) * 1.0 / sum(e.n_total), sum(e.loss * e.n_total) / sum(e.n_total) "
-        "FROM eval e JOIN run r ON r.key = e.run WHERE r.id = ?1 AND e.split = 'validation' "
-        "AND e.weights_readout = ?2 AND e.attention_readout IN (?3, 'none') "
-        "AND (e.weights_budget IS NULL OR e.weights_budget = CAST(?4 AS REAL)) "
-        "AND (e.attention_budget IS NULL OR e.attention_budget = CAST(?5 AS REAL)) "
-        "AND e.stage = (SELECT max(stage) FROM eval WHERE run = r.key) "
-        "AND e.masked = (SELECT min(masked) FROM eval WHERE run = r.key)",
-        {run.id(), weights, attention, run.text("density"), run.text("blocks")});
-    const std::size_t column = is_bytes(run) ? 1 : 0;
-    if (found.rows.empty() || found.null[0][column]) return std::nullopt;
-    const double value = parse_real(found.rows[0][column]).value_or(std::nan(""));
-    return is_bytes(run) ? -value : value;
+    const auto found = results_.find(run.id());
+    if (found == results_.end()) return std::nullopt;
+    const auto& all = found->second;
+    const bool masked =
+        std::all_of(all.begin(), all.end(), [](const Result& each) { return each.masked; });
+    for (const Result& each : all) {
+      if (each.masked != masked || each.weights != weights) continue;
+      if (each.attention != attention && each.attention != "none") continue;
+      if (each.density && *each.density != run.real("density")) continue;
+      if (each.blocks && *each.blocks != parse_real(run.text("blocks"))) continue;
+      const auto value = is_bytes(run) ? each.loss : each.accuracy;
+      if (!value) return std::nullopt;
+      return is_bytes(run) ? -*value : *value;
+    }
+    return std::nullopt;
   }
 
-  std::unique_ptr<StoreReader> store_;
+  std::map<std::string, std::vector<Result>> results_;
   std::map<std::string, std::string> states_;
 };
 
@@ -185,9 +202,20 @@ std::vector<Config> wanted_now(const Grid& grid, const std::string& database) {
   return wanted;
 }
 
+GridMembers members_of(const Grid& grid, const std::string& database) {
+  if (grid.tune.empty()) return {{}, {grid.runs.begin(), grid.runs.end()}};
+  const TuningState state = tuning_state(grid, database);
+  GridMembers members{state.trials(), {}};
+  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
+    members.runs.push_back(final_run(grid, state, i));
+  }
+  return members;
+}
+
 std::vector<TuningRecord> tuning_records(const Grid& grid, const TuningState& state) {
   std::vector<TuningRecord> records;
   for (const TuningCell& cell : state.cells) {
+    if (!cell.complete) continue;
     for (std::size_t i = 0; i < cell.points.size(); ++i) {
       const TuningPoint& point = cell.points[i];
       for (std::size_t seed = 0; seed < point.runs.size(); ++seed) {
@@ -209,9 +237,10 @@ TuningPlanRecord tuning_plan(const Grid& grid, const TuningState& state) {
   plan.axes = describe(grid.tune);
   plan.cells = join(telling_options(state), ", ");
   plan.measure = is_bytes(grid.runs.front()) ? "loss" : "accuracy";
-  const std::vector<Config> runs = final_runs(grid, state);
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    plan.runs.emplace_back(runs[i].id(), state.cells[state.cell_of_run[i]].method);
+  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
+    if (const auto run = final_run(grid, state, i)) {
+      plan.runs.emplace_back(run->id(), state.cells[state.cell_of_run[i]].method);
+    }
   }
   return plan;
 }

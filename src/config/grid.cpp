@@ -51,16 +51,51 @@ Config resolve_cell(const Settings& cell, const GridFile& file, const ConfigTabl
   }
 }
 
+// A section for no run at all is a mistake. Its error says what the runs have in place of what the
+// first condition that none of them meets asks for.
+[[noreturn]] void refuse_idle(const std::string& head, int line,
+                              const std::vector<GridEntry>& conditions,
+                              const std::vector<Config>& runs, const GridFile& file) {
+  constexpr std::size_t kShown = 12;
+  for (const GridEntry& condition : conditions) {
+    std::set<std::string> had;
+    bool met = false;
+    for (const Config& run : runs) {
+      had.insert(run.text(condition.name));
+      met = met || matches(run, {condition});
+    }
+    if (met) continue;
+    std::vector<std::string> shown(had.begin(), had.end());
+    const std::vector<std::string> near = nearest_names(condition.values.front(), shown);
+    if (shown.size() > kShown) shown.resize(kShown), shown.emplace_back("...");
+    file.fail(line, fmt::format("{} matches no run of this grid: none has {} = {}{}; they have {}. "
+                                "Mend the condition, or drop the section",
+                                head, condition.name, join(condition.values, " or "),
+                                near.empty() ? "" : ", did you mean " + join(near, " or "),
+                                join(shown, ", ")));
+  }
+  file.fail(line, fmt::format("{} matches no run of this grid: its conditions are met by some runs "
+                              "each, but by none together. Mend them, or drop the section",
+                              head));
+}
+
+// `strict`: refuses a section that no cell meets.
 void apply_when(std::vector<Settings>& cells, const GridSection& section, const GridFile& file,
-                const ConfigTables& tables) {
+                const ConfigTables& tables, bool strict) {
   std::vector<Settings> result;
+  std::vector<Config> runs;
+  bool any = false;
   for (auto& cell : cells) {
     std::vector<Settings> branch = {cell};
-    if (matches(resolve_cell(cell, file, tables), section.conditions)) {
+    Config run = resolve_cell(cell, file, tables);
+    if (matches(run, section.conditions)) {
+      any = true;
       for (const auto& entry : section.entries) multiply(branch, entry, file);
     }
+    if (!any) runs.push_back(std::move(run));
     std::move(branch.begin(), branch.end(), std::back_inserter(result));
   }
+  if (strict && !any) refuse_idle("[when]", section.line, section.conditions, runs, file);
   cells = std::move(result);
 }
 
@@ -85,14 +120,23 @@ void remove_overridden(GridFile& file, const Settings& overrides) {
 }
 
 std::vector<Settings> expand(const GridFile& file, const std::vector<GridEntry>& overrides,
-                             const ConfigTables& tables) {
+                             const ConfigTables& tables, bool strict) {
   std::vector<Settings> cells = {Settings()};
   for (const auto& entry : file.sections.front().entries) multiply(cells, entry, file);
   for (const auto& entry : overrides) multiply(cells, entry, file);
   for (const auto& section : file.sections) {
-    if (section.kind == GridSection::Kind::kWhen) apply_when(cells, section, file, tables);
+    if (section.kind == GridSection::Kind::kWhen) apply_when(cells, section, file, tables, strict);
   }
   return cells;
+}
+
+void check_excludes(const std::vector<Config>& runs, const GridFile& file) {
+  for (const auto& section : file.sections) {
+    if (section.kind != GridSection::Kind::kExclude) continue;
+    const bool any = std::any_of(runs.begin(), runs.end(),
+                                 [&](const Config& run) { return matches(run, section.entries); });
+    if (!any) refuse_idle("[exclude]", section.line, section.entries, runs, file);
+  }
 }
 
 bool excluded(const Config& config, const GridFile& file) {
@@ -102,10 +146,12 @@ bool excluded(const Config& config, const GridFile& file) {
 }
 
 void keep_runs(Grid& grid, const std::vector<Settings>& cells, const GridFile& file,
-               const ConfigTables& tables) {
+               const ConfigTables& tables, bool strict) {
   std::set<std::string> ids;
-  for (const auto& cell : cells) {
-    Config config = resolve_cell(cell, file, tables);
+  std::vector<Config> runs;
+  for (const auto& cell : cells) runs.push_back(resolve_cell(cell, file, tables));
+  if (strict) check_excludes(runs, file);
+  for (Config& config : runs) {
     if (excluded(config, file) || !ids.insert(config.id()).second) continue;
     grid.cells.push_back(config.said());
     grid.runs.push_back(std::move(config));
@@ -145,6 +191,33 @@ bool is_for_no_run(const GridSection& section, const Grid& grid) {
                       [&](const Config& run) { return matches(run, section.conditions); });
 }
 
+void check_tune_sections(const Grid& grid, const GridFile& file) {
+  for (const auto& section : file.sections) {
+    if (is_for_no_run(section, grid))
+      refuse_idle("[tune]", section.line, section.conditions, grid.runs, file);
+  }
+}
+
+// Whether the command line says anything of the runs, not only of how the program works.
+bool changes_runs(const Settings& overrides, const ConfigTables& tables) {
+  return std::any_of(overrides.begin(), overrides.end(), [&](const auto& said) {
+    return tables.options->at(said.first).scope == OptionScope::kRun;
+  });
+}
+
+// One run of nothing but defaults is not what anybody writes a file for.
+void expect_content(const GridFile& file) {
+  const bool any =
+      std::any_of(file.sections.begin(), file.sections.end(), [](const GridSection& section) {
+        return section.kind != GridSection::Kind::kTable &&
+               section.kind != GridSection::Kind::kBase;
+      });
+  if (any || !file.sections.front().entries.empty()) return;
+  throw ConfigError(file.path +
+                    ": the file says nothing of its runs; give at least one line option = value, "
+                    "such as seed = 1..5");
+}
+
 // A cell drops what its parts don't read; what no run at all reads is a mistake.
 void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEntry>& overrides,
                const ConfigTables& tables) {
@@ -175,15 +248,18 @@ void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEnt
 Grid parse_grid(const std::string& text, const std::string& path, const Settings& overrides,
                 const ConfigTables& tables) {
   GridFile file = read_sections(text, path, tables);
+  expect_content(file);
+  const bool strict = !changes_runs(overrides, tables);
   remove_overridden(file, overrides);
   const auto replacing = overriding_entries(overrides, tables);
   Grid grid;
   grid.name = file.name.empty() ? std::filesystem::path(path).stem().string() : file.name;
   grid.file = path;
   grid.text = text;
-  keep_runs(grid, expand(file, replacing, tables), file, tables);
+  keep_runs(grid, expand(file, replacing, tables, strict), file, tables, strict);
   grid.tune = read_tuning(file, grid.name, tables);
   check_tuning(grid, file, tables);
+  if (strict) check_tune_sections(grid, file);
   for (const auto& section : file.sections) {
     if (section.kind == GridSection::Kind::kTable) {
       grid.tables.push_back({section.name, section.settings});

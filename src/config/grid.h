@@ -19,7 +19,8 @@
 //
 // '#' and ';' start comments. In a condition '|' gives alternatives: [when weights=rigl|set].
 // Sections apply in file order and see what earlier ones set. A setting that a run's parts don't
-// read is dropped from that run; one that no run reads is an error.
+// read is dropped from that run; one that no run reads is an error, and so is a section that no run
+// meets, unless an override took its runs away.
 // A comma list inside an option of list type is one value: write widths = 400,400 and an axis of
 // lists as widths = {400,400}, {100,100}. Braces make one value of a text with commas too.
 #pragma once

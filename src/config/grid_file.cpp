@@ -194,6 +194,11 @@ class Reader {
     if (section.kind == Kind::kBase && name == "name") {
       if (!file_.name.empty()) refuse_double(name);
       if (value.empty()) file_.fail(line_, "the grid's name is empty; give one or drop the line");
+      if (value.ends_with(kTuningSuffix)) {
+        file_.fail(line_, fmt::format("'{}' would be the name of another grid's trials; give one "
+                                      "that does not end in {}",
+                                      value, kTuningSuffix));
+      }
       file_.name = value;
       return;
     }

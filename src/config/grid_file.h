@@ -9,6 +9,9 @@
 
 namespace tandem {
 
+// Trials of the grid NAME are stored as the grid NAME/tuning.
+constexpr const char kTuningSuffix[] = "/tuning";
+
 struct GridEntry {
   std::string name;
   std::vector<std::string> values;  // one: a setting; several: an axis; none of kTune

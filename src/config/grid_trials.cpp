@@ -310,15 +310,21 @@ TuningState plan_tuning(const Grid& grid, const TuningScore& score, const Config
   return state;
 }
 
+std::optional<Config> final_run(const Grid& grid, const TuningState& state, std::size_t i,
+                                const ConfigTables& tables) {
+  const TuningCell& cell = state.cells[state.cell_of_run[i]];
+  if (!cell.complete) return std::nullopt;
+  Settings said = grid.cells[i];
+  for (const auto& [name, value] : cell.points.at(cell.best).values) said[name] = value;
+  said["final"] = "true";
+  return Config::resolve(said, false, tables);
+}
+
 std::vector<Config> final_runs(const Grid& grid, const TuningState& state,
                                const ConfigTables& tables) {
   std::vector<Config> runs;
   for (std::size_t i = 0; i < grid.cells.size(); ++i) {
-    const TuningCell& cell = state.cells[state.cell_of_run[i]];
-    Settings said = grid.cells[i];
-    for (const auto& [name, value] : cell.points.at(cell.best).values) said[name] = value;
-    said["final"] = "true";
-    runs.push_back(Config::resolve(said, false, tables));
+    runs.push_back(final_run(grid, state, i, tables).value());
   }
   return runs;
 }

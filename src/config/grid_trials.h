@@ -60,7 +60,11 @@ struct TuningState {
 TuningState plan_tuning(const Grid& grid, const TuningScore& score,
                         const ConfigTables& tables = program_tables());
 
-// The grid's runs at what was chosen, marked final. Needs a complete state.
+// The i-th of the grid's runs at what was chosen for it, marked final; none where its cell is not
+// complete.
+std::optional<Config> final_run(const Grid& grid, const TuningState& state, std::size_t i,
+                                const ConfigTables& tables = program_tables());
+// All of them. Needs a complete state.
 std::vector<Config> final_runs(const Grid& grid, const TuningState& state,
                                const ConfigTables& tables = program_tables());
 

@@ -28,7 +28,7 @@ const char* const kTimeKinds[] = {"weights",  "attention", "model",  "data",
                                   "scenario", "steps",     "epochs", "batch"};
 
 std::string database_name(const std::string& database) {
-  return fs::path(database).filename().string();
+  return fs::path(database_file(database)).filename().string();
 }
 
 using Known = std::map<std::string, const RunRecord*>;
@@ -64,7 +64,7 @@ std::optional<StoredGroup> read_group(const fs::path& folder) {
 }
 
 std::string folder_of_all(const std::string& database) {
-  const fs::path parent = fs::path(database).parent_path();
+  const fs::path parent = fs::path(database_file(database)).parent_path();
   return ((parent.empty() ? fs::path(".") : parent) / "checkpoints").string();
 }
 

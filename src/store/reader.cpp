@@ -38,6 +38,7 @@ SQLite::Database open_for_reading(const std::string& path) {
           "{} has schema version {}, this program reads version {}. Any command that writes to it "
           "(tandem run, tandem grid run) brings it forward",
           path, version, kStoreVersion));
+    use_own_views(db);
     return db;
   });
 }
@@ -66,8 +67,49 @@ void expect_one_statement(SQLite::Database& db, const std::string& sql) {
   const int more = sqlite3_prepare_v2(db.getHandle(), tail, -1, &second, nullptr);
   const bool extra = more != SQLITE_OK || second != nullptr;
   sqlite3_finalize(second);
-  if (first == nullptr) throw StoreError("the SQL text is empty; give one SELECT");
-  if (extra) throw StoreError(fmt::format("one SQL statement is expected; cut here: {}", tail));
+  if (first == nullptr) throw ConfigError("the SQL text is empty; give one SELECT");
+  if (extra) throw ConfigError(fmt::format("one SQL statement is expected; cut here: {}", tail));
+}
+
+bool is_fault_of_sql(int code) {
+  return code == SQLITE_ERROR || code == SQLITE_READONLY || code == SQLITE_TOOBIG ||
+         code == SQLITE_MISMATCH || code == SQLITE_RANGE;
+}
+
+// What the asker can mend is a ConfigError; what is wrong with the file goes on as it is.
+template <class F>
+auto asked(F&& action) {
+  try {
+    return std::forward<F>(action)();
+  } catch (const SQLite::Exception& error) {
+    const int code = error.getErrorCode() & 0xFF;
+    if (!is_fault_of_sql(code)) throw;
+    throw ConfigError(fmt::format(
+        "the SQL can't be run: {}. {}", error.what(),
+        code == SQLITE_READONLY
+            ? "A query reads and changes nothing; give a SELECT"
+            : "The views v_run, v_eval, v_metric, v_topology and v_continual hold plain names; "
+              "`tandem query columns` lists those of v_run"));
+  }
+}
+
+QueryResult rows_of(SQLite::Statement& s) {
+  QueryResult result;
+  for (int i = 0; i < s.getColumnCount(); ++i) result.columns.push_back(s.getColumnName(i));
+  while (s.executeStep()) {
+    std::vector<std::string> row;
+    std::vector<bool> null, number;
+    for (int i = 0; i < s.getColumnCount(); ++i) {
+      const SQLite::Column column = s.getColumn(i);
+      row.push_back(text_of(column));
+      null.push_back(column.isNull());
+      number.push_back(column.isInteger() || column.isFloat());
+    }
+    result.rows.push_back(std::move(row));
+    result.null.push_back(std::move(null));
+    result.number.push_back(std::move(number));
+  }
+  return result;
 }
 
 }  // namespace
@@ -118,16 +160,26 @@ std::vector<RunRecord> StoreReader::runs_of_grid(const std::string& name) const 
   std::vector<std::string> names;
   for (const auto& row : grids.rows) names.push_back(row[0]);
   if (std::find(names.begin(), names.end(), name) == names.end())
-    throw StoreError(fmt::format("{}: {}", impl_->path, did_you_mean("grid", name, names)));
+    throw ConfigError(fmt::format("{}: {}", impl_->path, did_you_mean("grid", name, names)));
   std::vector<RunRecord> found = impl_->select(
       "JOIN grid_run m ON m.run_id = r.id WHERE m.grid = ?1 ORDER BY m.position", name);
   for (RunRecord& r : found) r.grid = name;
   return found;
 }
 
+std::optional<GridRecord> StoreReader::find_grid(const std::string& name) const {
+  const QueryResult grids = query("SELECT file, text FROM grid WHERE name = ?", {name});
+  if (grids.rows.empty()) return std::nullopt;
+  GridRecord grid{name, grids.rows[0][0], grids.rows[0][1], {}};
+  const QueryResult members =
+      query("SELECT run_id FROM grid_run WHERE grid = ? ORDER BY position", {name});
+  for (const auto& row : members.rows) grid.runs.push_back(row[0]);
+  return grid;
+}
+
 RunRecord StoreReader::find_run(const std::string& prefix) const {
   if (prefix.empty() || prefix.find_first_not_of("0123456789abcdef") != std::string::npos)
-    throw StoreError(fmt::format(
+    throw ConfigError(fmt::format(
         "\"{}\" is no run id: expected the first digits of one (0-9, a-f). List them: tandem query "
         "runs",
         prefix));
@@ -135,40 +187,29 @@ RunRecord StoreReader::find_run(const std::string& prefix) const {
       impl_->select("WHERE substr(r.id, 1, length(?1)) = ?1 ORDER BY r.id LIMIT 6", prefix);
   if (found.size() == 1) return found.front();
   if (found.empty())
-    throw StoreError(fmt::format("{}: no run's id begins with {}. List them: tandem query runs",
-                                 impl_->path, prefix));
+    throw ConfigError(fmt::format("{}: no run's id begins with {}. List them: tandem query runs",
+                                  impl_->path, prefix));
   std::vector<std::string> ids;
   for (const RunRecord& r : found) ids.push_back(r.id.substr(0, 12));
-  throw StoreError(fmt::format("{}: several runs' ids begin with {}: {}{}. Give more digits",
-                               impl_->path, prefix, join(ids, ", "),
-                               found.size() == 6 ? ", ..." : ""));
+  throw ConfigError(fmt::format("{}: several runs' ids begin with {}: {}{}. Give more digits",
+                                impl_->path, prefix, join(ids, ", "),
+                                found.size() == 6 ? ", ..." : ""));
 }
 
 QueryResult StoreReader::query(const std::string& sql,
                                const std::vector<std::string>& parameters) const {
   return guarded(impl_->path, "running a query", [&] {
-    expect_one_statement(impl_->db, sql);
-    SQLite::Statement s(impl_->db, sql);
-    const auto expected = static_cast<std::size_t>(s.getBindParameterCount());
-    if (parameters.size() > expected)
-      throw StoreError(
-          fmt::format("the query takes {} parameters, {} were given", expected, parameters.size()));
-    for (std::size_t i = 0; i < parameters.size(); ++i)
-      s.bind(static_cast<int>(i) + 1, parameters[i]);
-    QueryResult result;
-    for (int i = 0; i < s.getColumnCount(); ++i) result.columns.push_back(s.getColumnName(i));
-    while (s.executeStep()) {
-      std::vector<std::string> row;
-      std::vector<bool> null;
-      for (int i = 0; i < s.getColumnCount(); ++i) {
-        const SQLite::Column column = s.getColumn(i);
-        row.push_back(text_of(column));
-        null.push_back(column.isNull());
-      }
-      result.rows.push_back(std::move(row));
-      result.null.push_back(std::move(null));
-    }
-    return result;
+    return asked([&] {
+      expect_one_statement(impl_->db, sql);
+      SQLite::Statement s(impl_->db, sql);
+      const auto expected = static_cast<std::size_t>(s.getBindParameterCount());
+      if (parameters.size() > expected)
+        throw ConfigError(fmt::format("the query takes {} parameters, {} were given", expected,
+                                      parameters.size()));
+      for (std::size_t i = 0; i < parameters.size(); ++i)
+        s.bind(static_cast<int>(i) + 1, parameters[i]);
+      return rows_of(s);
+    });
   });
 }
 

@@ -15,6 +15,7 @@
 #include "config/option.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/text.h"
 #include "store/store.h"
 
 namespace tandem {
@@ -60,6 +61,18 @@ std::string config_columns() {
         " WHERE c.run = r.key AND c.key = '{0}') AS {1}) AS \"{0}\",\n",
         o->name, sql_type(o->type));
   return sql;
+}
+
+std::string seed_names() {
+  std::vector<std::string> names;
+  for (const Option& o : all_options())
+    if (is_seed(o.name)) names.push_back("'" + o.name + "'");
+  return join(names, ", ");
+}
+
+bool has_views(SQLite::Database& db, const std::string& hash) {
+  SQLite::Statement known(db, "SELECT value FROM meta WHERE key = 'views'");
+  return known.executeStep() && known.getColumn(0).getString() == hash;
 }
 
 }  // namespace
@@ -129,12 +142,14 @@ void migrate(SQLite::Database& db, const std::string& path,
 }
 
 std::string views_sql() {
-  constexpr char kMarker[] = "  {config columns}\n";
+  constexpr char kMarker[] = "  {config columns}\n", kSeeds[] = "{seed names}";
   for (const EmbeddedFile& file : embedded_sql()) {
     if (file.path != "analysis/views.sql") continue;
     std::string sql = file.text;
     const std::size_t at = sql.find(kMarker);
     if (at != std::string::npos) sql.replace(at, sizeof(kMarker) - 1, config_columns());
+    const std::size_t seeds = sql.find(kSeeds);
+    if (seeds != std::string::npos) sql.replace(seeds, sizeof(kSeeds) - 1, seed_names());
     return sql;
   }
   return "";
@@ -142,9 +157,7 @@ std::string views_sql() {
 
 void refresh_views(SQLite::Database& db, const std::string& sql) {
   const std::string hash = sha256(sql);
-  SQLite::Statement known(db, "SELECT value FROM meta WHERE key = 'views'");
-  if (known.executeStep() && known.getColumn(0).getString() == hash) return;
-  known.reset();
+  if (has_views(db, hash)) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
   std::vector<std::string> old;
   SQLite::Statement names(db,
@@ -160,6 +173,29 @@ void refresh_views(SQLite::Database& db, const std::string& sql) {
   remember.bind(1, hash);
   remember.exec();
   transaction.commit();
+}
+
+void use_own_views(SQLite::Database& db) {
+  constexpr char kCreate[] = "CREATE VIEW ", kTemporary[] = "CREATE TEMP VIEW ";
+  std::string sql = views_sql();
+  if (has_views(db, sha256(sql))) return;
+  for (std::size_t at = 0; (at = sql.find(kCreate, at)) != std::string::npos;)
+    sql.replace(at, sizeof(kCreate) - 1, kTemporary);
+  db.exec("PRAGMA temp_store = MEMORY");
+  db.exec(sql);
+}
+
+const std::vector<std::string>& run_columns() {
+  static const std::vector<std::string> columns = [] {
+    SQLite::Database db(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate(db, ":memory:", migration_files(embedded_sql()));
+    refresh_views(db, views_sql());
+    std::vector<std::string> names;
+    SQLite::Statement each(db, "SELECT name FROM pragma_table_info('v_run')");
+    while (each.executeStep()) names.push_back(each.getColumn(0).getString());
+    return names;
+  }();
+  return columns;
 }
 
 std::string journal_mode_for(const std::string& folder) {

@@ -31,10 +31,13 @@ SQLite::Database open_read_only(const std::string& path);
 void migrate(SQLite::Database& db, const std::string& path, const std::vector<EmbeddedFile>& files);
 
 // analysis/views.sql with its marker {config columns} replaced by one column of v_run for each
-// option of a run that the table run doesn't hold already.
+// option of a run that the table run doesn't hold already, and {seed names} by the options that
+// differ between repetitions.
 std::string views_sql();
 // Drops and makes the views anew where `sql` differs from what the file has.
 void refresh_views(SQLite::Database& db, const std::string& sql);
+// Where the file has other views than this program's, this connection gets them, in memory alone.
+void use_own_views(SQLite::Database& db);
 
 // "wal" on a local disk, "truncate" where `folder` is remote: WAL needs memory shared by all
 // processes that have the file open.

@@ -45,6 +45,17 @@ void expect_writable_folder(const std::string& path) {
         path, folder));
 }
 
+// Each name would have a lock of its own, and the two writers' logs would lie in two places.
+void expect_one_name(const std::string& path) {
+  std::error_code unseen;
+  const auto names = std::filesystem::hard_link_count(path, unseen);
+  if (unseen || names < 2) return;
+  throw StoreError(fmt::format(
+      "{}: the file has {} names (hard links), and its one writer can be told by its name alone. "
+      "Make a copy of its own, or use a symbolic link",
+      path, names));
+}
+
 void expect_state(const std::string& state) {
   constexpr const char* kStates[] = {"queued", "running", "done", "diverged", "failed", "stopped"};
   if (std::find(std::begin(kStates), std::end(kStates), state) == std::end(kStates))
@@ -70,7 +81,7 @@ const std::string* find_value(const RunRecord& run, const std::string& key) {
 
 struct StoreWriter::Impl {
   explicit Impl(const std::string& file)
-      : path(file), lock(make_lock(file)), db(make_database(file)) {}
+      : path(database_file(file)), lock(make_lock(path)), db(make_database(path)) {}
   ~Impl();
 
   static FileLock make_lock(const std::string& path);
@@ -102,6 +113,7 @@ struct StoreWriter::Impl {
 FileLock StoreWriter::Impl::make_lock(const std::string& path) {
   expect_no_folder(path);
   expect_writable_folder(path);
+  expect_one_name(path);
   return FileLock(path + ".lock");
 }
 
@@ -209,18 +221,6 @@ void StoreWriter::Impl::add_run(const RunRecord& run) {
       v.exec();
     }
   }
-  if (run.grid.empty()) return;
-  SQLite::Statement& g = statement(
-      fmt::format("INSERT INTO grid (name, file, text) VALUES (?, '', ''){}", kNoConflict));
-  g.bind(1, run.grid);
-  g.exec();
-  SQLite::Statement& m = statement(fmt::format(
-      "INSERT INTO grid_run (grid, position, run_id) VALUES (?1, (SELECT coalesce(max(position),"
-      " -1) + 1 FROM grid_run WHERE grid = ?1), ?2){}",
-      kNoConflict));
-  m.bind(1, run.grid);
-  m.bind(2, run.id);
-  m.exec();
 }
 
 void StoreWriter::Impl::add_event(std::int64_t run, const std::string& kind,
@@ -325,6 +325,19 @@ void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const Prove
   link.bind(2, sequence);
   link.bind(3, id);
   link.exec();
+}
+
+std::string database_file(const std::string& path) {
+  namespace fs = std::filesystem;
+  constexpr int kMostLinks = 40;  // as the kernel follows
+  fs::path file = path;
+  std::error_code error;
+  for (int i = 0; i < kMostLinks && fs::is_symlink(file, error); ++i) {
+    const fs::path target = fs::read_symlink(file, error);
+    if (error) break;
+    file = target.is_absolute() ? target : file.parent_path() / target;
+  }
+  return file.string();
 }
 
 StoreWriter::StoreWriter(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
@@ -470,6 +483,9 @@ void StoreWriter::add_tuning_plan(const TuningPlanRecord& plan) {
     s.bind(5, plan.cells);
     s.bind(6, plan.measure);
     s.exec();
+    SQLite::Statement& clear = m.statement("DELETE FROM tuned_run WHERE grid = ?");
+    clear.bind(1, plan.grid);
+    clear.exec();
     for (const auto& [run, method] : plan.runs) {
       SQLite::Statement& member =
           m.statement("INSERT OR REPLACE INTO tuned_run (grid, run_id, method) VALUES (?, ?, ?)");
@@ -478,6 +494,11 @@ void StoreWriter::add_tuning_plan(const TuningPlanRecord& plan) {
       member.bind(3, method);
       member.exec();
     }
+    SQLite::Statement& stale = m.statement(
+        "DELETE FROM tuning WHERE grid = ?1 AND method NOT IN (SELECT method FROM tuned_run WHERE"
+        " grid = ?1)");
+    stale.bind(1, plan.grid);
+    stale.exec();
   });
 }
 

@@ -17,7 +17,7 @@ struct RunRecord {
   std::string canonical;  // Config::canonical()
   std::vector<std::pair<std::string, std::string>>
       values;             // every kRun option, resolved: config_value
-  std::string grid = {};  // grid that asked for it; "" for `tandem run`
+  std::string grid = {};  // read: a grid that it belongs to, or ""; not written
   std::string state = "queued";
   std::int64_t attempt = 0;
   std::int64_t last_sequence = -1;
@@ -61,10 +61,21 @@ struct ReferenceRecord {
   std::string note = {};
 };
 
-// The one writer. Opening takes the lock, creates the file or migrates it forward; a file of a
-// newer version, or one that is no Tandem database, is refused untouched (StoreError). All writes
-// are BEGIN IMMEDIATE transactions; insert() of a (run, sequence) that is there already does
-// nothing.
+// A grid as its file stood when it last ran. `runs`: ids of all runs that the file stands for, also
+// of those that have never run.
+struct GridRecord {
+  std::string name, file, text;
+  std::vector<std::string> runs;
+};
+
+// The file that a path names: symbolic links are followed, also one to a file that does not exist
+// yet. What belongs to a database (its lock, its checkpoints) lies beside this file.
+std::string database_file(const std::string& path);
+
+// The one writer. Opening takes the lock of the file, whatever name it is opened by, creates the
+// file or migrates it forward; a file of a newer version, or one that is no Tandem database, is
+// refused untouched (StoreError). All writes are BEGIN IMMEDIATE transactions; insert() of a (run,
+// sequence) that is there already does nothing.
 class StoreWriter {
  public:
   explicit StoreWriter(const std::string& path);
@@ -72,6 +83,7 @@ class StoreWriter {
   StoreWriter(const StoreWriter&) = delete;
   StoreWriter& operator=(const StoreWriter&) = delete;
 
+  // The grid's runs are those named here, and no others; they need not be there.
   void add_grid(const std::string& name, const std::string& file, const std::string& text,
                 const std::vector<std::string>& run_ids);
   void add_runs(const std::vector<RunRecord>& runs);  // keeps those that are there
@@ -80,7 +92,8 @@ class StoreWriter {
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
   std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
   void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run
-  // Trials replace those that are there of their methods, a plan replaces that of its grid.
+  // Trials replace those that are there of their methods. A plan replaces that of its grid, and
+  // trials of methods that none of its runs carries out go.
   void add_tuning(const std::vector<TuningRecord>& trials);
   void add_tuning_plan(const TuningPlanRecord& plan);
   void add_references(const std::vector<ReferenceRecord>& numbers);  // likewise
@@ -95,6 +108,8 @@ struct QueryResult {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;  // NULL as "" with null[i][j] set; a BLOB as hex
   std::vector<std::vector<bool>> null;
+  std::vector<std::vector<bool>> number =
+      {};  // INTEGER or REAL; empty in a table of another source
 };
 
 class StoreReader {
@@ -105,16 +120,23 @@ class StoreReader {
   StoreReader& operator=(const StoreReader&) = delete;
 
   std::vector<RunRecord> runs() const;
+  // In the grid's order, without those that have never run. ConfigError for an unknown grid.
   std::vector<RunRecord> runs_of_grid(const std::string& name) const;
-  // Run whose id begins with `prefix`; StoreError when none or several do, listing some.
+  std::optional<GridRecord> find_grid(const std::string& name) const;
+  // Run whose id begins with `prefix`; ConfigError when none or several do, listing some.
   RunRecord find_run(const std::string& prefix) const;
   // One statement; parameters are bound as text to ?1, ?2, ... (CAST them where a number is meant).
+  // ConfigError for SQL that is wrong or would write. Views are those of this program, whatever
+  // version wrote the file.
   QueryResult query(const std::string& sql, const std::vector<std::string>& parameters = {}) const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Columns of v_run, for checks before there is a database.
+const std::vector<std::string>& run_columns();
 
 // What `doctor` reports: library version, whether it has the WAL-reset defect (3.7.0 to 3.51.2),
 // journal mode that Tandem uses and why.

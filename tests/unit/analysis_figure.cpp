@@ -1,5 +1,6 @@
 // Figures: which points are drawn, what the CSV beside them says, scripts that gnuplot can read.
 #include <catch2/catch.hpp>
+#include <set>
 
 #include "analysis/figure.h"
 #include "core/error.h"
@@ -49,7 +50,7 @@ struct Trials {
 
 TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[unit]") {
   const Trials trials;
-  const Figure figure = trials_figure(StoreReader(trials.path), "g");
+  const Figure figure = trials_figure(StoreReader(trials.path), {"g", {}});
   CHECK(figure.summary ==
         "3 of 6 trials drawn; 1 have no kept mass (their dormant weights are zero); "
         "1 diverged; 1 are not done; density 0.1, 3 trials, share of the variance of accuracy: "
@@ -67,8 +68,10 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
   CHECK_THAT(gnuplot_script(figure, "a.svg"), Contains("set terminal svg") && Contains("'a.svg'"));
   CHECK_THAT(gnuplot_script(figure, "a.png"), Contains("set terminal pngcairo"));
   CHECK_THROWS_WITH(gnuplot_script(figure, "a.pdf"), Contains(".svg or .png"));
-  CHECK_THROWS_WITH(trials_figure(StoreReader(trials.path), "h"), Contains("h/tuning"));
-  const Figure some = trials_figure(StoreReader(trials.path), "g", parse_conditions("weights=ssa"));
+  CHECK_THROWS_WITH(trials_figure(StoreReader(trials.path), {"h", {}}),
+                    Contains("unknown grid 'h'"));
+  const Figure some =
+      trials_figure(StoreReader(trials.path), {"g", {}, parse_conditions("weights=ssa")});
   CHECK_THAT(some.summary, Contains("1 of 3 trials drawn"));
   CHECK(count(some.script, "keyentry") == 1);
 }
@@ -106,20 +109,21 @@ TEST_CASE("a figure of trials says how much of the score each axis explains", "[
     }
     writer.add_grid("g/tuning", "g.ini", "", ids);
   }
-  const Figure figure = trials_figure(StoreReader(path), "g");
+  const Figure figure = trials_figure(StoreReader(path), {"g", {}});
   CHECK(figure.summary ==
         "6 of 6 trials drawn; density 0.1, 5 trials, share of the variance of accuracy: 0.70 by a "
         "line in log10 weight decay (4 trials), 0.10 by a line in kept mass, 0.04 by the method");
-  CHECK_THAT(figure.script,
-             Contains("'density 0.1, by method; R^2 0.10 on mass; eta^2 0.04 on method'") &&
-                 Contains("'density 0.1, by weight decay; R^2 0.70 on log10 decay'") &&
-                 Contains("'density 0.05, by method'"));
+  CHECK_THAT(figure.script, Contains("'density 0.1, by method'") &&
+                                Contains("'R^2 0.10 on kept mass; eta^2 0.04 on the method'") &&
+                                Contains("'density 0.1, by weight decay'") &&
+                                Contains("'R^2 0.70 on log10 weight decay'") &&
+                                Contains("'density 0.05, by method'"));
 }
 
 TEST_CASE("curves are means over seeds at each budget, with Student's band", "[unit]") {
   const TemporaryFolder folder;
   const test::SmallGrid grid(folder / "r.sqlite");
-  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), "small");
+  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"small", {}});
   CHECK_THAT(figure.csv, Contains("method,density,budget,accuracy_percent,ci95_half,n,runs\n"));
   CHECK_THAT(figure.csv, Contains("\nssa,0.1,0.05,80.3,") && Contains("\nssa,0.1,0.1,89.6,"));
   CHECK_THAT(figure.csv, Contains("\nssa,0.1,1,90.3,") && Contains(",5," + grid.runs[5].id + " "));
@@ -128,7 +132,8 @@ TEST_CASE("curves are means over seeds at each budget, with Student's band", "[u
   CHECK_THAT(figure.script, Contains("set nonlinear y") && Contains("maxrows 2"));
   CHECK(count(figure.script, "\nplot ") == 1);
   const auto only = parse_conditions("weights=ssa");
-  CHECK(count(curve_figure(StoreReader(folder / "r.sqlite"), "small", only).csv, "\nstatic,") == 0);
+  CHECK(count(curve_figure(StoreReader(folder / "r.sqlite"), {"small", {}, only}).csv,
+              "\nstatic,") == 0);
 }
 
 TEST_CASE("a legend is as high and wide as its names want", "[unit]") {
@@ -144,7 +149,89 @@ TEST_CASE("a figure without points has no script", "[unit]") {
     StoreWriter writer(folder / "r.sqlite");
     writer.add_grid("e/tuning", "e.ini", "", {});
   }
-  CHECK(trials_figure(StoreReader(folder / "r.sqlite"), "e").script.empty());
+  CHECK(trials_figure(StoreReader(folder / "r.sqlite"), {"e", {}}).script.empty());
+}
+
+TEST_CASE("a grid without trials is told so by its own name", "[unit]") {
+  const TemporaryFolder folder;
+  const test::SmallGrid grid(folder / "r.sqlite");
+  const StoreReader store(folder / "r.sqlite");
+  CHECK_THROWS_WITH(trials_figure(store, {"small", {}}),
+                    Contains("grid small has no tuning trials") && !Contains("small/tuning"));
+}
+
+// Task-IL and class-IL, and a second learning rate, of one method.
+TEST_CASE("the runs of a line are alike but for their seeds", "[unit]") {
+  const TemporaryFolder folder;
+  {
+    StoreWriter writer(folder / "r.sqlite");
+    for (const char* scenario : {"task_il", "class_il"})
+      for (const char* lr : {"0.1", "0.2"})
+        for (const char* seed : {"1", "2"}) {
+          const RunRecord run =
+              test::make_run({{"scenario", scenario}, {"lr", lr}, {"seed", seed}});
+          writer.add_runs({run});
+          writer.insert({test::readout(run.id, 0, *lr == '0' && scenario[0] == 't' ? 900 : 500,
+                                       "sparse", 0.1),
+                         test::state(run.id, 1, "done")});
+        }
+  }
+  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"", {}});
+  CHECK_THAT(figure.summary, Contains("4 lines of 8 runs"));
+  CHECK_THAT(figure.csv, Contains("\n\"dense, task_il, lr 0.1\",0.1,0.1,90,") &&
+                             Contains("\n\"dense, class_il, lr 0.2\",0.1,0.1,50,"));
+  CHECK(count(figure.csv, ",2,") == 4);  // n
+}
+
+// At budgets 0.05, 0.1 and 1 one method has all, the other lacks the middle one.
+TEST_CASE("a budget that a line lacks breaks it", "[unit]") {
+  const TemporaryFolder folder;
+  {
+    StoreWriter writer(folder / "r.sqlite");
+    for (const char* method : {"dense", "ssa"}) {
+      const RunRecord run = test::make_run({{"weights", method}});
+      writer.add_runs({run});
+      writer.insert({test::readout(run.id, 0, 500, "sparse", 0.05),
+                     test::readout(run.id, 1, 900, "full", {}), test::state(run.id, 3, "done")});
+      if (*method == 'd') writer.insert({test::readout(run.id, 2, 800, "sparse", 0.1)});
+    }
+  }
+  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"", {}});
+  CHECK_THAT(figure.script, Contains("0.05 50 50 50\n0.1 80 80 80\n1 90 90 90\nEOD") &&
+                                Contains("0.05 50 50 50\n\n1 90 90 90\nEOD"));
+}
+
+TEST_CASE("forty names have styles of their own", "[unit]") {
+  std::set<std::string> points, lines, symbols;
+  for (std::size_t i = 0; i < 40; ++i) {
+    points.insert(point_style(i));
+    lines.insert(line_style(i).substr(line_style(i).find("lc")));  // colour and dash
+    if (i < 15) symbols.insert(point_style(i).substr(0, point_style(i).find(" lc")));
+  }
+  CHECK(points.size() == 40);
+  CHECK(lines.size() == 40);
+  CHECK(symbols.size() == 15);
+}
+
+// In pixels from the top, of a figure of two rows: a title is inside the figure, nearer to its own
+// panel than to what is above, and clear of the axis below the panel above.
+TEST_CASE("titles belong to their panels", "[unit]") {
+  const Panels panels(1, 2, 0, {"a"});
+  const auto at = [&](int panel, const std::string& what) {
+    const std::string text = panels.place(panel, "title", "below it");
+    const std::size_t begin = text.find(what);
+    REQUIRE(begin != std::string::npos);
+    const std::string key = what == "set label 1" ? ", screen " : "at screen ";
+    return (1 - std::stod(text.substr(text.find(key, begin) + key.size()))) * panels.height();
+  };
+  constexpr double kHalfLine = 9, kAxis = 48;  // tics and the label of the axis
+  for (const int panel : {0, 1}) {
+    const double title = at(panel, "set label 1"), own = at(panel, "set tmargin");
+    const double above = panel == 0 ? 0 : at(0, "set bmargin") + kAxis;
+    CHECK(title - kHalfLine > above);
+    CHECK(title < own);
+    CHECK(own - title < title - (panel == 0 ? -10 : at(0, "set bmargin")));
+  }
 }
 
 }  // namespace tandem::test::analysis_figure_unit

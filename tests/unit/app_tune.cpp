@@ -1,5 +1,6 @@
 // What a tuned grid wants next, from what its database holds: rounds of trials, scores by read-out,
 // final runs; the same whatever happened in between.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
@@ -186,6 +187,51 @@ TEST_CASE("without tuned_for the mean over the streams that are trained decides"
   CHECK(state.cells[0].points[state.cells[0].best].text == "lr=0.1");
   CHECK(state.cells[1].points[state.cells[1].best].text == "lr=0.3");
   CHECK(state.cells[2].points[state.cells[2].best].text == "lr=0.2");
+}
+
+TEST_CASE("a part of a tuned grid that is run leaves the rest of it to come", "[unit]") {
+  const Grid file = parse_grid(kGrid, "some.ini");
+  const Grid part = parse_grid(kGrid, "some.ini", {{"weights", "rigl"}, {"seed", "1"}});
+  Database database;
+  database.run(part, world, 1000);
+  const GridMembers members = members_of(file, database.path);
+  REQUIRE(members.runs.size() == 8);
+  std::vector<std::string> known;
+  for (std::size_t i = 0; i < 8; ++i) {
+    CHECK(members.runs[i].has_value() == (file.runs[i].text("weights") == "rigl"));
+    if (members.runs[i]) known.push_back(members.runs[i]->id());
+  }
+  // What the part ran is what the file wants: the same trials, the same choice.
+  const TuningState of_part = tuning_state(part, database.path);
+  CHECK(std::count(known.begin(), known.end(), final_runs(part, of_part).front().id()) == 1);
+  std::set<std::string> trials;
+  for (const Config& trial : members.trials) trials.insert(trial.id());
+  for (const Config& trial : of_part.trials()) CHECK(trials.count(trial.id()) == 1);
+  const TuningState state = tuning_state(file, database.path);
+  for (const TuningRecord& record : tuning_records(file, state)) {
+    CHECK_THAT(record.method, Contains("weights=rigl"));
+  }
+  CHECK(tuning_plan(file, state).cells == "weights, tuned_for");
+  CHECK(tuning_plan(file, state).runs.size() == 2);
+  CHECK(members_of(parse_grid("seed = 1..3\n", "g.ini"), database.path).runs.size() == 3);
+}
+
+TEST_CASE("a trial without validation results says what to raise, not to run again", "[unit]") {
+  const Grid grid = parse_grid("weights = rigl\n[tune]\nlr = 0.1, 0.2\n", "g.ini");
+  Database database;
+  const std::vector<Config> wanted = wanted_now(grid, database.path);
+  {
+    StoreWriter writer(database.path);
+    for (const Config& run : wanted) {
+      RunRecord record;
+      record.id = run.id();
+      record.canonical = run.canonical();
+      writer.add_runs({record});
+      writer.insert({test::state(record.id, 0, "done", 3)});
+    }
+  }
+  CHECK_THROWS_AS(tuning_state(grid, database.path), ConfigError);
+  CHECK_THROWS_WITH(tuning_state(grid, database.path), Contains("raise validation"));
 }
 
 TEST_CASE("a method without a full read-out can't be tuned for one", "[unit]") {

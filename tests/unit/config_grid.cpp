@@ -37,15 +37,46 @@ std::string refusal(const std::string& text, const Settings& overrides = {}) {
 
 }  // namespace
 
-TEST_CASE("an empty file is one run of defaults, named after the file", "[unit]") {
-  const Grid empty = grid("# nothing\n\n  ; here\n");
-  CHECK(empty.name == "some");
-  CHECK(empty.file == "dir/some.ini");
-  REQUIRE(empty.runs.size() == 1);
-  CHECK(empty.runs[0].id() == fixture.id({}));
-  CHECK(empty.cells[0].empty());
-  CHECK(empty.tune.empty());
-  CHECK(grid("name = other ; comment\n").name == "other");
+TEST_CASE("a grid is named after its file, unless the file says a name", "[unit]") {
+  const Grid one = grid("seed = 1\n");
+  CHECK(one.name == "some");
+  CHECK(one.file == "dir/some.ini");
+  REQUIRE(one.runs.size() == 1);
+  CHECK(one.runs[0].id() == fixture.id({}));
+  CHECK(one.tune.empty());
+  CHECK(grid("name = other ; comment\nseed = 1\n").name == "other");
+  CHECK_THAT(refusal("name = a/tuning\nseed = 1\n"), Contains("some.ini:1:"));
+}
+
+TEST_CASE("a file that says nothing of its runs is refused", "[unit]") {
+  for (const char* text :
+       {"", "# nothing\n\n  ; here\n", "name = x\n", "[table a]\nrows = seed\n"}) {
+    CAPTURE(text);
+    CHECK_THAT(refusal(text), Contains("says nothing of its runs"));
+  }
+  CHECK_THAT(refusal("", {{"weights", "set"}}), Contains("says nothing of its runs"));
+}
+
+TEST_CASE("a section that no run meets is refused, unless an override took its runs", "[unit]") {
+  const std::string base = "weights = dense, set\ndensity = 0.1, 0.2\n";
+  CHECK_THAT(refusal(base + "[when weights=rigl]\nlr = 0.5\n"), Contains("some.ini:3: [when]") &&
+                                                                    Contains("weights = rigl") &&
+                                                                    Contains("dense, set"));
+  CHECK_THAT(refusal(base + "[when weights=set, density=0.15]\nlr = 0.5\n"),
+             Contains("density = 0.15") && Contains("0.1, 0.2"));
+  CHECK_THAT(refusal(base + "[exclude]\nweights = rigl\n"), Contains("some.ini:3: [exclude]"));
+  CHECK_THAT(refusal(base + "[tune weights=rigl]\nlr = 0.1, 0.2\n"),
+             Contains("some.ini:3: [tune]"));
+  CHECK_THAT(
+      refusal(base + "[when weights=set]\nlr = 0.5\n[when weights=dense, lr=0.5]\nbatch = 3\n"),
+      Contains("some.ini:5:") && Contains("none together"));
+  CHECK(refusal(base + "[when weights=set|rigl]\nlr = 0.5\n").empty());
+  const std::string all = base +
+                          "[when weights=set]\nlr = 0.5\n[exclude]\nweights = set\ndensity = 0.2\n"
+                          "[tune weights=set]\nbatch = 1, 2\n";
+  CHECK(refusal(all).empty());
+  CHECK(refusal(all, {{"weights", "dense"}}).empty());
+  CHECK_FALSE(refusal(base + "[exclude]\nweights = rigl\n", {{"db", "x"}}).empty());
 }
 
 TEST_CASE("lists and ranges are axes, the first one slowest", "[unit]") {
@@ -122,7 +153,8 @@ TEST_CASE("[tune] holds axes and the seeds of trials", "[unit]") {
 }
 
 TEST_CASE("[table] settings are kept as written", "[unit]") {
-  const Grid tables = grid("[table accuracy]\nrows = weights, seed\n[table loss]\nmetric = loss\n");
+  const Grid tables =
+      grid("seed = 1\n[table accuracy]\nrows = weights, seed\n[table loss]\nmetric = loss\n");
   REQUIRE(tables.tables.size() == 2);
   CHECK(tables.tables[0].name == "accuracy");
   CHECK(tables.tables[0].settings == Settings{{"rows", "weights, seed"}});

@@ -131,6 +131,13 @@ TEST_CASE("adding again keeps what is there; a grid that changed names its runs 
   writer.add_grid("g", "f", "t2", {b.id});
   REQUIRE(reader.runs_of_grid("g").size() == 1);
   CHECK(reader.runs_of_grid("g")[0].id == b.id);
+  writer.add_grid("g", "f", "t3", {b.id, "announced"});
+  CHECK(reader.runs_of_grid("g").size() == 1);
+  const auto grid = reader.find_grid("g");
+  REQUIRE(grid.has_value());
+  CHECK(grid->text == "t3");
+  CHECK(grid->runs == std::vector<std::string>{b.id, "announced"});
+  CHECK_FALSE(reader.find_grid("h").has_value());
 }
 
 TEST_CASE("a batch with a bad row changes nothing, and can be sent again mended", "[unit]") {
@@ -160,6 +167,59 @@ TEST_CASE("there is one writer", "[unit]") {
   CHECK_NOTHROW(StoreWriter(path));
 }
 
+TEST_CASE("a file has one writer, whatever name it is opened by", "[unit]") {
+  namespace fs = std::filesystem;
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "real");
+  fs::create_directory_symlink("real", folder / "linked");
+  fs::create_symlink("real/r.sqlite", folder / "by_link.sqlite");
+  fs::create_symlink(folder / "by_link.sqlite", folder / "by_links.sqlite");
+  const std::vector<std::string> names = {folder / "real/r.sqlite", folder / "linked/r.sqlite",
+                                          folder / "by_link.sqlite", folder / "by_links.sqlite",
+                                          folder / "real/../linked/r.sqlite"};
+  // First where the file does not exist yet: the links lead nowhere.
+  for (const bool exists : {false, true}) {
+    for (const std::string& first : names) {
+      if (!exists) fs::remove(folder / "real/r.sqlite");
+      const StoreWriter writer(first);
+      for (const std::string& second : names) {
+        CAPTURE(exists, first, second);
+        CHECK_THROWS_WITH(StoreWriter(second), Catch::Contains("r.sqlite.lock"));
+      }
+    }
+  }
+  CHECK(fs::is_symlink(folder / "by_link.sqlite"));
+  CHECK(database_file(folder / "by_links.sqlite") == (folder / "real/r.sqlite"));
+  CHECK(database_file("plain.sqlite") == "plain.sqlite");
+  fs::create_hard_link(folder / "real/r.sqlite", folder / "second.sqlite");
+  CHECK_THROWS_WITH(StoreWriter(folder / "second.sqlite"), Catch::Contains("2 names"));
+}
+
+TEST_CASE("a reader has this program's views, whatever the file has", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord a = make_run({{"lr", "0.5"}});
+  {
+    StoreWriter writer(path);
+    writer.add_runs({a});
+  }
+  {
+    SQLite::Database old(path, SQLite::OPEN_READWRITE);
+    old.exec(
+        "DROP VIEW v_run; DROP VIEW v_trial; CREATE VIEW v_run AS SELECT 1 AS one;"
+        "UPDATE meta SET value = 'older' WHERE key = 'views'");
+  }
+  const std::string before = read_file(path);
+  {
+    const StoreReader reader(path);
+    CHECK(one(reader, "SELECT lr FROM v_run") == "0.5");
+    CHECK(one(reader, "SELECT count(*) FROM v_trial") == "0");
+    const QueryResult columns = reader.query("SELECT name FROM pragma_table_info('v_run')");
+    CHECK(columns.rows.size() == run_columns().size());
+  }
+  CHECK(read_file(path) == before);
+}
+
 TEST_CASE("a reader reads while the writer writes, and does not hold it up", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
@@ -173,7 +233,7 @@ TEST_CASE("a reader reads while the writer writes, and does not hold it up", "[u
   CHECK(open_read.getColumn(0).getInt() == 0);
   const StoreReader reader(path);
   CHECK(one(reader, "SELECT count(*) FROM metric") == "50");
-  CHECK_THROWS_AS(reader.query("DELETE FROM metric"), StoreError);
+  CHECK_THROWS_WITH(reader.query("DELETE FROM metric"), Catch::Contains("changes nothing"));
 }
 
 TEST_CASE("a closed database is one plain file", "[unit]") {
@@ -348,10 +408,16 @@ TEST_CASE("a query takes one statement and its parameters", "[unit]") {
   CHECK(reader.query("SELECT 0.1, 3, x'ff', NULL").rows[0] ==
         std::vector<std::string>{"0.1", "3", "ff", ""});
   CHECK(reader.query("SELECT NULL").null[0][0]);
-  CHECK_THROWS_AS(reader.query("SELECT 1; SELECT 2"), StoreError);
-  CHECK_THROWS_AS(reader.query("  "), StoreError);
-  CHECK_THROWS_AS(reader.query("SELECT ?", {"a", "b"}), StoreError);
+  for (const char* wrong : {"SELECT 1; SELECT 2", "  ", "SELECT nope FROM v_run", "SELEC 1",
+                            "SELECT json('{')", "SELECT zeroblob(2000000000)",
+                            "WITH a AS (SELECT 1) DELETE FROM run", "PRAGMA user_version = 5"}) {
+    CAPTURE(wrong);
+    CHECK_THROWS_AS(reader.query(wrong), ConfigError);
+  }
+  CHECK_THROWS_AS(reader.query("SELECT ?", {"a", "b"}), ConfigError);
   CHECK_THROWS_WITH(reader.query("SELECT nope FROM v_run"), Catch::Contains("nope"));
+  CHECK_THROWS_AS(reader.runs_of_grid("g"), ConfigError);
+  CHECK_THROWS_AS(reader.find_run("ff"), ConfigError);
 }
 
 TEST_CASE("a run is found by the first digits of its id", "[unit]") {
@@ -379,7 +445,13 @@ TEST_CASE("trials and published numbers replace their like", "[unit]") {
   t.chosen = true;
   writer.add_tuning({t});  // of rigl alone, whose older trials go
   writer.add_tuning_plan({"g", 8, 1, "lr 0.1..1", "weights", "accuracy", {{"x", "weights=rigl"}}});
-  writer.add_tuning_plan({"g", 16, 2, "lr 0.1..1", "weights", "accuracy", {{"x", "weights=set"}}});
+  writer.add_tuning_plan({"g",
+                          16,
+                          2,
+                          "lr 0.1..1",
+                          "weights",
+                          "accuracy",
+                          {{"x", "weights=set"}, {"y", "weights=rigl"}}});
   writer.add_references({{"1911.11134", "rigl", "ResNet-50 90%", "accuracy", 0.73, 0, "", 0, ""}});
   const StoreReader reader(folder / "r.sqlite");
   CHECK(one(reader, "SELECT chosen FROM tuning WHERE method = 'weights=rigl'") == "1");
@@ -387,7 +459,10 @@ TEST_CASE("trials and published numbers replace their like", "[unit]") {
   CHECK(one(reader, "SELECT readout || round || trials FROM v_tuning WHERE run = 'cd'") ==
         "sparse224");
   CHECK(one(reader, "SELECT trials || ' ' || seeds FROM tuning_plan") == "16 2");
-  CHECK(one(reader, "SELECT method FROM tuned_run") == "weights=set");
+  CHECK(one(reader, "SELECT method FROM tuned_run WHERE run_id = 'x'") == "weights=set");
+  writer.add_tuning_plan({"g", 16, 2, "lr 0.1..1", "weights", "accuracy", {{"z", "weights=set"}}});
+  CHECK(one(reader, "SELECT run_id FROM tuned_run") == "z");  // the plan is all of the grid's
+  CHECK(one(reader, "SELECT method FROM tuning") == "weights=set");
   CHECK(one(reader, "SELECT value FROM reference") == "0.73");
   CHECK(one(reader, "SELECT n FROM reference") == "NULL");
 }
