@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <map>
-#include <system_error>
 
 #include "analysis/table_contrast.h"
 #include "analysis/table_plan.h"
 #include "app/execute.h"
 #include "app/tune.h"
+#include "core/files.h"
 #include "core/log.h"
 #include "core/text.h"
 
@@ -64,9 +63,7 @@ ExitCode run_grid(const Grid& grid, std::int64_t stop_after_steps) {
   check_runs(grid.runs);
   if (grid.tune.empty()) return run_round(grid, grid.name, grid.runs, stop_after_steps);
   const std::string database = grid.runs.front().text("db");
-  std::error_code error;
-  if (std::filesystem::exists(database, error))
-    StoreWriter migrated(database);  // before it is read
+  if (path_exists(database)) StoreWriter migrated(database);  // before it is read
   TuningState state;
   const ExitCode code = tune(grid, database, stop_after_steps, state);
   if (code != kExitDone) return code;

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <set>
@@ -12,6 +11,7 @@
 #include "analysis/query.h"
 #include "config/part.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/text.h"
 #include "jobs/planner.h"
 #include "methods/method.h"
@@ -35,8 +35,7 @@ std::vector<std::string> readouts_of(const Config& run, Level level, const std::
 class Scores {
  public:
   explicit Scores(const std::string& database) {
-    std::error_code error;
-    if (!std::filesystem::exists(database, error)) return;
+    if (!path_exists(database)) return;
     store_ = std::make_unique<StoreReader>(database);
     const QueryResult states = store_->query("SELECT id, state FROM run");
     for (const auto& row : states.rows) states_[row[0]] = row[1];
