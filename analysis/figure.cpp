@@ -35,7 +35,7 @@ bool ends_in(const std::string& text, const std::string& ending) {
 std::string gnuplot_script(const Figure& figure, const std::string& file) {
   const bool svg = ends_in(file, ".svg");
   if (!svg && !ends_in(file, ".png")) {
-    throw ConfigError(file + ": a figure's file ends in .svg or .png");
+    throw ConfigError(file + ": a figure's file ends in .svg or .png (in .csv: its points alone)");
   }
   const std::string size = fmt::format("size {},{}", figure.width, figure.height);
   const std::string terminal =

@@ -174,9 +174,11 @@ Lineage read_lineage(const std::string& json) {
 }
 
 void save_table(const Table& table, const std::string& stem) {
-  atomic_write(stem + ".md", to_markdown(table));
-  atomic_write(stem + ".csv", to_csv(table));
-  atomic_write(stem + ".lineage.json", write_lineage(lineage_of(table)));
+  OutputFiles files;
+  files.add(stem + ".md", to_markdown(table));
+  files.add(stem + ".csv", to_csv(table));
+  files.add(stem + ".lineage.json", write_lineage(lineage_of(table)));
+  files.commit();
 }
 
 }  // namespace tandem

@@ -52,6 +52,17 @@ expect "so do empty ones" [ "$(grep -cF '[]' "$folder/out")" = 1 ]
 expect "the program runs in the caller's folder" contains "in $folder/elsewhere"
 expect "nothing is built or installed" [ ! -e "$folder/calls" ]
 
+for word in build test; do
+  run "$word" --help
+  expect "$word --help says what there is" contains "./tandem build [--times] [TARGET...]"
+  expect "and is no failure" [ "$code" = 0 ]
+  expect "and builds nothing" [ ! -e "$folder/calls" ]
+done
+run build --fast
+expect "an option that build doesn't have is refused" [ "$code" = 2 ]
+expect "by its name" contains "--fast"
+expect "before anything is built" [ ! -e "$folder/calls" ]
+
 (cd "$folder/elsewhere" && exec "$root/tandem" x) >"$folder/out" 2>&1 &
 wrapper=$!
 wait "$wrapper"
@@ -67,6 +78,11 @@ expect "and the packages by name" contains "libsqlitecpp-dev"
 rm -f "$root/src/main.cpp"
 touch -d '+1 hour' "$root/build/.tandem_built"
 rm "$root/build/tandem"
+for word in '' --help help; do
+  run ${word:+"$word"}
+  expect "help without a program says what builds it" contains "./tandem build"
+  expect "and builds nothing by itself" [ ! -e "$folder/calls" ]
+done
 run list
 expect "a missing program asks for a build" [ "$code" = 1 ]
 

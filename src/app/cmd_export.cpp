@@ -32,7 +32,9 @@ const Option kExportOut = {.name = "out",
                            .type = OptionType::kText,
                            .default_value = "",
                            .neutral = "",
-                           .help = "file to write; default RUN-READ_OUT.safetensors"};
+                           .help =
+                               "file to write, NAME.safetensors; default "
+                               "RUN-READ_OUT.safetensors here"};
 
 // The part of a checkpoint's names that lies below "RUN/KIND/".
 std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
@@ -123,9 +125,17 @@ Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
                   short_id(run.id), run.state, folder));
 }
 
+// Refuses a name that says another format; a device or a pipe has none.
+void expect_ending(const std::string& out) {
+  if (out.empty() || is_special_file(out)) return;
+  if (std::filesystem::path(out).extension() == ".safetensors") return;
+  throw ConfigError(out + ": weights are written as NAME.safetensors");
+}
+
 ExitCode run_export(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem export needs one run's id");
+  expect_ending(extra_value(parsed, kExportOut));
   const std::string database = database_of(parsed.settings);
   const RunRecord record = StoreReader(database).find_run(parsed.positionals.front());
   const std::string read_out = extra_value(parsed, kReadOut);

@@ -51,7 +51,7 @@ Request read_request(const Arguments& args) {
 }
 
 std::string time_text(const std::optional<double>& seconds) {
-  return seconds ? "about " + duration_text(*seconds) : "unknown (no earlier runs of the kind)";
+  return seconds ? "about " + duration_text(*seconds) : "not known yet";
 }
 
 // Where any layer is sparse: one line per method and density, layers in the order of the network.
@@ -100,6 +100,11 @@ ExitCode plan(const Request& request) {
              plan.groups.size(), resumed, time_text(plan.predicted_seconds));
   print_groups(plan);
   print_storages(plan);
+  if (!plan.groups.empty() && !plan.predicted_seconds) {
+    fmt::print(
+        "no runs of the kind are in the database yet: `tandem grid run` says after some "
+        "seconds how long it takes\n");
+  }
   return kExitDone;
 }
 
@@ -109,8 +114,8 @@ ExitCode status(const Request& request) {
   const StoreReader store(grid.runs.front().text("db"));
   std::map<std::string, RunRecord> known;
   for (auto& record : store.runs()) known.emplace(record.id, record);
-  const std::vector<std::string> states = {"done",   "diverged", "running", "stopped",
-                                           "failed", "queued",   "missing"};
+  const std::vector<std::string> states = {"done",        "diverged", "running", "stopped",
+                                           "interrupted", "failed",   "queued",  "missing"};
   QueryResult table;
   table.columns = {"weights", "attention", "strategy", "runs"};
   table.columns.insert(table.columns.end(), states.begin(), states.end());

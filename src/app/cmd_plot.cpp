@@ -27,8 +27,8 @@ const Option kPlotOut = {
     .default_value = "",
     .neutral = "",
     .help =
-        "file to draw, .svg or .png; its points go to the same name with .csv. Without it: "
-        "GRID_KIND.svg here"};
+        "file to draw, .svg or .png; its points go to the same name with .csv, or alone where "
+        "that is said. Without it: GRID_KIND.svg here"};
 
 const Option kWhere = {
     .name = "where",
@@ -56,15 +56,17 @@ std::string read_all(const Descriptor& from) {
   return text;
 }
 
-// Draws beside `out` and renames, so that the file is whole or not there.
-void draw(const Figure& figure, const std::string& out, const std::string& csv) {
+std::string gnuplot_program(const std::string& csv) {
   const std::string gnuplot = find_program("gnuplot");
-  if (gnuplot.empty()) {
-    throw ConfigError(
-        "gnuplot draws figures and is not on the PATH: install it (on Debian the package "
-        "gnuplot-nox) and say this again. The points are in " +
-        csv);
-  }
+  if (!gnuplot.empty()) return gnuplot;
+  throw ConfigError(
+      "gnuplot draws figures and is not on the PATH: install it (on Debian the package "
+      "gnuplot-nox) and say this again; --out " +
+      csv + " writes the points alone");
+}
+
+// The bytes of the figure as `out` ends.
+std::string drawn_by(const std::string& gnuplot, const Figure& figure, const std::string& out) {
   const TemporaryFolder folder;
   const std::string drawn = folder / ("figure" + fs::path(out).extension().string());
   const std::string script = folder / "figure.gp";
@@ -79,7 +81,7 @@ void draw(const Figure& figure, const std::string& out, const std::string& csv) 
         "gnuplot ended with {} and drew nothing; it is tried with version 5.4. It said: {}",
         describe_status(status), trim(said)));
   }
-  atomic_write(out, read_file(drawn));
+  return read_file(drawn);
 }
 
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
@@ -115,19 +117,23 @@ ExitCode plot(const Arguments& args) {
   const FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
   std::string out = extra_value(parsed, kPlotOut);
   if (out.empty()) out = runs.grid + "_" + kind + ".svg";
-  gnuplot_script({}, out);  // refuses a wrong ending before any work
+  const std::string csv = fs::path(out).replace_extension(".csv").string();
+  const bool draws = out != csv;
+  if (draws) gnuplot_script({}, out);  // refuses a wrong ending before any work
+  const std::string gnuplot = draws ? gnuplot_program(csv) : "";
   const StoreReader store(database);
   const Figure figure = kind == "trials" ? trials_figure(store, runs) : curve_figure(store, runs);
-  const std::string csv = fs::path(out).replace_extension(".csv").string();
-  const auto parent = fs::path(out).parent_path();
-  if (!parent.empty()) ensure_folder(parent.string());
-  atomic_write(csv, figure.csv);
-  if (figure.script.empty()) {
-    throw ConfigError(fmt::format("grid {} has nothing to draw as {}: {}. The runs are in {}",
-                                  runs.grid, kind, figure.summary, csv));
+  if (draws && figure.script.empty()) {
+    throw ConfigError(fmt::format(
+        "grid {} has nothing to draw as {}: {}; nothing was written. --out {} writes what is known "
+        "of its runs",
+        runs.grid, kind, figure.summary, csv));
   }
-  draw(figure, out, csv);
-  fmt::print("{} and {} written: {}\n", out, csv, figure.summary);
+  OutputFiles files;
+  if (draws) files.add(out, drawn_by(gnuplot, figure, out));
+  files.add(csv, figure.csv);
+  files.commit();
+  fmt::print("{} written: {}\n", draws ? out + " and " + csv : csv, figure.summary);
   return kExitDone;
 }
 

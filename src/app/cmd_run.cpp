@@ -43,13 +43,19 @@ void print_run(const std::string& database, const std::string& id) {
   fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
 }
 
+void print_stopped(const std::string& database, const std::string& id) {
+  const RunRecord run = StoreReader(database).find_run(id);
+  fmt::print("run {} stopped after {} steps, {:.1f} s; the same command goes on from there\n",
+             short_id(id), run.step, run.seconds);
+}
+
 ExitCode run_run(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {stop_after_steps_option()});
   if (!parsed.positionals.empty()) {
     throw ConfigError(
         "'" + parsed.positionals.front() +
-        "' is no option: a run is described by --name VALUE alone; a grid file is run "
-        "by `tandem grid run FILE`");
+        "' is no option: a run is described by --name VALUE alone, a flag by --name or "
+        "--name=false; a grid file is run by `tandem grid run FILE`");
   }
   Execution execution;
   const Config said = Config::resolve(parsed.settings);
@@ -62,7 +68,11 @@ ExitCode run_run(const Arguments& args) {
     const RunFailure& failure = report.pool.failures.front();
     throw Error(failure.code, "run " + short_id(failure.run) + ": " + failure.message);
   }
-  print_run(config.text("db"), config.id());
+  if (report.pool.stopped) {
+    print_stopped(config.text("db"), config.id());
+  } else {
+    print_run(config.text("db"), config.id());
+  }
   return exit_code(report);
 }
 

@@ -26,14 +26,14 @@ Option text_option(const char* name, const char* help) {
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
 const Option kTableOut = text_option("out",
-                                     "file to write, its lineage goes to FILE.lineage.json; a name "
-                                     "without ending writes .md, .csv and "
-                                     "the lineage");
+                                     "file to write, .md or .csv; its lineage goes to "
+                                     "FILE.lineage.json. A name without ending writes .md, .csv "
+                                     "and the lineage");
 const Option kTableFormat = {.name = "format",
                              .type = OptionType::kChoice,
                              .default_value = "markdown",
                              .neutral = "markdown",
-                             .help = "how the table is written",
+                             .help = "how the table is printed; a file's ending says it",
                              .choices = {"markdown", "csv"}};
 const std::vector<Option> kPlan = {
     text_option("rows", "columns of v_run whose values make the rows"),
@@ -119,12 +119,52 @@ std::vector<TablePlan> plans_of(const ParsedArguments& parsed, const std::string
                                     : plans_of_file(parsed.positionals.front(), parsed, database);
 }
 
+// The format of what is written to `out` ("": standard output, or a device): what its ending says,
+// and no other than --format does where that is said.
+std::string format_of(const ParsedArguments& parsed, const std::string& out) {
+  const std::string said = extra_value(parsed, kTableFormat);
+  const std::string ending = std::filesystem::path(out).extension().string();
+  if (out.empty() || is_special_file(out)) return said;
+  const bool free = parsed.extra.count(kTableFormat.name) == 0;
+  if (ending.empty()) {
+    if (free) return "";
+    throw ConfigError(
+        fmt::format("--out {} without an ending writes every format: leave out "
+                    "--format, or say --out {}.md or {}.csv",
+                    out, out, out));
+  }
+  if (ending != ".md" && ending != ".csv") {
+    throw ConfigError(
+        fmt::format("{}: a table is written to a file that ends in .md or .csv", out));
+  }
+  const std::string format = ending == ".md" ? "markdown" : "csv";
+  if (free || said == format) return format;
+  throw ConfigError(
+      fmt::format("{} ends in {}, and --format says {}: let one of them be the "
+                  "other's",
+                  out, ending, said));
+}
+
+void write_table(const Table& table, const std::string& out, const std::string& format) {
+  if (format.empty()) {
+    save_table(table, out);
+    fmt::print("{}.md, .csv and .lineage.json written\n", out);
+    return;
+  }
+  OutputFiles files;
+  const bool special = is_special_file(out);
+  files.add(out, format == "csv" ? to_csv(table) : to_markdown(table));
+  if (!special) files.add(out + ".lineage.json", write_lineage(lineage_of(table)));
+  files.commit();
+  if (!special) fmt::print("{} and {}.lineage.json written\n", out, out);
+}
+
 ExitCode run_table(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, all_options_of_table());
   const std::string database = database_of(parsed.settings);
   const auto plans = plans_of(parsed, database);
   const std::string out = extra_value(parsed, kTableOut);
-  const bool csv = extra_value(parsed, kTableFormat) == "csv";
+  const std::string format = format_of(parsed, out);
   if (!out.empty() && plans.size() > 1) {
     throw ConfigError("--out takes one table and there are " + std::to_string(plans.size()) +
                       ": choose one with --table NAME");
@@ -133,21 +173,12 @@ ExitCode run_table(const Arguments& args) {
   for (const auto& plan : plans) {
     const Table table = build_table(store, plan);
     for (const std::string& warning : table.warnings) log_warn(warning);
-    const std::string text = csv ? to_csv(table) : to_markdown(table);
-    if (out.empty()) {
-      fmt::print("{}{}", text, &plan == &plans.back() ? "" : "\n");
+    if (!out.empty()) {
+      write_table(table, out, format);
       continue;
     }
-    const auto folder = std::filesystem::path(out).parent_path();
-    if (!folder.empty()) ensure_folder(folder.string());
-    if (!std::filesystem::path(out).has_extension()) {
-      save_table(table, out);
-      fmt::print("{}.md, .csv and .lineage.json written\n", out);
-      continue;
-    }
-    atomic_write(out, text);
-    atomic_write(out + ".lineage.json", write_lineage(lineage_of(table)));
-    fmt::print("{} and {}.lineage.json written\n", out, out);
+    const std::string text = format == "csv" ? to_csv(table) : to_markdown(table);
+    fmt::print("{}{}", text, &plan == &plans.back() ? "" : "\n");
   }
   return kExitDone;
 }

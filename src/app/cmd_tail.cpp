@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <cstdio>
 #include <map>
 #include <thread>
 
 #include "app/command.h"
 #include "app/execute.h"
 #include "config/command_line.h"
+#include "core/interrupt.h"
 #include "core/text.h"
 #include "store/store.h"
 
@@ -76,7 +76,7 @@ class Tail {
     }
     for (const auto& [sequence, line] : lines) fmt::print("{}\n", line);
     if (!lines.empty()) seen_ = lines.rbegin()->first;
-    std::fflush(stdout);
+    flush_output();
     return state;
   }
 
@@ -86,21 +86,37 @@ class Tail {
   std::int64_t seen_ = -1;
 };
 
-bool has_ended(const std::string& state) { return state != "running" && state != "queued"; }
+// Nobody comes to a queued run while no program writes the database.
+bool has_ended(const std::string& state, const std::string& database) {
+  return state != "running" && (state != "queued" || !has_live_writer(database));
+}
+
+std::string last_words(const std::string& state) {
+  if (state == "interrupted") {
+    return "interrupted: its program was killed; the command that began it goes on from the last "
+           "checkpoint";
+  }
+  if (state == "stopped") return "stopped; the command that began it goes on from there";
+  if (state == "queued")
+    return "queued: no program is at work on it; the command that asked for it begins it";
+  return state;
+}
 
 ExitCode run_tail(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kOnce, kEvery});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem tail needs one run's id");
   const bool once = extra_value(parsed, kOnce) == "true";
   const std::chrono::duration<double> every(*parse_real(extra_value(parsed, kEvery)));
-  Tail tail(database_of(parsed.settings), parsed.positionals.front());
+  const std::string database = database_of(parsed.settings);
+  Tail tail(database, parsed.positionals.front());
+  end_at_interrupt("\ntandem: no longer following; the run itself goes on\n");
   tail.head();
   std::string state = tail.look();
-  while (!once && !has_ended(state)) {
+  while (!once && !has_ended(state, database)) {
     std::this_thread::sleep_for(every);
     state = tail.look();
   }
-  fmt::print("{}\n", state);
+  fmt::print("{}\n", last_words(state));
   return kExitDone;
 }
 

@@ -39,6 +39,10 @@ ExitCode run_why(const Arguments& args) {
     fmt::print("{}", explain_cell(lineage, row, column));
     return kExitDone;
   }
+  std::error_code error;
+  if (std::filesystem::is_directory(words[0], error)) {
+    throw DataError(words[0] + " is a folder; `tandem why` takes a run's id or a table's file");
+  }
   if (words.size() > 1) {
     throw DataError(words[0] +
                     ": there is no such table file; `tandem table --out FILE` writes one");

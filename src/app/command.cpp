@@ -4,6 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <map>
 #include <stdexcept>
 
@@ -61,17 +64,33 @@ std::string program_help() {
   return text;
 }
 
-std::string command_help(const Command& command) {
+std::string command_help(const Command& command, bool all) {
   std::string text = fmt::format("{}\n\n", command.summary);
   for (const auto& line : split(command.usage, '\n')) text += "usage: tandem " + line + "\n";
   if (!command.text.empty()) text += "\n" + command.text + "\n";
   const OptionTable none;
   ConfigTables tables = program_tables();
   if (!command.takes_config) tables.options = &none;
+  if (command.takes_config && !all) {
+    return text + "\n" + short_options_help(command.options) +
+           fmt::format("`tandem {} --help-all` has all {} options, and what each takes.\n",
+                       command.name, all_options().size() + command.options.size());
+  }
   if (command.takes_config || !command.options.empty()) {
     text += "\n" + options_help(command.options, tables);
   }
   return text;
+}
+
+void flush_output() {
+  static bool told = false;
+  errno = 0;
+  if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || told) return;
+  told = true;
+  throw StoreError(fmt::format(
+      "standard output could not be written{}{}: what was printed is not complete; free some space "
+      "or send it elsewhere, and say the command again",
+      errno == 0 ? "" : ": ", errno == 0 ? "" : std::strerror(errno)));
 }
 
 std::string version_text() {

@@ -18,8 +18,8 @@ struct Command {
   std::string usage;                 // lines after "usage: "
   std::string text = {};             // what --help says beyond the options
   std::vector<Option> options = {};  // those that only this command has
-  bool takes_config = false;         // --help lists the options of a run as well
-  bool hidden = false;               // not in `tandem --help`
+  bool takes_config = false;  // --help lists options of a run as well, --help-all all of them
+  bool hidden = false;        // not in `tandem --help`
   std::function<ExitCode(const Arguments&)> run;
 };
 
@@ -30,7 +30,11 @@ std::vector<const Command*> all_commands();  // sorted by name
 const Command& find_command(const std::string& name);
 
 std::string program_help();
-std::string command_help(const Command& command);
+std::string command_help(const Command& command, bool all = false);
 std::string version_text();
+
+// Sends on what was printed. Throws StoreError, once, where it can't be written: nothing may be
+// lost unsaid.
+void flush_output();
 
 }  // namespace tandem

@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <optional>
+#include <set>
 #include <system_error>
 #include <thread>
 
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "jobs/checkpoint.h"
 #include "jobs/device.h"
 #include "jobs/progress.h"
 #include "methods/method.h"
@@ -89,6 +92,85 @@ PoolResult run_plan(StoreWriter& store, const GridPlan& plan, const PlannerInput
   return run_groups(store, plan.groups, options, progress);
 }
 
+constexpr const char* kBeforeTraining =
+    "\ntandem: stopped before anything was trained; the same command begins anew\n";
+constexpr const char* kAfterTraining =
+    "\ntandem: stopped; what was trained is kept, and the same command goes on from there\n";
+
+// The database of an execution. One that isn't there yet is made only when the plan stands, and
+// goes away again where no run came to anything.
+class Results {
+ public:
+  explicit Results(const std::string& database) : path_(database), made_(!path_exists(database)) {
+    const auto folder = std::filesystem::path(database).parent_path();
+    if (!folder.empty() && !path_exists(folder.string())) made_folder_ = folder.string();
+    if (!made_) store_.emplace(database);
+  }
+
+  std::vector<RunRecord> known() const {
+    if (!store_) return {};
+    return StoreReader(path_).runs();
+  }
+
+  StoreWriter& store() {
+    if (store_) return *store_;
+    ensure_folder(std::filesystem::path(path_).parent_path().string());
+    return store_.emplace(path_);
+  }
+
+  // Failed runs that have no results and that no grid asks for leave no row: who asked was told
+  // why.
+  void forget_failed() {
+    std::vector<std::string> ids;
+    const QueryResult found = StoreReader(path_).query(
+        "SELECT id FROM run r WHERE state = 'failed' AND NOT EXISTS (SELECT 1 FROM grid_run g "
+        "WHERE "
+        "g.run_id = r.id) AND NOT EXISTS (SELECT 1 FROM eval e WHERE e.run = r.key) AND NOT EXISTS "
+        "(SELECT 1 FROM metric m WHERE m.run = r.key)");
+    for (const auto& row : found.rows) ids.push_back(row[0]);
+    store().remove_runs(ids);
+  }
+
+  void close() {
+    const bool empty = made_ && StoreReader(path_).query("SELECT 1 FROM run LIMIT 1").rows.empty();
+    store_.reset();
+    std::error_code ignored;
+    if (!empty) return;
+    for (const char* ending : {"", "-wal", "-shm", "-journal", ".lock"}) {
+      std::filesystem::remove(path_ + ending, ignored);
+    }
+    std::filesystem::remove(checkpoint_root(path_), ignored);  // where nothing is in it
+    if (!made_folder_.empty()) std::filesystem::remove(made_folder_, ignored);
+  }
+
+ private:
+  std::string path_, made_folder_;
+  bool made_;
+  std::optional<StoreWriter> store_;
+};
+
+// A failed run that begins anew begins without the rows of its failure.
+void replace_failed(StoreWriter& store, const GridPlan& plan, const std::vector<RunRecord>& known) {
+  std::set<std::string> failed;
+  for (const RunRecord& run : known) {
+    if (run.state == "failed") failed.insert(run.id);
+  }
+  std::vector<std::string> replaced;
+  for (const GroupPlan& group : plan.groups) {
+    for (const Config& run : group.runs) {
+      if (!group.resumed && failed.count(run.id()) != 0) replaced.push_back(run.id());
+    }
+  }
+  store.remove_runs(replaced);
+}
+
+// Of groups that failed before their first checkpoint.
+void remove_empty_folders(const GridPlan& plan) {
+  for (const GroupPlan& group : plan.groups) {
+    if (!has_checkpoint(group.folder)) remove_group_folder(group.folder);
+  }
+}
+
 }  // namespace
 
 Option stop_after_steps_option() {
@@ -115,9 +197,8 @@ std::string database_of(const Settings& settings) {
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
   const std::string database = runs.front().text("db");
-  std::error_code error;
   std::vector<RunRecord> known;
-  if (std::filesystem::exists(database, error)) known = StoreReader(database).runs();
+  if (path_exists(database)) known = StoreReader(database).runs();
   return plan_groups(planner_input(runs, std::move(known)));
 }
 
@@ -129,20 +210,20 @@ void check_runs(const std::vector<Config>& runs) {
 }
 
 ExecutionReport execute(const Execution& execution) {
-  install_interrupt_handlers();
+  if (!stop_requested()) end_at_interrupt(kBeforeTraining);
   warn_of_divergence(execution.runs);
   check_runs(execution.runs);
   const std::string database = execution.runs.front().text("db");
-  const std::string device = resolve_device(execution.runs.front().text("device"));
-  const auto folder = std::filesystem::path(database).parent_path();
-  if (!folder.empty()) ensure_folder(folder.string());
-  StoreWriter store(database);
-  note_wanted(store, execution);
-  const PlannerInput input = planner_input(execution.runs, StoreReader(database).runs());
+  Results results(database);
+  const PlannerInput input = planner_input(execution.runs, results.known());
   GridPlan plan = plan_groups(input);
+  install_interrupt_handlers();
+  replace_failed(results.store(), plan, input.known);
+  note_wanted(results.store(), execution);
+  results.forget_failed();
   for (auto& group : plan.groups) {
     if (group.resumed) adopt_group(database, group);
-    keep_storage(store, group);
+    keep_storage(results.store(), group);
   }
   for (const auto& useless : plan.useless_folders) remove_group_folder(useless);
   ExecutionReport report;
@@ -151,8 +232,12 @@ ExecutionReport execute(const Execution& execution) {
   if (plan.groups.empty()) return report;
   log_info(fmt::format("{} of {} runs to do, in {} groups, {} worker{} on {}, results in {}",
                        report.asked - report.finished_before, report.asked, plan.groups.size(),
-                       input.jobs, input.jobs == 1 ? "" : "s", device, database));
-  report.pool = run_plan(store, plan, input, execution);
+                       input.jobs, input.jobs == 1 ? "" : "s", input.device, database));
+  report.pool = run_plan(results.store(), plan, input, execution);
+  results.forget_failed();
+  remove_empty_folders(plan);
+  results.close();
+  if (!report.pool.stopped) end_at_interrupt(kAfterTraining);
   return report;
 }
 

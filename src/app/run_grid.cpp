@@ -14,6 +14,7 @@
 #include "app/run_content.h"
 #include "app/tune.h"
 #include "config/grid_file.h"
+#include "core/files.h"
 #include "core/log.h"
 #include "core/text.h"
 

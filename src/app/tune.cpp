@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <set>
 
 #include "analysis/query.h"
 #include "config/part.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/text.h"
 #include "jobs/planner.h"
 #include "methods/method.h"
@@ -34,8 +34,7 @@ std::vector<std::string> readouts_of(const Config& run, Level level, const std::
 class Scores {
  public:
   explicit Scores(const std::string& database) {
-    std::error_code error;
-    if (!std::filesystem::exists(database, error)) return;
+    if (!path_exists(database)) return;
     const StoreReader store(database);
     const QueryResult states = store.query("SELECT id, state FROM run");
     for (const auto& row : states.rows) states_[row[0]] = row[1];

@@ -22,11 +22,18 @@ const Option* find_in(const std::vector<Option>& options, const std::string& nam
 }
 
 [[noreturn]] void refuse_missing_value(const std::string& name) {
-  throw ConfigError(fmt::format("option '{0}' needs a value: --{0} VALUE", name));
+  throw ConfigError(fmt::format("option '{0}' needs a value: {0} VALUE", as_typed(name)));
 }
 
-// What Boost.Program_options doesn't do by itself: names in snake_case, flags that never take the
-// next word, empty values after '=', and no option as another one's value.
+// What may follow a flag as its value; 0 and 1 may be something else's first digits, and need '='.
+bool is_flag_value(const std::string& word) {
+  constexpr const char* kWords[] = {"true", "false", "yes", "no", "on", "off"};
+  return std::find(std::begin(kWords), std::end(kWords), word) != std::end(kWords);
+}
+
+// What Boost.Program_options doesn't do by itself: names in snake_case, flags that take the
+// next word only where it can be their value, empty values after '=', and no option as another
+// one's value.
 std::vector<std::string> normalized(const std::vector<std::string>& args,
                                     const std::vector<Option>& options) {
   std::vector<std::string> result;
@@ -53,7 +60,8 @@ std::vector<std::string> normalized(const std::vector<std::string>& args,
       result.push_back("--" + name);
       if (option == nullptr) continue;
       if (option->type == OptionType::kFlag) {
-        result.push_back("true");
+        const bool said = i + 1 < args.size() && is_flag_value(args[i + 1]);
+        result.push_back(said ? args[++i] : "true");
       } else if (i + 1 == args.size() || args[i + 1].rfind("--", 0) == 0) {
         refuse_missing_value(name);
       } else {
@@ -78,6 +86,12 @@ std::vector<Option> all_of(const std::vector<Option>& extra, const ConfigTables&
   return options;
 }
 
+// Names and proposals are spelled as on a command line.
+[[noreturn]] void refuse_unknown(const std::string& name, std::vector<Option> options) {
+  for (auto& each : options) each.name = as_typed(each.name);
+  refuse_unknown_option(as_typed(name), options);
+}
+
 std::string without_dashes(const std::string& name) {
   return name.substr(std::min(name.find_first_not_of('-'), name.size()));
 }
@@ -93,7 +107,7 @@ std::vector<po::option> parse(const std::vector<std::string>& args,
         .run()
         .options;
   } catch (const po::unknown_option& error) {
-    refuse_unknown_option(without_dashes(error.get_option_name()), options);
+    refuse_unknown(without_dashes(error.get_option_name()), options);
   } catch (const po::error& error) {
     throw ConfigError(fmt::format("the command line can't be read: {}", error.what()));
   }
@@ -103,7 +117,7 @@ std::string entry(const Option& option, const ConfigTables& tables) {
   std::string facts = describe_domain(option, *tables.parts);
   if (!option.unit.empty()) facts += ", " + option.unit;
   if (!option.default_value.empty()) facts += "; default " + option.default_value;
-  std::string text = fmt::format("  --{:<24} {}\n", option.name, option.help);
+  std::string text = fmt::format("  {:<26} {}\n", as_typed(option.name), option.help);
   text += fmt::format("    {:<24} ({})\n", "", facts);
   if (!option.of_part) return text;
   std::vector<std::string> readers;
@@ -128,7 +142,8 @@ ParsedArguments parse_arguments(const std::vector<std::string>& args,
   for (const auto& each : parse(args, options)) {
     if (each.string_key.empty()) {
       for (const auto& value : each.value) {
-        if (!dashes_allowed && value.rfind('-', 0) == 0) refuse_unknown_option(value, options);
+        if (!dashes_allowed && value.rfind('-', 0) == 0)
+          refuse_unknown(without_dashes(value), options);
       }
       parsed.positionals.insert(parsed.positionals.end(), each.value.begin(), each.value.end());
       continue;
@@ -137,7 +152,8 @@ ParsedArguments parse_arguments(const std::vector<std::string>& args,
     if (of_table) tables.options->sayable(each.string_key);
     Settings& target = of_table ? parsed.settings : parsed.extra;
     if (!target.emplace(each.string_key, each.value.at(0)).second) {
-      throw ConfigError(fmt::format("option '{}' is given twice; give it once", each.string_key));
+      throw ConfigError(
+          fmt::format("option '{}' is given twice; give it once", as_typed(each.string_key)));
     }
   }
   return parsed;
@@ -147,8 +163,10 @@ Settings parse_settings(const std::vector<std::string>& args, const std::vector<
                         const ConfigTables& tables) {
   ParsedArguments parsed = parse_arguments(args, extra, tables);
   if (!parsed.positionals.empty()) {
-    throw ConfigError(fmt::format("'{}' is no option; options are given as --name VALUE",
-                                  parsed.positionals.front()));
+    throw ConfigError(
+        fmt::format("'{}' is no option; options are given as --name VALUE, flags as "
+                    "--name or --name=false",
+                    parsed.positionals.front()));
   }
   parsed.settings.merge(parsed.extra);
   return parsed.settings;
@@ -158,6 +176,81 @@ std::string extra_value(const ParsedArguments& parsed, const Option& option) {
   const auto found = parsed.extra.find(option.name);
   return canonical_value(option,
                          found == parsed.extra.end() ? option.default_value : found->second);
+}
+
+std::string as_typed(const std::string& option_name) {
+  std::string typed = "--" + option_name;
+  std::replace(typed.begin(), typed.end(), '_', '-');
+  return typed;
+}
+
+std::string words_of_command_line(const std::string& message) {
+  constexpr std::string_view kBefore = "option '";
+  std::string text;
+  std::size_t from = 0;
+  for (std::size_t at; (at = message.find(kBefore, from)) != std::string::npos;) {
+    const std::size_t begin = at + kBefore.size();
+    const std::size_t end =
+        message.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_", begin);
+    const bool is_name = end != std::string::npos && end > begin && message[end] == '\'';
+    text += message.substr(from, begin - from);
+    if (is_name) text += as_typed(message.substr(begin, end - begin));
+    from = is_name ? end : begin;
+  }
+  return text + message.substr(from);
+}
+
+namespace {
+
+struct Essentials {
+  const char* heading;
+  std::vector<const char*> options;
+};
+
+// What most runs say; the others are for who looks for them.
+const std::vector<Essentials>& essentials() {
+  static const std::vector<Essentials> groups = {
+      {"what is trained",
+       {"data", "model", "widths", "weights", "density", "attention", "blocks", "seed"}},
+      {"how", {"steps", "epochs", "batch", "optimizer", "lr", "weight_decay"}},
+      {"tasks in sequence", {"scenario", "strategy"}},
+      {"what is measured", {"eval_every", "final"}},
+      {"where", {"db", "device", "jobs", "data_dir"}}};
+  return groups;
+}
+
+// The topic of `tandem list` that has an option's values.
+std::string topic_of(const std::string& kind) {
+  if (kind == "weights" || kind == "attention") return "methods";
+  if (kind == "strategy") return "strategies";
+  return kind == "data" ? kind : kind + "s";
+}
+
+std::string short_entry(const Option& option) {
+  std::string facts;
+  if (!option.default_value.empty()) facts = "default " + option.default_value;
+  if (option.choices.empty() && is_part_kind(option.name)) {
+    facts += "; others: `tandem list " + topic_of(option.name) + "`";
+  }
+  const std::string help = fmt::format("  {:<20} {}", as_typed(option.name), option.help);
+  return help + (facts.empty() ? "" : " (" + facts + ")") + "\n";
+}
+
+}  // namespace
+
+std::string short_options_help(const std::vector<Option>& extra, const ConfigTables& tables) {
+  std::string text;
+  for (const auto& group : essentials()) {
+    text += fmt::format("{}:\n", group.heading);
+    for (const char* name : group.options) {
+      if (const Option* option = tables.options->find(name)) text += short_entry(*option);
+    }
+    text += "\n";
+  }
+  if (extra.empty()) return text;
+  text += "this command:\n";
+  for (const auto& option : extra) text += short_entry(option);
+  return text + "\n";
 }
 
 std::string options_help(const std::vector<Option>& extra, const ConfigTables& tables) {

@@ -1,6 +1,7 @@
 // The command line, through Boost.Program_options: --snake-case or --snake_case, VALUE after a
-// space or '='; flags as --flag or --flag=false. Values stay as said: canonical_value() judges
-// them.
+// space or '='; flags as --flag, --flag=false or --flag false. Values stay as said:
+// canonical_value() judges them. What this prints writes options as they are typed, with hyphens;
+// in files and in the database they have underscores.
 #pragma once
 
 #include <string>
@@ -33,5 +34,14 @@ std::string extra_value(const ParsedArguments& parsed, const Option& option);
 // One entry per option, by group: name, what it takes, default, unit, help, who reads it.
 std::string options_help(const std::vector<Option>& extra = {},
                          const ConfigTables& tables = program_tables());
+// The options of a run that most people need, a line each.
+std::string short_options_help(const std::vector<Option>& extra = {},
+                               const ConfigTables& tables = program_tables());
+
+// "--weight-decay" of weight_decay.
+std::string as_typed(const std::string& option_name);
+// A message about options as one about the command line: option 'weight_decay' becomes option
+// '--weight-decay'.
+std::string words_of_command_line(const std::string& message);
 
 }  // namespace tandem

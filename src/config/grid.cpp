@@ -276,6 +276,15 @@ Grid read_grid(const std::string& path, const Settings& overrides, const ConfigT
   } catch (const DataError& error) {
     throw ConfigError(std::string(error.what()) + "; give the path of a grid file");
   }
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.rfind(kByteOrderMark, 0) == 0) text.erase(0, kByteOrderMark.size());
+  if (text.find('\0') != std::string::npos) {
+    throw ConfigError(path + " is no text in UTF-8; a grid file has lines NAME = VALUE");
+  }
+  if (trim(text).empty()) {
+    throw ConfigError(path +
+                      " is empty; a grid file has lines NAME = VALUE, as those in experiments/");
+  }
   return parse_grid(text, path, overrides, tables);
 }
 

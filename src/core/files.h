@@ -1,12 +1,17 @@
 // Files that are either whole or absent, and a lock that says who holds it.
-// atomic_write: a temporary name in the same folder, write, fsync, rename, fsync of the folder.
+// atomic_write: a temporary name in the same folder, write, fsync, rename, fsync of the folder. A
+// symbolic link stays: the file that it leads to is replaced, with the rights that it had. What is
+// no regular file (a device, a pipe, standard output's own file) is written through.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tandem {
 
@@ -26,6 +31,35 @@ class FileSink {
 // untouched and no temporary is left. What the callback itself throws goes through.
 void atomic_write(const std::string& path, std::string_view bytes);
 void atomic_write(const std::string& path, const std::function<void(FileSink&)>& fill);
+
+// The files that one command writes: they appear together at commit(), or none of them does. add()
+// makes the folder that is missing and writes a file beside its place; without commit() both go
+// away again. What is written through is written at commit(), before any file appears.
+class OutputFiles {
+ public:
+  OutputFiles();
+  ~OutputFiles();
+  OutputFiles(const OutputFiles&) = delete;
+  OutputFiles& operator=(const OutputFiles&) = delete;
+
+  void add(const std::string& path, const std::function<void(FileSink&)>& fill);
+  void add(const std::string& path, std::string_view bytes);
+  void commit();
+
+ private:
+  struct Staged;
+  std::vector<std::unique_ptr<Staged>> files_;
+  std::vector<std::string> made_folders_;  // outermost first
+};
+
+// Takes away the temporaries that are being written. Safe in a signal handler.
+void remove_temporaries() noexcept;
+
+// Whether something is at PATH, links followed. Throws StoreError where that can't be said: links
+// in a circle, a folder that can't be searched.
+bool path_exists(const std::string& path);
+// Something is there that is written through: a device, a pipe, standard output's own file.
+bool is_special_file(const std::string& path);
 
 std::string read_file(const std::string& path);    // throws DataError
 std::uint64_t file_size(const std::string& path);  // bytes; throws DataError
@@ -67,5 +101,9 @@ class FileLock {
   std::string path_;
   int descriptor_ = -1;
 };
+
+// The process id that a FileLock on PATH wrote ("" where it can't be read), while somebody holds
+// it; none where nobody does.
+std::optional<std::string> lock_holder(const std::string& path);
 
 }  // namespace tandem

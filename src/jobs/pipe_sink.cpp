@@ -15,7 +15,7 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kSendAt_bytes = 1 << 16;
-constexpr std::int64_t kSendEvery_ms = 300;
+constexpr std::int64_t kSendEvery_ms = 300, kTellEvery_ms = 500;
 
 std::int64_t now_ms() {
   using namespace std::chrono;
@@ -82,6 +82,14 @@ void PipeSink::emit(Row row) {
   unsent_ += '\n';
   pending_[row.run].push_back(std::move(row));
   if (unsent_.size() >= kSendAt_bytes || now_ms() - sent_ms_ >= kSendEvery_ms) flush();
+}
+
+void PipeSink::report_progress(std::int64_t done, std::int64_t all) {
+  const std::int64_t now = now_ms();
+  if (done < all && now - told_ms_ < kTellEvery_ms) return;
+  told_ms_ = now;
+  unsent_ += encode_progress({done, all}) + "\n";
+  flush();
 }
 
 std::vector<Row> PipeSink::unacknowledged() {

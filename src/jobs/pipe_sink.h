@@ -22,6 +22,7 @@ class PipeSink : public RowSink {
   void emit(Row row) override;  // sends now and then by itself, so that followers see it early
   std::vector<Row> unacknowledged() override;
   void flush() override;
+  void report_progress(std::int64_t done, std::int64_t all) override;  // sends now and then
 
   // Whether the writer is gone. Cheap enough to be asked at each step.
   bool closed();
@@ -36,7 +37,7 @@ class PipeSink : public RowSink {
   LineBuffer lines_;
   std::map<std::string, std::deque<Row>> pending_;  // by run, in the order of its sequence numbers
   std::string unsent_;
-  std::int64_t sent_ms_ = 0;
+  std::int64_t sent_ms_ = 0, told_ms_ = 0;
   bool closed_ = false;
 };
 

@@ -42,7 +42,10 @@ class GroupRun {
 
  private:
   void emit(std::int64_t r, RowBody body);
+  StateRow state_row(std::int64_t r, const std::string& state, const std::string& message);
   void emit_state(std::int64_t r, const std::string& state, const std::string& message = {});
+  void tell_stopped();
+  void report_progress();
   void end_diverged(std::int64_t r, const std::string& what);
   bool note_diverged();
   std::int64_t steps_to_boundary() const;
@@ -108,7 +111,7 @@ void GroupRun::emit(std::int64_t r, RowBody body) {
   sink_.emit({log.id, log.sequence++, std::move(body)});
 }
 
-void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::string& message) {
+StateRow GroupRun::state_row(std::int64_t r, const std::string& state, const std::string& message) {
   StateRow row;
   row.state = state;
   row.step = trainer_.steps_of(r);
@@ -121,8 +124,34 @@ void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::s
   row.inference_flops =
       trainer_.flops().forward(r, run.attention.schedule.kind != Schedule::Kind::kSparse, false);
   row.message = message;
-  emit(r, row);
+  return row;
+}
+
+void GroupRun::emit_state(std::int64_t r, const std::string& state, const std::string& message) {
+  emit(r, state_row(r, state, message));
   logs_[static_cast<std::size_t>(r)].ended = state == "done" || state == "diverged";
+}
+
+// After the checkpoint, which doesn't hold these rows: a run that resumes counts its rows on as if
+// it had never been stopped.
+void GroupRun::tell_stopped() {
+  const auto alive = living();
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const RunLog& log = logs_[static_cast<std::size_t>(r)];
+    if (alive[static_cast<std::size_t>(r)]) {
+      sink_.emit({log.id, log.sequence, state_row(r, "stopped", "")});
+    }
+  }
+  sink_.flush();
+}
+
+void GroupRun::report_progress() {
+  std::int64_t before = 0, all = 0;
+  for (std::int64_t s = 0; s < trainer_.stages(); ++s) {
+    before += s < stage_ ? trainer_.stage_steps(s) : 0;
+    all += trainer_.stage_steps(s);
+  }
+  sink_.report_progress(before + in_stage_, all);
 }
 
 std::vector<char> GroupRun::living() const {
@@ -399,8 +428,10 @@ GroupEnd GroupRun::run() {
       }
       const bool stop = (spec_.should_stop && spec_.should_stop()) ||
                         (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
+      report_progress();
       if (stop) {
         save();
+        tell_stopped();
         return GroupEnd::kStopped;
       }
       if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
@@ -428,6 +459,18 @@ GroupEnd GroupRun::run() {
   return GroupEnd::kDone;
 }
 
+std::string out_of_memory(const GroupSpec& spec) {
+  return "a group of " + std::to_string(spec.runs.size()) +
+         " runs does not fit into this machine's memory: fewer --jobs, a smaller --batch or a "
+         "smaller net need less";
+}
+
+// How LibTorch says so on a CPU.
+bool is_out_of_memory(const c10::Error& error) {
+  return std::string(error.what_without_backtrace()).find("DefaultCPUAllocator") !=
+         std::string::npos;
+}
+
 }  // namespace
 
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
@@ -439,6 +482,11 @@ GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
         "a group of " + std::to_string(spec.runs.size()) +
         " runs does not fit into the memory of " + spec.device +
         " (--jobs 2 halves the groups, 4 quarters them): " + error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    throw DeviceError(out_of_memory(spec));
+  } catch (const c10::Error& error) {
+    if (!is_out_of_memory(error)) throw;
+    throw DeviceError(out_of_memory(spec));
   }
 }
 

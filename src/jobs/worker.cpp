@@ -17,7 +17,6 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "jobs/device.h"
-#include "jobs/worker_protocol.h"
 
 namespace tandem {
 namespace {
@@ -84,6 +83,10 @@ void Worker::read_rows(std::vector<Row>& rows) {
   std::string line;
   while (protocol_error_.empty() && rows_.next(line)) {
     try {
+      if (const auto steps = decode_progress(line)) {
+        progress_ = steps;
+        continue;
+      }
       rows.push_back(decode_row(line));
     } catch (const StoreError& error) {
       protocol_error_ = error.what();

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "jobs/planner.h"
 #include "jobs/process.h"
 #include "jobs/worker_pool.h"
+#include "jobs/worker_protocol.h"
 #include "store/rows.h"
 
 namespace tandem {
@@ -44,6 +47,8 @@ class Worker {
   std::string message() const;  // why it failed, from its standard error
   std::string trace() const;    // the stack trace that came with it, or ""
   const std::map<std::string, std::string>& final_states() const { return final_states_; }
+  // What it last said of its steps, once each time.
+  std::optional<StepsDone> take_progress() { return std::exchange(progress_, std::nullopt); }
 
  private:
   void note_state(const Row& row);
@@ -59,6 +64,7 @@ class Worker {
   std::string unwritten_;
   std::map<std::string, std::int64_t> acknowledged_;
   std::map<std::string, std::string> final_states_;  // run -> done or diverged
+  std::optional<StepsDone> progress_;
   std::string protocol_error_;
   bool reaped_ = false;
   int status_ = 0;

@@ -125,6 +125,9 @@ class WorkerPool {
     worker.read_rows(rows_);
     senders_.resize(rows_.size(), &worker);
     if (before == 0 && !rows_.empty()) first_row_ = Clock::now();
+    if (const auto steps = worker.take_progress()) {
+      observer_.group_progressed(worker.group(), steps->done, steps->all);
+    }
   }
 
   bool commit_is_due() const {

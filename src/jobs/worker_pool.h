@@ -44,6 +44,9 @@ class PoolObserver {
   virtual void group_started(const GroupPlan& /*group*/, int /*attempt*/) {}
   virtual void group_ended(const GroupPlan& /*group*/) {}
   virtual void rows_committed(const std::vector<Row>& /*rows*/) {}
+  // Steps of its training that a running group has behind it, of all.
+  virtual void group_progressed(const GroupPlan& /*group*/, std::int64_t /*done*/,
+                                std::int64_t /*all*/) {}
   virtual void tick() {}  // several times a second
 };
 

@@ -76,6 +76,18 @@ Acknowledgement decode_acknowledgement(const std::string& line) {
                  [](const json& j) { return j.at("ack").get<Acknowledgement>(); });
 }
 
+std::string encode_progress(const StepsDone& steps) {
+  return json{{"progress", {steps.done, steps.all}}}.dump();
+}
+
+std::optional<StepsDone> decode_progress(const std::string& line) {
+  if (line.rfind("{\"progress\"", 0) != 0) return std::nullopt;
+  return decoded(line, "progress", [](const json& j) {
+    const auto steps = j.at("progress").get<std::vector<std::int64_t>>();
+    return std::optional<StepsDone>(StepsDone{steps.at(0), steps.at(1)});
+  });
+}
+
 std::map<std::string, std::string> worker_environment() {
   return {{"MKL_CBWR", "AUTO,STRICT"},
           {"OMP_NUM_THREADS", "1"},

@@ -23,6 +23,8 @@ class RowSink {
   virtual std::vector<Row> unacknowledged() = 0;
   // Throws StoreError once nobody listens any more.
   virtual void flush() = 0;
+  // Steps of the group's training that are behind it, of all; for who waits, nothing is stored.
+  virtual void report_progress(std::int64_t /*done*/, std::int64_t /*all*/) {}
 };
 
 struct GroupSpec {

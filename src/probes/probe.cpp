@@ -61,7 +61,7 @@ void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool
   for (const auto& [name, probe] : chosen_probes(runs)) {
     if (!probe->reads_dense_weights()) continue;
     throw ConfigError(too_large + "; the probe '" + name +
-                      "' needs them: name other families with --probes, or give --probe_every=0, "
+                      "' needs them: name other families with --probes, or give --probe-every=0, "
                       "which leaves it out at the end as well");
   }
 }

@@ -280,7 +280,7 @@ class DenseCopies::Layer {
 DenseCopies::DenseCopies(Model& model) {
   const std::string too_large = too_large_to_copy(model);
   if (!too_large.empty()) {
-    throw ConfigError(too_large + "; give --curve=false and --probe_every=0");
+    throw ConfigError(too_large + "; give --curve=false and --probe-every=0");
   }
   for (Linear* layer : model.linears()) {
     if (is_dense(*layer)) continue;

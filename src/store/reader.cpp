@@ -4,9 +4,9 @@
 #include <sqlite3.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/text.h"
 #include "store/schema.h"
 #include "store/sqlite_error.h"
@@ -18,11 +18,16 @@ namespace {
 constexpr char kSelectRun[] =
     "SELECT r.id, r.canonical, coalesce((SELECT min(g.grid) FROM grid_run g WHERE g.run_id = r.id),"
     " ''), r.state, r.attempt, r.last_sequence, coalesce(r.train_seconds, 0) +"
-    " coalesce(r.eval_seconds, 0) + coalesce(r.probe_seconds, 0), r.step, r.key, r.storage FROM "
-    "run r ";
+    " coalesce(r.eval_seconds, 0) + coalesce(r.probe_seconds, 0), CASE WHEN r.state IN ('done',"
+    " 'diverged', 'queued') THEN r.step ELSE max(r.step,"
+    " coalesce((SELECT max(e.step) FROM eval e WHERE e.run = r.key), 0),"
+    " coalesce((SELECT m.step FROM metric m WHERE m.run = r.key ORDER BY m.sequence DESC LIMIT 1), "
+    "0),"
+    " coalesce((SELECT t.step FROM topology_update t WHERE t.run = r.key ORDER BY t.sequence DESC"
+    " LIMIT 1), 0)) END, r.key, r.storage FROM run r ";
 
 SQLite::Database open_for_reading(const std::string& path) {
-  if (!std::filesystem::exists(path))
+  if (!path_exists(path))
     throw StoreError(fmt::format(
         "{}: there is no such results database. `tandem run` and `tandem grid run` make one; "
         "--db names another",
@@ -123,6 +128,7 @@ struct StoreReader::Impl {
       SQLite::Statement s(db, kSelectRun + rest);
       SQLite::Statement v(db, "SELECT key, value FROM config_value WHERE run = ? ORDER BY key");
       if (!parameter.empty()) s.bind(1, parameter);
+      const bool written = has_live_writer(path);
       std::vector<RunRecord> found;
       while (s.executeStep()) {
         RunRecord r;
@@ -130,6 +136,7 @@ struct StoreReader::Impl {
         r.canonical = s.getColumn(1).getString();
         r.grid = s.getColumn(2).getString();
         r.state = s.getColumn(3).getString();
+        if (r.state == "running" && !written) r.state = "interrupted";
         r.attempt = s.getColumn(4).getInt64();
         r.last_sequence = s.getColumn(5).getInt64();
         r.seconds = s.getColumn(6).getDouble();
@@ -149,6 +156,10 @@ struct StoreReader::Impl {
   std::string path;
   mutable SQLite::Database db;
 };
+
+bool has_live_writer(const std::string& path) {
+  return lock_holder(database_file(path) + ".lock").has_value();
+}
 
 StoreReader::StoreReader(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
 StoreReader::~StoreReader() = default;

@@ -14,6 +14,7 @@
 
 #include "config/option.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "store/store.h"
@@ -109,7 +110,11 @@ int checked_version(SQLite::Database& db, const std::string& path, int newest) {
   return version;
 }
 
-void expect_no_folder(const std::string& path) {
+void expect_database_place(const std::string& path) {
+  if (!path_exists(path)) return;
+  if (is_special_file(path))
+    throw StoreError(fmt::format(
+        "{} is a device or a pipe; --db names a file, for example results/tandem.sqlite", path));
   std::error_code unseen;
   if (!std::filesystem::is_directory(path, unseen)) return;
   throw StoreError(fmt::format(
@@ -117,7 +122,7 @@ void expect_no_folder(const std::string& path) {
 }
 
 SQLite::Database open_read_only(const std::string& path) {
-  expect_no_folder(path);
+  expect_database_place(path);
   constexpr char kTouch[] = "SELECT count(*) FROM sqlite_schema";
   SQLite::Database db(path, SQLite::OPEN_READONLY, kBusyTimeout_ms);
   try {

@@ -21,8 +21,9 @@ std::vector<EmbeddedFile> migration_files(const std::vector<EmbeddedFile>& all);
 // and for one newer than `newest`.
 int checked_version(SQLite::Database& db, const std::string& path, int newest);
 
-// A folder where a database is wanted is a StoreError that says so.
-void expect_no_folder(const std::string& path);
+// A folder, a device, a pipe or a circle of links where a database is wanted is a StoreError that
+// says so.
+void expect_database_place(const std::string& path);
 // Opens read-only. Where a killed writer left a half-done change in a rollback journal, which a
 // read-only connection can't undo, it is undone first.
 SQLite::Database open_read_only(const std::string& path);

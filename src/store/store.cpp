@@ -34,7 +34,7 @@ std::string folder_of(const std::string& path) {
 
 void expect_writable_folder(const std::string& path) {
   const std::string folder = folder_of(path);
-  if (!std::filesystem::is_directory(folder))
+  if (!path_exists(folder) || !std::filesystem::is_directory(folder))
     throw StoreError(
         fmt::format("{}: the folder {} does not exist. Make it, or choose another place with --db",
                     path, folder));
@@ -81,7 +81,9 @@ const std::string* find_value(const RunRecord& run, const std::string& key) {
 
 struct StoreWriter::Impl {
   explicit Impl(const std::string& file)
-      : path(database_file(file)), lock(make_lock(path)), db(make_database(path)) {}
+      : path(database_file(file)), lock(make_lock(path)), db(make_database(path)) {
+    stop_abandoned_runs();
+  }
   ~Impl();
 
   static FileLock make_lock(const std::string& path);
@@ -96,6 +98,8 @@ struct StoreWriter::Impl {
                         const std::string& name);
   void add_run(const RunRecord& run);
   void add_event(std::int64_t run, const std::string& kind, const std::string& message);
+  void stop_abandoned_runs();
+  void remove_run(const std::string& id);
 
   void put(std::int64_t run, std::int64_t sequence, const EvalRow& r);
   void put(std::int64_t run, std::int64_t sequence, const MetricRow& r);
@@ -111,7 +115,7 @@ struct StoreWriter::Impl {
 };
 
 FileLock StoreWriter::Impl::make_lock(const std::string& path) {
-  expect_no_folder(path);
+  expect_database_place(path);
   expect_writable_folder(path);
   expect_one_name(path);
   return FileLock(path + ".lock");
@@ -120,7 +124,7 @@ FileLock StoreWriter::Impl::make_lock(const std::string& path) {
 SQLite::Database StoreWriter::Impl::make_database(const std::string& path) {
   return guarded(path, "opening the database", [&path] {
     const std::vector<EmbeddedFile> files = migration_files(embedded_sql());
-    if (std::filesystem::exists(path)) {  // looked at read-only: a refused file stays untouched
+    if (path_exists(path)) {  // looked at read-only: a refused file stays untouched
       SQLite::Database look = open_read_only(path);
       checked_version(look, path, static_cast<int>(files.size()));
     }
@@ -232,6 +236,45 @@ void StoreWriter::Impl::add_event(std::int64_t run, const std::string& kind,
   s.bind(2, kind);
   s.bind(3, message);
   s.exec();
+}
+
+// The lock is ours, so nobody trains what is said to be running.
+void StoreWriter::Impl::stop_abandoned_runs() {
+  constexpr char kMessage[] = "the program that wrote its results was killed";
+  SQLite::Statement any(db, "SELECT EXISTS (SELECT 1 FROM run WHERE state = 'running')");
+  any.executeStep();
+  const bool abandoned = any.getColumn(0).getInt() != 0;
+  any.reset();
+  if (!abandoned) return;
+  transaction("noting runs whose writer was killed", [&] {
+    SQLite::Statement& event = statement(
+        "INSERT INTO event (run, attempt, kind, message)"
+        " SELECT key, attempt, 'stopped', ? FROM run WHERE state = 'running'");
+    event.bind(1, kMessage);
+    event.exec();
+    SQLite::Statement& stop =
+        statement("UPDATE run SET state = 'stopped', message = ? WHERE state = 'running'");
+    stop.bind(1, kMessage);
+    stop.exec();
+  });
+}
+
+void StoreWriter::Impl::remove_run(const std::string& id) {
+  SQLite::Statement& find = statement("SELECT key FROM run WHERE id = ?");
+  find.bind(1, id);
+  if (!find.executeStep()) return;
+  const std::int64_t key = find.getColumn(0).getInt64();
+  find.tryReset();
+  for (const char* table :
+       {"eval", "metric", "topology_update", "run_provenance", "event", "config_value"}) {
+    SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table));
+    rows.bind(1, key);
+    rows.exec();
+  }
+  SQLite::Statement& run = statement("DELETE FROM run WHERE key = ?");
+  run.bind(1, key);
+  run.exec();
+  runs.erase(id);
 }
 
 void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const EvalRow& r) {
@@ -384,6 +427,13 @@ void StoreWriter::keep_storage(const std::vector<std::string>& runs, const std::
       s.bind(2, m.run_key(run));
       s.exec();
     }
+  });
+}
+
+void StoreWriter::remove_runs(const std::vector<std::string>& ids) {
+  if (ids.empty()) return;
+  impl_->transaction("removing runs", [&] {
+    for (const std::string& id : ids) impl_->remove_run(id);
   });
 }
 

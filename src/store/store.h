@@ -18,11 +18,13 @@ struct RunRecord {
   std::vector<std::pair<std::string, std::string>>
       values;             // every kRun option, resolved: config_value
   std::string grid = {};  // read: a grid that it belongs to, or ""; not written
+  // As stored; but a run that is stored as running while no writer holds the database is read as
+  // "interrupted": its writer was killed, and the command that asked for it resumes it.
   std::string state = "queued";
   std::int64_t attempt = 0;
   std::int64_t last_sequence = -1;
-  double seconds = 0;  // wall time charged to it so far
-  std::int64_t step = 0;
+  double seconds = 0;     // wall time charged to it so far
+  std::int64_t step = 0;  // the last that is known; of an open run that of its latest row
   // Of its layers, as chosen when it was first planned (jobs/storage_choice.h's text); none before.
   std::optional<std::string> storage = {};
 };
@@ -74,8 +76,9 @@ std::string database_file(const std::string& path);
 
 // The one writer. Opening takes the lock of the file, whatever name it is opened by, creates the
 // file or migrates it forward; a file of a newer version, or one that is no Tandem database, is
-// refused untouched (StoreError). All writes are BEGIN IMMEDIATE transactions; insert() of a (run,
-// sequence) that is there already does nothing.
+// refused untouched (StoreError). Runs that a killed writer left as running become stopped. All
+// writes are BEGIN IMMEDIATE transactions; insert() of a (run, sequence) that is there already does
+// nothing.
 class StoreWriter {
  public:
   explicit StoreWriter(const std::string& path);
@@ -89,6 +92,8 @@ class StoreWriter {
   void add_runs(const std::vector<RunRecord>& runs);  // keeps those that are there
   // Of runs that have none, or that have never begun; of the others it stays.
   void keep_storage(const std::vector<std::string>& runs, const std::string& storage);
+  void remove_runs(
+      const std::vector<std::string>& ids);  // with all of their rows; ids that are there
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
   std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
   void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run
@@ -137,6 +142,8 @@ class StoreReader {
 
 // Columns of v_run, for checks before there is a database.
 const std::vector<std::string>& run_columns();
+// Whether a StoreWriter has the database open, here or in another process.
+bool has_live_writer(const std::string& path);
 
 // What `doctor` reports: library version, whether it has the WAL-reset defect (3.7.0 to 3.51.2),
 // journal mode that Tandem uses and why.

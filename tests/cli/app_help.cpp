@@ -1,10 +1,13 @@
 // Help, lists, versions and the exit codes of what a user can get wrong.
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <regex>
 
 #include "app/command.h"
+#include "config/command_line.h"
 #include "config/part.h"
 #include "core/files.h"
 #include "support/run_program.h"
@@ -32,11 +35,19 @@ TEST_CASE("help names every command, and every command has help", "[cli]") {
 }
 
 TEST_CASE("run's help has every option of a run", "[cli]") {
-  const ProgramResult help = run_program({"run", "--help"});
-  for (const auto& option : all_options()) {
-    INFO(option.name);
-    CHECK((help.output.find("--" + option.name + " ") != std::string::npos) ==
-          option.retired.empty());
+  for (const char* command : {"run", "grid"}) {
+    const ProgramResult all = run_program({command, "--help-all"});
+    for (const auto& option : all_options()) {
+      INFO(option.name);
+      CHECK((all.output.find(as_typed(option.name) + " ") != std::string::npos) ==
+            option.retired.empty());
+    }
+    const ProgramResult help = run_program({command, "--help"});
+    CHECK(std::count(help.output.begin(), help.output.end(), '\n') < 60);
+    CHECK(help.output.find("--help-all") != std::string::npos);
+    for (const auto& output : {all.output, help.output}) {
+      CHECK_FALSE(std::regex_search(output, std::regex("--[a-z0-9-]+_")));
+    }
   }
 }
 

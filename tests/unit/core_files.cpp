@@ -7,6 +7,7 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <stdexcept>
+#include <thread>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -119,6 +120,87 @@ TEST_CASE("atomic_write names the path, the cause and what to do", "[unit]") {
   CHECK_THROWS_AS(atomic_write("/proc/tandem", "x"), StoreError);
 }
 
+TEST_CASE("a symbolic link stays, and what it leads to is replaced", "[unit]") {
+  const TemporaryFolder folder;
+  ensure_folder(folder / "far");
+  atomic_write(folder / "far/file", "old");
+  REQUIRE(::chmod((folder / "far/file").c_str(), 0640) == 0);
+  std::filesystem::create_symlink("far/file", folder / "link");
+  std::filesystem::create_symlink("link", folder / "second");
+  atomic_write(folder / "second", "new");
+  CHECK(std::filesystem::is_symlink(folder / "link"));
+  CHECK(std::filesystem::is_symlink(folder / "second"));
+  CHECK(read_file(folder / "far/file") == "new");
+  struct stat facts;
+  REQUIRE(::stat((folder / "far/file").c_str(), &facts) == 0);
+  CHECK((facts.st_mode & 07777) == 0640);
+  CHECK(entries(folder / "far") == 1);
+
+  std::filesystem::create_symlink("far/later", folder / "dangling");
+  atomic_write(folder / "dangling", "made");
+  CHECK(read_file(folder / "far/later") == "made");
+  std::filesystem::create_symlink("circle", folder / "circle");
+  CHECK_THROWS_WITH(atomic_write(folder / "circle", "x"), Contains("lead in a circle"));
+  CHECK(std::filesystem::is_symlink(folder / "circle"));
+  CHECK_THROWS_AS(path_exists(folder / "circle"), StoreError);
+  CHECK_THROWS_AS(ensure_folder(folder / "circle"), StoreError);
+  CHECK_THROWS_AS(read_file(folder / "circle"), DataError);
+}
+
+TEST_CASE("devices and pipes are written through, and a full one is an error", "[unit]") {
+  const TemporaryFolder folder;
+  CHECK_NOTHROW(atomic_write("/dev/null", "x"));
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+  CHECK_THROWS_AS(atomic_write("/dev/full", "x"), StoreError);
+  CHECK(std::filesystem::is_character_file("/dev/full"));
+  std::filesystem::create_symlink("/dev/full", folder / "full");
+  CHECK_THROWS_WITH(atomic_write(folder / "full", "x"), Contains("No space left"));
+  const std::string pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  std::string got;
+  std::thread reader([&] { got = read_file(pipe); });
+  atomic_write(pipe, "through");
+  reader.join();
+  CHECK(got == "through");
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK(is_special_file(pipe));
+  CHECK_FALSE(is_special_file(folder.path()));
+  CHECK_FALSE(is_special_file(folder / "none"));
+  CHECK_THROWS_AS(read_file("/dev/zero"), DataError);  // which has no end
+}
+
+TEST_CASE("output files appear together or not at all", "[unit]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "a", "old");
+  {
+    OutputFiles files;
+    files.add(folder / "a", "new");
+    files.add(folder / "b/c/d", "new");
+    CHECK(read_file(folder / "a") == "old");
+  }
+  CHECK(read_file(folder / "a") == "old");
+  CHECK(entries(folder.path()) == 1);  // the folders that it made went as well
+  {
+    OutputFiles files;
+    files.add(folder / "a", "new");
+    files.add("/dev/full", "new");
+    CHECK_THROWS_AS(files.commit(), StoreError);
+  }
+  CHECK(read_file(folder / "a") == "old");
+  {
+    OutputFiles files;
+    files.add(folder / "a", "new");
+    CHECK_THROWS_AS(files.add(folder.path(), "x"), StoreError);
+  }
+  CHECK(read_file(folder / "a") == "old");
+  OutputFiles files;
+  files.add(folder / "a", "new");
+  files.add(folder / "b/c/d", "also");
+  files.commit();
+  CHECK(read_file(folder / "a") == "new");
+  CHECK(read_file(folder / "b/c/d") == "also");
+}
+
 TEST_CASE("ensure_folder makes parents, twice, and refuses a file", "[unit]") {
   const TemporaryFolder folder;
   ensure_folder(folder / "a/b/c");
@@ -151,6 +233,12 @@ TEST_CASE("a file lock excludes, says who holds it, and can be had again", "[uni
     const FileLock moved(std::move(lock));
     CHECK_THROWS_AS(FileLock(path), StoreError);
   }
+  CHECK_FALSE(lock_holder(path).has_value());
+  {
+    const FileLock lock(path);
+    CHECK(lock_holder(path) == std::to_string(::getpid()));
+  }
+  CHECK_FALSE(lock_holder(folder / "none").has_value());
   CHECK_NOTHROW(FileLock(path));
   CHECK_THROWS_AS(FileLock(folder / "no/such/lock"), StoreError);
 }

@@ -1,9 +1,15 @@
 // Signals set a flag that stays until it is cleared.
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <string>
+#include <utility>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 
@@ -28,15 +34,61 @@ TEST_CASE("each stop signal is noted, the first one wins", "[unit]") {
   for (const int signal : {SIGINT, SIGTERM, SIGUSR2}) ::signal(signal, SIG_DFL);
 }
 
-TEST_CASE("a second SIGINT would end the program", "[unit]") {
-  clear_stop();
-  install_interrupt_handlers();
-  ::raise(SIGINT);
-  struct sigaction now = {};
-  ::sigaction(SIGINT, nullptr, &now);
-  CHECK(now.sa_handler == SIG_DFL);
-  clear_stop();
-  for (const int signal : {SIGTERM, SIGUSR2}) ::signal(signal, SIG_DFL);
+namespace {
+
+// What a process of its own ends with, and what it says on standard error.
+template <class Work>
+std::pair<int, std::string> ended_by(const Work& work) {
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(ends[1], STDERR_FILENO);
+    work();
+    ::_exit(0);
+  }
+  ::close(ends[1]);
+  std::string said;
+  char buffer[256];
+  for (ssize_t got; (got = ::read(ends[0], buffer, sizeof buffer)) > 0;) {
+    said.append(buffer, static_cast<std::size_t>(got));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, said};
+}
+
+}  // namespace
+
+TEST_CASE("a second SIGINT ends the program at once and says how to go on", "[unit]") {
+  for (const int first : {SIGINT, SIGTERM}) {
+    const auto [code, said] = ended_by([first] {
+      clear_stop();
+      install_interrupt_handlers();
+      ::raise(first);
+      ::raise(SIGINT);
+    });
+    CHECK(code == 75);
+    CHECK_THAT(said, Catch::Matchers::Contains("the same command goes on"));
+  }
+}
+
+TEST_CASE("with nothing to save the first signal ends the program and no temporary is left",
+          "[unit]") {
+  const TemporaryFolder folder;
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR2}) {
+    const auto [code, said] = ended_by([&folder, signal] {
+      end_at_interrupt("last words\n");
+      atomic_write(folder / "x", [signal](FileSink& sink) {
+        sink.write("half");
+        ::raise(signal);
+      });
+    });
+    CHECK(code == 75);
+    CHECK(said == "last words\n");
+    CHECK(std::filesystem::is_empty(folder.path()));
+  }
 }
 
 TEST_CASE("an unknown log level is refused", "[unit]") {

@@ -2,8 +2,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <csignal>
+#include <memory>
 #include <thread>
 
 #include "core/error.h"
@@ -233,6 +235,118 @@ TEST_CASE("progress counts finished runs; elsewhere than on a terminal it prints
   CHECK(std::string(text).find("1/3 runs done") == 0);
   CHECK(std::string(text).find('\033') == std::string::npos);
   std::fclose(out);
+}
+
+TEST_CASE("progress travels, and rows are no progress", "[unit]") {
+  const auto steps = decode_progress(encode_progress({7, 40}));
+  REQUIRE(steps.has_value());
+  CHECK(steps->done == 7);
+  CHECK(steps->all == 40);
+  CHECK_FALSE(decode_progress(encode_row({"aa", 0, MetricRow{1, "", "progress", 2}})).has_value());
+  CHECK_THROWS_AS(decode_progress("{\"progress\": 3}"), StoreError);
+}
+
+namespace {
+
+// Two workers, groups of `runs` runs each, and a clock that the test moves.
+struct Forecast {
+  GridPlan plan;
+  double now = 0;
+  std::FILE* out = std::tmpfile();
+  std::unique_ptr<Progress> progress;
+
+  explicit Forecast(const std::vector<int>& runs, int jobs) {
+    int seed = 0;
+    for (const int count : runs) {
+      plan.groups.emplace_back();
+      for (int i = 0; i < count; ++i) {
+        plan.groups.back().runs.push_back(Config::resolve({{"seed", std::to_string(++seed)}}));
+      }
+    }
+    progress = std::make_unique<Progress>(plan, jobs, out, 60, [this] { return now; });
+  }
+  ~Forecast() {
+    progress.reset();
+    std::fclose(out);
+  }
+  void start(std::size_t group) { progress->group_started(plan.groups[group], 1); }
+  void tell(std::size_t group, std::int64_t done, std::int64_t all) {
+    progress->group_progressed(plan.groups[group], done, all);
+  }
+  std::string printed() const {
+    std::string text;
+    std::rewind(out);
+    for (int c; (c = std::fgetc(out)) != EOF;) text += static_cast<char>(c);
+    return text;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the time left is that of the steps left at the group's own pace", "[unit]") {
+  Forecast one({1}, 1);
+  one.start(0);
+  CHECK_FALSE(one.progress->left_s().has_value());
+  CHECK(one.progress->line().find("time left not known yet") != std::string::npos);
+  one.now = 2;  // loading
+  one.tell(0, 10, 1010);
+  one.now = 4;
+  one.tell(0, 30, 1010);  // 10 a second
+  REQUIRE(one.progress->left_s().has_value());
+  CHECK(*one.progress->left_s() == Approx(98));
+  CHECK(one.progress->line().find("step 30 of 1010, 10 steps/s") != std::string::npos);
+  one.now = 102;
+  one.tell(0, 1009, 1010);
+  CHECK(*one.progress->left_s() < 1);
+  one.now = 103;
+  one.tell(0, 1010, 1010);
+  CHECK_FALSE(
+      one.progress->left_s().has_value());  // what is left is not foreseen, and none is said
+  CHECK(one.progress->line().find("the last evaluations are under way") != std::string::npos);
+}
+
+TEST_CASE("groups that wait are charged what those under way take, over the workers", "[unit]") {
+  Forecast grid({2, 2, 4}, 2);
+  grid.start(0);
+  grid.start(1);
+  for (const std::size_t group : {0, 1}) grid.tell(group, 0, 100);
+  grid.now = 10;
+  for (const std::size_t group : {0, 1}) grid.tell(group, 10, 100);  // 100 s a group, 50 s a run
+  REQUIRE(grid.progress->left_s().has_value());
+  // 90 + 90 + 4 runs of 50 s, on two workers; no less than the longest.
+  CHECK(*grid.progress->left_s() == Approx(200));
+  grid.plan.groups[2].predicted_seconds = 40;
+  Progress told(grid.plan, 2, grid.out, 60, [&] { return grid.now; });
+  for (const std::size_t group : {0, 1}) {
+    told.group_started(grid.plan.groups[group], 1);
+    told.group_progressed(grid.plan.groups[group], 0, 100);
+  }
+  grid.now = 20;
+  for (const std::size_t group : {0, 1}) told.group_progressed(grid.plan.groups[group], 10, 100);
+  CHECK(*told.left_s() == Approx(110));  // earlier runs say 40 s
+}
+
+TEST_CASE("a resumed group's pace is that of the steps taken now", "[unit]") {
+  Forecast one({1}, 1);
+  one.start(0);
+  one.tell(0, 900, 1000);
+  one.now = 10;
+  one.tell(0, 910, 1000);
+  CHECK(*one.progress->left_s() == Approx(90));
+}
+
+TEST_CASE("without a terminal the first line comes after seconds, then ever fewer", "[unit]") {
+  Forecast one({1}, 1);
+  one.start(0);
+  for (; one.now < 3600; one.now += 0.5) {
+    one.tell(0, static_cast<std::int64_t>(one.now), 7200);
+    one.progress->tick();
+    if (one.now == 5) CHECK(one.printed().find("elapsed") != std::string::npos);
+  }
+  const std::string text = one.printed();
+  const auto lines = std::count(text.begin(), text.end(), '\n');
+  CHECK(lines > 50);
+  CHECK(lines < 80);
 }
 
 }  // namespace tandem::test::jobs_protocol_unit

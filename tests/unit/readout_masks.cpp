@@ -282,7 +282,7 @@ TEST_CASE("a layer that is too large to copy is refused by name before anything 
   check_dense_readers(net, silent, false);
   CHECK(message([&] { check_dense_readers(net, silent, true); }).find("--curve=false") !=
         std::string::npos);
-  CHECK(message([&] { check_dense_readers(net, probed, false); }).find("--probe_every=0") !=
+  CHECK(message([&] { check_dense_readers(net, probed, false); }).find("--probe-every=0") !=
         std::string::npos);
   // Its read-out ranks the two connections and keeps one.
   ListedNet above(65536, 65536, {{5, 6}});

@@ -114,6 +114,56 @@ TEST_CASE("a state row in force is the latest of its attempt", "[unit]") {
   CHECK_THROWS_WITH(writer.set_state(a.id, "odd"), Catch::Contains("diverged"));
 }
 
+TEST_CASE("a run whose writer was killed is read as interrupted, and stopped by the next writer",
+          "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord a = make_run({{"seed", "1"}}), b = make_run({{"seed", "2"}});
+  {
+    StoreWriter writer(path);
+    CHECK(has_live_writer(path));
+    writer.add_runs({a, b});
+    writer.begin_attempt(a.id);
+    writer.insert({test::eval(a.id, 3, 0, 1, 5, 10), test::metric(a.id, 4, 113, "", "gap", 1)});
+    CHECK(StoreReader(path).find_run(a.id).state == "running");
+  }
+  CHECK_FALSE(has_live_writer(path));
+  const RunRecord left = StoreReader(path).find_run(a.id);
+  CHECK(left.state == "interrupted");
+  CHECK(left.step == 113);  // by its latest row
+  CHECK(StoreReader(path).find_run(b.id).state == "queued");
+  const StoreWriter next(path);
+  CHECK(StoreReader(path).find_run(a.id).state == "stopped");
+  CHECK(StoreReader(path).find_run(b.id).state == "queued");
+  CHECK(one(StoreReader(path), "SELECT message FROM run WHERE state = 'stopped'").find("killed") !=
+        std::string::npos);
+}
+
+TEST_CASE("a removed run takes its rows along and nobody else's", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord a = make_run({{"seed", "1"}}), b = make_run({{"seed", "2"}});
+  StoreWriter writer(path);
+  writer.add_runs({a, b});
+  for (const RunRecord& run : {a, b}) {
+    writer.begin_attempt(run.id);
+    writer.insert({test::eval(run.id, 0, 1, 1, 5, 10),
+                   test::metric(run.id, 1, 10, "fc1", "gap", 0.25),
+                   {run.id, 2, TopologyRow{10, "fc1", 50, 5, 5, "ff"}},
+                   {run.id, 3, ProvenanceRow{R"({"revision":"abc"})"}},
+                   test::state(run.id, 4, "failed", 10)});
+  }
+  writer.remove_runs({a.id, "none"});
+  const StoreReader reader(path);
+  CHECK(one(reader, "SELECT group_concat(id) FROM run") == b.id);
+  for (const char* table : {"eval", "metric", "topology_update", "run_provenance", "event"}) {
+    INFO(table);
+    CHECK(one(reader, std::string("SELECT count(DISTINCT run) FROM ") + table) == "1");
+  }
+  writer.add_runs({a});  // and can be there again
+  CHECK(reader.find_run(a.id).attempt == 0);
+}
+
 TEST_CASE("adding again keeps what is there; a grid that changed names its runs anew", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
