@@ -47,6 +47,7 @@ struct ProbeInput {
   std::function<std::int64_t(std::int64_t replica, std::size_t layer)> last_dense_step = {};
   std::vector<char> wanted = {};  // [R] whose rows are; the others' memory stays. Empty: all
   bool last = false;              // no measure follows
+  RankingBatch ranking = {};      // that of rankings which read gradients or inputs
 
   bool wants(std::int64_t r) const {
     return wanted.empty() || wanted[static_cast<std::size_t>(r)] != 0;

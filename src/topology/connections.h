@@ -93,9 +93,9 @@ class Connections {
   // The same of the replicas that are wanted [R]; empty for the others.
   virtual std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const;
 
-  // The topology of a replica as a tensor for checkpoints, in the storage's own form; undefined
-  // where everything is active and has been from the start. Loading may resize the parameter and
-  // its slots: values come after it.
+  // The topology of a replica as a tensor for checkpoints (saved_topology.h); undefined where
+  // everything is active and has been from the start. Loading may resize the parameter and its
+  // slots: values come after it.
   virtual at::Tensor save_topology(std::int64_t replica) const = 0;
   virtual void load_topology(std::int64_t replica, const at::Tensor& saved) = 0;
 
