@@ -5,7 +5,8 @@
 -- R(i, j) = accuracy on task j at the end of stage i, i = 0 before any training, from n_correct and
 -- n_total. Where a stage was evaluated at several steps, its first one counts: that is the moment
 -- right after task i; later ones belong to the training of the next task.
--- A metric is NULL where an entry that it needs was not evaluated.
+-- A metric is NULL where an entry that it needs was not evaluated. A task without examples was not:
+-- rows of it, which older programs wrote with a loss of 0, are left out.
 
 CREATE VIEW v_run AS
 SELECT
@@ -48,7 +49,8 @@ SELECT
   CASE WHEN v.data = 'bytes' THEN e.loss / 0.69314718055994530942 END AS bits_per_byte
 FROM eval e
 JOIN run r ON r.key = e.run
-JOIN v_run v ON v.run = r.id;
+JOIN v_run v ON v.run = r.id
+WHERE e.n_total > 0;
 
 CREATE VIEW v_metric AS
 SELECT v.*, m.sequence, m.step, l.name AS layer, n.name AS name, m.value
@@ -137,7 +139,8 @@ FROM (
       PARTITION BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,
                    e.weights_budget, e.masked, e.split, e.stage, e.task
       ORDER BY e.step, e.sequence DESC) AS place
-  FROM eval e)
+  FROM eval e
+  WHERE e.n_total > 0)
 WHERE place = 1;
 
 -- What is known after stage k:

@@ -1,13 +1,16 @@
 // `tandem export`: the final weights of a finished run as a safetensors file, one tensor per
-// parameter. The sparse read-out is the parameters with zeros outside of the trained masks (bit i %
-// 8 of byte i / 8 is position i). A layer that was stored sparsely (inputs, outputs, positions) is
-// written dense as well, [in,out]; where that would be very large, as NAME.values [n] and
-// NAME.indices [2,n], input and output of each.
+// parameter. The sparse read-out is the parameters with zeros outside of the masks that the run's
+// sparse net was evaluated with at its density. Weights of layers are [in,out], or [out,in] with
+// --layout torch; the metadata's `layout` says which. A layer that was stored sparsely is written
+// dense as well; where that would be very large, as NAME.values [n] and NAME.indices [2,n], in the
+// order of the layout.
 #include <fmt/format.h>
 
-#include <cstring>
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <tuple>
 
 #include "app/command.h"
 #include "app/execute.h"
@@ -16,7 +19,9 @@
 #include "core/safetensors.h"
 #include "data/tensor.h"
 #include "jobs/checkpoint.h"
+#include "methods/method.h"
 #include "store/store.h"
+#include "topology/saved_topology.h"
 #include "train/teacher.h"
 
 namespace tandem {
@@ -36,6 +41,15 @@ const Option kExportOut = {.name = "out",
                                "file to write, NAME.safetensors; default "
                                "RUN-READ_OUT.safetensors here"};
 
+const Option kLayout = {.name = "layout",
+                        .type = OptionType::kChoice,
+                        .default_value = "tandem",
+                        .neutral = "tandem",
+                        .help =
+                            "weights of layers as [in,out] (tandem) or as torch.nn.Linear has "
+                            "them, [out,in] (torch); the file's metadata says it",
+                        .choices = {"tandem", "torch"}};
+
 // The part of a checkpoint's names that lies below "RUN/KIND/".
 std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
                                              const std::string& prefix) {
@@ -46,73 +60,93 @@ std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
   return found;
 }
 
-void zero_outside(const at::Tensor& tensor, const at::Tensor& mask, const std::string& name) {
-  const auto positions = static_cast<std::size_t>(tensor.numel());
-  const std::size_t bytes = (positions + 7) / 8, own = static_cast<std::size_t>(mask.numel());
-  if (own != bytes && own != 2 * bytes) {  // a superset's bits follow the mask's
-    throw StoreError(fmt::format("the mask of {} has {} bytes, {} positions need {}", name, own,
-                                 positions, bytes));
-  }
-  const auto* bits = static_cast<const unsigned char*>(mask.const_data_ptr());
-  auto* values = static_cast<char*>(tensor.mutable_data_ptr());
-  const std::size_t size = tensor.element_size();
-  for (std::size_t i = 0; i < positions; ++i) {
-    if ((bits[i / 8] >> (i % 8) & 1) == 0) std::memset(values + i * size, 0, size);
-  }
-}
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 // Positions of a layer that is still written dense: half a gigabyte of floats.
 constexpr std::int64_t kMostDense = std::int64_t{1} << 27;
 
-// A sparse layer's connections as saved.
-struct Listed {
-  const std::int64_t* numbers;
-  std::int64_t count;
-  explicit Listed(const at::Tensor& saved)
-      : numbers(saved.const_data_ptr<std::int64_t>()), count(saved.numel() - 2) {}
-  std::int64_t inputs() const { return numbers[0]; }
-  std::int64_t outputs() const { return numbers[1]; }
-  std::int64_t position(std::int64_t i) const { return numbers[2 + i]; }
+at::Tensor as_tensor(const std::vector<std::int64_t>& positions) {
+  return torch::tensor(positions, torch::kLong);
+}
+
+// A layer's weights as its run kept them.
+struct LayerWeights {
+  std::string name;
+  std::int64_t inputs, outputs;
+  at::Tensor values;                // of the stored positions, or of all of them
+  std::optional<ActiveSet> stored;  // ascending; none: all positions are
+  std::optional<ActiveSet> kept;    // what is read out; none: whatever is stored
 };
 
-std::vector<std::pair<std::string, at::Tensor>> written_as(const std::string& name,
-                                                           const at::Tensor& values,
-                                                           const at::Tensor& saved) {
-  if (saved.numel() < 2) {
+LayerWeights layer_of(const std::string& name, const at::Tensor& values, const at::Tensor* mask,
+                      const at::Tensor* net, bool sparse) {
+  const at::Tensor& told = mask != nullptr ? *mask : *net;
+  LayerWeights layer{name, 0, 0, values.reshape({-1}), {}, {}};
+  if (values.dim() == 2) {
+    layer.inputs = values.size(0);
+    layer.outputs = values.size(1);
+  } else if (const auto shape = SavedTopology::shape_in(told)) {
+    std::tie(layer.inputs, layer.outputs) = *shape;
+  }
+  if (layer.inputs < 1 || layer.outputs < 1) {
     throw StoreError("the connections of " + name +
                      " lack their shape; use the program that wrote them, or train anew");
   }
-  const Listed connections(saved);
-  bool sound =
-      connections.count == values.numel() && connections.inputs() > 0 && connections.outputs() > 0;
-  const std::int64_t inputs = connections.inputs(), outputs = connections.outputs();
-  for (std::int64_t i = 0; sound && i < connections.count; ++i) {
-    sound = connections.position(i) >= 0 && connections.position(i) / outputs < inputs;
+  std::int64_t stored = layer.inputs * layer.outputs;
+  if (mask != nullptr) {
+    const SavedTopology own = SavedTopology::load(*mask, name, layer.inputs, layer.outputs);
+    if (own.listed) layer.stored = own.superset.known() ? own.superset : own.mask;
+    if (layer.stored) stored = layer.stored->count();
+    if (sparse) layer.kept = own.mask;
   }
-  if (!sound) {
+  if (sparse && net != nullptr) {
+    layer.kept = SavedTopology::load(*net, name, layer.inputs, layer.outputs).mask;
+  }
+  if (stored != values.numel()) {
     throw StoreError(
-        fmt::format("the {} values of {} don't fit its connections of {} inputs and "
-                    "{} outputs; use the program that wrote them, or train anew",
-                    values.numel(), name, inputs, outputs));
+        fmt::format("the {} values of {} don't fit its connections of {} inputs and {} outputs; "
+                    "use the program that wrote them, or train anew",
+                    values.numel(), name, layer.inputs, layer.outputs));
   }
-  if (inputs * outputs <= kMostDense) {
-    const at::Tensor dense = torch::zeros({inputs * outputs}, values.options());
-    const std::size_t size = values.element_size();
-    const auto* from = static_cast<const char*>(values.const_data_ptr());
-    auto* to = static_cast<char*>(dense.mutable_data_ptr());
-    for (std::int64_t i = 0; i < connections.count; ++i) {
-      std::memcpy(to + static_cast<std::size_t>(connections.position(i)) * size,
-                  from + static_cast<std::size_t>(i) * size, size);
+  return layer;
+}
+
+// Where the values of a read-out lie among the layer's positions, and the values.
+std::pair<at::Tensor, at::Tensor> read_out_values(const LayerWeights& layer) {
+  const std::vector<std::int64_t> kept =
+      layer.kept ? layer.kept->positions() : layer.stored->positions();
+  if (!layer.stored) return {as_tensor(kept), layer.values.index_select(0, as_tensor(kept))};
+  const std::vector<std::int64_t> stored = layer.stored->positions();
+  std::vector<std::int64_t> positions, places;
+  for (std::size_t i = 0, next = 0; i < stored.size() && next < kept.size(); ++i) {
+    while (next < kept.size() && kept[next] < stored[i]) ++next;  // not stored: zero
+    if (next == kept.size() || kept[next] != stored[i]) continue;
+    positions.push_back(stored[i]);
+    places.push_back(static_cast<std::int64_t>(i));
+    ++next;
+  }
+  return {as_tensor(positions), layer.values.index_select(0, as_tensor(places))};
+}
+
+// As the file has it: dense, or what is there.
+NamedTensors written_as(const LayerWeights& layer, bool torch_layout) {
+  const std::int64_t all = layer.inputs * layer.outputs;
+  at::Tensor dense;
+  if (!layer.stored && !layer.kept) {
+    dense = layer.values;
+  } else {
+    const auto [positions, values] = read_out_values(layer);
+    if (all > kMostDense && layer.stored) {
+      const at::Tensor input = positions.div(layer.outputs, "floor");
+      const at::Tensor output = positions.remainder(layer.outputs);
+      const at::Tensor indices =
+          torch_layout ? torch::stack({output, input}) : torch::stack({input, output});
+      return {{layer.name + ".values", values}, {layer.name + ".indices", indices.contiguous()}};
     }
-    return {{name, dense.view({inputs, outputs})}};
+    dense = torch::zeros({all}, layer.values.options()).index_copy_(0, positions, values);
   }
-  const at::Tensor indices = torch::empty({2, connections.count}, torch::kLong);
-  auto* ends = indices.mutable_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < connections.count; ++i) {
-    ends[i] = connections.position(i) / outputs;
-    ends[connections.count + i] = connections.position(i) % outputs;
-  }
-  return {{name + ".values", values}, {name + ".indices", indices}};
+  dense = dense.view({layer.inputs, layer.outputs});
+  return {{layer.name, torch_layout ? dense.t().contiguous() : dense}};
 }
 
 Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {
@@ -132,32 +166,52 @@ void expect_ending(const std::string& out) {
   throw ConfigError(out + ": weights are written as NAME.safetensors");
 }
 
+// A final checkpoint of before holds the mask of the last step alone, and a net that was ranked
+// when it was read out is not that.
+void check_sparse_net(const RunRecord& run, const nlohmann::json& state) {
+  if (state.value("sparse_net", false)) return;
+  const Policies weights = policies_of(Config::from_canonical(run.canonical), Level::kWeights);
+  if (!weights.dormant_carry_values() || !weights.has_full_stream()) return;
+  throw ConfigError("run " + short_id(run.id) +
+                    " was kept by a program that did not keep the masks of its sparse read-out: "
+                    "export --read-out full, or train it again");
+}
+
 ExitCode run_export(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut});
+  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut, kLayout});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem export needs one run's id");
   expect_ending(extra_value(parsed, kExportOut));
   const std::string database = database_of(parsed.settings);
   const RunRecord record = StoreReader(database).find_run(parsed.positionals.front());
   const std::string read_out = extra_value(parsed, kReadOut);
+  const bool sparse = read_out == "sparse", torch_layout = extra_value(parsed, kLayout) == "torch";
   const Checkpoint checkpoint = final_checkpoint(database, record);
+  const nlohmann::json state = nlohmann::json::parse(checkpoint.state);
+  if (sparse) check_sparse_net(record, state);
+  if (torch_layout && !state.contains("layers")) {
+    throw ConfigError("--layout torch turns the weights of layers, and run " + short_id(record.id) +
+                      " was kept by a program that did not say which these are: give --layout "
+                      "tandem, or train it again");
+  }
   const auto parameters = tensors_of(checkpoint, record.id + "/parameter/");
   const auto masks = tensors_of(checkpoint, record.id + "/mask/");
-  if (read_out == "sparse" && masks.empty()) {
-    throw ConfigError("run " + short_id(record.id) +
-                      " has no masks, its weights method is dense: export --read-out full");
-  }
-  std::vector<std::pair<std::string, at::Tensor>> written;
+  const auto nets = tensors_of(checkpoint, record.id + "/sparse_net/");
+  const auto find = [](const std::map<std::string, at::Tensor>& all, const std::string& name) {
+    const auto found = all.find(name);
+    return found == all.end() ? nullptr : &found->second;
+  };
+  NamedTensors written;
   for (const auto& [name, tensor] : parameters) {
     if (is_teachers(name)) continue;
-    const auto mask = masks.find(name);
-    if (mask != masks.end() && mask->second.scalar_type() == torch::kLong) {
-      for (auto& [own, values] : written_as(name, tensor, mask->second)) {
-        written.emplace_back(own, values);
-      }
+    const at::Tensor *mask = find(masks, name), *net = find(nets, name);
+    const bool is_layer = state.contains("layers") && state["layers"].contains(name);
+    if (mask == nullptr && net == nullptr) {
+      written.emplace_back(name, is_layer && torch_layout ? tensor.t().contiguous() : tensor);
       continue;
     }
-    if (read_out == "sparse" && mask != masks.end()) zero_outside(tensor, mask->second, name);
-    written.emplace_back(name, tensor);
+    for (auto& own : written_as(layer_of(name, tensor, mask, net, sparse), torch_layout)) {
+      written.push_back(std::move(own));
+    }
   }
   std::vector<TensorView> views;
   for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));
@@ -166,7 +220,10 @@ ExitCode run_export(const Arguments& args) {
   const auto folder = std::filesystem::path(out).parent_path();
   if (!folder.empty()) ensure_folder(folder.string());
   write_safetensors(out, views,
-                    {{"run", record.id}, {"read_out", read_out}, {"config", record.canonical}});
+                    {{"run", record.id},
+                     {"read_out", read_out},
+                     {"layout", torch_layout ? kTorchLayout : kTandemLayout},
+                     {"config", record.canonical}});
   fmt::print("{} written: {} tensors of run {}, {} read-out\n", out, views.size(),
              short_id(record.id), read_out);
   return kExitDone;
@@ -175,8 +232,9 @@ ExitCode run_export(const Arguments& args) {
 TANDEM_REGISTERED =
     declare_command({.name = "export",
                      .summary = "write a finished run's weights as a safetensors file",
-                     .usage = "export RUN [--read-out full|sparse] [--out FILE] [--db PATH]",
-                     .options = {kReadOut, kExportOut},
+                     .usage = "export RUN [--read-out full|sparse] [--layout tandem|torch] "
+                              "[--out FILE] [--db PATH]",
+                     .options = {kReadOut, kExportOut, kLayout},
                      .run = run_export});
 
 }  // namespace

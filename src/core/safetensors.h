@@ -31,6 +31,11 @@ struct TensorView {
   std::size_t bytes() const;
 };
 
+// Values of the metadata's entry "layout": how weights of linear layers lie. Without one it is the
+// first.
+constexpr char kTandemLayout[] = "[in,out]";
+constexpr char kTorchLayout[] = "[out,in]";
+
 using TensorMetadata = std::map<std::string, std::string>;
 
 // Names must differ and sizes be 0 or more (std::invalid_argument). The file is written atomically.

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/tensor.h"
 #include "plan/group.h"
+#include "plan/plan.h"
 #include "readout/readout.h"
 #include "train/loss.h"
 
@@ -25,9 +26,64 @@ std::vector<ReadoutRun> probe_runs(const Trainer& trainer) {
   std::vector<ReadoutRun> runs;
   for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
     const RunSchedule& run = trainer.run(r);
-    runs.push_back({run.config, run.attention, run.weights});
+    runs.push_back(
+        {run.config, run.attention, run.weights, in_full_phase(run, trainer.steps_of(r))});
   }
   return runs;
+}
+
+namespace {
+
+constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
+
+// Of the training split, where there is no validation.
+std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t most) {
+  const Dataset& data = trainer.data();
+  const bool bytes = data.kind == Dataset::Kind::kBytes;
+  const std::int64_t all =
+      bytes ? data.train[1] - data.train[0] - trainer.run(0).config.integer("context")
+            : static_cast<std::int64_t>(data.train.size());
+  const std::int64_t count = std::min(most, all);
+  std::vector<std::int64_t> examples;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t at = i * all / count;
+    examples.push_back(bytes ? data.train[0] + at : data.train[static_cast<std::size_t>(at)]);
+  }
+  return examples;
+}
+
+}  // namespace
+
+Batch probe_batch(const Trainer& trainer) {
+  const Dataset& data = trainer.data();
+  const std::int64_t most = data.kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
+  const std::vector<std::int64_t>& all = data.validation;
+  const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
+  const std::vector<std::int64_t> own =
+      all.empty() ? even_examples(trainer, most)
+                  : std::vector<std::int64_t>(all.begin(), all.begin() + count);
+  const std::vector<std::vector<std::int64_t>> examples(
+      static_cast<std::size_t>(trainer.replicas()), own);
+  return trainer.make_batch(examples, static_cast<std::int64_t>(own.size()),
+                            trainer.tasks(0).mask_evaluation);
+}
+
+RankingBatch ranking_batch(const Batch& batch) {
+  return {batch.x, [batch](const at::Tensor& logits) {
+            return cross_entropy(logits.reshape({logits.size(0), -1, logits.size(-1)}),
+                                 batch.target, batch.weight, batch.allowed);
+          }};
+}
+
+LayerMasks sparse_net(Trainer& trainer) {
+  at::NoGradGuard no_grad;
+  const auto runs = probe_runs(trainer);
+  const std::vector<double> density = trained_density(runs);
+  if (keeps_own_nets(trainer.model(), runs, density)) return {};
+  const RankingBatch batch =
+      ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
+  const DenseCopies copies(trainer.model());
+  return readout_masks(trainer.model(), runs, density, batch);
 }
 
 std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve) {
@@ -179,7 +235,7 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   row.split = evaluation.split;
   row.n_correct = tally.correct;
   row.n_total = tally.total;
-  row.loss = tally.total > 0 ? tally.loss / static_cast<double>(tally.total) : 0;
+  row.loss = tally.loss / static_cast<double>(tally.total);
   if (evaluation.curve) row.example_bits = tally.bits;
   return row;
 }
@@ -246,6 +302,8 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
   const auto runs = probe_runs(trainer);
   const auto tasks = splits(trainer, evaluation.split);
   std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
+  const RankingBatch batch =
+      ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
   for (const auto& [readout, of] : shared_readouts(trainer, evaluation)) {
     std::unique_ptr<SparseReadout> guard;
     if (readout.weights_sparse) {
@@ -254,7 +312,7 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
         const RunSchedule& run = trainer.run(static_cast<std::int64_t>(r));
         density.push_back(of[r] ? density_at(run, readout) : run.config.real("density"));
       }
-      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density);
+      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density, batch);
     }
     const View weights = guard ? guard->view() : View::kFull;
     for (const SplitOfTask& split : tasks) {
@@ -263,7 +321,8 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       const auto tallies = run_readout(trainer, split, readout, weights, masked);
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
-          if (!of[r]) continue;
+          // What has no examples was not measured, whoever else is in the group.
+          if (!of[r] || tallies[kind][r].total == 0) continue;
           rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
                                    readout, masked[kind], tallies[kind][r]));
         }

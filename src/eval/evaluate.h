@@ -36,7 +36,16 @@ struct Evaluation {
 // Rows per replica, over all tasks of its sequence.
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation);
 
-// Probe runs as src/probes wants them.
+// The runs as read-outs and probes want them, as they are now.
 std::vector<ReadoutRun> probe_runs(const Trainer& trainer);
+
+// The fixed batch of probes, and of rankings that read gradients or inputs: the first validation
+// examples; where there is no validation, training examples that lie evenly.
+Batch probe_batch(const Trainer& trainer);
+RankingBatch ranking_batch(const Batch& batch);
+
+// Masks of the sparse read-out at the trained density, uint8 [R,n] beside Model::linears().
+// Undefined: the layer has no connections. Empty: every run's is the mask that it trains with.
+LayerMasks sparse_net(Trainer& trainer);
 
 }  // namespace tandem

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "data/tensor.h"
 #include "eval/evaluate.h"
+#include "plan/plan.h"
 #include "plan/stages.h"
 #include "readout/readout.h"
 #include "train/loss.h"
@@ -20,7 +21,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
 constexpr std::int64_t kTrainingParts = 64;
 constexpr char kPrefix[] = "probe/";
 
@@ -82,14 +82,7 @@ GroupProbes::GroupProbes(Trainer& trainer) : trainer_(trainer), runs_(probe_runs
 }
 
 const Batch& GroupProbes::validation_batch() {
-  if (batch_) return *batch_;
-  const auto& all = trainer_.data().validation;
-  const std::int64_t most =
-      trainer_.data().kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
-  const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
-  const std::vector<std::vector<std::int64_t>> examples(
-      static_cast<std::size_t>(trainer_.replicas()), {all.begin(), all.begin() + count});
-  batch_ = trainer_.make_batch(examples, count, trainer_.tasks(0).mask_evaluation);
+  if (!batch_) batch_ = probe_batch(trainer_);
   return *batch_;
 }
 
@@ -139,6 +132,10 @@ std::int64_t GroupProbes::last_dense_step(const Moment& moment, std::int64_t r,
 
 ProbeInput GroupProbes::input_at(std::int64_t stage) {
   const Batch& batch = validation_batch();
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    runs_[r].full_phase = in_full_phase(trainer_.run(replica), trainer_.steps_of(replica));
+  }
   ProbeInput input{trainer_.model(), runs_, batch.x,
                    [&batch](const at::Tensor& logits) {
                      return score_examples(flat(logits), batch.target, batch.allowed).loss.mean(1);
@@ -149,6 +146,7 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
                          .mean(1);
                    }};
   input.outputs_allowed = batch.allowed;
+  input.ranking = ranking_batch(batch);
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) input.step.push_back(trainer_.steps_of(r));

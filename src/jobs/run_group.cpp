@@ -14,6 +14,7 @@
 #include "eval/group_probes.h"
 #include "jobs/checkpoint.h"
 #include "jobs/provenance.h"
+#include "topology/saved_topology.h"
 #include "train/trainer.h"
 
 namespace tandem {
@@ -57,7 +58,7 @@ class GroupRun {
                     const std::vector<char>& wanted);
   void probe_now(const std::vector<char>& wanted, bool last = false);
   void finish();
-  void save_final(std::int64_t r);
+  void save_final(std::int64_t r, const LayerMasks& net);
   void save();
   bool resume();
   std::vector<char> living() const;
@@ -299,23 +300,43 @@ void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
 
 void GroupRun::finish() {
   const auto alive = living();
+  const bool keeps = !spec_.checkpoint_folder.empty() && !nobody_lives();
+  const LayerMasks net = keeps ? sparse_net(trainer_) : LayerMasks();
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;
     // Shares of the run's time are measured, so they differ between repetitions.
     const double probed = probes_.seconds(), all = train_s_ + eval_s_ + probed;
     emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probed / all : 0});
     for (const MetricRow& row : probes_.cost_rows(r)) emit(r, row);
-    if (!spec_.checkpoint_folder.empty()) save_final(r);
+    if (keeps) save_final(r, net);
     emit_state(r, "done");
   }
   sink_.flush();
 }
 
-// A run's weights and masks, kept for `tandem export`, apart from its group.
-void GroupRun::save_final(std::int64_t r) {
+// A run's weights and masks, kept for `tandem export`, apart from its group: which tensors are
+// weights of layers [in,out], and of a net that its read-out ranked (`net`, of sparse_net) the
+// masks that it was read out with.
+void GroupRun::save_final(std::int64_t r, const LayerMasks& net) {
   const std::string& id = logs_[static_cast<std::size_t>(r)].id;
   Checkpoint checkpoint;
-  checkpoint.state = json{{"run", id}, {"step", trainer_.steps_of(r)}}.dump();
+  json layers = json::object();
+  const std::vector<Linear*> linears = trainer_.model().linears();
+  for (std::size_t l = 0; l < linears.size(); ++l) {
+    const Linear& layer = *linears[l];
+    layers[layer.weight.name] = {layer.inputs(), layer.outputs()};
+    if (net.empty() || !net[l].defined()) continue;
+    const at::Tensor chosen = net[l][r].to(torch::kCPU).nonzero().view({-1}).contiguous();
+    const auto* begin = chosen.const_data_ptr<std::int64_t>();
+    const SavedTopology own{layer.inputs(), layer.outputs(),
+                            ActiveSet::of_positions({begin, begin + chosen.numel()})};
+    checkpoint.tensors.emplace_back(id + "/sparse_net/" + layer.weight.name, own.save());
+  }
+  checkpoint.state = json{
+      {"run", id},
+      {"step", trainer_.steps_of(r)},
+      {"sparse_net", true},
+      {"layers", layers}}.dump();
   for (auto& [name, tensor] : trainer_.save(r)) {
     if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
       checkpoint.tensors.emplace_back(id + "/" + name, tensor);

@@ -20,6 +20,7 @@ TANDEM_REGISTERED = weights_methods().add(
      .name = "acdc",
      .summary = "full and sparse phases in turn, pruned by magnitude over the net",
      .cite = "arXiv:2106.12379",
+     .revision = 2,
      .defaults = {{"phases", "0.1,0.15,0.2,0.25,0.3,0.35,0.4,0.45,0.5,0.55,0.6,0.65,0.7,0.75,0.85"},
                   {"prune_scope", "net"}},
      .uses = phased_weights_options(),

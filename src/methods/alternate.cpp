@@ -13,6 +13,7 @@ TANDEM_REGISTERED =
                            .name = "alternate",
                            .summary = "full or sparse stream at random each step, no alignment",
                            .cite = "",
+                           .revision = 2,
                            .defaults = {{"clip", "1"}},
                            .uses = alternating_weights_options(),
                            .file = __FILE__},

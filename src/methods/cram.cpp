@@ -53,7 +53,7 @@ TANDEM_REGISTERED = weights_methods().add(
      .name = "cram",
      .summary = "dense, the gradient at pruned weights nearby; pruned at read-out",
      .cite = "arXiv:2207.14200",
-     .revision = 2,
+     .revision = 3,
      .defaults = {{"refresh_interval", "10"}},
      .uses = {"radius", "radius_of", "cram_plus", "cram_masked_gradient", "refresh_interval",
               "mask_source", "growth_batches"},

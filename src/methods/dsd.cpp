@@ -14,6 +14,7 @@ TANDEM_REGISTERED =
                            .name = "dsd",
                            .summary = "a sparse phase between two full ones",
                            .cite = "arXiv:1607.04381",
+                           .revision = 2,
                            .defaults = {{"phases", "0.333,0.667"}, {"last_phase_lr", "0.1"}},
                            .uses = phased_weights_options(),
                            .file = __FILE__},

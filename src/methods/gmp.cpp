@@ -19,6 +19,7 @@ TANDEM_REGISTERED =
                            .name = "gmp",
                            .summary = "dense at first, pruned by magnitude to a cubic schedule",
                            .cite = "arXiv:1710.01878",
+                           .revision = 2,
                            .uses = {"prune_begin", "prune_end", "prune_interval", "prune_scope",
                                     "mask_source", "growth_batches", "initial_density"},
                            .file = __FILE__},

@@ -32,7 +32,7 @@ TANDEM_REGISTERED = weights_methods().add(
      .name = "granet",
      .summary = "gradual pruning over all layers, with regeneration by gradient",
      .cite = "arXiv:2106.10404",
-     .revision = 3,
+     .revision = 4,
      .defaults = {{"drop_fraction", "0.5"},
                   {"drop_final", "0.005"},
                   {"drop_schedule", "cosine"},

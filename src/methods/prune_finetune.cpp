@@ -14,6 +14,7 @@ TANDEM_REGISTERED =
                            .name = "prune_finetune",
                            .summary = "dense for half of the run, pruned once, then fine-tuned",
                            .cite = "arXiv:2003.02389",
+                           .revision = 2,
                            .defaults = {{"phases", "0.5"}},
                            .uses = phased_weights_options(),
                            .file = __FILE__},

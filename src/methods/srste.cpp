@@ -36,6 +36,7 @@ TANDEM_REGISTERED =
                            .name = "srste",
                            .summary = "straight-through, dormant weights are pulled toward zero",
                            .cite = "arXiv:2102.04010",
+                           .revision = 2,
                            .defaults = {{"refresh_interval", "1"}},
                            .uses = refreshed_mask_options({"srste_lambda"}),
                            .file = __FILE__},

@@ -21,6 +21,7 @@ TANDEM_REGISTERED =
                            .name = "ste",
                            .summary = "sparse forward, the gradient reaches all weights",
                            .cite = "arXiv:1906.00586",
+                           .revision = 2,
                            .defaults = {{"refresh_interval", "1"}},
                            .uses = refreshed_mask_options(),
                            .file = __FILE__},

@@ -33,6 +33,7 @@ TANDEM_REGISTERED =
                            .name = "topkast",
                            .summary = "the largest weights are used, a superset of them is trained",
                            .cite = "arXiv:2106.03517",
+                           .revision = 2,
                            .defaults = {{"refresh_interval", "10"}},
                            .uses = {"refresh_interval", "mask_source", "growth_batches",
                                     "superset_density", "superset_outside"},

@@ -278,6 +278,15 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   return plan;
 }
 
+bool in_full_phase(const RunSchedule& run, std::int64_t steps) {
+  const Schedule& schedule = run.weights.schedule;
+  if (schedule.kind != Schedule::Kind::kPhases) return false;
+  const std::int64_t total = run.timeline.total();
+  const std::size_t now = phase_of(schedule, std::max<std::int64_t>(0, steps - 1), total);
+  const std::size_t next = steps < total ? phase_of(schedule, steps, total) : now;
+  return now % 2 == 0 && next % 2 == 0;
+}
+
 bool any_updates(const std::vector<ReplicaPlan>& plans) {
   return std::any_of(plans.begin(), plans.end(),
                      [](const ReplicaPlan& plan) { return plan.updates(); });

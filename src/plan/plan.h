@@ -73,6 +73,10 @@ struct RunSchedule {
 // Probability that the full stream runs at a step of `total`, where streams are drawn.
 double full_probability(const Schedule& schedule, std::int64_t step, std::int64_t total);
 
+// After so many of its steps the run is in a full phase: all weights train, and its mask is a past
+// phase's. A sparse phase begins with its pruning, at the end of the step before.
+bool in_full_phase(const RunSchedule& run, std::int64_t steps);
+
 // Plan of replica `run` at step `in_stage` (from 0) of trained stage `stage` (from 0).
 ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_t in_stage);
 

@@ -56,7 +56,7 @@ class ConcentrationProbe : public Probe {
     Model& model = input.model;
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     if (model.sites(Level::kWeights) == 0) return rows.finish();
-    const LayerMasks masks = trained_masks(model, input.runs);
+    const LayerMasks masks = trained_masks(model, input.runs, input.ranking);
     record_rows(rows, model, masks);
     const at::Tensor whole = read_out(rows, input, masks, "active");
     for (const auto& [name, divisor] : {std::pair{"half", 2}, {"quarter", 4}}) {

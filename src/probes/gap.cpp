@@ -8,8 +8,8 @@
 //   logit_gap     the same ratio of the logits
 //   logit_kl_full_sparse, logit_kl_sparse_full   KL(full || sparse), KL(sparse || full), nats
 //   top1_agreement   share of positions with the same largest logit
-// The sparse stream of the weights is the run's read-out at its density; its gap exists only where
-// dormant weights carry values. That of attention is its own budget of blocks.
+// The sparse stream of the weights is the run's sparse net; its gap exists only where dormant
+// weights carry values. That of attention is its own budget of blocks.
 #include <cmath>
 #include <limits>
 
@@ -78,8 +78,8 @@ class GapProbe : public Probe {
     at::NoGradGuard no_grad;
     Model& model = input.model;
     const auto replicas = static_cast<std::int64_t>(input.runs.size());
-    const LayerMasks masks =
-        carry_ ? trained_masks(model, input.runs) : LayerMasks(model.linears().size());
+    const LayerMasks masks = carry_ ? trained_masks(model, input.runs, input.ranking)
+                                    : LayerMasks(model.linears().size());
     Recorder rows(replicas);
     Context both;
     run_both(both.attention);

@@ -7,7 +7,7 @@
 //                      (Hoyer 2004)
 //   gini               sum_i (2i - n - 1) |w|_(i) / (n sum |w|), ascending from i = 1: 0 where all
 //                      are equal, 1 - 1/n where one is left
-// Active is what the run's sparse read-out keeps. For the whole net all are means over layers.
+// Active is what the run's sparse net has. For the whole net all are means over layers.
 #include <cmath>
 
 #include "data/tensor.h"
@@ -56,7 +56,7 @@ class InequalityProbe : public Probe {
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     const std::vector<Linear*> linears = input.model.linears();
-    const LayerMasks masks = trained_masks(input.model, input.runs);
+    const LayerMasks masks = trained_masks(input.model, input.runs, input.ranking);
     const bool carry = dormant_carry_values(input.runs);
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     for (std::size_t l = 0; l < linears.size(); ++l) {

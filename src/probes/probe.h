@@ -53,6 +53,7 @@ struct ProbeInput {
   // bool [R,N,C]: the outputs that each example of x is read out with, where a task has a head of
   // its own; undefined: all.
   at::Tensor outputs_allowed = {};
+  RankingBatch ranking = {};  // what rankings read that use gradients or inputs
 
   bool wants(std::int64_t r) const {
     return wanted.empty() || wanted[static_cast<std::size_t>(r)] != 0;

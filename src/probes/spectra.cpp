@@ -89,7 +89,7 @@ class SpectraProbe : public Probe {
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     const std::vector<Linear*> linears = input.model.linears();
-    const LayerMasks masks = trained_masks(input.model, input.runs);
+    const LayerMasks masks = trained_masks(input.model, input.runs, input.ranking);
     const bool chain = is_chain(input.model);
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     for (std::size_t r = 0; r < input.runs.size(); ++r) {

@@ -1,6 +1,6 @@
-// This family measures what a run's mask shares with a dense run of the same seed, its twin: |A and
-// T| / k with k = |A|, and T the k largest |w| of the twin's layer. By chance it is the layer's
-// density.
+// This family measures what a run's sparse net A shares with a dense run of the same seed, its
+// twin: |A and T| / k with k = |A|, and T the k largest |w| of the twin's layer. By chance it is
+// the layer's density.
 //   twin_overlap   per layer; for the whole net from totals
 // The option `twin` names the twin's weights, a safetensors file of `tandem export` or of a run's
 // final checkpoint; {seed} in it stands for the run's seed.
@@ -54,22 +54,37 @@ const TensorView* find_parameter(const SafetensorsFile& file, const std::string&
   return nullptr;
 }
 
+// Tells whether the file has weights [out,in].
+bool is_turned(const SafetensorsFile& file, const std::string& path) {
+  const auto said = file.metadata().find("layout");
+  if (said == file.metadata().end() || said->second == kTandemLayout) return false;
+  if (said->second != kTorchLayout) {
+    refuse(path, "its layout is '" + said->second + "', and known are " + kTandemLayout + " and " +
+                     kTorchLayout);
+  }
+  return true;
+}
+
 // Returns |w| of one layer, [1,n].
 at::Tensor magnitudes_in(const SafetensorsFile& file, const std::string& path,
                          const Linear& layer) {
   const std::string& name = layer.weight.name;
   const TensorView* found = find_parameter(file, name);
   if (found == nullptr) refuse(path, "it has no tensor '" + name + "'");
-  const bool fits = found->elements() == layer.inputs() * layer.outputs() &&
-                    (found->dtype == DType::kF32 || found->dtype == DType::kF64);
+  const bool turned = is_turned(file, path);
+  std::vector<std::int64_t> shape = {layer.inputs(), layer.outputs()};
+  if (turned) std::swap(shape[0], shape[1]);
+  const bool fits =
+      found->shape == shape && (found->dtype == DType::kF32 || found->dtype == DType::kF64);
   if (!fits) {
-    refuse(path, "tensor '" + name + "' is not F32 or F64 of " + std::to_string(layer.inputs()) +
-                     " x " + std::to_string(layer.outputs()) + " elements");
+    refuse(path, "tensor '" + name + "' is not F32 or F64 of " + std::to_string(shape[0]) + " x " +
+                     std::to_string(shape[1]) + " elements, " +
+                     (turned ? kTorchLayout : kTandemLayout));
   }
-  at::Tensor values = torch::empty({1, found->elements()},
-                                   found->dtype == DType::kF32 ? torch::kFloat : torch::kDouble);
+  at::Tensor values =
+      torch::empty(shape, found->dtype == DType::kF32 ? torch::kFloat : torch::kDouble);
   std::memcpy(values.data_ptr(), found->data, found->bytes());
-  return values.abs_();
+  return (turned ? values.t() : values).abs().reshape({1, -1});
 }
 
 class TwinProbe : public Probe {
@@ -104,18 +119,24 @@ class TwinProbe : public Probe {
     const auto replicas = static_cast<std::int64_t>(input.runs.size());
     const std::vector<Linear*> linears = input.model.linears();
     Recorder rows(replicas);
+    // Nets without a mask are dense.
+    const bool all_masked = std::all_of(input.runs.begin(), input.runs.end(), has_mask);
+    const LayerMasks ranked =
+        all_masked ? LayerMasks() : trained_masks(input.model, input.runs, input.ranking);
     for (std::int64_t r = 0; r < replicas; ++r) {
       const std::vector<at::Tensor>& twin = layers_[static_cast<std::size_t>(r)];
       if (twin.empty() || !input.wants(r)) continue;
       double common = 0, active = 0;
       for (std::size_t l = 0; l < linears.size(); ++l) {
         if (!twin[l].defined()) continue;
-        const ActiveSet own = linears[l]->connections->active_set(r);
-        const at::Tensor largest = select_rows(twin[l], {}, {own.count()}, /*largest=*/true)[0];
-        const at::Tensor places = torch::tensor(own.positions(), torch::kLong);
+        const bool masked = has_mask(input.runs[static_cast<std::size_t>(r)]);
+        const at::Tensor places =
+            masked ? torch::tensor(linears[l]->connections->active_set(r).positions(), torch::kLong)
+                   : ranked[l][r].to(torch::kCPU).nonzero().view({-1});
+        const at::Tensor largest = select_rows(twin[l], {}, {places.numel()}, /*largest=*/true)[0];
         const auto shared = static_cast<double>(
             largest.index_select(0, places).sum(torch::kLong).item<std::int64_t>());
-        const auto count = static_cast<double>(own.count());
+        const auto count = static_cast<double>(places.numel());
         rows.layer(r, kWeightsLevel, linears[l]->name(), "twin_overlap", shared / count,
                    Whole::kNone);
         common += shared;

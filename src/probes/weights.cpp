@@ -1,6 +1,8 @@
 // This family measures how concentrated weights are, per layer with connections and for the whole
 // net.
-//   kept_mass         1 - sum of |w| over what magnitude leaves out at the run's density / sum |w|
+//   kept_mass         1 - sum of |w| over what the largest |w|, as many as the sparse net has at
+//   the
+//                     run's density, leave out / sum |w|
 //   kept_energy       the same with squares
 //   entropy           -sum p log p / log n, p = |w| / sum |w| over the n positions of a layer
 //   row_entropy       the same over the weights that enter one unit, mean over units with any
@@ -105,6 +107,13 @@ void record_active(Recorder& rows, Model& model, std::int64_t r) {
   rows.whole(r, kWeightsLevel, "density", active / positions);
 }
 
+// As many of the largest |w| as a mask has, uint8 [R,n].
+at::Tensor largest(const Linear& layer, const at::Tensor& mask) {
+  const at::Tensor counts = mask.sum(1, /*keepdim=*/false, torch::kLong).to(torch::kCPU);
+  const auto* begin = counts.data_ptr<std::int64_t>();
+  return ranked_mask(magnitudes(layer), {}, {begin, begin + counts.numel()});
+}
+
 class WeightsProbe : public Probe {
  public:
   bool reads_dense_weights() const override { return true; }
@@ -116,11 +125,15 @@ class WeightsProbe : public Probe {
     const std::vector<Linear*> linears = model.linears();
     LayerMasks by_magnitude(linears.size());
     if (dormant_carry_values(input.runs)) {
-      const LayerCounts counts = readout_counts(model, input.runs, trained_density(input.runs));
-      by_magnitude = readout_masks(model, counts, /*active_first=*/false);
+      const LayerMasks kept =
+          readout_masks(model, input.runs, trained_density(input.runs), input.ranking);
+      for (std::size_t l = 0; l < linears.size(); ++l) {
+        if (kept[l].defined()) by_magnitude[l] = largest(*linears[l], kept[l]);
+      }
     }
     const bool chain = is_chain(model);
-    const LayerMasks sparse = chain ? trained_masks(model, input.runs) : LayerMasks();
+    const LayerMasks sparse =
+        chain ? trained_masks(model, input.runs, input.ranking) : LayerMasks();
     Recorder rows(replicas);
     for (std::int64_t r = 0; r < replicas; ++r) {
       for (std::size_t l = 0; l < linears.size(); ++l) {

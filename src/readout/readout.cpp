@@ -23,11 +23,13 @@ std::vector<LayerShape> shapes_of(Model& model) {
   return shapes;
 }
 
-// Whether the current masks are what ranking active positions first would give, whatever their
-// spread over layers.
-bool stays_as_it_is(const ReadoutRun& run, std::int64_t active, std::int64_t budget) {
-  if (run.weights.dormant_carry_values()) return active == budget;
-  return active <= budget;
+// The net at a budget is the net as it is, whatever its spread over layers. own: at the density
+// that it trains at.
+bool stays_as_it_is(const ReadoutRun& run, bool own, std::int64_t active, std::int64_t budget) {
+  if (!has_mask(run)) return false;
+  if (own) return active <= budget;
+  if (!ranks_active_first(run)) return false;
+  return run.weights.dormant_carry_values() ? active == budget : active <= budget;
 }
 
 // Calls visit(replica, budgets of the layers at its density, whether its net stays as it is).
@@ -38,7 +40,6 @@ void for_each_replica(Model& model, const std::vector<ReadoutRun>& runs,
                         " densities for ", runs.size(), " runs");
   const std::vector<Linear*> linears = model.linears();
   const std::vector<LayerShape> shapes = shapes_of(model);
-  const bool active_first = ranks_active_first(runs);
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
     const Start& start = runs[r].weights.start;
@@ -53,7 +54,7 @@ void for_each_replica(Model& model, const std::vector<ReadoutRun>& runs,
       budget +=
           own ? budget_items(shapes[l], start.granularity, budgets[l].active) : budgets[l].active;
     }
-    visit(replica, budgets, active_first && stays_as_it_is(runs[r], active, budget));
+    visit(replica, budgets, stays_as_it_is(runs[r], own, active, budget));
   }
 }
 
@@ -76,8 +77,18 @@ bool dormant_carry_values(const std::vector<ReadoutRun>& runs) {
   return runs.front().weights.dormant_carry_values();
 }
 
-bool ranks_active_first(const std::vector<ReadoutRun>& runs) {
-  return !dormant_carry_values(runs) || !runs.front().weights.has_full_stream();
+bool has_mask(const ReadoutRun& run) {
+  return run.weights.schedule.kind != Schedule::Kind::kFull && !run.full_phase;
+}
+
+bool ranks_active_first(const ReadoutRun& run) {
+  const auto& operations = run.weights.topology.operations;
+  const bool mask_is_a_ranking =
+      std::any_of(operations.begin(), operations.end(), [](const TopologyOperation& operation) {
+        return operation.kind == TopologyOperation::Kind::kRank;
+      });
+  const bool zeros = run.weights.dormant_stay_zero() || run.weights.dormant.zeroed_by_phases;
+  return has_mask(run) && (zeros || !mask_is_a_ranking);
 }
 
 std::vector<double> trained_density(const std::vector<ReadoutRun>& runs) {
@@ -86,81 +97,30 @@ std::vector<double> trained_density(const std::vector<ReadoutRun>& runs) {
   return density;
 }
 
-LayerCounts readout_counts(Model& model, const std::vector<ReadoutRun>& runs,
-                           const std::vector<double>& density) {
+LayerCounts budget_counts(Model& model, const std::vector<ReadoutRun>& runs,
+                          const std::vector<double>& density) {
   const std::vector<Linear*> linears = model.linears();
   LayerCounts counts(linears.size());
-  for_each_replica(model, runs, density, [&](std::int64_t r, const auto& budgets, bool stays) {
-    const Start& start = runs[static_cast<std::size_t>(r)].weights.start;
-    const bool own = density[static_cast<std::size_t>(r)] == start.density;
+  for_each_replica(model, runs, density, [&](std::int64_t, const auto& budgets, bool) {
     for (std::size_t l = 0; l < linears.size(); ++l) {
-      const Connections* layer = linears[l]->connections.get();
-      if (layer == nullptr) continue;
-      const LayerShape shape{"", linears[l]->inputs(), linears[l]->outputs(), false};
-      counts[l].push_back(!stays ? budgets[l].active
-                          : own ? budget_positions(shape, start.granularity, layer->active_items(r))
-                                : layer->active(r));
+      if (linears[l]->connections != nullptr) counts[l].push_back(budgets[l].active);
     }
   });
   return counts;
 }
 
+std::vector<char> own_nets(Model& model, const std::vector<ReadoutRun>& runs,
+                           const std::vector<double>& density) {
+  std::vector<char> own;
+  for_each_replica(model, runs, density,
+                   [&](std::int64_t, const auto&, bool stays) { own.push_back(stays); });
+  return own;
+}
+
 bool keeps_own_nets(Model& model, const std::vector<ReadoutRun>& runs,
                     const std::vector<double>& density) {
-  bool all = true;
-  for_each_replica(model, runs, density,
-                   [&](std::int64_t, const auto&, bool stays) { all = all && stays; });
-  return all;
-}
-
-namespace {
-
-// Of a granularity other than element; as readout_mask.
-at::Tensor structured_mask(const Linear& layer, const std::vector<std::int64_t>& active,
-                           bool active_first, const Granularity& granularity) {
-  at::NoGradGuard no_grad;
-  const Grouping grouping(granularity, layer.inputs(), layer.outputs());
-  const LayerShape shape{"", layer.inputs(), layer.outputs(), false};
-  std::vector<std::int64_t> items;
-  for (const std::int64_t count : active) items.push_back(budget_items(shape, granularity, count));
-  const at::Tensor scores = magnitudes(layer), flags = current_flags(layer);
-  const bool quotas = grouping.has_quotas();
-  const at::Tensor wanted = quotas ? grouping.quotas(items) : torch::tensor(items).unsqueeze(1);
-  const auto choose = [&](const at::Tensor& eligible, const at::Tensor& counts) {
-    if (quotas) return grouping.choose_in_groups(scores, eligible, counts, /*largest=*/true);
-    const auto* begin = counts.data_ptr<std::int64_t>();
-    return grouping.choose(scores, eligible, {begin, begin + counts.numel()}, /*largest=*/true);
-  };
-  if (!active_first) return choose({}, wanted);
-  const at::Tensor present = quotas ? grouping.held(flags).to(torch::kCPU)
-                                    : grouping.item_flags(flags).sum(1, true).to(torch::kCPU);
-  const at::Tensor inside = torch::minimum(wanted, present);
-  const at::Tensor first = choose(flags, inside);
-  if (inside.equal(wanted)) return first;
-  return first + choose(flags.eq(0).to(torch::kByte), wanted - inside);
-}
-
-}  // namespace
-
-LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first,
-                         const Granularity& granularity) {
-  const bool structured = granularity.kind != Granularity::Kind::kElement;
-  const std::vector<Linear*> linears = model.linears();
-  LayerMasks masks(linears.size());
-  for (std::size_t l = 0; l < linears.size(); ++l) {
-    if (counts[l].empty()) continue;
-    masks[l] = structured ? structured_mask(*linears[l], counts[l], active_first, granularity)
-                          : readout_mask(*linears[l], counts[l], active_first);
-  }
-  return masks;
-}
-
-LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs) {
-  if (dormant_carry_values(runs)) {
-    return readout_masks(model, readout_counts(model, runs, trained_density(runs)),
-                         ranks_active_first(runs), runs.front().weights.start.granularity);
-  }
-  return current_masks(model);
+  const std::vector<char> own = own_nets(model, runs, density);
+  return std::find(own.begin(), own.end(), 0) == own.end();
 }
 
 LayerMasks current_masks(Model& model) {

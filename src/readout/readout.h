@@ -1,14 +1,27 @@
 // The sparse net that a run stands for, and ways to look at a model through other masks than its
-// own.
+// own. Evaluation, probes, budget curves and exports all ask here.
 //
-//   zero dormant      the current mask
-//   full stream runs  the largest |w| at the run's density, ranked afresh
-//   else              the same, current active positions first
+//   At the trained density the sparse net is the mask that the method trains with, as it is now:
+//   the mask that alignment and the sparse stream use. Where there is none (dense, sam, cram,
+//   powerprop, small_dense, a full phase of acdc, dsd and prune_finetune) the weights are ranked
+//   now. At another density, and where a mask holds more than the density (gradual pruning under
+//   way), the weights are ranked now as well. Ranking is by what ranks the method's own mask
+//   (mask_source), by |w| where nothing does. Gradients and inputs are those of one fixed batch,
+//   through the stream of the mask that is there now (all weights where there is none); `random` is
+//   keyed by (run, layer). Ties go to the smaller position. Each layer keeps its share of the run's
+//   budget, and at the trained density the run's granularity holds. What ranks first: where dormant
+//   weights are zero, or the mask moves by drops and growths, what is active now; within a superset
+//   outside of which weights are zero, the superset. A net that never learnt to suppress its
+//   dormant weights is so not scored by them.
+//
+// Probes look at the net as it trains (trained_masks), evaluation at a net within a budget
+// (readout_masks): they differ only while a mask still shrinks toward its density.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +36,16 @@ namespace tandem {
 struct ReadoutRun {  // what a read-out has to know of one replica's run
   Config config;
   Policies attention, weights;
+  bool full_phase = false;  // all weights train now, and whatever mask there is is a past phase's
 };
+
+// The fixed batch for rankings that read gradients or inputs.
+struct RankingBatch {
+  at::Tensor x;
+  std::function<at::Tensor(const at::Tensor& logits)> loss;  // mean [R], differentiable
+};
+// Whether the runs' rankings need one.
+bool ranks_on_batch(const std::vector<ReadoutRun>& runs);
 
 // Beside Model::linears(): uint8 [R,n], or undefined where a layer has no connections.
 using LayerMasks = std::vector<at::Tensor>;
@@ -34,25 +56,35 @@ bool is_chain(Model& model);
 
 // Of a group, whose runs agree in kind.
 bool dormant_carry_values(const std::vector<ReadoutRun>& runs);
-bool ranks_active_first(const std::vector<ReadoutRun>& runs);
+// The run trains with a mask now.
+bool has_mask(const ReadoutRun& run);
+// What is active now comes before everything else in a ranking.
+bool ranks_active_first(const ReadoutRun& run);
 
 std::vector<double> trained_density(const std::vector<ReadoutRun>& runs);  // [R]
-// Connections that a read-out keeps. Ranked active first, a net within its budget stays as it is.
-LayerCounts readout_counts(Model& model, const std::vector<ReadoutRun>& runs,
+// Positions of each layer's budget at a density.
+LayerCounts budget_counts(Model& model, const std::vector<ReadoutRun>& runs,
+                          const std::vector<double>& density);
+// [R] The sparse net at the density is the net as it is, whatever its spread over layers: its mask
+// holds no more.
+std::vector<char> own_nets(Model& model, const std::vector<ReadoutRun>& runs,
                            const std::vector<double>& density);
-// Whether that is the own net of every replica, which its sparse stream computes as it is.
+// Of every replica, so that its sparse stream computes the read-out.
 bool keeps_own_nets(Model& model, const std::vector<ReadoutRun>& runs,
                     const std::vector<double>& density);
-// Masks, and what takes them, need weight values [R,in,out]: see DenseCopies.
-// granularity: of the trained net, where counts are those of its own density.
-LayerMasks readout_masks(Model& model, const LayerCounts& counts, bool active_first,
-                         const Granularity& granularity = {});
-LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs);
+// Masks, and what takes them, need weight values [R,in,out]: see DenseCopies. `batch` may be empty
+// where !ranks_on_batch().
+// The sparse nets at a density each.
+LayerMasks readout_masks(Model& model, const std::vector<ReadoutRun>& runs,
+                         const std::vector<double>& density, const RankingBatch& batch = {});
+// The sparse nets as they train: the current masks, or those of the density where there are none.
+LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs,
+                         const RankingBatch& batch = {});
 
-// Mask of the `active` largest magnitudes of each replica's weights, ties to the smaller index; the
-// currently active positions come first where `active_first`. uint8 [R,n].
-at::Tensor readout_mask(const Linear& layer, const std::vector<std::int64_t>& active,
-                        bool active_first);
+// The counts[r] highest scores of each row, [R,n]; ties to the smaller index. What `first` (uint8
+// [R,n]; undefined: all) has comes before everything else. uint8 [R,n].
+at::Tensor ranked_mask(const at::Tensor& scores, const at::Tensor& first,
+                       const std::vector<std::int64_t>& counts);
 
 at::Tensor magnitudes(const Linear& layer);     // |w| of all positions, [R,n], no autograd
 at::Tensor current_flags(const Linear& layer);  // active flags of all positions, uint8 [R,n]
@@ -104,7 +136,7 @@ class MaskedWeights {
 class SparseReadout {
  public:
   SparseReadout(Model& model, const std::vector<ReadoutRun>& runs,
-                const std::vector<double>& density);
+                const std::vector<double>& density, const RankingBatch& batch = {});
   ~SparseReadout();
   SparseReadout(const SparseReadout&) = delete;
   SparseReadout& operator=(const SparseReadout&) = delete;

@@ -97,9 +97,9 @@ class Connections {
   // Returns the active sets of the replicas that are wanted [R], and empty ones for the others.
   virtual std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const;
 
-  // Returns a replica's topology as a tensor for checkpoints, in the storage's own form; it is
-  // undefined where everything is active and has been from the start. Loading may resize the
-  // parameter and its slots, so that values are loaded after it.
+  // Returns a replica's topology as a tensor for checkpoints (saved_topology.h); it is undefined
+  // where everything is active and has been from the start. Loading may resize the parameter and
+  // its slots, so that values are loaded after it.
   virtual at::Tensor save_topology(std::int64_t replica) const = 0;
   virtual void load_topology(std::int64_t replica, const at::Tensor& saved) = 0;
 

@@ -10,17 +10,20 @@
 #include "topology/local_product.h"
 #include "topology/masked_weight.h"
 #include "topology/sampled_choice.h"
+#include "topology/saved_topology.h"
 
 namespace tandem {
 namespace {
 
 constexpr std::int64_t kVisited = std::int64_t{1} << 20;  // positions of a visited block
 
-// Unpacks bits to uint8 [n].
-at::Tensor unpacked(const std::uint8_t* bits, std::int64_t n) {
-  const at::Tensor row = torch::empty({n}, torch::kByte);
+// Returns the flags of a set, uint8 [n].
+at::Tensor flags_of_set(const ActiveSet& set, std::int64_t n) {
+  const at::Tensor row = torch::zeros({n}, torch::kByte);
   auto* flags = row.data_ptr<std::uint8_t>();
-  for (std::int64_t i = 0; i < n; ++i) flags[i] = bits[i / 8] >> (i % 8) & 1;
+  for (const std::int64_t position : set.positions()) {
+    if (position < n) flags[position] = 1;
+  }
   return row;
 }
 
@@ -198,17 +201,13 @@ std::vector<ActiveSet> MaskedConnections::active_sets(const std::vector<char>& w
 
 at::Tensor MaskedConnections::save_topology(std::int64_t replica) const {
   if (!mask_.defined() && !superset_.defined() && !nested_.defined()) return {};
-  std::vector<std::uint8_t> bits = packed(mask_, replica);
-  const auto add = [&bits](const std::vector<std::uint8_t>& more) {
-    bits.insert(bits.end(), more.begin(), more.end());
-  };
-  if (superset_.defined()) add(packed(superset_, replica));
+  SavedTopology saved{parameter_->value.size(1), parameter_->value.size(2), active_set(replica)};
+  if (superset_.defined()) saved.superset = ActiveSet::of_bits(packed(superset_, replica));
   for (std::int64_t i = 1; i < nested_masks_; ++i) {
-    add(packed(nested_.narrow(0, replica, 1).gt(i).to(torch::kByte), 0));
+    saved.nested.push_back(
+        ActiveSet::of_bits(packed(nested_.narrow(0, replica, 1).gt(i).to(torch::kByte), 0)));
   }
-  const at::Tensor saved = torch::empty({static_cast<std::int64_t>(bits.size())}, torch::kByte);
-  std::copy(bits.begin(), bits.end(), saved.data_ptr<std::uint8_t>());
-  return saved;
+  return saved.save();
 }
 
 void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& saved) {
@@ -219,36 +218,34 @@ void MaskedConnections::load_topology(std::int64_t replica, const at::Tensor& sa
     if (grouping_.has_blocks()) blocks_[replica] = grouping_.items();
     return;
   }
-  const std::int64_t bytes = (positions_ + 7) / 8;
-  const bool with_superset = !nested_.defined() && saved.numel() == 2 * bytes;
-  const std::int64_t expected = bytes * std::max<std::int64_t>(1, nested_masks_);
-  if (saved.scalar_type() != torch::kByte || (saved.numel() != expected && !with_superset)) {
+  SavedTopology loaded = SavedTopology::load(saved, parameter_->name, parameter_->value.size(1),
+                                             parameter_->value.size(2));
+  if (nested_.defined() && loaded.nested.empty()) loaded.nested = std::move(loaded.untold);
+  if (!nested_.defined() && loaded.untold.size() == 1) loaded.superset = loaded.untold.front();
+  const auto within = static_cast<std::int64_t>(loaded.nested.size());
+  const bool told = nested_.defined() || loaded.untold.size() <= 1;
+  if (loaded.listed || !told || within != std::max<std::int64_t>(1, nested_masks_) - 1) {
     throw StoreError(fmt::format(
-        "the topology of {} in a checkpoint has {} numbers; expected {} bytes, {} packed masks of "
-        "{} positions: resume with the model and the storage that wrote it, or train anew",
-        parameter_->name, saved.numel(), expected, expected / bytes, positions_));
+        "the topology of {} in a checkpoint is {}; expected bits of a mask and of {} nested masks "
+        "within it: resume with the model and the storage that wrote it, or train anew",
+        parameter_->name,
+        loaded.listed ? "a list of what a sparse layer stores"
+                      : fmt::format("bits of {} masks", 1 + within + loaded.untold.size()),
+        std::max<std::int64_t>(1, nested_masks_) - 1));
   }
-  const at::Tensor host = saved.to(torch::kCPU).contiguous();
-  const at::Tensor row = unpacked(host.data_ptr<std::uint8_t>(), positions_);
+  const at::Tensor row = flags_of_set(loaded.mask, positions_);
   allocate_mask();
   mask_[replica].copy_(row);
   active_[replica] = row.sum().item<std::int64_t>();
   if (grouping_.has_blocks()) recount({replica, 1});
-  if (nested_.defined()) load_nested(replica, row, host.data_ptr<std::uint8_t>() + bytes);
-  if (!with_superset) return;
-  if (!superset_.defined()) superset_ = torch::ones_like(mask_);
-  superset_[replica].copy_(unpacked(host.data_ptr<std::uint8_t>() + bytes, positions_));
-}
-
-// `row` is the mask, and `bits` are the other nested masks.
-void MaskedConnections::load_nested(std::int64_t replica, const at::Tensor& row,
-                                    const std::uint8_t* bits) {
-  const at::Tensor depth = row.clone();
-  const std::int64_t bytes = (positions_ + 7) / 8;
-  for (std::int64_t i = 1; i < nested_masks_; ++i) {
-    depth.add_(unpacked(bits + (i - 1) * bytes, positions_));
+  if (nested_.defined()) {
+    const at::Tensor depth = row.clone();  // how many of the masks hold a position
+    for (const ActiveSet& each : loaded.nested) depth.add_(flags_of_set(each, positions_));
+    nested_[replica].copy_(depth);
   }
-  nested_[replica].copy_(depth);
+  if (!loaded.superset.known()) return;
+  if (!superset_.defined()) superset_ = torch::ones_like(mask_);
+  superset_[replica].copy_(flags_of_set(loaded.superset, positions_));
 }
 
 void MaskedConnections::scale(std::int64_t replica, Start::InitScale kind) {

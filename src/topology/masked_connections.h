@@ -55,8 +55,6 @@ class MaskedConnections final : public Connections {
   const at::Tensor& nested_depth() const { return nested_; }
   ActiveSet active_set(std::int64_t replica) const override;  // as bits
   std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
-  // Returns the packed mask, uint8; bit i % 8 of byte i / 8 is position i. The superset's bits,
-  // where there is one, follow, or the nested masks but for the first, which is the mask.
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
@@ -96,7 +94,6 @@ class MaskedConnections final : public Connections {
   at::Tensor sparse_weight(const ProductPlan& plan) const;
   at::Tensor selected_weight(const ProductPlan& plan) const;
   at::Tensor nested_mask(const at::Tensor& draw) const;
-  void load_nested(std::int64_t replica, const at::Tensor& row, const std::uint8_t* bits);
   at::Tensor flags_among(std::int64_t replica, Among among) const;
   std::vector<Rows> due_rows(const std::vector<char>& due) const;
   at::Tensor values() const;  // [R,n]

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/tensor.h"
 #include "topology/sampled_choice.h"
+#include "topology/saved_topology.h"
 #include "topology/sparse_product.h"
 
 namespace tandem {
@@ -17,15 +18,6 @@ constexpr std::int64_t kBlock = std::int64_t{1} << 18;  // positions of a visite
 
 at::Tensor of_list(std::vector<std::int64_t>& values) {  // shares memory
   return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, torch::kLong);
-}
-
-bool ascending_below(const std::int64_t* positions, std::int64_t count, std::int64_t end) {
-  std::int64_t least = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (positions[i] < least || positions[i] >= end) return false;
-    least = positions[i] + 1;
-  }
-  return true;
 }
 
 }  // namespace
@@ -122,36 +114,35 @@ ActiveSet SparseConnections::stored_set(std::int64_t replica) const {
   return ActiveSet::of_positions(index_.at(static_cast<std::size_t>(replica)).positions());
 }
 
-// The topology is saved as int64: inputs, outputs, then the positions; where some are dormant it is
-// -inputs, outputs, then twice each position, + 1 where it is active.
 at::Tensor SparseConnections::save_topology(std::int64_t replica) const {
-  std::vector<std::int64_t> saved = index_.at(static_cast<std::size_t>(replica)).positions();
-  const std::uint8_t* active = active_of(replica);
-  for (std::size_t e = 0; active != nullptr && e < saved.size(); ++e) {
-    saved[e] = 2 * saved[e] + active[e];
-  }
-  saved.insert(saved.begin(), {active != nullptr ? -inputs_ : inputs_, outputs_});
-  return of_list(saved).clone();
+  SavedTopology saved{inputs_, outputs_, active_set(replica)};
+  if (active_of(replica) != nullptr) saved.superset = stored_set(replica);
+  return saved.save();
 }
 
 void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& saved) {
-  const bool list = saved.scalar_type() == torch::kLong && saved.numel() >= 2;
-  const auto* begin = list ? saved.data_ptr<std::int64_t>() : nullptr;
-  const bool flagged = list && begin[0] == -inputs_;
-  Draft loaded;
-  const std::int64_t count = list ? saved.numel() - 2 : 0;
-  for (std::int64_t e = 0; e < count; ++e) {
-    const std::int64_t number = begin[e + 2];
-    loaded.positions.push_back(flagged ? number >> 1 : number);
-    loaded.active.push_back(flagged ? static_cast<std::uint8_t>(number & 1) : 1);
-  }
-  if (!list || (begin[0] != inputs_ && !flagged) || begin[1] != outputs_ ||
-      !ascending_below(loaded.positions.data(), count, positions())) {
-    throw StoreError("the connections of " + parameter_->name +
-                     " in a checkpoint are not those of a sparse layer of " +
+  const SavedTopology topology = SavedTopology::load(saved, parameter_->name, inputs_, outputs_);
+  if (!topology.listed) {
+    throw StoreError("the topology of " + parameter_->name +
+                     " in a checkpoint has the bits of a masked layer, and this one, of " +
                      std::to_string(inputs_) + " inputs and " + std::to_string(outputs_) +
-                     " outputs, in order; train anew");
+                     " outputs, is stored sparsely: resume with the storage that wrote it, or "
+                     "train anew");
   }
+  const std::vector<std::int64_t> active = topology.mask.positions();
+  Draft loaded;
+  loaded.positions = topology.superset.known() ? topology.superset.positions() : active;
+  std::size_t next = 0;
+  for (const std::int64_t position : loaded.positions) {
+    const bool is_active = next < active.size() && active[next] == position;
+    loaded.active.push_back(is_active);
+    next += is_active;
+  }
+  if (next != active.size()) {
+    throw StoreError("the topology of " + parameter_->name +
+                     " in a checkpoint has a mask that lies outside its superset; train anew");
+  }
+  const auto count = static_cast<std::int64_t>(loaded.positions.size());
   at::NoGradGuard no_grad;
   loaded.values = torch::zeros({count}, parameter_->flat().options());
   for (const auto& [name, slot] : parameter_->slots) {

@@ -37,6 +37,18 @@ std::vector<std::int64_t> updates_of(const RunSchedule& run, bool instead) {
 
 }  // namespace
 
+TEST_CASE("after which steps a phased run has no mask in training", "[unit]") {
+  const RunSchedule run =
+      schedule_of({{"weights", "acdc"}, {"phases", "0.25,0.5,0.75"}, {"steps", "40"}});
+  for (std::int64_t steps = 0; steps <= 40; ++steps) {
+    CAPTURE(steps);
+    // A sparse phase begins with the pruning after step 10 or 30, a full one with step 21.
+    CHECK(in_full_phase(run, steps) == (steps < 10 || (steps > 20 && steps < 30)));
+  }
+  CHECK(in_full_phase(schedule_of({{"weights", "dsd"}, {"steps", "40"}}), 40));
+  CHECK_FALSE(in_full_phase(schedule_of({{"weights", "alternate"}, {"steps", "40"}}), 40));
+}
+
 TEST_CASE("RigL updates in place of steps until 75% of training", "[unit]") {
   const RunSchedule run =
       schedule_of({{"weights", "rigl"}, {"epochs", "4"}, {"update_interval", "5"}});  // 40 steps

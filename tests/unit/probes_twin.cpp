@@ -45,6 +45,19 @@ TEST_CASE("the overlap with a twin's largest weights, each seed with its own fil
   CHECK(value(rows, 1, "weights", "twin_overlap") == 1);
 }
 
+TEST_CASE("a twin's file is read by the layout that it says", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "dense.safetensors";
+  const std::vector<float> turned = {5, 0, -4, 1, 3, 2};  // 5, -4, 3, 0, 1, 2 the other way round
+  write_safetensors(path, {{"layer0.weight", DType::kF32, {3, 2}, turned.data()}},
+                    {{"layout", kTorchLayout}});
+  ChainNet net = net_of({1, 1, 0, 0, 0, 1}, {0, 0, 0, 0, 1, 1});
+  const auto rows = measure("twin", net, {run_with(path, "1"), run_with(path, "2")},
+                            torch::zeros({2, 1, 2}, torch::kDouble));
+  CHECK(value(rows, 0, "weights/layer0", "twin_overlap") == Approx(2.0 / 3));
+  CHECK(value(rows, 1, "weights/layer0", "twin_overlap") == 0);
+}
+
 TEST_CASE("without a twin there are no rows, and nothing is asked of a file", "[unit]") {
   ChainNet net = net_of({1, 1, 0, 0, 0, 1}, {0, 0, 0, 0, 1, 1});
   const std::vector<ReadoutRun> runs(2, run_with("", "1"));
@@ -73,6 +86,16 @@ TEST_CASE("a twin that is missing or another network's is refused with the way t
   const std::vector<float> few = {1, 2};
   write_safetensors(path, {{"layer0.weight", DType::kF32, {2, 1}, few.data()}});
   CHECK(message(path).find("2 x 3") != std::string::npos);
+  // As many elements the other way round are no twin, and a layout that is not known neither.
+  const std::vector<float> six = {1, 2, 3, 4, 5, 6};
+  write_safetensors(path, {{"layer0.weight", DType::kF32, {3, 2}, six.data()}});
+  CHECK(message(path).find("2 x 3") != std::string::npos);
+  write_safetensors(path, {{"layer0.weight", DType::kF32, {2, 3}, six.data()}},
+                    {{"layout", kTorchLayout}});
+  CHECK(message(path).find("3 x 2") != std::string::npos);
+  write_safetensors(path, {{"layer0.weight", DType::kF32, {2, 3}, six.data()}},
+                    {{"layout", "diagonal"}});
+  CHECK(message(path).find("'diagonal'") != std::string::npos);
 }
 
 }  // namespace tandem::test::probes_twin_unit

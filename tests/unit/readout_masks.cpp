@@ -1,6 +1,7 @@
 // Masks of read-outs, and that a model looks as before when a read-out is over.
 #include "core/error.h"
 #include "listed_connections.h"
+#include "methods/method.h"
 #include "probes/probe.h"
 #include "probes_fixture.h"
 #include "readout/readout.h"
@@ -112,7 +113,7 @@ TEST_CASE("option probes: default, all, or names", "[unit]") {
 
 TEST_CASE("a read-out mask takes the largest magnitudes, ties to the smaller index", "[unit]") {
   ChainNet net({doubles({1, -3, 3, 2, 0, 3, 5, -4, 4, 1, 1, 1}, {2, 2, 3})}, {at::Tensor()});
-  const at::Tensor mask = readout_mask(net.layer(0), {2, 3}, false);
+  const at::Tensor mask = ranked_mask(magnitudes(net.layer(0)), {}, {2, 3});
   CHECK(mask.scalar_type() == torch::kByte);
   CHECK(chosen(mask, 0) == Positions{1, 2});
   CHECK(chosen(mask, 1) == Positions{0, 1, 2});
@@ -121,10 +122,13 @@ TEST_CASE("a read-out mask takes the largest magnitudes, ties to the smaller ind
 TEST_CASE("ranked active first, a dormant weight comes after every active one", "[unit]") {
   ChainNet net({doubles({9, 1, 8, 2, 7, 3}, {1, 2, 3})},
                {torch::tensor({0, 1, 0, 1, 0, 1}).view({1, 6})});
-  CHECK(chosen(readout_mask(net.layer(0), {2}, true), 0) == Positions{3, 5});
-  CHECK(chosen(readout_mask(net.layer(0), {3}, true), 0) == Positions{1, 3, 5});
-  CHECK(chosen(readout_mask(net.layer(0), {4}, true), 0) == Positions{0, 1, 3, 5});
-  CHECK(chosen(readout_mask(net.layer(0), {2}, false), 0) == Positions{0, 2});
+  CHECK(chosen(ranked_mask(magnitudes(net.layer(0)), current_flags(net.layer(0)), {2}), 0) ==
+        Positions{3, 5});
+  CHECK(chosen(ranked_mask(magnitudes(net.layer(0)), current_flags(net.layer(0)), {3}), 0) ==
+        Positions{1, 3, 5});
+  CHECK(chosen(ranked_mask(magnitudes(net.layer(0)), current_flags(net.layer(0)), {4}), 0) ==
+        Positions{0, 1, 3, 5});
+  CHECK(chosen(ranked_mask(magnitudes(net.layer(0)), {}, {2}), 0) == Positions{0, 2});
 }
 
 TEST_CASE("a sparse read-out masks each replica at its own density and restores", "[unit]") {
@@ -184,8 +188,70 @@ TEST_CASE("a method without a full stream is not scored by its dormant weights",
     CHECK(effective(net, readout, 2).equal(doubles({9, 1, 0, 2}, {1, 2, 2})));
     CHECK(net.layer(0).weight.value.equal(doubles({9, 1, 0, 2}, {1, 2, 2})));
   }
+  // Two streams: the mask that alternated with the full one, whatever has grown outside of it.
   const SparseReadout readout(net, {carrying_run(0.5, true)}, {0.5});
-  CHECK(net.layer(0).weight.value.equal(doubles({9, 0, 8, 0}, {1, 2, 2})));
+  CHECK(readout.view() == View::kSparse);
+  CHECK(effective(net, readout, 2).equal(doubles({0, 1, 0, 2}, {1, 2, 2})));
+}
+
+TEST_CASE("another budget is ranked by what ranks the method's own mask", "[unit]") {
+  const auto run_of = [](const std::string& method, const std::string& source) {
+    const Config config = Config::resolve({{"data", "fashion_mnist"},
+                                           {"model", "mlp"},
+                                           {"weights", method},
+                                           {"mask_source", source},
+                                           {"budget", "uniform"},
+                                           {"density", "0.5"}});
+    return ReadoutRun{config, policies_of(config, Level::kAttention),
+                      policies_of(config, Level::kWeights)};
+  };
+  // Inputs 0, 1, 2 have root mean squares 1, 10 and 5; dL/dw = mean x_i c_o.
+  const at::Tensor weight = doubles({8, -7, 1, 2, 3, 0.5}, {1, 3, 2});
+  const at::Tensor x = doubles({1, 10, 5, -1, 10, 5}, {1, 2, 3});
+  const at::Tensor c = doubles({1, 3}, {2});
+  const RankingBatch batch{
+      x, [c](const at::Tensor& logits) { return at::Tensor((logits * c).sum(2).mean(1)); }};
+  const std::vector<std::pair<std::string, Positions>> expected = {
+      {"magnitude", {0, 1}},        // 8 7 1 2 3 0.5
+      {"magnitude_input", {3, 4}},  // 8 7 10 20 15 2.5
+      {"gradient", {3, 5}},         // 0 0 10 30 5 15
+      {"saliency", {3, 4}},         // 0 0 10 60 15 7.5
+  };
+  const at::Tensor mask = torch::tensor({1, 0, 1, 0, 1, 0}).view({1, 6});
+  const std::map<std::string, std::int64_t> within = {// the first of the mask's own
+                                                      {"magnitude", 0},
+                                                      {"magnitude_input", 4},
+                                                      {"gradient", 2},
+                                                      {"saliency", 4}};
+  for (const auto& [source, positions] : expected) {
+    CAPTURE(source);
+    ChainNet net({weight}, {mask});
+    CHECK(ranks_on_batch({run_of("alternate", source)}) == (source != "magnitude"));
+    const auto at = [&](const ReadoutRun& run, double density) {
+      return chosen(readout_masks(net, {run}, {density}, batch)[0], 0);
+    };
+    CHECK(at(run_of("alternate", source), 0.3) == positions);
+    CHECK(at(run_of("alternate", source), 0.5) == Positions{0, 2, 4});  // its own mask
+    // Nobody's mask in training: ranked at the trained density as well.
+    CHECK(at(run_of("cram", source), 0.3) == positions);
+    CHECK(at(run_of("cram", source), 0.5).size() == 3);
+    CHECK(at(run_of("cram", source), 0.5) != Positions{0, 2, 4});
+    // Zeros outside of the mask: what is active comes first.
+    CHECK(at(run_of("gmp", source), 0.15) == Positions{within.at(source)});
+    // A dense phase has no mask, whatever the last sparse one left.
+    ReadoutRun phased = run_of("acdc", source);
+    CHECK(at(phased, 0.5) == Positions{0, 2, 4});
+    phased.full_phase = true;
+    CHECK(at(phased, 0.3) == positions);
+    // Nothing of it shows.
+    CHECK(net.layer(0).weight.value.equal(weight));
+    CHECK_FALSE(net.layer(0).weight.value.grad().defined());
+  }
+  ChainNet net({weight.repeat({2, 1, 1})}, {mask.repeat({2, 1})});
+  const std::vector<ReadoutRun> runs(2, run_of("alternate", "random"));
+  const at::Tensor drawn = readout_masks(net, runs, {0.3, 0.3})[0];
+  CHECK(drawn.sum().item<std::int64_t>() == 4);
+  CHECK(drawn[0].equal(drawn[1]));  // by run and layer alone
 }
 
 TEST_CASE("borrowed masks act on the sparse stream and leave connections as they were", "[unit]") {
@@ -220,7 +286,7 @@ TEST_CASE("dense copies stand in for layers that store less, and everything come
     CHECK(net.layer().connections->is_dense());
     CHECK(weight.connections == net.layer().connections.get());
     CHECK(current_flags(net.layer()).equal(dense.ne(0).to(torch::kByte).view({2, 4})));
-    CHECK(chosen(readout_mask(net.layer(), {2, 1}, false), 0) == Positions{2, 3});
+    CHECK(chosen(ranked_mask(magnitudes(net.layer()), {}, {2, 1}), 0) == Positions{2, 3});
     CHECK(static_cast<MaskedConnections&>(*net.layer().connections).zero_dormant());
     weight.value.mutable_grad() = torch::ones_like(weight.value);
   }

@@ -1,0 +1,151 @@
+// What `tandem export --read-out sparse` writes is the net that was measured: a plain forward pass
+// over the file's tensors, written down here, finds as many validation examples right as the stored
+// row says, for every way in which a method has its mask.
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <cstring>
+
+#include "core/files.h"
+#include "core/safetensors.h"
+#include "core/text.h"
+#include "data/dataset.h"
+#include "data/tensor.h"
+#include "store/store.h"
+#include "support/run_program.h"
+
+namespace tandem::test::app_export_cli {
+namespace {
+
+at::Tensor tensor_of(const SafetensorsFile& file, const std::string& name) {
+  const TensorView& view = file.at(name);
+  const at::Tensor values = torch::empty(view.shape, torch::kFloat);
+  REQUIRE(view.dtype == DType::kF32);
+  std::memcpy(values.data_ptr(), view.data, view.bytes());
+  return values;
+}
+
+// Right answers of x W + b, ReLU, x W + b, ... on the validation examples.
+std::int64_t right_answers(const SafetensorsFile& file, const Config& config) {
+  const auto data = load_dataset(config);
+  const at::Tensor chosen = torch::tensor(data->validation, torch::kLong);
+  const bool turned = file.metadata().at("layout") == "[out,in]";
+  at::Tensor x = data->inputs.index_select(0, chosen).to(torch::kFloat);
+  x = (x / 255 - data->mean) / data->deviation;
+  const std::size_t layers = split(config.text("widths"), ',').size() + 1;
+  for (std::size_t l = 0; l < layers; ++l) {
+    const at::Tensor weight = tensor_of(file, fmt::format("layer{}.weight", l));
+    x = torch::mm(x, turned ? weight.t() : weight) +
+        tensor_of(file, fmt::format("layer{}.bias", l));
+    if (l + 1 < layers) x = torch::relu(x);
+  }
+  return x.argmax(1).eq(data->labels.index_select(0, chosen)).sum().item<std::int64_t>();
+}
+
+struct Trained {
+  TemporaryFolder folder;
+  std::string db = folder / "one.sqlite", id;
+  Config config = Config::resolve({});
+
+  explicit Trained(const Settings& said) {
+    Settings all = {{"train_examples", "600"}, {"validation", "0.5"}, {"steps", "45"},
+                    {"batch", "32"},           {"widths", "40,30"},   {"lr", "0.05"},
+                    {"density", "0.1"},        {"curve", "false"},    {"probes", "weights"}};
+    for (const auto& [name, value] : said) all[name] = value;
+    std::vector<std::string> arguments = {"run", "--device", "cpu", "--db", db};
+    for (const auto& [name, value] : all) arguments.push_back("--" + name + "=" + value);
+    const ProgramResult run = run_program(arguments);
+    INFO(run.errors);
+    REQUIRE(run.exit_code == 0);
+    id = StoreReader(db).runs().at(0).id;
+    config = Config::from_canonical(StoreReader(db).runs().at(0).canonical);
+  }
+
+  std::int64_t stored() const {
+    const auto rows = StoreReader(db)
+                          .query(
+                              "SELECT n_correct FROM v_eval WHERE split = 'validation' AND "
+                              "weights_readout = 'sparse' AND weights_budget = density AND "
+                              "step = (SELECT max(step) FROM v_eval)")
+                          .rows;
+    REQUIRE(rows.size() == 1);
+    return std::stoll(rows[0][0]);
+  }
+
+  SafetensorsFile exported(const std::string& layout,
+                           const std::string& read_out = "sparse") const {
+    const std::string out = folder / (read_out + layout + ".safetensors");
+    const ProgramResult made = run_program(
+        {"export", id, "--read-out", read_out, "--layout", layout, "--out", out, "--db", db});
+    INFO(made.errors);
+    REQUIRE(made.exit_code == 0);
+    return SafetensorsFile::open(out);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
+  const Settings rare = {{"refresh_interval", "10"}};
+  const auto of = [&](const std::string& method, Settings more = {}) {
+    more["weights"] = method;
+    return more;
+  };
+  const auto rarely = [&](const std::string& method, Settings more = {}) {
+    more.insert(rare.begin(), rare.end());
+    return of(method, more);
+  };
+  const std::vector<Settings> cases = {
+      of("dense"),
+      of("rigl", {{"update_interval", "5"}}),
+      of("rigl", {{"update_interval", "5"}, {"storage", "sparse"}}),
+      of("gmp", {{"prune_interval", "5"}}),
+      of("gmp", {{"prune_interval", "5"}, {"mask_source", "random"}}),
+      of("acdc"),
+      of("dsd"),
+      of("dsd", {{"mask_source", "magnitude_input"}}),
+      rarely("ssa"),
+      rarely("ssa", {{"weights_nested", "1,0.5,0.25"}}),
+      rarely("ssa",
+             {{"superset_density", "0.3"}, {"superset_outside", "zero"}, {"storage", "sparse"}}),
+      rarely("alternate"),
+      rarely("alternate", {{"mask_source", "magnitude_input"}}),
+      rarely("alternate", {{"mask_source", "random"}}),
+      rarely("alternate", {{"granularity", "fan_in"}}),
+      rarely("ste"),
+      rarely("topkast"),
+      rarely("topkast", {{"superset_outside", "zero"}, {"storage", "sparse"}}),
+      rarely("cram", {{"mask_source", "saliency"}}),
+  };
+  std::size_t turn = 0;
+  for (const Settings& said : cases) {
+    std::string name;
+    for (const auto& [option, value] : said) name += option + "=" + value + " ";
+    CAPTURE(name);
+    const Trained run(said);
+    const SafetensorsFile file = run.exported(turn++ % 2 == 0 ? "tandem" : "torch");
+    CHECK(right_answers(file, run.config) == run.stored());
+    std::int64_t nonzero = 0, all = 0;
+    for (const TensorView& tensor : file.tensors()) {
+      if (tensor.shape.size() < 2) continue;
+      all += tensor.elements();
+      nonzero += tensor_of(file, tensor.name).ne(0).sum().item<std::int64_t>();
+    }
+    CHECK(nonzero <= all * 12 / 100);
+  }
+}
+
+TEST_CASE("an export says how its weights lie, and either layout is one net", "[cli]") {
+  // Square: a layer that is loaded the wrong way round would go unnoticed.
+  const Trained run({{"weights", "set"}, {"widths", "30,30"}});
+  const SafetensorsFile own = run.exported("tandem", "full"), torch = run.exported("torch", "full");
+  CHECK(own.metadata().at("layout") == "[in,out]");
+  CHECK(torch.metadata().at("layout") == "[out,in]");
+  for (const std::string name : {"layer0.weight", "layer1.weight", "layer2.weight"}) {
+    CHECK(tensor_of(own, name).t().equal(tensor_of(torch, name)));
+  }
+  CHECK(tensor_of(own, "layer0.weight").sizes() == at::IntArrayRef({784, 30}));
+  CHECK(tensor_of(own, "layer1.bias").equal(tensor_of(torch, "layer1.bias")));
+}
+
+}  // namespace tandem::test::app_export_cli
