@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -150,6 +151,40 @@ TEST_CASE("two databases of one folder keep their own weights", "[cli]") {
   std::filesystem::rename(two.folder / "r/checkpoints/runs.sqlite/final/" + run,
                           two.folder / "r/checkpoints/final/" + run);
   CHECK(exported(first) == 0);
+}
+
+TEST_CASE("a run keeps the storage of its first plan, whatever another timing says", "[cli]") {
+  const TwoFolders two;
+  const auto run = [&](const std::string& cache, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {
+        "run",          "--data=mnist", "--data-dir",       two.a,           "--db",
+        two.db,         "--batch=20",   "--weights=static", "--density=0.1", "--widths=128,128",
+        "--device=cpu", "--steps=20",   "--jobs=1",         "--curve=false"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_program(words, {"TANDEM_CACHE=" + (two.folder / cache)}).exit_code;
+  };
+  REQUIRE(run("measured", {"--seed=9"}) == 0);
+  const auto measured = nlohmann::json::parse(read_file(two.folder / "measured/break_even.json"));
+  for (const auto& [cache, density] : {std::pair("always", 1.0), std::pair("never", 0.0)}) {
+    auto told = measured;
+    for (auto& shapes : told["machines"]) {
+      for (auto& each : shapes) each = density;
+    }
+    ensure_folder(two.folder / cache);
+    atomic_write(two.folder / cache + "/break_even.json", told.dump());
+  }
+  CHECK(run("always", {"--seed=1", "--stop-after-steps=10"}) == kExitStopped);
+  std::filesystem::remove_all(two.folder / "r/checkpoints");  // so that it begins anew
+  CHECK(run("never", {"--seed=1"}) == 0);
+  CHECK(run("never", {"--seed=2"}) == 0);
+  const std::string kept = two.ask("SELECT storage FROM run WHERE seed = 1");
+  CHECK_THAT(kept, Contains("sparse"));
+  CHECK(two.ask("SELECT layer_storage FROM v_run WHERE seed = 1") == kept);
+  CHECK(two.ask("SELECT attempt FROM run WHERE seed = 1") == "2 ");
+  CHECK(two.ask("SELECT instr(storage, 'sparse') FROM run WHERE seed = 2") == "0 ");
+  const ProgramResult table =
+      two.call({"table", "--rows=weights", "--columns=accuracy@sparse", "--db", two.db});
+  CHECK_THAT(table.output, Contains("stored in several ways"));
 }
 
 }  // namespace tandem::test::app_content_cli
