@@ -33,8 +33,9 @@ struct FigureRuns {
 Figure trials_figure(const StoreReader& store, const FigureRuns& runs);
 
 // Accuracy against the density that trained nets are read out at: mean over seeds, with Student's
-// 95% band. The runs of a line differ in their seeds alone. Where a line lacks a budget that
-// another one of its panel has, it is broken.
+// 95% band. The runs of a line differ in their seeds alone.
+// A line is broken where it lacks a budget that another one of its panel has, and where it has none
+// for more than a factor of three.
 Figure curve_figure(const StoreReader& store, const FigureRuns& runs);
 
 // The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor

@@ -18,6 +18,7 @@ namespace tandem {
 namespace {
 
 constexpr double kFactors[] = {0.25, 0.5, 1, 2, 4};
+constexpr double kFarthest = 3;  // between budgets that a line joins: they double, up to the full
 
 struct CurvePoint {
   double budget = 0;
@@ -147,21 +148,38 @@ std::set<double> budgets_of(const std::vector<Curve>& curves, double density) {
   return budgets;
 }
 
-// By rising budget, with an empty row where the curve lacks one of the panel's.
-std::vector<std::vector<double>> rows_of(const Curve& curve, const std::set<double>& budgets) {
-  std::vector<std::vector<double>> rows;
+using Rows = std::vector<std::vector<double>>;
+
+// By rising budget. An empty row breaks the line where the curve lacks one of the panel's budgets,
+// and where the next one is so far that others would lie between them.
+Rows rows_of(const Curve& curve, const std::set<double>& budgets) {
+  Rows rows;
+  const auto part = [&rows] {
+    if (!rows.empty() && !rows.back().empty()) rows.emplace_back();
+  };
   for (const double budget : budgets) {
     const auto point = std::find_if(curve.points.begin(), curve.points.end(),
                                     [budget](const auto& p) { return p.budget == budget; });
     if (point == curve.points.end()) {
-      if (!rows.empty() && !rows.back().empty()) rows.emplace_back();
+      part();
       continue;
     }
+    if (!rows.empty() && !rows.back().empty() && budget > kFarthest * rows.back()[0]) part();
     const Summary& s = point->summary;
     const double half = s.half.value_or(0);
     rows.push_back({budget, s.mean, s.mean - half, s.mean + half});
   }
   return rows;
+}
+
+// Points that no line reaches, whose bands have no width.
+Rows alone(const Rows& rows) {
+  Rows found;
+  const auto gap = [&rows](std::size_t i) { return i >= rows.size() || rows[i].empty(); };
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].empty() && (i == 0 || gap(i - 1)) && gap(i + 1)) found.push_back(rows[i]);
+  }
+  return found;
 }
 
 std::string panel_of(const std::vector<Curve>& curves, double density,
@@ -173,7 +191,8 @@ std::string panel_of(const std::vector<Curve>& curves, double density,
     const Curve& curve = curves[i];
     if (curve.density != density) continue;
     const std::string name = fmt::format("curve{}", i);
-    data += data_block(name, rows_of(curve, budgets));
+    const Rows rows = rows_of(curve, budgets), single = alone(rows);
+    data += data_block(name, rows);
     const auto style = static_cast<std::size_t>(
         std::find(labels.begin(), labels.end(), curve.label) - labels.begin());
     bands.push_back(fmt::format(
@@ -181,6 +200,10 @@ std::string panel_of(const std::vector<Curve>& curves, double density,
         name, colour(style)));
     lines.push_back(fmt::format("${} using 1:2 with linespoints {} lw 1.5 ps 0.8 notitle", name,
                                 line_style(style)));
+    if (single.empty()) continue;
+    data += data_block(name + "alone", single);
+    lines.push_back(fmt::format("${}alone using 1:2:3:4 with yerrorbars lc rgb '{}' pt 0 notitle",
+                                name, colour(style)));
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
   return data + "plot " + join(bands, ", ") + legend + "\n";

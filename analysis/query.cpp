@@ -97,6 +97,7 @@ bool is_number(const std::string& text) {
 std::vector<bool> number_columns(const QueryResult& r) {
   std::vector<bool> numbers(r.columns.size(), false);
   for (std::size_t j = 0; j < r.columns.size(); ++j) {
+    if (r.number.empty() && r.columns[j] == "run") continue;
     bool any = false, all = true;
     for (std::size_t i = 0; i < r.rows.size(); ++i) {
       if (r.null[i][j]) continue;

@@ -183,22 +183,32 @@ TEST_CASE("the runs of a line are alike but for their seeds", "[unit]") {
   CHECK(count(figure.csv, ",2,") == 4);  // n
 }
 
-// At budgets 0.05, 0.1 and 1 one method has all, the other lacks the middle one.
+// At budgets 0.05, 0.1, 0.2, 0.4 and 1 dense has all; ssa lacks 0.2, and sam all from 0.2 to 0.4.
 TEST_CASE("a budget that a line lacks breaks it", "[unit]") {
   const TemporaryFolder folder;
   {
     StoreWriter writer(folder / "r.sqlite");
-    for (const char* method : {"dense", "ssa"}) {
+    for (const std::string method : {"dense", "ssa", "sam"}) {
       const RunRecord run = test::make_run({{"weights", method}});
       writer.add_runs({run});
       writer.insert({test::readout(run.id, 0, 500, "sparse", 0.05),
-                     test::readout(run.id, 1, 900, "full", {}), test::state(run.id, 3, "done")});
-      if (*method == 'd') writer.insert({test::readout(run.id, 2, 800, "sparse", 0.1)});
+                     test::readout(run.id, 1, 600, "sparse", 0.1),
+                     test::readout(run.id, 2, 900, "full", {}), test::state(run.id, 9, "done")});
+      if (method == "dense") writer.insert({test::readout(run.id, 3, 700, "sparse", 0.2)});
+      if (method != "sam") writer.insert({test::readout(run.id, 4, 800, "sparse", 0.4)});
     }
   }
   const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"", {}});
-  CHECK_THAT(figure.script, Contains("0.05 50 50 50\n0.1 80 80 80\n1 90 90 90\nEOD") &&
-                                Contains("0.05 50 50 50\n\n1 90 90 90\nEOD"));
+  const std::string first = "0.05 50 50 50\n0.1 60 60 60\n", last = "1 90 90 90\nEOD";
+  CHECK_THAT(figure.script, Contains(first + "0.2 70 70 70\n0.4 80 80 80\n" + last));
+  CHECK_THAT(figure.script, Contains(first + "\n0.4 80 80 80\n" + last));
+  CHECK_THAT(figure.script, Contains(first + "\n" + last));
+  CHECK_THAT(figure.script, Contains("alone << EOD\n" + last));  // its interval is a bar
+  CHECK(count(figure.script, "with yerrorbars") == 1);
+  // Nobody has what lies between 0.1 and 1, and the line is broken all the same.
+  const Figure one =
+      curve_figure(StoreReader(folder / "r.sqlite"), {"", {}, parse_conditions("weights=sam")});
+  CHECK_THAT(one.script, Contains(first + "\n" + last));
 }
 
 TEST_CASE("forty names have styles of their own", "[unit]") {

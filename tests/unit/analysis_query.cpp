@@ -176,10 +176,13 @@ TEST_CASE("named queries average what is alike but for seeds, without trials", "
                 row[column("accuracy")]);
   }
   CHECK(rows ==
-        std::set<std::string>{"final lr 1: 2 0.625", "final lr 2: 1 1.0", "run lr 1: 1 0.25"});
+        std::set<std::string>{"final lr 1: 2 0.625", "final lr 2: 1 1", "run lr 1: 1 0.25"});
   // The table's mean of the two is the query's.
   const Table table = build_table(
-      reader, plan_table({"t", {{"columns", "accuracy@full"}, {"where", "final=true lr=1"}}}));
+      reader,
+      plan_table(
+          {"t",
+           {{"columns", "accuracy@full"}, {"where", "final=true lr=1"}, {"split", "validation"}}}));
   CHECK(table.rows[0].cells[0].mean.value() == Approx(0.625));
   const QueryResult c = run_query(reader, "continual");
   CHECK(c.rows.size() == q.rows.size());

@@ -71,7 +71,9 @@ TEST_CASE("a table says over what its runs were tuned, and with how many trials"
     auto records = tuned.records;
     for (TuningRecord& record : records) record.readout = "sparse";
     writer.add_tuning(records);
-    writer.add_tuning_plan({"small", 0, 2, "lr {0.1, 1}", "weights", "loss"});
+    TuningPlanRecord plan{"small", 0, 2, "lr {0.1, 1}", "weights", "loss"};
+    plan.runs = {{tuned.grid.runs[0].id, "weights=static"}, {tuned.grid.runs[5].id, "weights=ssa"}};
+    writer.add_tuning_plan(plan);
   }
   CHECK_THAT(notes(tuned.table()),
              Contains("Tuned per weights: 3 to 4 trials over lr {0.1, 1}, chosen by validation "

@@ -494,7 +494,13 @@ TEST_CASE("trials and published numbers replace their like", "[unit]") {
   writer.add_tuning({t, {"g", "weights=rigl", "lr=0.3", 1, "ef", 0.95, true}, other});
   t.chosen = true;
   writer.add_tuning({t});  // of rigl alone, whose older trials go
-  writer.add_tuning_plan({"g", 8, 1, "lr 0.1..1", "weights", "accuracy", {{"x", "weights=rigl"}}});
+  writer.add_tuning_plan({"g",
+                          8,
+                          1,
+                          "lr 0.1..1",
+                          "weights",
+                          "accuracy",
+                          {{"x", "weights=rigl"}, {"y", "weights=set"}}});
   writer.add_tuning_plan({"g",
                           16,
                           2,
