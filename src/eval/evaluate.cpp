@@ -263,7 +263,7 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       const auto tallies = run_readout(trainer, split, readout, weights, masked);
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
-          if (!of[r]) continue;
+          if (!of[r] || split.examples[r].empty()) continue;
           rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
                                    readout, masked[kind], tallies[kind][r]));
         }
