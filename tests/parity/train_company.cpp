@@ -125,7 +125,7 @@ TEST_CASE("splits of other sizes in a group change no row", "[parity]") {
       CAPTURE(scenario, weights, strategy);
       Settings said = {{"scenario", scenario}, {"class_order", "random"}, {"weights", weights},
                        {"strategy", strategy}, {"epochs", "1"},           {"batch", "16"},
-                       {"curve", "true"},      {"validation", "0.02"}};
+                       {"curve", "true"},      {"validation", "0.0004"}};
       if (said["strategy"] == "er") said.insert({{"buffer", "20"}, {"replay_batch", "8"}});
       std::vector<Config> runs;
       std::set<std::size_t> sizes;

@@ -12,8 +12,21 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-const auto kSaysWhat =
-    Contains("'lr_final' is retired") && Contains("lr_end") && Contains("lr_final / lr");
+template <class Work>
+std::string refusal(const Work& work) {
+  try {
+    work();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+bool says_what(const std::string& text) {
+  return text.find("'lr_final' is retired") != std::string::npos &&
+         text.find("lr_end") != std::string::npos &&
+         text.find("lr_final / lr") != std::string::npos;
+}
 
 // As a run was stored that said lr_final = 0.02.
 std::string stored_text() {
@@ -26,7 +39,9 @@ std::string stored_text() {
 TEST_CASE("a user who says a retired option is told what to say", "[unit]") {
   const ConfigFixture fixture;
   for (const std::string value : {"0.02", "0"}) {
-    CHECK_THROWS_WITH(parse_arguments({"--lr-final", value}, {}, fixture.tables()), kSaysWhat);
+    CHECK(says_what(refusal([&] {
+      parse_arguments({"--lr-final", value}, {}, fixture.tables());
+    })));
   }
   const auto grid = [&](const std::string& text) {
     return parse_grid(text, "dir/some.ini", {}, fixture.tables());
@@ -35,9 +50,10 @@ TEST_CASE("a user who says a retired option is told what to say", "[unit]") {
                                 "[when lr_final=0.1]\nlr = 0.1\n", "[exclude]\nlr_final = 0.1\n",
                                 "weights = set\n[tune]\ntrials = 2\nlr_final = 0.1 .. 0.2\n"};
   for (const std::string& text : places) {
-    INFO(text);
-    CHECK_THROWS_WITH(grid(text), kSaysWhat && Contains("dir/some.ini:"));
-    CHECK_THROWS_AS(grid(text), ConfigError);
+    const std::string said = refusal([&] { grid(text); });
+    INFO(text << said);
+    CHECK(says_what(said));
+    CHECK_THAT(said, Contains("dir/some.ini:"));
   }
   CHECK(grid("lr_end = 0.1\n").runs.front().real("lr_end") == 0.1);
 }
