@@ -5,19 +5,17 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <system_error>
 #include <thread>
 
+#include "config/options.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "jobs/device.h"
 #include "jobs/progress.h"
-#include "methods/method.h"
-#include "probes/probe_names.h"
+#include "jobs/run_check.h"
 #include "store/store.h"
-#include "topology/rule_reads.h"
 
 namespace tandem {
 namespace {
@@ -66,11 +64,11 @@ void note_wanted(StoreWriter& store, const Execution& execution) {
   }
 }
 
-void warn_of_divergence(const std::vector<Config>& runs) {
-  std::map<std::string, int> warnings;
-  for (const Config& run : runs) ++warnings[divergence_warning(run)];
+// Throws what check_runs() does, and says what there is to be warned of.
+void check_aloud(const std::vector<Config>& runs) {
+  const auto warnings = check_all(runs, resolve_device(runs.front().text("device")));
   for (const auto& [text, count] : warnings) {
-    if (!text.empty()) log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
+    log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
 }
 
@@ -96,7 +94,8 @@ Option stop_after_steps_option() {
           .neutral = "0",
           .help = "stop each group with a checkpoint after so many steps; 0: never",
           .unit = "steps",
-          .minimum = 0};
+          .minimum = 0,
+          .maximum = kMostSteps};
 }
 
 std::string database_of(const Settings& settings) {
@@ -105,6 +104,7 @@ std::string database_of(const Settings& settings) {
 }
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
+  check_aloud(runs);
   const std::string database = runs.front().text("db");
   std::error_code error;
   std::vector<RunRecord> known;
@@ -113,16 +113,12 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
 }
 
 void check_runs(const std::vector<Config>& runs) {
-  for (const Config& run : runs) {
-    said_probes(run);
-    check_fresh_batches(policies_of(run, Level::kWeights).topology);
-  }
+  check_all(runs, resolve_device(runs.front().text("device")));
 }
 
 ExecutionReport execute(const Execution& execution) {
   install_interrupt_handlers();
-  warn_of_divergence(execution.runs);
-  check_runs(execution.runs);
+  check_aloud(execution.runs);
   const std::string database = execution.runs.front().text("db");
   const std::string device = resolve_device(execution.runs.front().text("device"));
   const auto folder = std::filesystem::path(database).parent_path();

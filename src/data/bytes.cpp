@@ -17,6 +17,7 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "data/data_facts.h"
 #include "data/reader.h"
 
 namespace tandem {
@@ -27,6 +28,7 @@ namespace fs = std::filesystem;
 constexpr const char* kPythonParent = "/usr/lib";
 constexpr const char* kPreferredPython = "/usr/lib/python3.11";
 constexpr std::size_t kTextProbeBytes = 8192;
+constexpr std::int64_t kByteValues = 256;
 constexpr const char* kRemedy =
     "Name text files or folders with --corpus, separated by ',' or ':', or leave it empty and "
     "install the Debian package python3 for the standard library's sources.";
@@ -149,7 +151,7 @@ Dataset read_bytes(const Config& config) {
   dataset.name = config.text("data");
   dataset.inputs = at::empty({size}, at::kByte);
   std::copy(corpus.bytes.begin(), corpus.bytes.end(), dataset.inputs.data_ptr<std::uint8_t>());
-  dataset.classes = 256;
+  dataset.classes = kByteValues;
   dataset.train = {0, train_end};
   dataset.validation = window_starts(train_end, validation_end, window, limit);
   dataset.test = window_starts(validation_end, size, window, limit);
@@ -183,6 +185,8 @@ Part facts() {
 }
 
 [[maybe_unused]] const bool kOption = declare_option(evaluation_windows());
+[[maybe_unused]] const bool kByteFacts =
+    declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
 [[maybe_unused]] const bool kPart = dataset_readers().add(facts(), read_bytes);
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "data/data_facts.h"
 #include "data/idx.h"
 #include "data/reader.h"
 
@@ -23,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kClasses = 10;
+constexpr std::int64_t kClasses = 10, kPixels = 28 * 28;
 constexpr const char* kTrainImages = "train-images-idx3-ubyte";
 constexpr const char* kTrainLabels = "train-labels-idx1-ubyte";
 constexpr const char* kTestImages = "t10k-images-idx3-ubyte";
@@ -175,6 +176,12 @@ Part facts(const std::string& name, const std::string& summary, const std::strin
   return part;
 }
 
+[[maybe_unused]] const bool kImageFacts = [] {
+  for (const ImageSet& set : image_sets()) {
+    declare_data_facts(set.name, {Dataset::Kind::kImages, kPixels, kClasses});
+  }
+  return true;
+}();
 [[maybe_unused]] const bool kFashion = dataset_readers().add(
     facts("fashion_mnist",
           "28x28 grey images of clothes, 10 classes (package dataset-fashion-mnist)", "1708.07747"),

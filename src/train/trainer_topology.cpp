@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "config/seeds.h"
-#include "core/error.h"
 #include "data/tensor.h"
 #include "topology/storage.h"
 #include "train/trainer.h"
@@ -24,15 +23,6 @@ void Trainer::start_topology() {
   for (const Linear* layer : linears) {
     const bool is_exempt = std::count(exempt.begin(), exempt.end(), layer->name()) != 0;
     layers_.push_back({layer->name(), layer->inputs(), layer->outputs(), is_exempt});
-  }
-  for (const std::string& name : exempt) {
-    const bool known = std::any_of(layers_.begin(), layers_.end(),
-                                   [&](const LayerShape& layer) { return layer.name == name; });
-    if (!known) {
-      std::string all;
-      for (const LayerShape& layer : layers_) all += " " + layer.name;
-      throw ConfigError("--exempt names '" + name + "', which is no layer; the layers are:" + all);
-    }
   }
   for (Parameter* parameter : parameters()) {
     if (parameter->value.defined() && parameter->value.device() != options_.device) {
