@@ -11,16 +11,15 @@
 #include <system_error>
 #include <thread>
 
+#include "config/options.h"
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
 #include "jobs/checkpoint.h"
 #include "jobs/device.h"
 #include "jobs/progress.h"
-#include "methods/method.h"
-#include "probes/probe_names.h"
+#include "jobs/run_check.h"
 #include "store/store.h"
-#include "topology/rule_reads.h"
 
 namespace tandem {
 namespace {
@@ -71,11 +70,11 @@ void keep_storage(StoreWriter& store, const GroupPlan& group) {
   store.keep_storage(ids, storages_text(group.storage));
 }
 
-void warn_of_divergence(const std::vector<Config>& runs) {
-  std::map<std::string, int> warnings;
-  for (const Config& run : runs) ++warnings[divergence_warning(run)];
+// Throws what check_runs() does, and says what there is to be warned of.
+void check_aloud(const std::vector<Config>& runs) {
+  const auto warnings = check_all(runs, resolve_device(runs.front().text("device")));
   for (const auto& [text, count] : warnings) {
-    if (!text.empty()) log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
+    log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
 }
 
@@ -180,7 +179,8 @@ Option stop_after_steps_option() {
           .neutral = "0",
           .help = "stop each group with a checkpoint after so many steps; 0: never",
           .unit = "steps",
-          .minimum = 0};
+          .minimum = 0,
+          .maximum = kMostSteps};
 }
 
 std::string database_of(const Settings& settings) {
@@ -196,6 +196,7 @@ std::string database_of(const Settings& settings) {
 }
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
+  check_aloud(runs);
   const std::string database = runs.front().text("db");
   std::vector<RunRecord> known;
   if (path_exists(database)) known = StoreReader(database).runs();
@@ -203,16 +204,12 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
 }
 
 void check_runs(const std::vector<Config>& runs) {
-  for (const Config& run : runs) {
-    said_probes(run);
-    check_fresh_batches(policies_of(run, Level::kWeights).topology);
-  }
+  check_all(runs, resolve_device(runs.front().text("device")));
 }
 
 ExecutionReport execute(const Execution& execution) {
   if (!stop_requested()) end_at_interrupt(kBeforeTraining);
-  warn_of_divergence(execution.runs);
-  check_runs(execution.runs);
+  check_aloud(execution.runs);
   const std::string database = execution.runs.front().text("db");
   Results results(database);
   const PlannerInput input = planner_input(execution.runs, results.known());

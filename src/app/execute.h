@@ -33,9 +33,9 @@ struct ExecutionReport {
 // run is said, which would select nothing.
 std::string database_of(const Settings& settings);
 
-// Throws ConfigError where a run names a probe that is none, or batches for updates that read none.
+// Throws for the first thing that a run would be refused for while it trains (jobs/run_check.h).
 void check_runs(const std::vector<Config>& runs);
-// What would be done; reads the database where there is one.
+// What would be done, of runs that are checked first; reads the database where there is one.
 GridPlan plan_execution(const std::vector<Config>& runs);
 ExecutionReport execute(const Execution& execution);
 

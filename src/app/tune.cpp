@@ -12,13 +12,14 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
+#include "data/data_facts.h"
 #include "jobs/planner.h"
 #include "methods/method.h"
 
 namespace tandem {
 namespace {
 
-bool is_bytes(const Config& run) { return run.text("data") == "bytes"; }
+bool is_bytes(const Config& run) { return data_facts(run).kind == Dataset::Kind::kBytes; }
 
 // The read-outs of a level whose mean is the score.
 std::vector<std::string> readouts_of(const Config& run, Level level, const std::string& tuned_for) {

@@ -68,6 +68,7 @@ std::vector<Option> drop_and_grow_options() {
        .help = "time between topology updates",
        .unit = "steps",
        .minimum = 1,
+       .maximum = kMostSteps,
        .of_part = true,
        .per_replica = true},
       {.name = "update_interval_epochs",
@@ -77,6 +78,7 @@ std::vector<Option> drop_and_grow_options() {
        .help = "the same in epochs; 0: update_interval decides",
        .unit = "epochs",
        .minimum = 0,
+       .maximum = kMostEpochs,
        .of_part = true},
       {.name = "update_end",
        .type = kReal,
@@ -191,6 +193,7 @@ std::vector<Option> prune_options() {
        .help = "time between prunings",
        .unit = "steps",
        .minimum = 1,
+       .maximum = kMostSteps,
        .of_part = true},
   };
 }
@@ -204,6 +207,7 @@ std::vector<Option> dormant_options() {
        .help = "time between rankings of all weights, dormant ones too",
        .unit = "steps",
        .minimum = 1,
+       .maximum = kMostSteps,
        .of_part = true},
       {.name = "refresh_end",
        .type = kReal,
@@ -303,6 +307,7 @@ std::vector<Option> stream_options(const std::string& level) {
        .help = "linear warm-up of alpha",
        .unit = "steps",
        .minimum = 0,
+       .maximum = kMostSteps,
        .of_part = true},
       {.name = level + "_lambda_full",
        .type = kReal,
@@ -340,6 +345,7 @@ std::vector<Option> weights_draw_options() {
        .help = "time that a draw holds",
        .unit = "steps",
        .minimum = 1,
+       .maximum = kMostSteps,
        .of_part = true},
   };
 }
@@ -376,6 +382,7 @@ std::vector<Option> weights_alignment_options() {
        .help = "time between steps that align",
        .unit = "steps",
        .minimum = 1,
+       .maximum = kMostSteps,
        .of_part = true},
       {.name = "weights_shuffle_target",
        .type = kFlag,

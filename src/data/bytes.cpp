@@ -18,6 +18,7 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "data/data_facts.h"
 #include "data/reader.h"
 
 namespace tandem {
@@ -28,6 +29,7 @@ namespace fs = std::filesystem;
 constexpr const char* kPythonParent = "/usr/lib";
 constexpr const char* kPreferredPython = "/usr/lib/python3.11";
 constexpr std::size_t kTextProbeBytes = 8192;
+constexpr std::int64_t kByteValues = 256;
 constexpr const char* kRemedy =
     "Name text files or folders with --corpus, separated by ',' or ':', or leave it empty and "
     "install the Debian package python3 for the standard library's sources.";
@@ -165,7 +167,7 @@ Dataset read_bytes(const Config& config) {
   dataset.name = config.text("data");
   dataset.inputs = at::empty({size}, at::kByte);
   std::copy(bytes.begin(), bytes.end(), dataset.inputs.data_ptr<std::uint8_t>());
-  dataset.classes = 256;
+  dataset.classes = kByteValues;
   dataset.train = {0, train_end};
   dataset.validation = window_starts(train_end, validation_end, window, limit);
   dataset.test = window_starts(validation_end, size, window, limit);
@@ -204,6 +206,8 @@ Part facts() {
 [[maybe_unused]] const bool kContent = declare_known_content(
     "bytes", "afa2d1e1a839272e7c209b2bb5ded274beeaeedc86a2e05c41fdd58e926aecc2");
 [[maybe_unused]] const bool kOption = declare_option(evaluation_windows());
+[[maybe_unused]] const bool kByteFacts =
+    declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
 [[maybe_unused]] const bool kPart = dataset_readers().add(facts(), {corpus_files, read_bytes});
 
 }  // namespace

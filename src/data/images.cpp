@@ -17,6 +17,7 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "data/content.h"
+#include "data/data_facts.h"
 #include "data/idx.h"
 #include "data/reader.h"
 
@@ -25,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kClasses = 10;
+constexpr std::int64_t kClasses = 10, kPixels = 28 * 28;
 constexpr const char* kTrainImages = "train-images-idx3-ubyte";
 constexpr const char* kTrainLabels = "train-labels-idx1-ubyte";
 constexpr const char* kTestImages = "t10k-images-idx3-ubyte";
@@ -219,6 +220,12 @@ Part facts(const std::string& name, const std::string& summary, const std::strin
     "fashion_mnist", "1204eeb098bb8eee268f565cc92d65ce7b450c09ebb71ba39228bf4c80dfae30");
 [[maybe_unused]] const bool kMnistContent = declare_known_content(
     "mnist", "e250263bbdaa7e270024beec2ef5704f9fdbd8b99b8d08e91ce099334ca33185");
+[[maybe_unused]] const bool kImageFacts = [] {
+  for (const ImageSet& set : image_sets()) {
+    declare_data_facts(set.name, {Dataset::Kind::kImages, kPixels, kClasses});
+  }
+  return true;
+}();
 [[maybe_unused]] const bool kFashion = dataset_readers().add(
     facts("fashion_mnist",
           "28x28 grey images of clothes, 10 classes (package dataset-fashion-mnist)", "1708.07747"),

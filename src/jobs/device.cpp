@@ -1,6 +1,9 @@
 #include "jobs/device.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <fstream>
 #include <limits>
 
 #include "core/error.h"
@@ -44,6 +47,18 @@ std::vector<std::string> devices_of(const std::string& device) {
 
 std::string describe_device(const std::string& device) {
   return is_gpu(device) ? device + ": " + cuda_api().device_text(gpu_index(device)) : device;
+}
+
+std::int64_t memory_bytes(const std::string& device) {
+  if (is_gpu(device)) return device_bytes(device);
+  std::int64_t there =
+      static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  for (const char* path :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::int64_t limit = 0;  // a file that says "max", or that is not there, sets none
+    if (std::ifstream(path) >> limit && limit > 0) there = std::min(there, limit);
+  }
+  return there;
 }
 
 std::int64_t device_bytes(const std::string& device) {

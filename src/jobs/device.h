@@ -17,7 +17,9 @@ std::vector<std::string> devices_of(const std::string& device);
 bool is_gpu(const std::string& device);
 // A resolved device with its card's name, as provenance keeps it.
 std::string describe_device(const std::string& device);
-// Memory of a resolved GPU in bytes.
+// Memory in bytes: of the machine, as far as this process may have it, or of a resolved GPU.
+std::int64_t memory_bytes(const std::string& device);
+// The latter.
 std::int64_t device_bytes(const std::string& device);
 
 }  // namespace tandem

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -33,7 +34,8 @@ constexpr int kCheckpointFormat = 4;  // of the group's state; another one is no
 struct RunLog {
   std::string id;
   std::int64_t sequence = 0;
-  bool ended = false;  // its closing state row is out
+  bool ended = false;                  // its closing state row is out
+  std::set<std::string> emptied = {};  // layers that it has been warned of
 };
 
 class GroupRun {
@@ -52,6 +54,7 @@ class GroupRun {
   std::int64_t steps_to_boundary() const;
   bool take_steps();
   void emit_updates(const StepReport& report);
+  void warn_of_emptied(std::int64_t r, const std::string& layer);
   void log_losses(std::int64_t r);
   void boundaries();
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
@@ -232,14 +235,26 @@ void GroupRun::emit_updates(const StepReport& report) {
     if (!report.updated[r]) continue;
     const auto replica = static_cast<std::int64_t>(r);
     for (const UpdateCounts& update : report.updates) {
-      if (update.mask_hash[r].empty()) continue;
       const std::string& layer = trainer_.layers()[update.layer].name;
+      if (update.nnz[r] == 0) warn_of_emptied(replica, layer);
+      if (update.mask_hash[r].empty()) continue;
       probes_.after_update(
           {replica, layer, trainer_.steps_of(replica), update.before[r], update.after[r]});
       emit(replica, TopologyRow{trainer_.steps_of(replica), layer, update.nnz[r], update.dropped[r],
                                 update.grown[r], update.mask_hash[r]});
     }
   }
+}
+
+// A ranking of the whole net, or growth that layers share, may leave a layer nothing.
+void GroupRun::warn_of_emptied(std::int64_t r, const std::string& layer) {
+  RunLog& log = logs_[static_cast<std::size_t>(r)];
+  if (!log.emptied.insert(layer).second) return;
+  log_warn("run " + short_id(log.id) + ": the topology update after step " +
+           std::to_string(trainer_.steps_of(r)) + " leaves layer '" + layer +
+           "' no active weight, so that nothing of its input passes it; a larger --density, or "
+           "--exempt " +
+           layer + ", keeps it");
 }
 
 void GroupRun::log_losses(std::int64_t r) {

@@ -10,41 +10,27 @@
 #include "data/dataset.h"
 #include "jobs/device.h"
 #include "methods/method.h"
-#include "nn/model.h"
+#include "nn/outline.h"
 #include "plan/group.h"
+#include "plan/stages.h"
+#include "policy/rules.h"
 
 namespace tandem {
 namespace {
 
-[[noreturn]] void refuse(const Config& config, const std::string& reason,
-                         const std::string& instead) {
-  throw ConfigError("storage = sparse can't serve weights = " + config.text("weights") + ": " +
-                    reason + "; " + instead);
-}
-
 void check_sparse(const Config& config, const Policies& weights, const std::string& device) {
-  const std::string refusal = sparse_refusal(weights);
-  if (!refusal.empty()) {
-    refuse(config, refusal, "give --storage masked, or auto, which takes sparse where it can");
-  }
-  if (is_gpu(device)) {
-    refuse(config, "sparse connections live on the CPU and the device is " + device,
-           "give --device cpu, or --storage masked");
-  }
+  const Policies attention;
+  check_rules({"sparse_storage_refused", "sparse_storage_on_gpu"},
+              {weights, attention, &config, device, is_gpu(device), sparse_refusal(weights)});
 }
 
-bool may_be_sparse(const Policies& weights, const std::string& device) {
-  return !is_gpu(device) && weights.start.pattern != Start::Pattern::kDense &&
-         sparse_refusal(weights).empty();
-}
-
-std::int64_t rows_of(const Config& config, bool bytes) {
-  return config.integer("batch") * (bytes ? config.integer("context") : 1);
+std::int64_t rows_of(const Config& config) {
+  return config.integer("batch") * (outline_of(config).sequences ? config.integer("context") : 1);
 }
 
 std::vector<Storage> by_break_even(const Config& config, const std::vector<LayerShape>& layers,
                                    const Policies& weights, BreakEven& measured) {
-  const std::int64_t rows = rows_of(config, config.text("model") == "transformer");
+  const std::int64_t rows = rows_of(config);
   const std::vector<LayerBudget> budgets =
       spread_budget(layers, stored_density(weights), weights.start.budget);
   std::vector<Storage> storages;
@@ -59,6 +45,11 @@ std::vector<Storage> by_break_even(const Config& config, const std::vector<Layer
 }
 
 }  // namespace
+
+bool may_be_sparse(const Config& config, const Policies& weights, bool on_gpu) {
+  return config.text("storage") != "masked" && !on_gpu &&
+         weights.start.pattern != Start::Pattern::kDense && sparse_refusal(weights).empty();
+}
 
 std::string storages_text(const std::vector<Storage>& storages) {
   std::vector<std::string> names;
@@ -86,16 +77,11 @@ bool any_sparse(const std::vector<Storage>& storages) {
 
 std::vector<LayerShape> linear_layers(const Config& config) {
   const auto data = load_dataset(config);
-  ModelShape shape;
-  shape.features = data->features;
-  shape.outputs = make_tasks(config, *data).outputs;
-  shape.weights_later = true;
-  const auto model = models().at("model", config.text("model"))({config}, shape);
+  std::vector<LayerShape> layers =
+      outline_of(config).layers(config, network_shape(*data, make_tasks(config, *data)));
   const std::vector<std::string> exempt = policies_of(config, Level::kWeights).start.exempt;
-  std::vector<LayerShape> layers;
-  for (const Linear* layer : model->linears()) {
-    const bool is_exempt = std::count(exempt.begin(), exempt.end(), layer->name()) != 0;
-    layers.push_back({layer->name(), layer->inputs(), layer->outputs(), is_exempt});
+  for (LayerShape& layer : layers) {
+    layer.exempt = std::count(exempt.begin(), exempt.end(), layer.name) != 0;
   }
   return layers;
 }
@@ -105,7 +91,8 @@ std::vector<Storage> choose_storage(const Config& config, const std::string& dev
   const Policies weights = policies_of(config, Level::kWeights);
   const std::string& said = config.text("storage");
   if (said == "sparse") check_sparse(config, weights, device);
-  if (said == "masked" || (said == "auto" && !may_be_sparse(weights, device))) return {};
+  const bool may = may_be_sparse(config, weights, is_gpu(device));
+  if (said == "masked" || (said == "auto" && !may)) return {};
   try {
     const std::vector<LayerShape> layers = linear_layers(config);
     if (said == "auto") return by_break_even(config, layers, weights, measured);

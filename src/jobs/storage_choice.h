@@ -18,6 +18,9 @@ std::string storages_text(const std::vector<Storage>& storages);
 std::vector<Storage> storages_of_text(const std::string& text);
 bool any_sparse(const std::vector<Storage>& storages);
 
+// Whether some layer may be sparse: by what the option says, the method and the device.
+bool may_be_sparse(const Config& config, const Policies& weights, bool on_gpu);
+
 // The linear layers of the run's model, in the order of the network, without their weights. Reads
 // the data set, for the widths at both ends. Throws what a trainer would throw.
 std::vector<LayerShape> linear_layers(const Config& config);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "data/data_facts.h"
+#include "jobs/storage_choice.h"
 #include "methods/method.h"
+#include "nn/outline.h"
 #include "plan/group.h"
 
 namespace tandem {
@@ -20,31 +23,37 @@ constexpr double kTeacherCopiesOfWeights = 6, kTeacherCopiesOfActivations = 2;
 // (in double precision while it is summed).
 constexpr double kPerturbedCopiesOfWeights = 4, kPerturbedPasses = 2;
 constexpr double kBytes = 4;
+// Without a value, its gradient and momentum no weight is trained.
+constexpr double kLeastCopiesOfWeights = 3;
 
 }  // namespace
 
 WorkingSet working_set(const Config& config, double read_out_share) {
-  WorkingSet set;
-  const bool transformer = config.text("model") == "transformer";
-  const double batch =
-      std::max(static_cast<double>(config.integer("batch")),
-               static_cast<double>(transformer ? kWindowChunk : kImageChunk) * read_out_share);
-  if (transformer) {
-    const auto width = static_cast<double>(config.integer("width"));
-    const auto layers = static_cast<double>(config.integer("layers"));
-    const auto context = static_cast<double>(config.integer("context"));
-    const auto heads = static_cast<double>(config.integer("heads"));
-    set.weights = layers * 12 * width * width + 256 * width;
-    set.activations = batch * context * (layers * (16 * width + 3 * heads * context) + 256);
-    return set;
+  const ModelOutline& outline = outline_of(config);
+  const DataFacts& data = data_facts(config);
+  ModelShape shape;
+  shape.features = data.features;
+  shape.outputs = data.classes;
+  const ModelNeeds needs = outline.needs(config, shape);
+  const double batch = std::max(
+      static_cast<double>(config.integer("batch")),
+      static_cast<double>(outline.sequences ? kWindowChunk : kImageChunk) * read_out_share);
+  return {needs.weights, batch * needs.activations};
+}
+
+double least_bytes_of(const Config& config, const Policies& weights, bool on_gpu) {
+  WorkingSet set = working_set(config, 0);
+  const auto batch = static_cast<double>(config.integer("batch"));
+  const auto replayed =
+      static_cast<double>(std::max<std::int64_t>(0, config.integer("replay_batch")));
+  set.activations *= 1 + replayed / batch;
+  if (config.text("widths_match") == "density") {
+    set.weights *= weights.start.density;
+    set.activations *= weights.start.density;
   }
-  double inputs = 784;
-  for (const std::int64_t units : config.integers("widths")) {
-    set.weights += inputs * static_cast<double>(units);
-    set.activations += batch * (inputs + 2 * static_cast<double>(units));
-    inputs = static_cast<double>(units);
-  }
-  return set;
+  if (may_be_sparse(config, weights, on_gpu)) set.weights *= stored_density(weights);
+  const double bytes = config.text("dtype") == "float64" ? 2 * kBytes : kBytes;
+  return bytes * (kLeastCopiesOfWeights * set.weights + set.activations);
 }
 
 double gpu_bytes_of(const Config& config) {

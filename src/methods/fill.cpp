@@ -4,7 +4,6 @@
 
 #include "core/error.h"
 #include "methods/granularity.h"
-#include "methods/nested.h"
 #include "methods/superset.h"
 
 namespace tandem {
@@ -59,7 +58,8 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
   rule.interval_epochs = config.real("update_interval_epochs");
   rule.end = config.real("update_end");
   rule.drop_fraction = config.real("drop_fraction");
-  rule.drop_final = std::min(rule.drop_fraction, config.real("drop_final"));
+  // What moves nothing at first never does.
+  rule.drop_final = rule.drop_fraction > 0 ? config.real("drop_final") : 0;
   rule.drop_schedule =
       pick<TopologyRule::DropSchedule>(config, "drop_schedule",
                                        {{"constant", TopologyRule::DropSchedule::kConstant},
@@ -76,11 +76,6 @@ TopologyRule drop_and_grow(const Config& config, const std::string& drop, const 
                                               {"exclude", TopologyRule::Regrown::kExclude}});
   rule.newborn_sd = config.text("grow_init") == "normal" ? 0.1 : 0.0;
   rule.newborn_stale = config.text("grow_init") == "stale";
-  if (rule.newborn_stale && config.text("dormant_value") != "hold") {
-    throw ConfigError(
-        "--grow-init stale resumes what a weight held while it was dormant, and dormant weights "
-        "are zero: give --dormant-value hold, or --grow-init zero");
-  }
   rule.empties_slots = config.text("update_slots") == "all";
   rule.fresh_batches = config.integer("growth_batches");
   return rule;
@@ -148,11 +143,6 @@ std::vector<std::string> refreshed_mask_options(std::vector<std::string> more) {
 Start refreshed_start(const Config& config) {
   Start start = start_of(config, Start::Pattern::kMagnitude);
   start.initial_density = config.real("initial_density");
-  if (start.initial_density > 0 && start.initial_density < start.density) {
-    throw ConfigError("--initial-density " + config.text("initial_density") +
-                      " is below --density " + config.text("density") +
-                      ": the mask shrinks from the one to the other; give a larger one, or 0");
-  }
   return start;
 }
 
@@ -177,11 +167,6 @@ void steer_alignment(const Config& config, Alignment& alignment) {
   alignment.shuffled = config.flag("weights_shuffle_target");
   alignment.gap_target = config.real("weights_gap_target");
   alignment.gap_rate = config.real("weights_gap_rate");
-  if (alignment.gap_target > 0 && alignment.alpha == 0) {
-    throw ConfigError(
-        "--weights-gap-target steers a factor of alpha and --weights-alpha is 0: give an alpha to "
-        "begin with");
-  }
 }
 
 std::vector<std::string> steer_alignment_options() {
@@ -213,16 +198,6 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
                                           {"post", Alignment::Site::kPost},
                                           {"logits", Alignment::Site::kLogits}});
   alignment.propagated = config.text("weights_counterpart") == "propagated";
-  if (alignment.site == Alignment::Site::kLogits && !alignment.propagated) {
-    throw ConfigError(
-        "--weights-site logits aligns the outputs of two networks and needs "
-        "--weights-counterpart propagated");
-  }
-  if (alignment.distance == Distance::kLogitKl && alignment.site != Alignment::Site::kLogits) {
-    throw ConfigError(
-        "--weights-distance logit_kl compares distributions over classes and needs "
-        "--weights-site logits");
-  }
   steer_alignment(config, alignment);
   return alignment;
 }
@@ -246,9 +221,6 @@ Policies phased_weights(const Config& config) {
   policies.schedule.kind = Schedule::Kind::kPhases;
   policies.schedule.phases = config.reals("phases");
   policies.schedule.last_phase_lr = config.real("last_phase_lr");
-  if (!std::is_sorted(policies.schedule.phases.begin(), policies.schedule.phases.end())) {
-    throw ConfigError("--phases " + config.text("phases") + ": shares of the run must ascend");
-  }
   policies.sets = {Support::kStream, Support::kStream};
   policies.dormant.kind = Dormant::Kind::kHold;
   policies.dormant.zeroed_by_phases = true;
@@ -261,17 +233,6 @@ Policies phased_weights(const Config& config) {
 }
 
 namespace {
-
-// The full stream first, then the sparse one, and so on: half of the steps each.
-void take_turns(const Config& config, Schedule& schedule) {
-  if (schedule.p != 0.5 || schedule.course != Schedule::Course::kConstant) {
-    throw ConfigError(
-        "--weights-draw turns gives each stream half of the steps, and --weights-p is " +
-        config.text("weights_p") + " (" + config.text("weights_p_schedule") +
-        "): leave it at 0.5, constant");
-  }
-  schedule.kind = Schedule::Kind::kTurns;
-}
 
 // The full stream computes with B alone, and what is outside of it stands still.
 void within_superset(const Config& config, Sets& sets) {
@@ -301,7 +262,7 @@ Policies alternating_weights(const Config& config) {
                                                 {{"step", Schedule::Draw::kStep},
                                                  {"layer", Schedule::Draw::kLayer},
                                                  {"turns", Schedule::Draw::kStep}});
-  if (config.text("weights_draw") == "turns") take_turns(config, policies.schedule);
+  if (config.text("weights_draw") == "turns") policies.schedule.kind = Schedule::Kind::kTurns;
   policies.schedule.draw_steps = config.integer("weights_draw_steps");
   policies.sets = {Support::kStream, Support::kAll};
   within_superset(config, policies.sets);
@@ -312,19 +273,7 @@ Policies alternating_weights(const Config& config) {
   policies.dormant.scaled_by_lr = config.flag("dormant_decay_lr_scaled");
   policies.topology = refreshed_mask(config);
   policies.start = refreshed_start(config);
-  nest_masks(config, policies);
-  if (policies.start.initial_density > 0 &&
-      (policies.sets.superset > 0 || !policies.sets.nested.empty())) {
-    throw ConfigError(
-        "--initial-density shrinks the mask, which a superset or nested masks are measured by: "
-        "leave out --superset-density and --weights-nested, or --initial-density");
-  }
-  if (policies.schedule.draws_per_layer() && policies.dormant.kind == Dormant::Kind::kDecay &&
-      policies.dormant.sparse_steps_only) {
-    throw ConfigError(
-        "--dormant-decay-when sparse acts on steps whose stream is sparse, and with --weights-draw "
-        "layer a step has more than one stream: give --dormant-decay-when always");
-  }
+  policies.sets.nested = config.reals("weights_nested");
   return policies;
 }
 

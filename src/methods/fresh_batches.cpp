@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/option.h"
+#include "policy/criterion_facts.h"
 
 namespace tandem {
 namespace {
@@ -31,18 +32,12 @@ bool cuts_gradients(const Policies& policies) {
 
 }  // namespace
 
-const std::vector<std::string>& gradient_criteria() {
-  static const std::vector<std::string> names = {"gradient", "magnitude_gradient", "saliency"};
-  return names;
-}
-
 void read_uncut_gradients(Policies& policies) {
   TopologyRule& rule = policies.topology;
-  const auto& names = gradient_criteria();
-  const bool reads = std::any_of(
-      rule.operations.begin(), rule.operations.end(), [&names](const TopologyOperation& operation) {
-        return std::count(names.begin(), names.end(), operation.criterion) != 0;
-      });
+  const bool reads = std::any_of(rule.operations.begin(), rule.operations.end(),
+                                 [](const TopologyOperation& operation) {
+                                   return criterion_facts(operation.criterion).gradient;
+                                 });
   if (reads && cuts_gradients(policies)) {
     rule.fresh_batches = std::max<std::int64_t>(1, rule.fresh_batches);
   }

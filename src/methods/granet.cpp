@@ -3,7 +3,6 @@
 // of gmp, and each pruning is followed by a regeneration within layers: half of what is left, by a
 // cosine down to 0.005 over the whole run, is dropped by magnitude and as many grow by the dense
 // gradient. Regeneration goes on where the pruning has ended.
-#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -16,13 +15,9 @@ Policies granet(const Config& config) {
   const TopologyRule pruning = pruned_to_budget(config);
   rule.operations.insert(rule.operations.begin(), pruning.operations.front());
   rule.budget_schedule = pruning.budget_schedule;
-  if (pruning.begin > pruning.end || pruning.end > rule.end || rule.end <= 0) {
-    throw ConfigError("--prune-begin " + config.text("prune_begin") + ", --prune-end " +
-                      config.text("prune_end") + " and --update-end " + config.text("update_end") +
-                      " must follow each other, and the last be above 0");
-  }
-  rule.budget_begin = pruning.begin / rule.end;
-  rule.budget_end = pruning.end / rule.end;
+  const double span = rule.end > 0 ? rule.end : 1;
+  rule.budget_begin = pruning.begin / span;
+  rule.budget_end = pruning.end / span;
   policies.topology = rule;
   return policies;
 }

@@ -1,4 +1,4 @@
-// These read the granularity of a topology from a config and check which rules it can carry.
+// These read the granularity of a topology from a config; policy/rules.h says which rules carry it.
 #pragma once
 
 #include "config/config.h"
@@ -6,10 +6,7 @@
 
 namespace tandem {
 
-// Reads granularity, nm_n, nm_m and granularity_block. Throws ConfigError for impossible numbers.
+// Reads granularity, nm_n, nm_m and granularity_block.
 Granularity granularity_of(const Config& config);
-
-// Throws ConfigError where a rule can't keep the start's granularity, or where its density can't.
-void check_granularity(const Start& start, const TopologyRule& rule);
 
 }  // namespace tandem

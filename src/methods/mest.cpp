@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "config/option.h"
-#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -37,12 +36,6 @@ TANDEM_REGISTERED = declare_option(
 
 // Back to the budget, then beyond it by what decays to nothing.
 void bound_softly(TopologyRule& rule) {
-  const bool constant = rule.drop_schedule == TopologyRule::DropSchedule::kConstant;
-  if (constant || rule.drop_final > 0) {
-    throw ConfigError(
-        "--mest-order soft_bound grows beyond the budget by a share that must end at 0: give "
-        "--drop-schedule steps, linear or cosine, and --drop-final 0");
-  }
   rule.operations[0].kind = TopologyOperation::Kind::kPruneTo;
   rule.operations[1].kind = TopologyOperation::Kind::kGrowTo;
 }

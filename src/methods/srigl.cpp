@@ -7,7 +7,6 @@
 // Where a unit has more survivors than its new fan-in the smallest go; the authors' code, which
 // sorts a row of flags there, keeps those that sorting happens to put first.
 #include "config/option.h"
-#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -28,13 +27,7 @@ TANDEM_REGISTERED = declare_option(
 
 Policies srigl(const Config& config) {
   Policies policies = rigl_weights(config);
-  Granularity& granularity = policies.start.granularity;
-  granularity.ablation = config.real("ablation");
-  if (granularity.ablation > 0 && granularity.kind != Granularity::Kind::kFanIn) {
-    throw ConfigError("--ablation " + std::to_string(granularity.ablation) +
-                      " takes all inputs of a unit and gives them to the others of its layer: give "
-                      "--granularity fan_in, or --ablation 0");
-  }
+  policies.start.granularity.ablation = config.real("ablation");
   return policies;
 }
 

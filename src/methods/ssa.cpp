@@ -7,7 +7,6 @@
 // stays within each layer: its input is a constant to it, so that earlier layers feel the labels
 // alone.
 #include "config/option.h"
-#include "core/error.h"
 #include "methods/fill.h"
 #include "methods/method.h"
 
@@ -23,30 +22,10 @@ TANDEM_REGISTERED =
                     .of_part = true,
                     .group = "weights level"});
 
-void keep_local(const Config& config, Alignment& alignment) {
-  alignment.detached = config.flag("weights_detach");
-  if (!alignment.detached) return;
-  if (alignment.site == Alignment::Site::kLogits) {
-    throw ConfigError(
-        "--weights-detach aligns each layer's own outputs, and --weights-site logits those of the "
-        "network: give --weights-site pre, norm or post");
-  }
-  if (alignment.propagated) {
-    throw ConfigError(
-        "--weights-detach aligns what a layer makes of one input, and --weights-counterpart "
-        "propagated computes the streams from different ones: give --weights-counterpart local");
-  }
-}
-
 Policies ssa(const Config& config) {
   Policies policies = alternating_weights(config);
   policies.alignment = alignment_of(config, "weights");
-  keep_local(config, policies.alignment);
-  if (policies.schedule.draws_per_layer() && policies.alignment.propagated) {
-    throw ConfigError(
-        "--weights-draw layer mixes the streams within a pass, and a propagated counterpart needs "
-        "passes of one stream: give --weights-counterpart local");
-  }
+  policies.alignment.detached = config.flag("weights_detach");
   return policies;
 }
 

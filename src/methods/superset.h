@@ -6,8 +6,7 @@
 
 namespace tandem {
 
-// Fills Sets::superset and what is outside of it, from superset_outside. Throws ConfigError where
-// the density is below the mask's or the rest can't be had with it. With 0 there is no superset.
+// Fills Sets::superset and what is outside of it, from superset_outside; 0: there is no superset.
 void set_superset(const Config& config, double density, Sets& sets);
 
 }  // namespace tandem

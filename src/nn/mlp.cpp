@@ -9,6 +9,7 @@
 #include "data/tensor.h"
 #include "nn/elementwise.h"
 #include "nn/model.h"
+#include "nn/outline.h"
 
 namespace tandem {
 namespace {
@@ -58,26 +59,55 @@ std::vector<std::int64_t> widths_of(const Config& config, const ModelShape& shap
   return fitted;
 }
 
+// The same, or ConfigError where the network can't be had.
+std::vector<std::int64_t> checked_widths(const Config& config, const ModelShape& shape) {
+  if (shape.features == 0) {
+    throw ConfigError("model=mlp learns from images and data=" + config.text("data") +
+                      " has none: choose an image set (`tandem list data`) or --model transformer");
+  }
+  std::vector<std::int64_t> widths = widths_of(config, shape);
+  for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+    if (widths[l + 1] >= 2) continue;
+    throw ConfigError("layer " + std::to_string(l) + " has width " + std::to_string(widths[l + 1]) +
+                      "; widths must be 2 or more, since products of width 1 round differently "
+                      "in company (see --widths)");
+  }
+  return widths;
+}
+
+std::string layer_name(std::size_t l) { return "layer" + std::to_string(l); }
+
+// Of the hidden layers, beside which the last one is small; their activations before and after the
+// non-linearity.
+ModelNeeds mlp_needs(const Config& config, const ModelShape& shape) {
+  ModelNeeds needs;
+  auto inputs = static_cast<double>(shape.features);
+  for (const std::int64_t width : config.integers("widths")) {
+    const auto units = static_cast<double>(width);
+    needs.weights += inputs * units;
+    needs.activations += inputs + 2 * units;
+    inputs = units;
+  }
+  return needs;
+}
+
+std::vector<LayerShape> mlp_layers(const Config& config, const ModelShape& shape) {
+  const std::vector<std::int64_t> widths = checked_widths(config, shape);
+  std::vector<LayerShape> layers;
+  for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
+    layers.push_back({layer_name(l), widths[l], widths[l + 1]});
+  }
+  return layers;
+}
+
 class Mlp : public Model {
  public:
   Mlp(const std::vector<Config>& configs, const ModelShape& shape) {
     const Config& config = configs.front();
     gelu_ = config.text("activation") == "gelu";
-    if (shape.features == 0) {
-      throw ConfigError(
-          "model=mlp learns from images and data=" + config.text("data") +
-          " has none: choose an image set (`tandem list data`) or --model transformer");
-    }
-    const std::vector<std::int64_t> widths = widths_of(config, shape);
+    const std::vector<std::int64_t> widths = checked_widths(config, shape);
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
-      if (widths[l + 1] < 2) {
-        throw ConfigError("layer " + std::to_string(l) + " has width " +
-                          std::to_string(widths[l + 1]) +
-                          "; widths must be 2 or more, since products of width 1 round differently "
-                          "in company (see --widths)");
-      }
-      layers_.push_back(
-          std::make_unique<Linear>("layer" + std::to_string(l), widths[l], widths[l + 1], true));
+      layers_.push_back(std::make_unique<Linear>(layer_name(l), widths[l], widths[l + 1], true));
       layers_.back()->index = static_cast<std::int64_t>(l);
       initialize_linear(*layers_.back(), configs, shape);
       if (config.flag("layer_norm") && l + 2 < widths.size()) {
@@ -154,6 +184,8 @@ TANDEM_REGISTERED = models().add(
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Mlp>(configs, shape);
     });
+
+TANDEM_REGISTERED = declare_outline("mlp", {.needs = mlp_needs, .layers = mlp_layers});
 
 }  // namespace
 }  // namespace tandem

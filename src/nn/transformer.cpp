@@ -17,6 +17,7 @@
 #include "nn/attention.h"
 #include "nn/elementwise.h"
 #include "nn/model.h"
+#include "nn/outline.h"
 #include "nn/transformer_ops.h"
 
 namespace tandem {
@@ -122,6 +123,53 @@ Sizes checked_sizes(const Config& config, const ModelShape& shape) {
   return config.text("widths_match") == "density" ? matched(s, config.real("density")) : s;
 }
 
+// A feed-forward width that isn't said counts as the 8/3 of the residual stream that it will be.
+ModelNeeds transformer_needs(const Config& config, const ModelShape&) {
+  const auto real = [&](const char* option) { return static_cast<double>(config.integer(option)); };
+  const double width = real("width"), layers = real("layers"), context = real("context");
+  const double ff = real("ff_width") > 0 ? real("ff_width") : width * 8 / 3;
+  constexpr auto kVocabulary = static_cast<double>(kBytes);
+  return {layers * (4 * width * width + 3 * width * ff) + kVocabulary * width,
+          context * (layers * (8 * width + 3 * ff + 3 * real("heads") * context) + kVocabulary)};
+}
+
+struct LinearSize {
+  const char* name;
+  std::int64_t inputs, outputs;
+};
+
+// Of one block, in the order of the network.
+std::vector<LinearSize> linear_sizes(const Sizes& s) {
+  const std::int64_t width = s.width, keys = s.kv_heads * s.head_dim();
+  return {{"q", width, width},
+          {"k", width, keys},
+          {"v", width, keys},
+          {"o", width, width},
+          {"ff_gate", width, s.ff_width},
+          {"ff_up", width, s.ff_width},
+          {"ff_down", s.ff_width, width}};
+}
+
+std::string block_name(std::int64_t index) { return "layer" + std::to_string(index); }
+
+void check_sequences(const Config& config, const ModelShape& shape) {
+  if (shape.features == 0) return;
+  throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
+                    " is a set of images: choose --data bytes or --model mlp");
+}
+
+std::vector<LayerShape> transformer_layers(const Config& config, const ModelShape& shape) {
+  const Sizes sizes = checked_sizes(config, shape);
+  check_sequences(config, shape);
+  std::vector<LayerShape> layers;
+  for (std::int64_t l = 0; l < sizes.layers; ++l) {
+    for (const LinearSize& each : linear_sizes(sizes)) {
+      layers.push_back({block_name(l) + "." + each.name, each.inputs, each.outputs});
+    }
+  }
+  return layers;
+}
+
 struct Layer {
   std::string name;  // "layer0"
   Parameter attention_norm, ff_norm, head_gate;
@@ -137,10 +185,7 @@ class Transformer : public Model {
   Transformer(const std::vector<Config>& configs, const ModelShape& shape)
       : sizes_(checked_sizes(configs.front(), shape)), setting_(setting_of(configs.front())) {
     const Config& config = configs.front();
-    if (shape.features != 0) {
-      throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
-                        " is a set of images: choose --data bytes or --model mlp");
-    }
+    check_sequences(config, shape);
     embedding_ = normal_parameter("embedding", configs, {sizes_.vocabulary, sizes_.width},
                                   kDeviation, shape.dtype);
     for (std::int64_t l = 0; l < sizes_.layers; ++l) layers_.push_back(layer(l, configs, shape));
@@ -230,26 +275,22 @@ class Transformer : public Model {
   Layer layer(std::int64_t index, const std::vector<Config>& configs,
               const ModelShape& shape) const {
     Layer made;
-    made.name = "layer" + std::to_string(index);
+    made.name = block_name(index);
     made.attention_norm = gain(made.name + ".attention_norm", shape);
     made.ff_norm = gain(made.name + ".ff_norm", shape);
     if (sizes_.head_gate) {
       made.head_gate = normal_parameter(made.name + ".head_gate", configs,
                                         {sizes_.width, sizes_.heads}, kDeviation, shape.dtype);
     }
-    const auto linear = [&](const char* what, std::int64_t inputs, std::int64_t outputs) {
-      auto built = std::make_unique<Linear>(made.name + "." + what, inputs, outputs, false);
+    std::unique_ptr<Linear>* const places[] = {&made.q,       &made.k,     &made.v,      &made.o,
+                                               &made.ff_gate, &made.ff_up, &made.ff_down};
+    auto* place = places;
+    for (const LinearSize& each : linear_sizes(sizes_)) {
+      auto built =
+          std::make_unique<Linear>(made.name + "." + each.name, each.inputs, each.outputs, false);
       initialize_linear(*built, configs, shape);
-      return built;
-    };
-    const std::int64_t width = sizes_.width, kv_width = sizes_.kv_heads * sizes_.head_dim();
-    made.q = linear("q", width, width);
-    made.k = linear("k", width, kv_width);
-    made.v = linear("v", width, kv_width);
-    made.o = linear("o", width, width);
-    made.ff_gate = linear("ff_gate", width, sizes_.ff_width);
-    made.ff_up = linear("ff_up", width, sizes_.ff_width);
-    made.ff_down = linear("ff_down", sizes_.ff_width, width);
+      **place++ = std::move(built);
+    }
     return made;
   }
 
@@ -329,6 +370,11 @@ TANDEM_REGISTERED = models().add(
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Transformer>(configs, shape);
     });
+
+TANDEM_REGISTERED = declare_outline("transformer", {.attention = true,
+                                                    .sequences = true,
+                                                    .needs = transformer_needs,
+                                                    .layers = transformer_layers});
 
 }  // namespace
 }  // namespace tandem

@@ -8,8 +8,8 @@
 #include <memory>
 #include <set>
 
-#include "core/error.h"
 #include "methods/method.h"
+#include "policy/rules.h"
 #include "topology/nested_masks.h"
 
 namespace tandem {
@@ -200,8 +200,6 @@ class ExpectedFlops {
 // network that the config gives.
 double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double rows) {
   Settings said = run.config.values();
-  said["weights"] = "dense";
-  said["attention"] = "full";
   if (said.count("widths_match") != 0) said["widths_match"] = "none";
   const Config config = Config::resolve(said, false);
   std::unique_ptr<Model> other;
@@ -209,8 +207,10 @@ double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double
     shape.replicas = 1;
     other = models().at("model", config.text("model"))({config}, shape);
   }
-  const RunSchedule dense(config, policies_of(config, Level::kAttention),
-                          policies_of(config, Level::kWeights));
+  Policies weights;
+  weights.start = run.weights.start;
+  weights.start.pattern = Start::Pattern::kDense;
+  const RunSchedule dense(config, {}, weights);
   const ForwardCosts costs(other == nullptr ? model : *other, dense, rows);
   return step_flops(dense.weights, {}, ReplicaPlan(), costs.flops());
 }
@@ -250,11 +250,7 @@ RunSchedule stretched(const RunSchedule& run, double factor) {
 
 RunSchedule ScheduleMatcher::matched(const RunSchedule& run) {
   if (run.config.text("match") != "train_flops") return run;
-  if (run.config.flag("online")) {
-    throw ConfigError(
-        "match = train_flops stretches training, and online = true sees each example once: give "
-        "--match steps, or --online=false");
-  }
+  check_rules({"one_pass_stretched"}, {run.weights, run.attention, &run.config});
   const auto [known, added] = factors_.emplace(key_of(run), 1.0);
   if (added) known->second = factor_of(run);
   return stretched(run, known->second);

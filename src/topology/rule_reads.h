@@ -21,7 +21,4 @@ struct RuleReads {
 };
 RuleReads reads_of(const std::vector<Criterion>& criteria);
 
-// Throws ConfigError where a rule draws batches for its updates that none of its criteria reads.
-void check_fresh_batches(const TopologyRule& rule);
-
 }  // namespace tandem

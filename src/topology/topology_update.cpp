@@ -2,16 +2,13 @@
 // layers.
 #include "topology/topology_update.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
 
-#include "core/error.h"
 #include "core/parallel.h"
 #include "data/tensor.h"
-#include "methods/granularity.h"
+#include "policy/rules.h"
 #include "topology/nested_masks.h"
 #include "topology/random_ranks.h"
 #include "topology/rule_reads.h"
@@ -44,25 +41,6 @@ double sharpness_at(const TopologyOperation& operation, double progress) {
 
 bool grows(Kind kind) { return kind == Kind::kGrow || kind == Kind::kGrowTo; }
 
-// A draw in proportion to scores needs scores, and a ranking over all layers needs scores that each
-// weight has by itself.
-void check_choice(const TopologyOperation& operation, const Criterion& chosen) {
-  if (operation.sampled && (chosen.random || chosen.per_sign)) {
-    throw ConfigError(fmt::format(
-        "criterion '{}' has no scores to draw in proportion to: take it in order, or give one "
-        "that has, such as magnitude",
-        operation.criterion));
-  }
-  const bool within_layers =
-      operation.sampled || chosen.needs_uniform || chosen.of_topology != nullptr;
-  if (operation.whole_net && within_layers) {
-    throw ConfigError(fmt::format(
-        "criterion '{}'{} chooses within a layer, and this operation ranks the whole net: rank "
-        "within layers",
-        operation.criterion, operation.sampled ? ", drawn from," : ""));
-  }
-}
-
 bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
 
 // Counts the active weights below zero in a replica's segment.
@@ -74,24 +52,6 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   const at::Tensor active = connections.active_flags();
   if (active.defined()) negative = negative & active.narrow(0, first, length).ne(0);
   return negative.sum().item<std::int64_t>();
-}
-
-// Growth that passes over what an update dropped must grow single weights, within each layer, and
-// as many as a drop of the same update dropped.
-void check_exclusion(const TopologyRule& rule, const Start& start) {
-  if (rule.regrown != TopologyRule::Regrown::kExclude) return;
-  const bool pairs = std::none_of(rule.operations.begin(), rule.operations.end(),
-                                  [](const TopologyOperation& operation) {
-                                    return operation.kind == Kind::kGrowTo ||
-                                           (operation.whole_net && moves_share(operation.kind));
-                                  });
-  if (start.granularity.kind != Granularity::Kind::kElement || !pairs ||
-      rule.redistribution != TopologyRule::Redistribution::kNone) {
-    throw ConfigError(
-        "--regrow-dropped exclude passes over single weights of a layer that an update drops, and "
-        "this run chooses groups, moves connections between layers or grows beyond its budget: "
-        "give --regrow-dropped keep or zero");
-  }
 }
 
 // Slots that follow the topology see what is active now.
@@ -148,22 +108,12 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
 }
 
 void TopologyUpdater::check_operations() const {
-  for (std::size_t r = 0; r < replicas(); ++r) check_granularity(starts_[r], rules_[r]);
-  check_exclusion(rules_[0], starts_[0]);
-  bool grown = false;
-  for (const Operation& operation : rules_[0].operations) {
-    const Criterion& chosen = criterion(operation.criterion);
-    const bool share = operation.kind == Kind::kDrop && !operation.whole_net && !grown;
-    if (chosen.per_sign && !share) {
-      throw ConfigError(fmt::format(
-          "criterion '{}' takes a share of each sign: it can be that of a drop within layers that "
-          "comes before any growth, and nothing else",
-          operation.criterion));
-    }
-    check_choice(operation, chosen);
-    grown = grown || grows(operation.kind);
+  for (std::size_t r = 0; r < replicas(); ++r) {
+    Policies own;
+    own.topology = rules_[r];
+    own.start = starts_[r];
+    check_policies(own);
   }
-  check_fresh_batches(rules_[0]);
 }
 
 bool TopologyUpdater::needs_gradient() const { return reads_of(criteria_).gradient; }

@@ -9,12 +9,24 @@
 #include "methods/method.h"
 #include "plan/match.h"
 #include "plan/stages.h"
+#include "policy/rules.h"
 #include "train/teacher.h"
 
 namespace tandem {
 namespace {
 
 constexpr std::int64_t kStepsAhead = 32;  // plans uploaded at once
+
+// Of what is checked before a run begins (jobs/run_check.h), what a trainer can't do without.
+void check_network(const RunSchedule& run, Model& model) {
+  RunFacts facts{run.weights, run.attention, &run.config};
+  for (const Linear* layer : model.linears()) {
+    facts.layers.push_back({layer->name(), layer->inputs(), layer->outputs()});
+  }
+  facts.has_attention = model.sites(Level::kAttention) > 0;
+  facts.most_drawing_layers = kMostDrawingLayers;
+  check_rules({"exempt_unknown", "attention_of_none", "too_many_drawing_layers"}, facts);
+}
 
 }  // namespace
 
@@ -28,11 +40,9 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
       throw ConfigError("runs of different methods can't train as one group");
     }
   }
-  if (configs.front().flag("tf32") && !options_.device.is_cuda()) {
-    throw ConfigError(
-        "tf32 = true rounds products as a GPU does, and this run is on the CPU; give "
-        "--tf32=false, or --device cuda on a machine with a GPU");
-  }
+  RunFacts facts{runs_.front().weights, runs_.front().attention, &configs.front()};
+  facts.on_gpu = options_.device.is_cuda();
+  check_rules({"tf32_on_cpu"}, facts);
   if (options_.device.is_cuda()) {
     cuda_api().enter_stream(options_.device.index());
     at::globalContext().setAllowTF32CuBLAS(configs.front().flag("tf32"));
@@ -110,18 +120,7 @@ void Trainer::build_network() {
   shape.dtype = options_.dtype;
   const Config& config = configs.front();
   model_ = models().at("model", config.text("model"))(configs, shape);
-  if (model_->sites(Level::kAttention) == 0 &&
-      runs_.front().attention.schedule.kind != Schedule::Kind::kFull) {
-    throw ConfigError("attention=" + config.text("attention") +
-                      " needs a model that has attention; " + "model=" + config.text("model") +
-                      " has none (`tandem list models`)");
-  }
-  const auto layers = static_cast<std::int64_t>(model_->linears().size());
-  if (runs_.front().weights.schedule.draws_per_layer() && layers > kMostDrawingLayers) {
-    throw ConfigError("--weights-draw layer serves at most " + std::to_string(kMostDrawingLayers) +
-                      " layers and this model has " + std::to_string(layers) +
-                      "; give --weights-draw step");
-  }
+  check_network(runs_.front(), *model_);
   if (runs_.front().weights.teacher.alpha > 0) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
   bool renews = runs_.front().weights.schedule.empties_slots ||

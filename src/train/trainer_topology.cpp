@@ -4,7 +4,6 @@
 #include <type_traits>
 
 #include "config/seeds.h"
-#include "core/error.h"
 #include "data/tensor.h"
 #include "topology/storage.h"
 #include "train/trainer.h"
@@ -13,22 +12,13 @@ namespace tandem {
 
 namespace {
 
-// The shapes of a model's linear layers; ConfigError where an exempt name is none of theirs.
+// Returns the shapes of a model's linear layers.
 std::vector<LayerShape> shapes_of(const std::vector<Linear*>& linears,
                                   const std::vector<std::string>& exempt) {
   std::vector<LayerShape> shapes;
-  std::string all;
   for (const Linear* layer : linears) {
     const bool is_exempt = std::count(exempt.begin(), exempt.end(), layer->name()) != 0;
     shapes.push_back({layer->name(), layer->inputs(), layer->outputs(), is_exempt});
-    all += " " + layer->name();
-  }
-  for (const std::string& name : exempt) {
-    const bool known = std::any_of(shapes.begin(), shapes.end(),
-                                   [&](const LayerShape& layer) { return layer.name == name; });
-    if (!known) {
-      throw ConfigError("--exempt names '" + name + "', which is no layer; the layers are:" + all);
-    }
   }
   return shapes;
 }

@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
-#include "methods/granularity.h"
+#include "policy/rules.h"
 #include "topology/granularity.h"
 #include "topology/initial_mask.h"
 #include "topology/masked_connections.h"
@@ -207,27 +207,29 @@ TEST_CASE("initial masks hold their granularity exactly", "[unit]") {
 
 TEST_CASE("impossible granularities are config errors", "[unit]") {
   using Operation = TopologyOperation;
-  Start start;
-  TopologyRule rule;
+  Policies policies;
+  Start& start = policies.start;
+  TopologyRule& rule = policies.topology;
+  const auto check = [&policies] { check_policies(policies); };
   start.granularity = n_of_m(2, 4);
   start.density = 0.1;
-  CHECK_THROWS_WITH(check_granularity(start, rule), Contains("0.1") && Contains("0.5"));
+  CHECK_THROWS_WITH(check(), Contains("0.1") && Contains("0.5"));
   start.density = 0.5;
-  CHECK_NOTHROW(check_granularity(start, rule));
+  CHECK_NOTHROW(check());
   rule.operations = {{Operation::Kind::kPruneTo, "magnitude", false}};
-  CHECK_THROWS_WITH(check_granularity(start, rule), Contains("prunes"));
+  CHECK_THROWS_WITH(check(), Contains("prunes"));
   start.granularity = fan_in();
-  CHECK_NOTHROW(check_granularity(start, rule));
+  CHECK_NOTHROW(check());
   rule.operations = {{Operation::Kind::kRank, "magnitude", true}};
-  CHECK_THROWS_WITH(check_granularity(start, rule), Contains("whole net"));
+  CHECK_THROWS_WITH(check(), Contains("whole net"));
   start.granularity = blocks(4);
-  CHECK_NOTHROW(check_granularity(start, rule));
+  CHECK_NOTHROW(check());
   rule.operations = {{Operation::Kind::kDrop, "set_signed", false}};
-  CHECK_THROWS_WITH(check_granularity(start, rule), Contains("--drop-rule magnitude"));
+  CHECK_THROWS_WITH(check(), Contains("--drop-rule magnitude"));
   start.granularity = fan_in();
   rule.operations = {};
   rule.redistribution = TopologyRule::Redistribution::kAveragedGradient;
-  CHECK_THROWS_WITH(check_granularity(start, rule), Contains("between layers"));
+  CHECK_THROWS_WITH(check(), Contains("between layers"));
 }
 
 TEST_CASE("units with few salient weights are ablated, the rest share the budget", "[unit]") {

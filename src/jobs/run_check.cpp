@@ -1,0 +1,152 @@
+#include "jobs/run_check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/option.h"
+#include "config/part.h"
+#include "continual/strategy.h"
+#include "data/dataset.h"
+#include "jobs/device.h"
+#include "jobs/working_set.h"
+#include "methods/method.h"
+#include "nn/outline.h"
+#include "plan/plan.h"
+#include "plan/stages.h"
+#include "policy/rules.h"
+#include "probes/probe_names.h"
+#include "topology/storage.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kMostSettlings = 20;
+constexpr double kSettled = 0.009;  // within what the rule of densities tolerates
+
+struct Networks {
+  std::vector<LayerShape> layers;
+  Start start;
+
+  // The share of the layers' weights, exempt ones left out, that a density gives them.
+  double reach(double density) const {
+    const std::vector<LayerBudget> budgets = spread_budget(layers, start, density);
+    double active = 0, all = 0;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      if (layers[l].exempt) continue;
+      active += static_cast<double>(budgets[l].active);
+      all += static_cast<double>(layers[l].positions());
+    }
+    return all > 0 ? active / all : density;
+  }
+
+  // Near `density`, one that is reached as it is said; what was reached last where none is found.
+  double settle(double density) const {
+    double now = std::min(1.0, reach(density));
+    for (int i = 0; i < kMostSettlings; ++i) {
+      const double next = std::min(1.0, reach(now));
+      if (std::abs(next - now) <= kSettled * now) return now;
+      now = next;
+    }
+    return now;
+  }
+};
+
+void ask_network(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
+  const Config& run = *facts.config;
+  const ModelOutline& outline = outline_of(run);
+  Networks network{outline.layers(run, network_shape(data, tasks)), facts.weights.start};
+  facts.has_attention = outline.attention;
+  facts.most_drawing_layers = kMostDrawingLayers;
+  const std::vector<std::string>& exempt = facts.weights.start.exempt;
+  for (LayerShape& layer : network.layers) {
+    layer.exempt = std::count(exempt.begin(), exempt.end(), layer.name) != 0;
+    facts.layers.push_back({layer.name, layer.inputs, layer.outputs});
+  }
+  // Where layers narrow instead, the density is theirs and not that of a mask.
+  const double density = facts.weights.start.density;
+  if (density >= 1 || facts.weights.start.granularity.kind == Granularity::Kind::kNm) return;
+  facts.reachable_density = network.reach(density);
+  facts.settled_density = network.settle(density);
+}
+
+void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
+  const Config& run = *facts.config;
+  const auto strategy = strategies().at("strategy", run.text("strategy"))({1, {run}, {tasks}, {}});
+  const bool joined = strategy->joins_tasks();
+  const Timeline timeline = timeline_on(run, data, tasks, joined);
+  facts.replay_slots = strategy->replay_slots();
+  facts.steps = timeline.total();
+  facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
+  facts.epoch_steps =
+      *std::min_element(timeline.steps_per_epoch.begin(), timeline.steps_per_epoch.end());
+  std::vector<std::int64_t> examples;
+  for (std::size_t stage = 0; stage < timeline.task_steps.size(); ++stage) {
+    const auto own = stage_examples(tasks, static_cast<std::int64_t>(stage), joined);
+    // Windows of a byte corpus start anywhere: it has no fewer than it has steps' batches.
+    examples.push_back(data.kind == Dataset::Kind::kBytes
+                           ? timeline.steps_per_epoch[stage] * run.integer("batch")
+                           : static_cast<std::int64_t>(own.size()));
+    facts.examples += examples.back();
+  }
+  facts.task_examples = *std::min_element(examples.begin(), examples.end());
+}
+
+// The values of what a run's part of these kinds reads, and of the folder of its files.
+std::string values_read(const Config& run, const std::vector<std::string>& kinds) {
+  std::string key = run.text("data_dir") + "\n";
+  for (const std::string& kind : kinds) {
+    key += kind + "=" + run.text(kind) + "\n";
+    for (const std::string& name : part(kind, run.text(kind)).uses) {
+      key += name + "=" + run.text(name) + "\n";
+    }
+  }
+  return key;
+}
+
+}  // namespace
+
+const TaskSequence& RunCheck::tasks_of(const Config& run, const Dataset& data) {
+  const std::string key = values_read(run, {"data", "scenario"});
+  const auto known = tasks_.find(key);
+  if (known != tasks_.end()) return known->second;
+  return tasks_.emplace(key, make_tasks(run, data)).first->second;
+}
+
+std::vector<std::string> RunCheck::check(const Config& run) {
+  said_probes(run);
+  const Policies attention = policies_of(run, Level::kAttention);
+  const Policies weights = policies_of(run, Level::kWeights);
+  RunFacts facts{weights, attention, &run};
+  facts.device = device_;
+  facts.on_gpu = is_gpu(device_);
+  facts.sparse_refusal = sparse_refusal(weights);
+  facts.bytes = least_bytes_of(run, weights, facts.on_gpu);
+  facts.bytes_there = static_cast<double>(memory_bytes(device_));
+  check_config(facts);
+  const auto data = load_dataset(run);
+  const TaskSequence& tasks = tasks_of(run, *data);
+  ask_network(facts, *data, tasks);
+  ask_length(facts, *data, tasks);
+  check_run(facts);
+  std::vector<std::string> warnings = policy_warnings(weights, attention);
+  for (std::string& each : run_warnings(facts)) warnings.push_back(std::move(each));
+  return warnings;
+}
+
+std::map<std::string, int> check_all(const std::vector<Config>& runs, const std::string& device) {
+  RunCheck check(device);
+  std::map<std::string, std::vector<std::string>> known;
+  std::map<std::string, int> warnings;
+  for (const Config& run : runs) {
+    std::string kind;
+    for (const auto& [name, value] : run.values()) {
+      if (!is_seed(name)) kind += name + "=" + value + "\n";
+    }
+    const auto found = known.find(kind);
+    const auto& own = found != known.end() ? found->second : known[kind] = check.check(run);
+    for (const std::string& each : own) ++warnings[each];
+  }
+  return warnings;
+}
+
+}  // namespace tandem

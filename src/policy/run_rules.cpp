@@ -1,0 +1,459 @@
+// Rules of a whole run: what its network, data, device and length allow.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/option.h"
+#include "policy/rules.h"
+
+namespace tandem {
+namespace {
+
+constexpr auto kRefusedRun = Rule::Verdict::kRefused;
+constexpr auto kWarnedRun = Rule::Verdict::kWarned;
+constexpr auto kOfConfig = Rule::Of::kConfig;
+constexpr auto kOfRun = Rule::Of::kRun;
+constexpr double kDensityTolerance = 0.01;  // of the density that is asked for
+constexpr double kMostExamples = 9e18;      // that a counter of 64 bits holds
+
+std::int64_t number(const RunFacts& f, const char* option) { return f.config->integer(option); }
+
+bool is_exempt(const RunFacts& f, const std::string& layer) {
+  const auto& exempt = f.weights.start.exempt;
+  return std::find(exempt.begin(), exempt.end(), layer) != exempt.end();
+}
+
+std::string unknown_exempt(const RunFacts& f) {
+  for (const std::string& name : f.weights.start.exempt) {
+    const bool known = std::any_of(f.layers.begin(), f.layers.end(),
+                                   [&](const LayerFacts& layer) { return layer.name == name; });
+    if (!known) return name;
+  }
+  return "";
+}
+
+std::vector<std::string> layer_names(const RunFacts& f) {
+  std::vector<std::string> names;
+  for (const LayerFacts& layer : f.layers) names.push_back(layer.name);
+  return names;
+}
+
+// Blocks of a sequence, the last one perhaps shorter.
+std::int64_t blocks_there(const RunFacts& f) {
+  const std::int64_t size = number(f, "block_size");
+  return number(f, "context") / size + (number(f, "context") % size != 0);
+}
+
+bool off_density(const RunFacts& f) {
+  const double density = f.weights.start.density;
+  return f.reachable_density > 0 &&
+         std::abs(f.reachable_density - density) > kDensityTolerance * density;
+}
+
+// Of single weights a density near the one that is said can be had; groups of them are coarse.
+bool single_weights(const RunFacts& f) {
+  return f.weights.start.granularity.kind == Granularity::Kind::kElement;
+}
+
+// The first step of each phase after the first.
+std::vector<std::int64_t> phase_begins(const RunFacts& f) {
+  std::vector<std::int64_t> begins;
+  for (const double share : f.weights.schedule.phases) {
+    begins.push_back(std::llround(share * static_cast<double>(f.steps)));
+  }
+  return begins;
+}
+
+bool loses_last_sparse_phase(const RunFacts& f) {
+  const auto begins = phase_begins(f);
+  return f.weights.schedule.ends_sparse() && begins.back() >= f.steps;
+}
+
+std::int64_t empty_phases(const RunFacts& f) {
+  std::int64_t empty = 0, last = 0;
+  for (const std::int64_t begin : phase_begins(f)) {
+    empty += begin <= last;
+    last = begin;
+  }
+  return empty + (last >= f.steps);
+}
+
+std::int64_t update_interval(const RunFacts& f) {
+  const TopologyRule& rule = f.weights.topology;
+  if (rule.interval_epochs <= 0) return rule.interval_steps;
+  return std::max<std::int64_t>(
+      1, std::llround(rule.interval_epochs * static_cast<double>(f.epoch_steps)));
+}
+
+bool never_updates(const RunFacts& f) {
+  const TopologyRule& rule = f.weights.topology;
+  const bool reaches_a_budget =
+      rule.budget_schedule == TopologyRule::BudgetSchedule::kCubic ||
+      std::any_of(rule.operations.begin(), rule.operations.end(),
+                  [](const auto& each) { return each.kind == TopologyOperation::Kind::kGrowTo; });
+  return !rule.operations.empty() && !rule.at_phases && !reaches_a_budget &&
+         update_interval(f) >= f.steps;
+}
+
+// A layer of which one block is more than the whole, or a group more than a unit's inputs.
+const LayerFacts* below_granularity(const RunFacts& f) {
+  const Granularity& granularity = f.weights.start.granularity;
+  for (const LayerFacts& layer : f.layers) {
+    if (is_exempt(f, layer.name)) continue;
+    const bool block = granularity.kind == Granularity::Kind::kBlock &&
+                       granularity.block > std::max(layer.inputs, layer.outputs);
+    const bool group = granularity.kind == Granularity::Kind::kNm && granularity.m > layer.inputs;
+    if (block || group) return &layer;
+  }
+  return nullptr;
+}
+
+std::vector<Rule> network_rules() {
+  return {
+      {"exempt_unknown", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return !unknown_exempt(f).empty(); },
+       [](const RunFacts& f) {
+         return fmt::format("--exempt names '{}', which is no layer; the layers are: {}",
+                            unknown_exempt(f), fmt::join(layer_names(f), ", "));
+       }},
+      {"everything_exempt", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return !f.layers.empty() && !f.weights.start.exempt.empty() &&
+                f.weights.start.density < 1 &&
+                std::all_of(f.layers.begin(), f.layers.end(),
+                            [&](const LayerFacts& layer) { return is_exempt(f, layer.name); });
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--exempt leaves no layer to which --density {} could apply: name fewer layers, or "
+             "give --density 1",
+             f.weights.start.density);
+       }},
+      {"attention_of_none", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return !f.has_attention && f.attention.schedule.kind != Schedule::Kind::kFull;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "attention={} needs a model that has attention; model={} has none (`tandem list "
+             "models`)",
+             f.config->text("attention"), f.config->text("model"));
+       }},
+      {"blocks_beyond_context", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.has_attention && number(f, "blocks") > blocks_there(f); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--blocks {} is more than there are: --context {} has {} of --block-size {}; give at "
+             "most {}",
+             number(f, "blocks"), number(f, "context"), blocks_there(f), number(f, "block_size"),
+             blocks_there(f));
+       }},
+      {"too_many_drawing_layers", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.weights.schedule.draws_per_layer() &&
+                static_cast<std::int64_t>(f.layers.size()) > f.most_drawing_layers;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--weights-draw layer serves at most {} layers and this model has {}; give "
+             "--weights-draw step",
+             f.most_drawing_layers, f.layers.size());
+       }},
+      {"density_out_of_reach", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return single_weights(f) && off_density(f); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--density {} can't be had: this network's layers keep {:.6g} of their weights at it "
+             "(whole connections, at least one of each layer); give --density {:.6g} or more, or "
+             "another --budget",
+             f.weights.start.density, f.reachable_density, f.settled_density);
+       }},
+      {"density_rounded_to_groups", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return !single_weights(f) && off_density(f); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--density {} with --granularity {}: whole groups keep {:.6g} of the weights",
+             f.weights.start.density, f.config->text("granularity"), f.reachable_density);
+       }},
+      {"granularity_beyond_layer", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return below_granularity(f) != nullptr; },
+       [](const RunFacts& f) {
+         const LayerFacts* layer = below_granularity(f);
+         const Granularity& granularity = f.weights.start.granularity;
+         const bool block = granularity.kind == Granularity::Kind::kBlock;
+         return fmt::format("--{} {} is more than layer '{}' has ({} x {}){}",
+                            block ? "granularity-block" : "nm-m",
+                            block ? granularity.block : granularity.m, layer->name, layer->inputs,
+                            layer->outputs,
+                            block ? ": it is one block" : ": each unit is one shorter group");
+       }},
+  };
+}
+
+std::vector<Rule> device_rules() {
+  return {
+      {"tf32_on_cpu", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) { return f.config->flag("tf32") && !f.on_gpu; },
+       [](const RunFacts&) -> std::string {
+         return "tf32 = true rounds products as a GPU does, and this run is on the CPU; give "
+                "--tf32=false, or --device cuda on a machine with a GPU";
+       }},
+      {"sparse_storage_refused", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return f.config->text("storage") == "sparse" && !f.sparse_refusal.empty();
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "storage = sparse can't serve weights = {}: {}; give --storage masked, or auto, which "
+             "takes sparse where it can",
+             f.config->text("weights"), f.sparse_refusal);
+       }},
+      {"sparse_storage_on_gpu", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) { return f.config->text("storage") == "sparse" && f.on_gpu; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "storage = sparse can't serve weights = {}: sparse connections live on the CPU and "
+             "the device is {}; give --device cpu, or --storage masked",
+             f.config->text("weights"), f.device);
+       }},
+      {"out_of_memory", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) { return f.bytes > f.bytes_there; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "one run needs at least {:.4g} GB for its weights and activations, and {} has {:.4g} "
+             "GB: give a smaller network or a smaller --batch",
+             f.bytes / 1e9, f.on_gpu ? f.device : "this machine", f.bytes_there / 1e9);
+       }},
+  };
+}
+
+std::vector<Rule> length_rules() {
+  return {
+      {"trains_nothing", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return number(f, "steps") == 0 && f.config->real("epochs") == 0 &&
+                !f.config->flag("online");
+       },
+       [](const RunFacts&) -> std::string {
+         return "--epochs 0 with --steps 0 trains nothing: give --epochs above 0, or --steps, "
+                "which "
+                "then counts instead";
+       }},
+      {"more_examples_than_countable", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return static_cast<double>(f.steps) * static_cast<double>(number(f, "batch")) >
+                kMostExamples;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "{} steps of --batch {} are more examples than can be counted: give "
+             "fewer --steps or --epochs",
+             f.steps, number(f, "batch"));
+       }},
+      {"one_pass_stretched", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return f.config->flag("online") && f.config->text("match") == "train_flops";
+       },
+       [](const RunFacts&) -> std::string {
+         return "match = train_flops stretches training, and online = true sees each example once: "
+                "give --match steps, or --online=false";
+       }},
+      {"average_of_everything", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return f.config->real("beta1") >= 1 || f.config->real("beta2") >= 1;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--beta1 {} and --beta2 {}: an average that forgets nothing never takes in a "
+             "gradient; "
+             "give both below 1",
+             f.config->text("beta1"), f.config->text("beta2"));
+       }},
+      {"last_phase_lost", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return !f.weights.schedule.phases.empty() && loses_last_sparse_phase(f);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--phases {}: the last sparse phase begins after step {} of {} and has none, so that "
+             "the net would end dense; give more --steps or --epochs, or earlier phases",
+             f.config->text("phases"), phase_begins(f).back(), f.steps);
+       }},
+      {"phases_lost", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return !f.weights.schedule.phases.empty() && empty_phases(f) > 0; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "{} of the {} phases of --phases {} have no step in a run of {}: they are left out",
+             empty_phases(f), f.weights.schedule.phases.size() + 1, f.config->text("phases"),
+             f.steps);
+       }},
+      {"never_updates", kWarnedRun, kOfRun, never_updates,
+       [](const RunFacts& f) {
+         return fmt::format(
+             "topology updates are {} steps apart and a run of {} steps has none: the first mask "
+             "stays",
+             update_interval(f), f.steps);
+       }},
+      {"warmup_beyond_task", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return number(f, "warmup_steps") > f.task_steps; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--warmup-steps {} is longer than a task, which has {} steps: the learning rate never "
+             "reaches --lr {}",
+             number(f, "warmup_steps"), f.task_steps, f.config->text("lr"));
+       }},
+      {"alpha_warmup_beyond_run", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.weights.alignment.alpha_warmup_steps > f.steps ||
+                f.attention.alignment.alpha_warmup_steps > f.steps;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "the warm-up of alpha ({} steps) is longer than the run, which has {}: alpha is never "
+             "reached",
+             std::max(f.weights.alignment.alpha_warmup_steps,
+                      f.attention.alignment.alpha_warmup_steps),
+             f.steps);
+       }},
+      {"aligns_once", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.weights.alignment.alpha > 0 && f.weights.alignment.every_steps >= f.steps;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--weights-align-every {} is more than the {} steps of the run: its first step alone "
+             "aligns",
+             f.weights.alignment.every_steps, f.steps);
+       }},
+      {"draws_once", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return f.weights.schedule.draw_steps > f.steps; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--weights-draw-steps {} is more than the {} steps of the run: one draw serves it all",
+             f.weights.schedule.draw_steps, f.steps);
+       }},
+      {"probes_at_end_alone", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return number(f, "probe_every") > f.task_steps; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--probe-every {} is more than a task's {} steps: probes measure the end alone",
+             number(f, "probe_every"), f.task_steps);
+       }},
+      {"evaluates_at_end_alone", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.config->real("eval_every") * static_cast<double>(f.epoch_steps) >
+                static_cast<double>(f.task_steps);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--eval-every {} is longer than a task, which has {} steps of {} per epoch: it is "
+             "evaluated at its end alone",
+             f.config->text("eval_every"), f.task_steps, f.epoch_steps);
+       }},
+  };
+}
+
+std::vector<Rule> example_rules() {
+  return {
+      {"batch_beyond_task", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return number(f, "batch") > f.task_examples; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--batch {} is more than the {} training examples of a task: each step sees these",
+             number(f, "batch"), f.task_examples);
+       }},
+      {"buffer_beyond_examples", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return f.replay_slots > 0 && number(f, "buffer") > f.examples; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--buffer {} is more than the {} training examples: none is ever let go",
+             number(f, "buffer"), f.examples);
+       }},
+      {"replay_beyond_buffer", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return f.replay_slots > 0 && f.replay_slots > number(f, "buffer"); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "a step replays up to {} examples and --buffer {} holds fewer: all of them are "
+             "replayed; give --replay-batch {} to say so",
+             f.replay_slots, number(f, "buffer"), number(f, "buffer"));
+       }},
+  };
+}
+
+// An option, what another must say for it to be read, and whether it does.
+struct Reader {
+  const char* option;
+  const char* needs;
+  bool (*reads)(const Config&);
+};
+
+const std::vector<Reader>& readers() {
+  static const std::vector<Reader> all = {
+      {"lr_final", "--lr-schedule cosine",
+       [](const Config& c) { return c.text("lr_schedule") == "cosine"; }},
+      {"lr_step_at", "--lr-schedule step",
+       [](const Config& c) { return c.text("lr_schedule") == "step"; }},
+      {"lr_step_factor", "--lr-schedule step",
+       [](const Config& c) { return c.text("lr_schedule") == "step"; }},
+      {"nesterov", "--momentum above 0", [](const Config& c) { return c.real("momentum") > 0; }},
+      {"nm_n", "--granularity n_m", [](const Config& c) { return c.text("granularity") == "n_m"; }},
+      {"nm_m", "--granularity n_m", [](const Config& c) { return c.text("granularity") == "n_m"; }},
+      {"granularity_block", "--granularity block",
+       [](const Config& c) { return c.text("granularity") == "block"; }},
+      {"weights_p_final", "--weights-p-schedule linear or cosine",
+       [](const Config& c) { return c.text("weights_p_schedule") != "constant"; }},
+      {"attention_p_final", "--attention-p-schedule linear or cosine",
+       [](const Config& c) { return c.text("attention_p_schedule") != "constant"; }},
+      {"weights_gap_rate", "--weights-gap-target above 0",
+       [](const Config& c) { return c.real("weights_gap_target") > 0; }},
+      {"weights_align_every", "--weights-alpha above 0",
+       [](const Config& c) { return c.real("weights_alpha") > 0; }},
+      {"weights_shuffle_target", "--weights-alpha above 0",
+       [](const Config& c) { return c.real("weights_alpha") > 0; }},
+      {"superset_random", "--superset-density above 0",
+       [](const Config& c) { return c.real("superset_density") > 0; }},
+      {"dormant_decay_lr_scaled", "--dormant-decay above 0",
+       [](const Config& c) { return c.real("dormant_decay") > 0; }},
+      {"dormant_decay_when", "--dormant-decay above 0",
+       [](const Config& c) { return c.real("dormant_decay") > 0; }},
+      {"teacher_temperature", "--teacher-alpha above 0",
+       [](const Config& c) { return c.real("teacher_alpha") > 0; }},
+      {"attention_gate_in_loss", "--attention-alpha above 0 and --head-gate",
+       [](const Config& c) { return c.real("attention_alpha") > 0 && c.flag("head_gate"); }},
+  };
+  return all;
+}
+
+// Options that differ from their default and from neutral, and that nothing reads.
+std::vector<std::string> unread(const RunFacts& f) {
+  std::vector<std::string> found;
+  for (const Reader& each : readers()) {
+    const Option& read = option(each.option);
+    const std::string& value = f.config->text(each.option);
+    if (value == read.default_value || value == read.neutral || each.reads(*f.config)) continue;
+    found.push_back(fmt::format("{} = {} is read under {} alone", each.option, value, each.needs));
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<Rule> run_rules() {
+  std::vector<Rule> all;
+  for (const auto& part : {network_rules(), device_rules(), length_rules(), example_rules()}) {
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return all;
+}
+
+std::vector<Rule> unread_rules() {
+  return {{"option_unread", kWarnedRun, kOfRun,
+           [](const RunFacts& f) { return !unread(f).empty(); },
+           [](const RunFacts& f) {
+             return fmt::format("{}, and changes nothing here", fmt::join(unread(f), "; "));
+           }}};
+}
+
+}  // namespace tandem

@@ -1,0 +1,601 @@
+// The table of rules: each row fires where its condition holds and its neighbour is accepted, and
+// no row is without a case here.
+#include <catch2/catch.hpp>
+#include <functional>
+#include <map>
+
+#include "core/error.h"
+#include "policy/rules.h"
+#include "support/train_support.h"
+
+namespace tandem::test::jobs_rules_unit {
+
+using namespace tandem::test;
+
+namespace {
+
+using Operation = TopologyOperation;
+
+// A run that no rule objects to; a case changes what it is about.
+struct Given {
+  Settings said = {};
+  bool transformer = false;
+  Policies weights = {}, attention = {};
+  std::function<void(RunFacts&)> more = {};
+
+  template <class Ask>
+  auto asked(Ask ask) const {
+    const Config config = transformer ? Config::resolve(small_transformer(said)) : small_run(said);
+    RunFacts facts{weights, attention, &config};
+    facts.bytes = 1e6;
+    facts.bytes_there = 1e9;
+    facts.layers = {{"layer0", 784, 400}, {"layer1", 400, 10}};
+    facts.most_drawing_layers = 52;
+    facts.has_attention = transformer;
+    facts.reachable_density = facts.settled_density = weights.start.density;
+    facts.task_steps = 500;
+    facts.steps = 1000;
+    facts.task_examples = 3000;
+    facts.examples = 6000;
+    facts.epoch_steps = 100;
+    if (more) more(facts);
+    return ask(facts);
+  }
+};
+
+struct Case {
+  Given broken, neighbour;
+  std::string says;  // what the sentence must hold: the value, or what to do
+};
+
+Policies with(const std::function<void(Policies&)>& change) {
+  Policies policies;
+  policies.start.density = 0.1;
+  change(policies);
+  return policies;
+}
+
+Given weights(const std::function<void(Policies&)>& change) {
+  Given given;
+  given.weights = with(change);
+  return given;
+}
+
+Given attention(const std::function<void(Policies&)>& change) {
+  Given given = weights([](Policies&) {});
+  given.attention = with(change);
+  return given;
+}
+
+Given config(const Settings& said, const std::function<void(RunFacts&)>& more = {}) {
+  Given given = weights([](Policies&) {});
+  given.said = said;
+  given.more = more;
+  return given;
+}
+
+Given sequence(const Settings& said) {
+  Given given = config(said);
+  given.transformer = true;
+  return given;
+}
+
+Given phases(std::vector<double> shares, std::int64_t steps) {
+  Given given = weights([&](Policies& p) {
+    p.schedule.kind = Schedule::Kind::kPhases;
+    p.schedule.phases = std::move(shares);
+  });
+  given.more = [steps](RunFacts& f) { f.steps = steps; };
+  return given;
+}
+
+Given granular(Granularity::Kind kind, const std::function<void(Policies&)>& change = {}) {
+  return weights([&](Policies& p) {
+    p.start.granularity.kind = kind;
+    if (kind == Granularity::Kind::kNm) p.start.density = 0.5;
+    if (change) change(p);
+  });
+}
+
+Given operations(std::vector<Operation> all, const std::function<void(Policies&)>& change = {}) {
+  return weights([&](Policies& p) {
+    p.topology.operations = std::move(all);
+    if (change) change(p);
+  });
+}
+
+Operation op(Operation::Kind kind, const std::string& criterion, bool whole_net = false,
+             bool sampled = false) {
+  Operation operation{kind, criterion, whole_net};
+  operation.sampled = sampled;
+  return operation;
+}
+
+void turns(Policies& p) { p.schedule.kind = Schedule::Kind::kTurns; }
+
+void per_layer(Policies& p) {
+  p.schedule.kind = Schedule::Kind::kBernoulli;
+  p.schedule.draw = Schedule::Draw::kLayer;
+}
+
+using Rows = std::map<std::string, Case>;
+
+Rows weights_rows() {
+  using Site = Alignment::Site;
+  return {
+      {"superset_outside_of_none",
+       {weights([](Policies& p) { p.sets.outside_zero = true; }), weights([](Policies& p) {
+          p.sets.outside_zero = true;
+          p.sets.superset = 0.2;
+        }),
+        "--superset-density"}},
+      {"superset_below_mask",
+       {weights([](Policies& p) { p.sets.superset = 0.05; }),
+        weights([](Policies& p) { p.sets.superset = 0.1; }), "--superset-density 0.05"}},
+      {"superset_outside_of_blocks",
+       {granular(Granularity::Kind::kBlock,
+                 [](Policies& p) {
+                   p.sets.outside_zero = true;
+                   p.sets.superset = 0.2;
+                 }),
+        granular(Granularity::Kind::kBlock, [](Policies& p) { p.sets.superset = 0.2; }),
+        "--superset-outside hold"}},
+      {"shrinking_superset",
+       {weights([](Policies& p) {
+          p.start.initial_density = 0.5;
+          p.sets.superset = 0.6;
+        }),
+        weights([](Policies& p) { p.start.initial_density = 0.5; }), "--initial-density"}},
+      {"nested_shares",
+       {weights([](Policies& p) {
+          p.sets.nested = {1, 0.5, 0.5};
+        }),
+        weights([](Policies& p) {
+          p.sets.nested = {1, 0.5, 0.25};
+        }),
+        "1,0.5,0.5"}},
+      {"nested_one",
+       {weights([](Policies& p) { p.sets.nested = {1}; }), weights([](Policies& p) {
+          p.sets.nested = {1, 0.5};
+        }),
+        "--weights-nested 1"}},
+      {"nested_in_superset",
+       {weights([](Policies& p) {
+          p.sets.nested = {1, 0.5};
+          p.sets.superset = 0.3;
+        }),
+        weights([](Policies& p) {
+          p.sets.nested = {1, 0.5};
+        }),
+        "0.3"}},
+      {"nested_groups",
+       {granular(Granularity::Kind::kBlock,
+                 [](Policies& p) {
+                   p.sets.nested = {1, 0.5};
+                 }),
+        granular(Granularity::Kind::kElement,
+                 [](Policies& p) {
+                   p.sets.nested = {1, 0.5};
+                 }),
+        "give element"}},
+      {"nested_by_gradient",
+       {operations({op(Operation::Kind::kRank, "saliency")},
+                   [](Policies& p) {
+                     p.sets.nested = {1, 0.5};
+                   }),
+        operations({op(Operation::Kind::kRank, "magnitude_input")},
+                   [](Policies& p) {
+                     p.sets.nested = {1, 0.5};
+                   }),
+        "--mask-source saliency"}},
+      {"logits_of_one_network",
+       {weights([](Policies& p) { p.alignment.site = Site::kLogits; }), weights([](Policies& p) {
+          p.alignment.site = Site::kLogits;
+          p.alignment.propagated = true;
+        }),
+        "propagated"}},
+      {"logit_kl_of_no_logits",
+       {weights([](Policies& p) { p.alignment.distance = Alignment::Distance::kLogitKl; }),
+        weights([](Policies& p) {
+          p.alignment.distance = Alignment::Distance::kLogitKl;
+          p.alignment.site = Site::kLogits;
+          p.alignment.propagated = true;
+        }),
+        "--weights-site logits"}},
+      {"detached_logits",
+       {weights([](Policies& p) {
+          p.alignment.detached = true;
+          p.alignment.site = Site::kLogits;
+        }),
+        weights([](Policies& p) {
+          p.alignment.detached = true;
+          p.alignment.site = Site::kPost;
+        }),
+        "--weights-site pre"}},
+      {"detached_networks",
+       {weights([](Policies& p) { p.alignment.detached = p.alignment.propagated = true; }),
+        weights([](Policies& p) { p.alignment.detached = true; }), "--weights-counterpart local"}},
+      {"gap_without_alpha",
+       {weights([](Policies& p) { p.alignment.gap_target = 0.1; }), weights([](Policies& p) {
+          p.alignment.gap_target = 0.1;
+          p.alignment.alpha = 1;
+        }),
+        "--weights-alpha is 0"}},
+      {"layers_of_two_networks",
+       {weights([](Policies& p) {
+          per_layer(p);
+          p.alignment.propagated = true;
+        }),
+        weights(per_layer), "--weights-counterpart local"}},
+      {"decay_on_sparse_steps_of_layers",
+       {weights([](Policies& p) {
+          per_layer(p);
+          p.dormant.kind = Dormant::Kind::kDecay;
+        }),
+        weights([](Policies& p) {
+          per_layer(p);
+          p.dormant.kind = Dormant::Kind::kDecay;
+          p.dormant.sparse_steps_only = false;
+        }),
+        "--dormant-decay-when always"}},
+      {"uneven_turns",
+       {weights([](Policies& p) {
+          turns(p);
+          p.schedule.p = 0.25;
+        }),
+        weights(turns), "0.25"}},
+      {"phases_out_of_order", {phases({0.5, 0.25}, 1000), phases({0.25, 0.5}, 1000), "0.5,0.25"}},
+      {"stale_zeros",
+       {weights([](Policies& p) {
+          p.topology.newborn_stale = true;
+          p.dormant.kind = Dormant::Kind::kZero;
+        }),
+        weights([](Policies& p) {
+          p.topology.newborn_stale = true;
+          p.dormant.kind = Dormant::Kind::kHold;
+        }),
+        "--dormant-value hold"}},
+      {"one_sided_weights",
+       {weights([](Policies& p) {
+          p.alignment.alpha = 1;
+          p.alignment.lambda_full = 0;
+        }),
+        weights([](Policies& p) { p.alignment.alpha = 1; }), "weights_lambda_full"}},
+      {"one_sided_attention",
+       {attention([](Policies& p) {
+          p.alignment.alpha = 1;
+          p.alignment.lambda_sparse = 0;
+        }),
+        attention([](Policies& p) { p.alignment.alpha = 1; }), "attention_lambda_full"}},
+      {"mixed_networks",
+       {weights(per_layer),
+        weights([](Policies& p) { p.schedule.kind = Schedule::Kind::kBernoulli; }), "as a whole"}},
+  };
+}
+
+Rows topology_rows() {
+  using Kind = Operation::Kind;
+  constexpr auto kNm = Granularity::Kind::kNm;
+  constexpr auto kFanIn = Granularity::Kind::kFanIn;
+  constexpr auto kBlock = Granularity::Kind::kBlock;
+  constexpr auto kCubic = TopologyRule::BudgetSchedule::kCubic;
+  const Operation drop = op(Kind::kDrop, "magnitude"), grow = op(Kind::kGrow, "random");
+  return {
+      {"density_of_nothing",
+       {weights([](Policies& p) { p.start.density = 0; }),
+        weights([](Policies& p) { p.start.density = 1e-6; }), "--density 0"}},
+      {"grows_to_density",
+       {weights([](Policies& p) { p.start.initial_density = 0.05; }),
+        weights([](Policies& p) { p.start.initial_density = 0.2; }), "--initial-density 0.05"}},
+      {"pruning_out_of_order",
+       {weights([](Policies& p) {
+          p.topology.budget_schedule = kCubic;
+          p.topology.begin = 0.8;
+          p.topology.end = 0.5;
+        }),
+        weights([](Policies& p) {
+          p.topology.budget_schedule = kCubic;
+          p.topology.begin = p.topology.end = 0.5;
+        }),
+        "--prune-begin 0.8 and --prune-end 0.5"}},
+      {"no_room_to_regenerate",
+       {operations({op(Kind::kPruneTo, "magnitude"), drop, grow},
+                   [](Policies& p) {
+                     p.topology.budget_schedule = kCubic;
+                     p.topology.end = 0;
+                   }),
+        operations({op(Kind::kPruneTo, "magnitude")},
+                   [](Policies& p) {
+                     p.topology.budget_schedule = kCubic;
+                     p.topology.end = 0;
+                   }),
+        "--update-end 0"}},
+      {"drop_final_above_first",
+       {operations({drop, grow}, [](Policies& p) { p.topology.drop_final = 0.4; }),
+        operations({drop, grow}, [](Policies& p) { p.topology.drop_final = 0.3; }),
+        "--drop-final 0.4"}},
+      {"soft_bound_that_stays",
+       {operations({op(Kind::kGrowTo, "random")}, [](Policies& p) { p.topology.drop_final = 0.1; }),
+        operations({op(Kind::kGrowTo, "random")}), "--drop-final 0"}},
+      {"n_above_m",
+       {weights([](Policies& p) { p.start.granularity.n = 5; }),
+        weights([](Policies& p) { p.start.granularity.n = 4; }), "--nm-n 5"}},
+      {"density_of_groups",
+       {granular(kNm, [](Policies& p) { p.start.density = 0.4; }), granular(kNm), "--density 0.5"}},
+      {"first_density_of_groups",
+       {granular(kNm, [](Policies& p) { p.start.initial_density = 0.8; }),
+        granular(kNm, [](Policies& p) { p.start.initial_density = 0.5; }), "0.8"}},
+      {"quotas_of_the_net",
+       {granular(kFanIn,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kRank, "magnitude", true}};
+                 }),
+        granular(kBlock,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kRank, "magnitude", true}};
+                 }),
+        "whole net"}},
+      {"quotas_beyond_budget",
+       {granular(kFanIn,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kGrowTo, "random"}};
+                 }),
+        granular(kBlock,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kGrowTo, "random"}};
+                 }),
+        "holds more"}},
+      {"groups_pruned",
+       {granular(kNm,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kPruneTo, "magnitude"}};
+                 }),
+        granular(kFanIn,
+                 [](Policies& p) {
+                   p.topology.operations = {{Kind::kPruneTo, "magnitude"}};
+                 }),
+        "step by step"}},
+      {"quotas_redistributed",
+       {granular(kFanIn,
+                 [](Policies& p) {
+                   p.topology.redistribution = TopologyRule::Redistribution::kAveragedGradient;
+                 }),
+        granular(kFanIn), "between layers"}},
+      {"ablation_without_fan_in",
+       {granular(kBlock, [](Policies& p) { p.start.granularity.ablation = 0.3; }),
+        granular(kFanIn, [](Policies& p) { p.start.granularity.ablation = 0.3; }),
+        "--ablation 0.3"}},
+      {"blocks_drawn",
+       {granular(kBlock,
+                 [](Policies& p) {
+                   p.topology.operations = {op(Kind::kDrop, "magnitude", false, true)};
+                 }),
+        granular(kBlock,
+                 [](Policies& p) { p.topology.operations = {op(Kind::kDrop, "magnitude")}; }),
+        "--granularity element"}},
+      {"blocks_of_signs",
+       {granular(kBlock,
+                 [](Policies& p) { p.topology.operations = {op(Kind::kDrop, "set_signed")}; }),
+        operations({op(Kind::kDrop, "set_signed")}), "--drop-rule magnitude"}},
+      {"dropped_groups_excluded",
+       {granular(kBlock, [](Policies& p) { p.topology.regrown = TopologyRule::Regrown::kExclude; }),
+        weights([](Policies& p) { p.topology.regrown = TopologyRule::Regrown::kExclude; }),
+        "--regrow-dropped keep"}},
+      {"signs_misplaced",
+       {operations({grow, op(Kind::kDrop, "set_signed")}),
+        operations({op(Kind::kDrop, "set_signed"), grow}), "set_signed"}},
+      {"draw_without_scores",
+       {operations({op(Kind::kGrow, "random", false, true)}),
+        operations({op(Kind::kGrow, "gradient", false, true)}), "'random'"}},
+      {"net_ranked_by_layers",
+       {operations({op(Kind::kRank, "ch3_l3", true)}), operations({op(Kind::kRank, "ch3_l3")}),
+        "'ch3_l3' chooses"}},
+      {"fresh_batches_unread",
+       {operations({drop, grow}, [](Policies& p) { p.topology.fresh_batches = 2; }),
+        operations({drop, op(Kind::kGrow, "gradient")},
+                   [](Policies& p) { p.topology.fresh_batches = 2; }),
+        "magnitude, random"}},
+  };
+}
+
+Rows network_rows() {
+  constexpr auto kBlock = Granularity::Kind::kBlock;
+  const auto unreachable = [](double reached) {
+    return [reached](RunFacts& f) {
+      f.reachable_density = reached;
+      f.settled_density = 0.11;
+    };
+  };
+  Given coarse = granular(Granularity::Kind::kFanIn), single = coarse;
+  coarse.said = single.said = {{"granularity", "fan_in"}};
+  coarse.more = unreachable(0.12);
+  single.more = unreachable(0.1);
+  Given many = weights(per_layer), few = many;
+  many.more = [](RunFacts& f) { f.layers.resize(53); };
+  few.more = [](RunFacts& f) { f.layers.resize(52); };
+  Given moba = attention([](Policies& p) { p.schedule.kind = Schedule::Kind::kSparse; });
+  Given of_sequences = moba;
+  of_sequences.transformer = true;
+  return {
+      {"exempt_unknown",
+       {weights([](Policies& p) {
+          p.start.exempt = {"layer0", "layer7"};
+        }),
+        weights([](Policies& p) { p.start.exempt = {"layer0"}; }),
+        "'layer7', which is no layer; the layers are: layer0, layer1"}},
+      {"everything_exempt",
+       {weights([](Policies& p) {
+          p.start.exempt = {"layer0", "layer1"};
+        }),
+        weights([](Policies& p) { p.start.exempt = {"layer0"}; }), "--density 0.1"}},
+      {"attention_of_none", {moba, of_sequences, "model=mlp"}},
+      {"blocks_beyond_context",
+       {sequence({{"blocks", "9"}}), sequence({{"blocks", "8"}}), "give at most 8"}},
+      {"too_many_drawing_layers", {many, few, "at most 52 layers and this model has 53"}},
+      {"density_out_of_reach",
+       {config({}, unreachable(0.1011)), config({}, unreachable(0.1009)), "--density 0.11"}},
+      {"density_rounded_to_groups", {coarse, single, "groups keep 0.12"}},
+      {"granularity_beyond_layer",
+       {granular(kBlock, [](Policies& p) { p.start.granularity.block = 401; }),
+        granular(kBlock, [](Policies& p) { p.start.granularity.block = 400; }),
+        "--granularity-block 401"}},
+      {"tf32_on_cpu",
+       {config({{"tf32", "true"}}),
+        config({{"tf32", "true"}}, [](RunFacts& f) { f.on_gpu = true; }), "--tf32=false"}},
+      {"sparse_storage_refused",
+       {config({{"storage", "sparse"}}, [](RunFacts& f) { f.sparse_refusal = "it dreams"; }),
+        config({{"storage", "auto"}}, [](RunFacts& f) { f.sparse_refusal = "it dreams"; }),
+        "it dreams"}},
+      {"sparse_storage_on_gpu",
+       {config({{"storage", "sparse"}},
+               [](RunFacts& f) {
+                 f.on_gpu = true;
+                 f.device = "cuda:0";
+               }),
+        config({{"storage", "sparse"}}), "the device is cuda:0"}},
+      {"out_of_memory",
+       {config({}, [](RunFacts& f) { f.bytes = 2.5e9; }),
+        config({}, [](RunFacts& f) { f.bytes = 1e9; }), "2.5 GB"}},
+      {"option_unread",
+       {config({{"lr_final", "0.1"}}), config({{"lr_final", "0.1"}, {"lr_schedule", "cosine"}}),
+        "lr_final = 0.1 is read under"}},
+  };
+}
+
+Given steered(std::int64_t every, std::int64_t warmup, double alpha = 1) {
+  return weights([=](Policies& p) {
+    p.alignment.alpha = alpha;
+    p.alignment.every_steps = every;
+    p.alignment.alpha_warmup_steps = warmup;
+  });
+}
+
+Given replaying(const std::string& buffer, std::int64_t slots) {
+  return config({{"scenario", "class_il"}, {"strategy", "er"}, {"buffer", buffer}},
+                [slots](RunFacts& f) { f.replay_slots = slots; });
+}
+
+Rows length_rows() {
+  const auto ranked = [](std::int64_t interval) {
+    return operations({op(Operation::Kind::kRank, "magnitude")},
+                      [interval](Policies& p) { p.topology.interval_steps = interval; });
+  };
+  const Settings online = {{"scenario", "class_il"}, {"online", "true"}};
+  Settings stretched = online;
+  stretched["match"] = "train_flops";
+  const auto draws = [](std::int64_t steps) {
+    return weights([steps](Policies& p) { p.schedule.draw_steps = steps; });
+  };
+  const auto long_run = [](RunFacts& f) { f.steps = 1000000000000; };
+  return {
+      {"trains_nothing",
+       {config({{"epochs", "0"}}), config({{"epochs", "0"}, {"steps", "1"}}), "--epochs 0"}},
+      {"more_examples_than_countable",
+       {config({{"batch", "10000000"}}, long_run), config({{"batch", "9000000"}}, long_run),
+        "--batch 10000000"}},
+      {"one_pass_stretched", {config(stretched), config(online), "--match steps"}},
+      {"average_of_everything",
+       {config({{"optimizer", "adamw"}, {"beta2", "1"}}),
+        config({{"optimizer", "adamw"}, {"beta2", "0.99"}}), "--beta2 1"}},
+      {"last_phase_lost", {phases({0.85}, 3), phases({0.85}, 4), "begins after step 3 of 3"}},
+      {"phases_lost", {phases({0.1, 0.5}, 4), phases({0.25, 0.5}, 4), "1 of the 3 phases"}},
+      {"never_updates", {ranked(1000), ranked(999), "1000 steps apart"}},
+      {"warmup_beyond_task",
+       {config({{"warmup_steps", "501"}}), config({{"warmup_steps", "500"}}),
+        "--warmup-steps 501"}},
+      {"alpha_warmup_beyond_run", {steered(1, 1001), steered(1, 1000), "1001 steps"}},
+      {"aligns_once", {steered(1000, 0), steered(999, 0), "--weights-align-every 1000"}},
+      {"draws_once", {draws(1001), draws(1000), "--weights-draw-steps 1001"}},
+      {"probes_at_end_alone",
+       {config({{"probe_every", "501"}}), config({{"probe_every", "500"}}), "--probe-every 501"}},
+      {"evaluates_at_end_alone",
+       {config({{"eval_every", "6"}}), config({{"eval_every", "5"}}), "--eval-every 6"}},
+      {"batch_beyond_task",
+       {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
+      {"buffer_beyond_examples",
+       {replaying("6001", 8), replaying("6000", 8), "the 6000 training examples"}},
+      {"replay_beyond_buffer", {replaying("30", 31), replaying("30", 30), "--replay-batch 30"}},
+  };
+}
+
+Rows all_rows() {
+  Rows rows = weights_rows();
+  for (Rows part : {topology_rows(), network_rows(), length_rows()}) rows.merge(part);
+  return rows;
+}
+
+}  // namespace
+
+TEST_CASE("each rule of the table fires, and its neighbour is accepted", "[unit]") {
+  const Rows rows = all_rows();
+  std::size_t found = 0;
+  for (const Rule& rule : rules()) {
+    CAPTURE(rule.name);
+    const auto row = rows.find(rule.name);
+    REQUIRE(row != rows.end());
+    ++found;
+    const Case& of = row->second;
+    CHECK(of.broken.asked([&](const RunFacts& f) { return rule.breaks(f); }));
+    CHECK_FALSE(of.neighbour.asked([&](const RunFacts& f) { return rule.breaks(f); }));
+    const std::string sentence =
+        of.broken.asked([&](const RunFacts& f) { return rule.sentence(f); });
+    CAPTURE(sentence);
+    CHECK(sentence.find(of.says) != std::string::npos);
+    if (rule.verdict == Rule::Verdict::kWarned) continue;
+    const auto refused = [&](const Given& given) {
+      given.asked([&](const RunFacts& f) {
+        if (rule.of == Rule::Of::kPolicies) check_policies(f.weights);
+        if (rule.of == Rule::Of::kConfig) check_config(f);
+        if (rule.of == Rule::Of::kRun) check_run(f);
+        return true;
+      });
+    };
+    CHECK_THROWS_AS(refused(of.broken), ConfigError);
+    CHECK_NOTHROW(refused(of.neighbour));
+  }
+  CHECK(found == rows.size());
+}
+
+TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
+  const auto sentence = [](const Settings& said, bool transformer = false) {
+    Given given = config(said);
+    given.transformer = transformer;
+    return given.asked([](const RunFacts& f) {
+      std::string all;
+      for (const std::string& each : run_warnings(f)) all += each;
+      return all;
+    });
+  };
+  const std::vector<std::pair<Settings, std::string>> cases = {
+      {{{"lr_step_factor", "0.2"}}, "lr_step_factor"},
+      {{{"lr_step_at", "0.4"}}, "lr_step_at"},
+      {{{"nm_n", "1"}}, "nm_n"},
+      {{{"nm_m", "8"}}, "nm_m"},
+      {{{"granularity_block", "8"}}, "granularity_block"},
+      {{{"nesterov", "true"}, {"momentum", "0"}}, "nesterov"},
+      {{{"weights", "ssa"}, {"weights_p_final", "0.5"}}, "weights_p_final"},
+      {{{"weights", "ssa"}, {"weights_gap_rate", "0.5"}}, "weights_gap_rate"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_align_every", "2"}},
+       "weights_align_every"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_shuffle_target", "true"}},
+       "weights_shuffle_target"},
+      {{{"weights", "ssa"}, {"superset_random", "true"}}, "superset_random"},
+      {{{"weights", "ssa"}, {"dormant_decay_when", "always"}}, "dormant_decay_when"},
+      {{{"weights", "ssa"}, {"dormant_decay_lr_scaled", "true"}}, "dormant_decay_lr_scaled"},
+      {{{"weights", "rigl_teacher"}, {"teacher_alpha", "0"}, {"teacher_temperature", "2"}},
+       "teacher_temperature"}};
+  for (const auto& [said, name] : cases) {
+    CAPTURE(name);
+    CHECK(sentence(said).find(name + " = ") != std::string::npos);
+  }
+  CHECK(sentence({}).empty());
+  CHECK(sentence({{"weights", "ssa"}}).empty());
+  CHECK(sentence({{"attention", "ssa"}, {"attention_p_final", "0.2"}}, true)
+            .find("attention_p_final = ") != std::string::npos);
+  CHECK(sentence({{"attention", "ssa"}, {"attention_gate_in_loss", "true"}, {"head_gate", "false"}},
+                 true)
+            .find("attention_gate_in_loss = ") != std::string::npos);
+  CHECK(sentence({{"attention", "ssa"}}, true).empty());
+}
+
+}  // namespace tandem::test::jobs_rules_unit
