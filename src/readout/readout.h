@@ -14,8 +14,9 @@
 //   outside of which weights are zero, the superset. A net that never learnt to suppress its
 //   dormant weights is so not scored by them.
 //
-// Probes look at the net as it trains (trained_masks), evaluation at a net within a budget
-// (readout_masks): they differ only while a mask still shrinks toward its density.
+// Evaluation reads a net within a budget (readout_masks), and probes the same one (trained_masks),
+// but for a net with zeros outside of a mask that still shrinks toward its density: probes look at
+// all of it, as it is trained.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -77,7 +78,8 @@ bool keeps_own_nets(Model& model, const std::vector<ReadoutRun>& runs,
 // The sparse nets at a density each.
 LayerMasks readout_masks(Model& model, const std::vector<ReadoutRun>& runs,
                          const std::vector<double>& density, const RankingBatch& batch = {});
-// The sparse nets as they train: the current masks, or those of the density where there are none.
+// The sparse nets at the trained density, as probes see them: where dormant weights are zero the
+// current masks, whatever they hold.
 LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs,
                          const RankingBatch& batch = {});
 

@@ -227,7 +227,10 @@ LayerMasks readout_masks(Model& model, const std::vector<ReadoutRun>& runs,
 
 LayerMasks trained_masks(Model& model, const std::vector<ReadoutRun>& runs,
                          const RankingBatch& batch) {
-  return ranked_or_own(model, runs, trained_density(runs), of_runs(runs, has_mask), batch);
+  const std::vector<double> density = trained_density(runs);
+  const std::vector<char> masked = of_runs(runs, has_mask);
+  return ranked_or_own(model, runs, density,
+                       dormant_carry_values(runs) ? own_nets(model, runs, density) : masked, batch);
 }
 
 }  // namespace tandem

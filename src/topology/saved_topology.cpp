@@ -38,6 +38,13 @@ struct Asked {
         "model and the storage that wrote it, or train anew",
         name, found, inputs, outputs));
   }
+  ActiveSet set_of(const std::vector<std::int64_t>& saved) const {
+    try {
+      return ActiveSet::load(saved);
+    } catch (const StoreError& error) {
+      refuse(std::string("is damaged (") + error.what() + ")");
+    }
+  }
   // The listed set lies within the layer.
   ActiveSet within(ActiveSet set) const {
     const Numbers all = set.positions();
@@ -66,7 +73,7 @@ SavedTopology load_tagged(const Numbers& numbers, const Asked& asked) {
     }
     const std::int64_t kind = numbers[at];
     const auto begin = numbers.begin() + static_cast<std::ptrdiff_t>(at) + 2;
-    ActiveSet set = ActiveSet::load({begin, begin + numbers[at + 1]});
+    ActiveSet set = asked.set_of({begin, begin + numbers[at + 1]});
     loaded.listed = begin[0] != kBitsForm;
     if (loaded.listed) {
       set = asked.within(std::move(set));

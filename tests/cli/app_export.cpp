@@ -48,9 +48,9 @@ struct Trained {
   Config config = Config::resolve({});
 
   explicit Trained(const Settings& said) {
-    Settings all = {{"train_examples", "600"}, {"validation", "0.5"}, {"steps", "45"},
-                    {"batch", "32"},           {"widths", "40,30"},   {"lr", "0.05"},
-                    {"density", "0.1"},        {"curve", "false"},    {"probes", "weights"}};
+    Settings all = {{"train_examples", "800"}, {"validation", "0.5"}, {"steps", "65"},
+                    {"batch", "32"},           {"widths", "40,30"},   {"lr", "0.1"},
+                    {"density", "0.2"},        {"curve", "false"},    {"probes", "weights"}};
     for (const auto& [name, value] : said) all[name] = value;
     std::vector<std::string> arguments = {"run", "--device", "cpu", "--db", db};
     for (const auto& [name, value] : all) arguments.push_back("--" + name + "=" + value);
@@ -97,8 +97,8 @@ TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
   };
   const std::vector<Settings> cases = {
       of("dense"),
-      of("rigl", {{"update_interval", "5"}}),
-      of("rigl", {{"update_interval", "5"}, {"storage", "sparse"}}),
+      of("rigl", {{"update_interval", "20"}}),
+      of("rigl", {{"update_interval", "20"}, {"storage", "sparse"}}),
       of("gmp", {{"prune_interval", "5"}}),
       of("gmp", {{"prune_interval", "5"}, {"mask_source", "random"}}),
       of("acdc"),
@@ -131,7 +131,7 @@ TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
       all += tensor.elements();
       nonzero += tensor_of(file, tensor.name).ne(0).sum().item<std::int64_t>();
     }
-    CHECK(nonzero <= all * 12 / 100);
+    CHECK(nonzero <= all * 22 / 100);
   }
 }
 

@@ -78,6 +78,24 @@ TEST_CASE("what is written can be read", "[unit]") {
   CHECK(one(reader, "SELECT lr FROM v_run WHERE seed = 3 AND density < 0.2") == "0.05");
 }
 
+TEST_CASE("a stored row of no examples is no evaluation", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = make_run({{"weights", "rigl"}});
+  {
+    StoreWriter writer(path);
+    writer.add_runs({run});
+    writer.begin_attempt(run.id);
+    Row empty = test::eval(run.id, 1, 1, 2, 0, 0);
+    std::get<EvalRow>(empty.body).loss = 0;
+    writer.insert({test::eval(run.id, 0, 1, 1, 90, 100), empty});
+  }
+  const StoreReader reader(path);
+  CHECK(one(reader, "SELECT count(*) FROM eval") == "2");
+  CHECK(one(reader, "SELECT count(*) FROM v_eval") == "1");
+  CHECK(one(reader, "SELECT count(*) FROM v_matrix") == "1");
+}
+
 TEST_CASE("a view names each column once, and v_run has every option of a run", "[unit]") {
   const TemporaryFolder folder;
   { StoreWriter writer(folder / "r.sqlite"); }

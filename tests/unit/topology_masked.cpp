@@ -166,7 +166,7 @@ TEST_CASE("topologies come back, also from the packed masks of before", "[unit]"
   Layer layer(std::vector<double>(11, 1.0), {1, 0, 0, 1, 0, 0, 0, 1, 0, 1, 1}, 2);
   const auto bytes = [](const std::vector<int>& values) { return flags_tensor(values); };
   const auto saved = [&](std::int64_t replica) {
-    return SavedTopology::load(layer.connections->save_topology(replica), "w", 11, 1);
+    return SavedTopology::load(layer.connections->save_topology(replica), "w", 1, 11);
   };
   CHECK(saved(0).mask.positions() == std::vector<std::int64_t>{0, 3, 7, 9, 10});
   layer.connections->load_topology(1, bytes({0xFF, 0x00}));
