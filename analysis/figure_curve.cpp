@@ -202,8 +202,8 @@ std::string panel_of(const std::vector<Curve>& curves, double density,
                                 line_style(style)));
     if (single.empty()) continue;
     data += data_block(name + "alone", single);
-    lines.push_back(fmt::format("${}alone using 1:2:3:4 with yerrorbars lc rgb '{}' pt 0 notitle",
-                                name, colour(style)));
+    lines.push_back(fmt::format("${}alone using 1:2:3:4 with yerrorbars {} ps 0.8 notitle", name,
+                                point_style(style)));
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
   return data + "plot " + join(bands, ", ") + legend + "\n";
@@ -236,7 +236,8 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, bool accur
   figure.width = panels.width();
   figure.height = panels.height();
   figure.script = kPanelStyle;
-  figure.script += "set logscale x\nset xlabel 'density at read-out (1: the full stream)'\n";
+  figure.script +=
+      "set logscale x\nset xrange [*:1.2]\nset xlabel 'density at read-out (1: the full stream)'\n";
   figure.script += "set ylabel " + quoted(scale) + "\n";
   int panel = 0;
   for (const double density : densities) {

@@ -342,6 +342,7 @@ class Builder {
     if (few) note += " Cells marked (n=1) or (n=2) have fewer than 3 seeds and no interval.";
     const std::string missing = missing_note(set_, plan_);
     if (!missing.empty()) note += " " + missing;
+    if (!missing.empty() && plan_.wanted) table_.warnings.push_back(missing);  // CSV has no notes
     table_.notes.push_back(note);
   }
 

@@ -74,6 +74,8 @@ TEST_CASE("a table of a file shows the file's runs and names the missing ones", 
       to_markdown(table),
       Contains("2 of 6 runs that half.ini stands for are missing: weights=set seed 2 (failed); "
                "weights=set seed 3 (never run)."));
+  REQUIRE(table.warnings.size() == 1);
+  CHECK_THAT(table.warnings[0], Contains("2 of 6 runs that half.ini"));
   CHECK_THAT(to_markdown(half.table({{"where", "weights=dense"}})), !Contains("missing"));
   CHECK_THAT(to_markdown(half.table({{"where", "weights=set"}})), Contains("2 of 3 runs"));
   CHECK_THROWS_WITH(half.table({{"where", "weights=set seed=3"}}), Contains("seed 3 (never run)"));
