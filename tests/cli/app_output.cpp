@@ -76,7 +76,8 @@ TEST_CASE("output that can't be written is exit code 4, of every command", "[cli
     INFO(command);
     CHECK(exit_of(TANDEM_BINARY " " + command + " > /dev/full 2> " + (made.folder / "errors")) ==
           4);
-    CHECK(contains(read_file(made.folder / "errors"), "No space left"));
+    const std::string said = read_file(made.folder / "errors");
+    CHECK((contains(said, "could not be written") || contains(said, "cannot write /dev/stdout")));
   }
   CHECK(exit_of(TANDEM_BINARY " --version >&- 2> /dev/null") == 4);
   CHECK(exit_of(TANDEM_BINARY " --version > /dev/null") == 0);

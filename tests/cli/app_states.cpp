@@ -21,6 +21,13 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+// Whether the program has come as far as its main(): before that a signal just ends it.
+bool catches_interrupts(pid_t pid) {
+  const std::string status = read_file(fmt::format("/proc/{}/status", pid));
+  const std::string caught = status.substr(status.find("SigCgt:") + 7, 20);
+  return (std::stoull(trim(split(trim(caught), '\n')[0]), nullptr, 16) >> (SIGINT - 1) & 1) != 0;
+}
+
 struct LongRun {
   TemporaryFolder folder, output;
   std::string db = folder / "r/r.sqlite";
@@ -141,14 +148,13 @@ TEST_CASE("a run that fails before it trains leaves nothing; asked for again it 
 
 TEST_CASE("a grid's failed runs are marked, tried again, and replaced", "[cli]") {
   const TemporaryFolder folder;
-  const std::string db = folder / "r.sqlite", file = folder / "g.ini", data = folder / "data";
+  const std::string db = folder / "r.sqlite", file = folder / "g.ini", data = folder / "missing";
   const auto grid = [&](int seed, const std::string& from) {
     atomic_write(file, fmt::format("name = g\nseed = {}\ntrain_examples = 300\nsteps = 2\nwidths = "
                                    "16\ndevice = cpu\n",
                                    seed));
     return run_program({"grid", "run", file, "--db", db, "--data-dir", from});
   };
-  ensure_folder(data);
   const auto runs = [&] { return StoreReader(db).runs(); };
   REQUIRE(grid(1, data).exit_code == kExitData);
   REQUIRE(runs().size() == 1);
@@ -176,7 +182,9 @@ TEST_CASE("a signal before anything was trained leaves nothing behind and says s
   const std::string db = folder / "r/r.sqlite", file = folder / "g.ini";
   atomic_write(file, "weights = rigl, set\nseed = 1..400\nmatch = train_flops\nsteps = 100000\n");
   RunningProgram running(output.path(), {"grid", "plan", file, "--db", db});
-  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  while (!running.ended() && !catches_interrupts(running.pid())) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   running.send(SIGINT);
   const ProgramResult result = running.wait();
   INFO(result.errors);

@@ -44,8 +44,10 @@ TEST_CASE("negative numbers and lists are values", "[unit]") {
 
 TEST_CASE("flags stand alone, or take a value that can only be theirs", "[unit]") {
   for (const char* word : {"false", "no", "off"}) {
-    CHECK(Config::resolve(parse_settings({"--nesterov", word})).flag("nesterov") == false);
-    CHECK(Config::resolve(parse_settings({"--nesterov", "--final", word})).flag("nesterov"));
+    CHECK(parse_settings({"--nesterov", word}) == Settings{{"nesterov", word}});
+    CHECK(parse_settings({"--nesterov", "--final", word}) ==
+          Settings{{"nesterov", "true"}, {"final", word}});
+    CHECK(canonical_value(option("nesterov"), word) == "false");
   }
   CHECK(parse_settings({"--nesterov", "true", "--lr", "1"}) ==
         Settings{{"nesterov", "true"}, {"lr", "1"}});
