@@ -1,5 +1,7 @@
 #include "jobs/run_check.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -39,13 +41,12 @@ struct Networks {
     return all > 0 ? active / all : density;
   }
 
-  // Near `density`, one that is reached as it is said; what was reached last where none is found.
+  // Near `density`, one of few digits that is reached as it is said; where none is found, the last.
   double settle(double density) const {
-    double now = std::min(1.0, reach(density));
+    double now = density;
     for (int i = 0; i < kMostSettlings; ++i) {
-      const double next = std::min(1.0, reach(now));
-      if (std::abs(next - now) <= kSettled * now) return now;
-      now = next;
+      now = std::min(1.0, std::stod(fmt::format("{:.4g}", reach(now))));
+      if (std::abs(reach(now) - now) <= kSettled * now) return now;
     }
     return now;
   }
@@ -64,7 +65,9 @@ void ask_network(RunFacts& facts, const Dataset& data, const TaskSequence& tasks
   }
   // Where layers narrow instead, the density is theirs and not that of a mask.
   const double density = facts.weights.start.density;
-  if (density >= 1 || facts.weights.start.granularity.kind == Granularity::Kind::kNm) return;
+  if (run.text("widths_match") == "density" || density >= 1 ||
+      facts.weights.start.granularity.kind == Granularity::Kind::kNm)
+    return;
   facts.reachable_density = network.reach(density);
   facts.settled_density = network.settle(density);
 }

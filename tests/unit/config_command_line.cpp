@@ -112,7 +112,7 @@ TEST_CASE("help shows every option with type, default, unit, choices and readers
   CHECK_THAT(help,
              Contains("(real 0..1; default 0.3)") && Contains("read by weights=rigl, weights=set"));
   CHECK_THAT(help, Contains("one of dense | rigl | set | ssa | static; default dense"));
-  CHECK_THAT(help, Contains("(int >= 1, steps; default 100)"));
+  CHECK_THAT(help, Contains("(int 1..1e+12, steps; default 100)"));
   CHECK(help.find("training:") == help.rfind("training:"));
 }
 
