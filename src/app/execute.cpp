@@ -70,9 +70,29 @@ void keep_storage(StoreWriter& store, const GroupPlan& group) {
   store.keep_storage(ids, storages_text(group.storage));
 }
 
+// Without those that the database has finished: they need no data and no memory any more.
+std::vector<Config> to_train(const std::vector<Config>& runs) {
+  const std::string& database = runs.front().text("db");
+  std::set<std::string> finished;
+  if (path_exists(database)) {
+    for (const RunRecord& run : StoreReader(database).runs()) {
+      if (is_finished(run.state)) finished.insert(run.id);
+    }
+  }
+  std::vector<Config> open;
+  for (const Config& run : runs) {
+    if (finished.count(run.id()) == 0) open.push_back(run);
+  }
+  return open;
+}
+
+std::map<std::string, int> checked(const std::vector<Config>& runs) {
+  return check_all(to_train(runs), resolve_device(runs.front().text("device")));
+}
+
 // Throws what check_runs() does, and says what there is to be warned of.
 void check_aloud(const std::vector<Config>& runs) {
-  const auto warnings = check_all(runs, resolve_device(runs.front().text("device")));
+  const auto warnings = checked(runs);
   for (const auto& [text, count] : warnings) {
     log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
@@ -203,9 +223,7 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
   return plan_groups(planner_input(runs, std::move(known)));
 }
 
-void check_runs(const std::vector<Config>& runs) {
-  check_all(runs, resolve_device(runs.front().text("device")));
-}
+void check_runs(const std::vector<Config>& runs) { checked(runs); }
 
 ExecutionReport execute(const Execution& execution) {
   if (!stop_requested()) end_at_interrupt(kBeforeTraining);

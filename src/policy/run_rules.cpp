@@ -15,8 +15,10 @@ constexpr auto kRefusedRun = Rule::Verdict::kRefused;
 constexpr auto kWarnedRun = Rule::Verdict::kWarned;
 constexpr auto kOfConfig = Rule::Of::kConfig;
 constexpr auto kOfRun = Rule::Of::kRun;
-constexpr double kDensityTolerance = 0.01;  // of the density that is asked for
-constexpr double kMostExamples = 9e18;      // that a counter of 64 bits holds
+// Of the density that is asked for: beyond the first a run is warned of, beyond the second refused.
+// A small layer can't meet most densities exactly, and its users mean the nearest.
+constexpr double kDensityTolerance = 0.01, kDensityRefused = 0.1;
+constexpr double kMostExamples = 9e18;  // that a counter of 64 bits holds
 
 std::int64_t number(const RunFacts& f, const char* option) { return f.config->integer(option); }
 
@@ -46,10 +48,9 @@ std::int64_t blocks_there(const RunFacts& f) {
   return number(f, "context") / size + (number(f, "context") % size != 0);
 }
 
-bool off_density(const RunFacts& f) {
+bool off_density(const RunFacts& f, double tolerance) {
   const double density = f.weights.start.density;
-  return f.reachable_density > 0 &&
-         std::abs(f.reachable_density - density) > kDensityTolerance * density;
+  return f.reachable_density > 0 && std::abs(f.reachable_density - density) > tolerance * density;
 }
 
 // Of single weights a density near the one that is said can be had; groups of them are coarse.
@@ -162,7 +163,7 @@ std::vector<Rule> network_rules() {
              f.most_drawing_layers, f.layers.size());
        }},
       {"density_out_of_reach", kRefusedRun, kOfRun,
-       [](const RunFacts& f) { return single_weights(f) && off_density(f); },
+       [](const RunFacts& f) { return single_weights(f) && off_density(f, kDensityRefused); },
        [](const RunFacts& f) {
          return fmt::format(
              "--density {} can't be had: this network's layers keep {:.6g} of their weights at it "
@@ -170,8 +171,18 @@ std::vector<Rule> network_rules() {
              "another --budget",
              f.weights.start.density, f.reachable_density, f.settled_density);
        }},
+      {"density_rounded", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return single_weights(f) && off_density(f, kDensityTolerance) &&
+                !off_density(f, kDensityRefused);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--density {}: this network's layers keep {:.6g} of their weights (whole connections)",
+             f.weights.start.density, f.reachable_density);
+       }},
       {"density_rounded_to_groups", kWarnedRun, kOfRun,
-       [](const RunFacts& f) { return !single_weights(f) && off_density(f); },
+       [](const RunFacts& f) { return !single_weights(f) && off_density(f, kDensityTolerance); },
        [](const RunFacts& f) {
          return fmt::format(
              "--density {} with --granularity {}: whole groups keep {:.6g} of the weights",

@@ -131,7 +131,7 @@ TEST_CASE("what can't be right is refused by plan and run, before the first step
       {head + rest + "[table b]\ncontrast.a = accuracy of weights=set vs weights=rigl\n",
        "contrast a"},
       {head + rest + "[table b]\nrow = weights\n", "did you mean rows"},
-      {"", "says nothing"},
+      {"", "is empty"},
       {head + "[when weights=set]\nlr = 1\n" + rest, "matches no run"}};
   for (const auto& [text, says] : wrong) {
     const std::string file = place.write("w.ini", text);

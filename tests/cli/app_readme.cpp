@@ -37,9 +37,12 @@ const std::map<std::string, std::string>& too_long() {
   return reasons;
 }
 
-// Grids and runs of README.md are run at a size of seconds, grids at one density.
+// Runs of README.md are run at a size of seconds, and so are its grids, whose files are cut to that
+// size in the folder where the commands run: a table shows the runs that its file stands for.
 const std::vector<std::string> kShort = {"--train-examples", "300", "--epochs", "1",
                                          "--widths",         "16",  "--device", "cpu"};
+const std::map<std::string, std::string> kShortFile = {
+    {"epochs", "1"}, {"widths", "16"}, {"density", "0.1"}, {"trials", "2"}};
 
 // Lines of code blocks: between fences, or indented by four spaces outside of them.
 std::vector<std::string> code_lines(const std::string& text) {
@@ -107,12 +110,25 @@ std::vector<std::string> words_of(const std::string& command) {
 class Workplace {
  public:
   Workplace() : before_(fs::current_path()) {
-    fs::create_directory_symlink(source() / "experiments", folder_ / "experiments");
+    fs::create_directory(folder_ / "experiments");
+    for (const auto& entry : fs::directory_iterator(source() / "experiments")) {
+      if (entry.path().extension() == ".ini") shorten(entry.path());
+    }
     fs::current_path(folder_.path());
   }
   ~Workplace() { fs::current_path(before_); }
 
  private:
+  void shorten(const fs::path& file) const {
+    std::string text = "train_examples = 300\ndevice = cpu\n";
+    for (const std::string& line : split(read_file(file.string()), '\n')) {
+      const auto shorter = kShortFile.find(trim(line.substr(0, line.find('='))));
+      const bool sets = line.find('=') != std::string::npos && shorter != kShortFile.end();
+      text += (sets ? shorter->first + " = " + shorter->second : line) + "\n";
+    }
+    atomic_write((fs::path(folder_ / "experiments") / file.filename()).string(), text);
+  }
+
   fs::path before_;
   TemporaryFolder folder_;
 };
@@ -134,9 +150,7 @@ std::vector<std::string> arguments_of(const std::string& command) {
   for (std::string& word : words) {
     if (word == "RUN") word = some_run();
   }
-  const bool grid = words[0] == "grid" && words.at(1) == "run";
-  if (grid || words[0] == "run") words.insert(words.end(), kShort.begin(), kShort.end());
-  if (grid) words.insert(words.end(), {"--density", "0.1"});
+  if (words[0] == "run") words.insert(words.end(), kShort.begin(), kShort.end());
   return words;
 }
 

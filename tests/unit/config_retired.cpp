@@ -59,8 +59,8 @@ TEST_CASE("a user who says a retired option is told what to say", "[unit]") {
 }
 
 TEST_CASE("help and corrections don't speak of a retired option", "[unit]") {
-  CHECK_THAT(options_help(), !Contains("lr_final"));
-  CHECK_THAT(options_help(), Contains("--lr_end "));
+  CHECK_THAT(options_help(), !Contains("lr-final"));
+  CHECK_THAT(options_help(), Contains("--lr-end "));
   CHECK_THROWS_WITH(parse_arguments({"--lr-fina", "1"}), !Contains("lr_final"));
   CHECK_THROWS_WITH(option("lr_fina"), !Contains("lr_final"));
 }
