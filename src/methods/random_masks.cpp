@@ -1,6 +1,6 @@
 // A control: another random mask every step. The gradient reaches what the mask shows, the others
-// coast on momentum and decay; the read-out is by magnitude. It tells what dropping connections at
-// random does (DropConnect, Wan et al. 2013) from what a topology does.
+// coast on momentum and decay; other budgets' masks are drawn at random too. It tells what dropping
+// connections at random does (DropConnect, Wan et al. 2013) from what a topology does.
 #include "methods/fill.h"
 #include "methods/method.h"
 
