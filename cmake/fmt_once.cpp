@@ -1,5 +1,5 @@
-// fmt, compiled once. Debian has no static archive of it, and as a header-only library it doubles the
-// time of each light file that formats anything. The functions are those of format-inl.h; the
+// fmt, compiled once. Debian has no static archive of it, and as a header-only library it doubles
+// the time of each light file that formats anything. The functions are those of format-inl.h; the
 // templates below are the ones that other files leave to this one.
 #include <fmt/format-inl.h>
 
