@@ -17,7 +17,8 @@ too, then those of single layers (what is of the whole network or of a level sta
 
     xz -dc OUT.sql.xz | sqlite3 runs.sqlite
 
-it answers `tandem query` and `tandem table` like the database that it came from.
+it answers `tandem query` and `tandem table` like the database that it came from, but for what was left out: it has no
+validation curves, and without the trials' metrics `tandem plot FILE trials` has nothing to draw.
 """
 
 import argparse
