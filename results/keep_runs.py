@@ -13,11 +13,12 @@ The database is only read. The dump has the tables, indexes and views of the dat
   provenance          without the kernel's name and without the places of files; ids are those of the full text
 
 It leaves out topology_update and event. If it would be larger than 1 MB, the metric rows of the tuning trials are left out
-too; if that is not enough, nothing is written. The comments at its head say what was left out. Restored by
+too, then those of single layers (what is of the whole network or of a level stays); if that is not enough, nothing is written. The comments at its head say what was left out. Restored by
 
     xz -dc OUT.sql.xz | sqlite3 runs.sqlite
 
-it answers `tandem query` and `tandem table` like the database that it came from.
+it answers `tandem query` and `tandem table` like the database that it came from, but for what was left out: it has no
+validation curves, and without the trials' metrics `tandem plot FILE trials` has nothing to draw.
 """
 
 import argparse
@@ -30,6 +31,7 @@ import sys
 
 LIMIT = 1_000_000  # bytes of the compressed file
 ROWS_PER_INSERT = 200
+WHOLE = ("", "weights", "attention")  # "layers" of metric rows that are of the whole network or of a level
 LEFT_OUT_TABLES = ("topology_update", "event")
 # A value that begins with a slash, or that has a home folder in it, is a place on some machine.
 PLACE = re.compile(r"^/|/home/|/root/|/tmp/|/Users/")
@@ -48,7 +50,7 @@ def literal(value):
     return "'" + value.replace("'", "''") + "'"
 
 
-def rows_of(db, table, series, trials_metrics):
+def rows_of(db, table, series, trials_metrics, layers):
     """The rows of a table that are kept, in an order in which neighbours resemble each other."""
     names = [row[1] for row in db.execute(f'PRAGMA table_info("{table}")')]
     quoted = ", ".join(f'"{name}"' for name in names)
@@ -67,6 +69,7 @@ def rows_of(db, table, series, trials_metrics):
             f"SELECT {columns} FROM metric m JOIN metric_name n ON n.key = m.name WHERE (m.run, m.sequence) IN"
             " (SELECT run, max(sequence) FROM metric GROUP BY run, layer, name)"
             + ("" if trials_metrics else f" AND {final}")
+            + ("" if layers else f" AND m.layer IN (SELECT key FROM layer_name WHERE name IN {WHOLE})")
             + f" OR {final} AND n.name IN ({marks}) ORDER BY m.name, m.layer, m.run, m.sequence", series)
     if table == "provenance":
         return names, [(key, without_places(text)) for key, text in db.execute("SELECT id, json FROM provenance ORDER BY id")]
@@ -90,12 +93,14 @@ def check_places(table, names, row):
             sys.exit(f"keep_runs.py: {table}.{name} holds a place on a machine ({value[:80]}); nothing was written")
 
 
-def dump(db, series, trials_metrics):
+def dump(db, series, trials_metrics, layers):
     """The text of the dump."""
     left = ["bits per example of evaluations", "evaluations and metrics before a run's last ones", "topology updates and events",
             "the kernel's name and the places of data files in provenance"]
     if not trials_metrics:
         left.append("metrics of tuning trials")
+    if not layers:
+        left.append("metrics of single layers")
     out = ["-- Runs behind result tables, written by results/keep_runs.py. Restore: xz -dc FILE | sqlite3 runs.sqlite",
            "-- Left out: " + "; ".join(left) + "."]
     if series:
@@ -108,7 +113,7 @@ def dump(db, series, trials_metrics):
     for kind, table, _ in schema:
         if kind != "table":
             continue
-        names, rows = rows_of(db, table, series, trials_metrics)
+        names, rows = rows_of(db, table, series, trials_metrics, layers)
         values = []
         for row in rows:
             check_places(table, names, row)
@@ -135,15 +140,15 @@ def main():
         if name not in known:
             sys.exit(f"keep_runs.py: no metric {name} in {args.db}")
     size = 0
-    for trials_metrics in (True, False):
-        packed = lzma.compress(dump(db, series, trials_metrics).encode(), preset=9 | lzma.PRESET_EXTREME)
+    for trials_metrics, layers in ((True, True), (False, True), (False, False)):
+        packed = lzma.compress(dump(db, series, trials_metrics, layers).encode(), preset=9 | lzma.PRESET_EXTREME)
         size = len(packed)
         if size <= LIMIT:
             # Written beside its place and moved there, so that a stop leaves no half of a file.
             with open(args.out + ".part", "wb") as file:
                 file.write(packed)
             os.replace(args.out + ".part", args.out)
-            print(f"{args.out}: {size} bytes" + ("" if trials_metrics else ", without the metrics of tuning trials"))
+            print(f"{args.out}: {size} bytes" + ("" if trials_metrics else ", without the metrics of tuning trials") + ("" if layers else " and of single layers"))
             return
     sys.exit(f"keep_runs.py: {args.out} would have {size} bytes, more than {LIMIT}; nothing was written")
 
