@@ -27,7 +27,8 @@ struct TwoFolders {
   }
 
   ProgramResult call(std::vector<std::string> words) const {
-    return run_program(words, {"TANDEM_CACHE=" + (folder / "cache")});
+    // The folders of this test alone: not those of whoever runs it.
+    return run_program(words, {"TANDEM_CACHE=" + (folder / "cache"), "TANDEM_DATA="});
   }
   ProgramResult run(const std::string& data, const std::vector<std::string>& more = {}) const {
     std::vector<std::string> words = {
