@@ -70,29 +70,28 @@ void keep_storage(StoreWriter& store, const GroupPlan& group) {
   store.keep_storage(ids, storages_text(group.storage));
 }
 
-// Without those that the database has finished: they need no data and no memory any more.
-std::vector<Config> to_train(const std::vector<Config>& runs) {
-  const std::string& database = runs.front().text("db");
+std::vector<RunRecord> known_runs(const std::string& database) {
+  if (!path_exists(database)) return {};
+  return StoreReader(database).runs();
+}
+
+// Checks all but those that the database has finished: they need no data and no memory any more.
+std::map<std::string, int> checked(const std::vector<Config>& runs,
+                                   const std::vector<RunRecord>& known) {
   std::set<std::string> finished;
-  if (path_exists(database)) {
-    for (const RunRecord& run : StoreReader(database).runs()) {
-      if (is_finished(run.state)) finished.insert(run.id);
-    }
+  for (const RunRecord& run : known) {
+    if (is_finished(run.state)) finished.insert(run.id);
   }
   std::vector<Config> open;
   for (const Config& run : runs) {
     if (finished.count(run.id()) == 0) open.push_back(run);
   }
-  return open;
-}
-
-std::map<std::string, int> checked(const std::vector<Config>& runs) {
-  return check_all(to_train(runs), resolve_device(runs.front().text("device")));
+  return check_all(open, resolve_device(runs.front().text("device")));
 }
 
 // Throws what check_runs() does, and says what there is to be warned of.
-void check_aloud(const std::vector<Config>& runs) {
-  const auto warnings = checked(runs);
+void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& known) {
+  const auto warnings = checked(runs, known);
   for (const auto& [text, count] : warnings) {
     log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
@@ -124,11 +123,6 @@ class Results {
     const auto folder = std::filesystem::path(database).parent_path();
     if (!folder.empty() && !path_exists(folder.string())) made_folder_ = folder.string();
     if (!made_) store_.emplace(database);
-  }
-
-  std::vector<RunRecord> known() const {
-    if (!store_) return {};
-    return StoreReader(path_).runs();
   }
 
   StoreWriter& store() {
@@ -216,21 +210,22 @@ std::string database_of(const Settings& settings) {
 }
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
-  check_aloud(runs);
-  const std::string database = runs.front().text("db");
-  std::vector<RunRecord> known;
-  if (path_exists(database)) known = StoreReader(database).runs();
+  std::vector<RunRecord> known = known_runs(runs.front().text("db"));
+  check_aloud(runs, known);
   return plan_groups(planner_input(runs, std::move(known)));
 }
 
-void check_runs(const std::vector<Config>& runs) { checked(runs); }
+void check_runs(const std::vector<Config>& runs) {
+  checked(runs, known_runs(runs.front().text("db")));
+}
 
 ExecutionReport execute(const Execution& execution) {
   if (!stop_requested()) end_at_interrupt(kBeforeTraining);
-  check_aloud(execution.runs);
   const std::string database = execution.runs.front().text("db");
-  Results results(database);
-  const PlannerInput input = planner_input(execution.runs, results.known());
+  Results results(database);  // brings a database of an earlier version forward, so that it is read
+  std::vector<RunRecord> known = known_runs(database);
+  check_aloud(execution.runs, known);
+  const PlannerInput input = planner_input(execution.runs, std::move(known));
   GridPlan plan = plan_groups(input);
   install_interrupt_handlers();
   replace_failed(results.store(), plan, input.known);

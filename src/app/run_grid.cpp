@@ -121,6 +121,16 @@ void check_validation(const Grid& grid) {
   }
 }
 
+// The runs of a file, at what tuning chose where it has: those, unlike the file's, may be finished.
+std::vector<Config> runs_at_choices(const Grid& grid, const std::string& database) {
+  std::vector<Config> runs = grid.runs;
+  const GridMembers members = members_of(grid, database);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (members.runs[i]) runs[i] = *members.runs[i];
+  }
+  return runs;
+}
+
 std::string whole_path(const std::string& path) {
   std::error_code error;
   const fs::path whole = fs::weakly_canonical(path, error);
@@ -177,7 +187,7 @@ void check_grid(const GridRequest& request) {
   for (const TableSpec& table : file.tables) {
     check_table(plan_table(table), file.name, file.runs, tuned_options(file));
   }
-  check_runs(request.now.runs);
+  check_runs(runs_at_choices(request.now, database_of(request)));
   check_validation(request.now);
   check_name(file, database_of(request));
 }

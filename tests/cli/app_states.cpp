@@ -6,9 +6,11 @@
 #include <filesystem>
 #include <thread>
 
+#include "core/embedded.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
+#include "store/schema.h"
 #include "store/store.h"
 #include "support/run_program.h"
 
@@ -180,6 +182,24 @@ TEST_CASE("a grid's failed runs are marked, tried again, and replaced", "[cli]")
   CHECK(runs().size() == 2);
   REQUIRE(grid(1, "").exit_code == 0);
   CHECK(runs()[0].state == "done");
+}
+
+TEST_CASE("a run goes into a database of an earlier version", "[cli]") {
+  const TemporaryFolder folder;
+  const std::string db = folder / "r.sqlite";
+  std::vector<EmbeddedFile> files = migration_files(embedded_sql());
+  files.resize(2);
+  {
+    SQLite::Database earlier(db, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate(earlier, db, files);
+  }
+  const std::vector<std::string> words = {
+      "run", "--train-examples", "300", "--steps", "2", "--widths",
+      "16",  "--device",         "cpu", "--db",    db};
+  const ProgramResult result = run_program(words);
+  INFO(result.errors);
+  CHECK(result.exit_code == 0);
+  CHECK(StoreReader(db).runs().size() == 1);
 }
 
 TEST_CASE("a signal before anything was trained leaves nothing behind and says so", "[cli]") {
