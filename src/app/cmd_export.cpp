@@ -33,14 +33,8 @@ const Option kReadOut = {.name = "read_out",
                          .neutral = "full",
                          .help = "all weights, or those within the trained masks",
                          .choices = {"full", "sparse"}};
-const Option kExportOut = {.name = "out",
-                           .type = OptionType::kText,
-                           .default_value = "",
-                           .neutral = "",
-                           .help =
-                               "file to write, NAME.safetensors; default "
-                               "RUN-READ_OUT.safetensors here"};
-
+const Option kExportOut =
+    text_option("out", "file to write, NAME.safetensors; default RUN-READ_OUT.safetensors here");
 const Option kLayout = {.name = "layout",
                         .type = OptionType::kChoice,
                         .default_value = "tandem",

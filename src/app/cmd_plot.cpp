@@ -21,21 +21,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Option kPlotOut = {
-    .name = "out",
-    .type = OptionType::kText,
-    .default_value = "",
-    .neutral = "",
-    .help =
-        "file to draw, .svg or .png; its points go to the same name with .csv, or alone where "
-        "that is said. Without it: GRID_KIND.svg here"};
-
-const Option kWhere = {
-    .name = "where",
-    .type = OptionType::kText,
-    .default_value = "",
-    .neutral = "",
-    .help = "only runs that meet these conditions: \"weights=rigl|ssa density=0.1\""};
+const Option kPlotOut =
+    text_option("out",
+                "file to draw, .svg or .png; its points go to the same name with .csv, or alone "
+                "where that is said. Without it: GRID_KIND.svg here");
+const Option kWhere =
+    text_option("where", "only runs that meet these conditions: \"weights=rigl|ssa density=0.1\"");
 
 // "" where there is none.
 std::string find_program(const std::string& name) {

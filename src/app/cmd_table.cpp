@@ -19,11 +19,6 @@
 namespace tandem {
 namespace {
 
-Option text_option(const char* name, const char* help) {
-  return {
-      .name = name, .type = OptionType::kText, .default_value = "", .neutral = "", .help = help};
-}
-
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
 const Option kTableOut = text_option("out",
                                      "file to write, .md or .csv; its lineage goes to "

@@ -50,6 +50,11 @@ const Command& find_command(const std::string& name) {
   throw ConfigError(did_you_mean("command", name, names));
 }
 
+Option text_option(const char* name, const char* help) {
+  return {
+      .name = name, .type = OptionType::kText, .default_value = "", .neutral = "", .help = help};
+}
+
 std::string program_help() {
   std::string text =
       "tandem: train networks through two streams, full and sparse, at two levels, attention and "

@@ -29,6 +29,9 @@ std::vector<const Command*> all_commands();  // sorted by name
 // Throws ConfigError with the nearest names.
 const Command& find_command(const std::string& name);
 
+// An option of a command that takes any text and is empty unless it is said.
+Option text_option(const char* name, const char* help);
+
 std::string program_help();
 std::string command_help(const Command& command, bool all = false);
 std::string version_text();

@@ -3,14 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <optional>
-#include <system_error>
 #include <vector>
 
 #include "config/known_content.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/text.h"
 #include "data/content.h"
 #include "store/store.h"
@@ -27,8 +26,7 @@ constexpr const char* kStoredContents =
     "run_id FROM grid_run WHERE grid IN (?3, ?3 || '/tuning'))) ORDER BY content";
 
 std::vector<std::string> stored_contents(const Config& run, const ContentSearch& search) {
-  std::error_code error;
-  if (!std::filesystem::exists(search.database, error)) return {};
+  if (!path_exists(search.database)) return {};
   if (search.is_to_train) StoreWriter brought_forward(search.database);
   std::vector<std::string> contents;
   const QueryResult found =

@@ -25,11 +25,6 @@ namespace fs = std::filesystem;
 
 std::string database_of(const GridRequest& request) { return request.now.runs.front().text("db"); }
 
-bool exists(const std::string& database) {
-  std::error_code error;
-  return fs::exists(database, error);
-}
-
 void report_failures(const ExecutionReport& report) {
   std::map<std::string, std::vector<std::string>> by_message;
   for (const auto& failure : report.pool.failures) {
@@ -139,7 +134,7 @@ std::string whole_path(const std::string& path) {
 
 // A grid that was edited or moved keeps its name; another one does not get it.
 void check_name(const Grid& file, const std::string& database) {
-  if (!exists(database)) return;
+  if (!path_exists(database)) return;
   const StoreReader store(database);
   std::set<std::string> stored;
   std::string other;
@@ -187,7 +182,10 @@ void check_grid(const GridRequest& request) {
   for (const TableSpec& table : file.tables) {
     check_table(plan_table(table), file.name, file.runs, tuned_options(file));
   }
-  check_runs(runs_at_choices(request.now, database_of(request)));
+  // Without tuning these are the runs that are planned or executed next, which checks them.
+  if (!request.now.tune.empty()) {
+    check_runs(runs_at_choices(request.now, database_of(request)));
+  }
   check_validation(request.now);
   check_name(file, database_of(request));
 }
@@ -201,7 +199,7 @@ std::string outside_note(const GridRequest& request, const std::vector<Config>& 
 
 ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
   const std::string database = database_of(request);
-  if (exists(database)) StoreWriter migrated(database);  // before it is read
+  if (path_exists(database)) StoreWriter migrated(database);  // before it is read
   check_grid(request);
   const Grid& now = request.now;
   if (now.tune.empty()) {

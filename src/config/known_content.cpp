@@ -1,28 +1,24 @@
 #include "config/known_content.h"
 
-#include <map>
-#include <stdexcept>
+#include "config/declared.h"
 
 namespace tandem {
 namespace {
 
-std::map<std::string, std::string>& known_contents() {
-  static std::map<std::string, std::string> contents;
+Declared<std::string>& known_contents() {
+  static Declared<std::string> contents;
   return contents;
 }
 
 }  // namespace
 
 bool declare_known_content(const std::string& data, const std::string& hash) {
-  if (!known_contents().emplace(data, hash).second) {
-    throw std::logic_error("two contents are declared as that of data set " + data);
-  }
-  return true;
+  return known_contents().add(data, hash, "the known content of data set");
 }
 
 std::string known_content(const std::string& data) {
-  const auto found = known_contents().find(data);
-  return found == known_contents().end() ? "" : found->second;
+  const std::string* found = known_contents().find(data);
+  return found == nullptr ? "" : *found;
 }
 
 std::string expected_content(const std::string& data, const std::string& corpus,

@@ -1,28 +1,26 @@
 #include "data/data_facts.h"
 
-#include <map>
-#include <stdexcept>
+#include "config/declared.h"
 
 namespace tandem {
 namespace {
 
-std::map<std::string, DataFacts>& declared_data() {
-  static std::map<std::string, DataFacts> all;
+Declared<DataFacts>& declared_data() {
+  static Declared<DataFacts> all;
   return all;
 }
+
+constexpr const char* kFactsOfData = "the facts of data set";
 
 }  // namespace
 
 bool declare_data_facts(const std::string& data, const DataFacts& facts) {
-  if (declared_data().emplace(data, facts).second) return true;
-  throw std::logic_error("the facts of data set '" + data + "' are declared twice");
+  return declared_data().add(data, facts, kFactsOfData);
 }
 
 const DataFacts& data_facts(const Config& config) {
-  const auto found = declared_data().find(config.text("data"));
-  if (found != declared_data().end()) return found->second;
-  throw std::logic_error("data set '" + config.text("data") +
-                         "' declares no facts (data/data_facts.h) beside its reader");
+  return declared_data().at(config.text("data"), kFactsOfData,
+                            "they belong beside its reader (data/data_facts.h)");
 }
 
 }  // namespace tandem

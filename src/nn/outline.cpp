@@ -1,28 +1,26 @@
 #include "nn/outline.h"
 
-#include <map>
-#include <stdexcept>
+#include "config/declared.h"
 
 namespace tandem {
 namespace {
 
-std::map<std::string, ModelOutline>& outlines() {
-  static std::map<std::string, ModelOutline> all;
+Declared<ModelOutline>& outlines() {
+  static Declared<ModelOutline> all;
   return all;
 }
+
+constexpr const char* kOutlineOfModel = "the outline of model";
 
 }  // namespace
 
 bool declare_outline(const std::string& model, const ModelOutline& outline) {
-  if (outlines().emplace(model, outline).second) return true;
-  throw std::logic_error("the outline of model '" + model + "' is declared twice");
+  return outlines().add(model, outline, kOutlineOfModel);
 }
 
 const ModelOutline& outline_of(const Config& config) {
-  const auto found = outlines().find(config.text("model"));
-  if (found != outlines().end()) return found->second;
-  throw std::logic_error("model '" + config.text("model") +
-                         "' declares no outline (nn/outline.h) beside its factory");
+  return outlines().at(config.text("model"), kOutlineOfModel,
+                       "it belongs beside its factory (nn/outline.h)");
 }
 
 }  // namespace tandem
