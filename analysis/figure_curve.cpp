@@ -11,6 +11,7 @@
 #include "analysis/query.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "config/data_score.h"
 #include "config/part.h"
 #include "core/text.h"
 
@@ -259,12 +260,12 @@ Figure curve_figure(const StoreReader& store, const FigureRuns& runs) {
   plan.where = runs.where;
   plan.measures = {parse_measure("accuracy@full")};
   const RunSet set = select_runs(store, plan);
-  const auto all = [&set](const char* column, const char* value) {
-    return std::all_of(set.runs.begin(), set.runs.end(),
-                       [&](const RunData& run) { return run.column(column) == value; });
+  const auto all = [&set](const auto& holds) {
+    return std::all_of(set.runs.begin(), set.runs.end(), holds);
   };
-  const bool bytes = all("data", "bytes");
-  const std::string split = all("final", "true") ? "test" : "validation";
+  const bool bytes = all([](const RunData& run) { return told_in_bits(run.column("data")); });
+  const bool final_runs = all([](const RunData& run) { return run.column("final") == "true"; });
+  const std::string split = final_runs ? "test" : "validation";
   const std::string name = bytes ? "bits_per_byte" : "accuracy";
   const std::vector<Curve> curves = curves_of(set, name, split, bytes ? 1 : 100);
   Figure figure;

@@ -15,6 +15,7 @@
 #include "analysis/query.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
+#include "config/data_score.h"
 #include "config/grid_file.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -69,8 +70,9 @@ struct Scale {
 };
 
 Scale scale_of(const std::vector<RunData>& runs) {
-  const bool bytes = std::all_of(runs.begin(), runs.end(),
-                                 [](const RunData& run) { return run.column("data") == "bytes"; });
+  const bool bytes = std::all_of(runs.begin(), runs.end(), [](const RunData& run) {
+    return told_in_bits(run.column("data"));
+  });
   return bytes ? Scale{parse_measure("bits_per_byte@attention=own,weights=sparse"),
                        "validation loss, sparse read-out (bits per byte)", 1}
                : Scale{parse_measure("accuracy@attention=own,weights=sparse"),

@@ -46,7 +46,7 @@ SELECT
   e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget, e.masked, e.split,
   e.n_correct, e.n_total, e.loss,
   1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
-  CASE WHEN v.data = 'bytes' THEN e.loss / 0.69314718055994530942 END AS bits_per_byte
+  CASE WHEN v.data IN ({data told in bits}) THEN e.loss / 0.69314718055994530942 END AS bits_per_byte
 FROM eval e
 JOIN run r ON r.key = e.run
 JOIN v_run v ON v.run = r.id
@@ -103,7 +103,7 @@ CREATE VIEW v_result AS
 SELECT
   r.id AS run, r.state, p.attention_readout, p.attention_budget, p.weights_readout,
   p.weights_budget, p.masked, p.split, p.stage, p.step, p.accuracy, p.loss,
-  CASE WHEN r.data = 'bytes' THEN p.loss / 0.69314718055994530942 END AS bits_per_byte
+  CASE WHEN r.data IN ({data told in bits}) THEN p.loss / 0.69314718055994530942 END AS bits_per_byte
 FROM (
   SELECT
     e.run AS run_key, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,

@@ -1,7 +1,8 @@
-// The GPU version of update.h and settle.h: one thread per weight or, where every segment begins on
-// a 16-byte boundary, per four of them. A block belongs to one replica (blockIdx.y), so that its
-// flags never diverge. 1/(1 - beta^t) is -1/expm1(t log beta), which keeps its digits at t = 1,
-// where 1 - beta^t loses three of float's seven. No atomics: the same input gives the same bits.
+// The GPU version of update.h and finish_step.h: one thread per weight or, where every segment
+// begins on a 16-byte boundary, per four of them. A block belongs to one replica (blockIdx.y), so
+// that its flags never diverge. 1/(1 - beta^t) is -1/expm1(t log beta), which keeps its digits at t
+// = 1, where 1 - beta^t loses three of float's seven. No atomics: the same input gives the same
+// bits.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 
 #include "kernels/cuda_kernel.h"
 #include "kernels/pack.cuh"
-#include "kernels/update/settle_replica.h"
+#include "kernels/update/finish_replica.h"
 #include "kernels/update/update_cuda.h"
 
 namespace tandem::kernels {
@@ -236,9 +237,10 @@ __global__ void add_parts_kernel(const double* __restrict__ scratch, int parts,
   if (threadIdx.x % 32 == 0) squares[r] += sum;
 }
 
-__global__ void settle_kernel(StepOutcome outcome, ReplicaState* state, ReplicaUpdate* updates) {
+__global__ void finish_step_kernel(StepOutcome outcome, ReplicaState* state,
+                                   ReplicaUpdate* updates) {
   const std::int64_t r = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (r < outcome.replicas) settle_replica(outcome, r, state, updates);
+  if (r < outcome.replicas) finish_replica(outcome, r, state, updates);
 }
 
 // Null lies on every boundary.
@@ -340,14 +342,14 @@ int sum_squares_cuda(const T* gradient, const std::uint8_t* gradient_set, std::i
   return cudaGetLastError();
 }
 
-int settle_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
-                void* stream) {
+int finish_step_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
+                     void* stream) {
   if (outcome.replicas < 0) return cudaErrorInvalidValue;
   if (outcome.replicas == 0) return cudaSuccess;
   constexpr int kReplicasPerBlock = 64;
   const auto blocks = static_cast<unsigned>(blocks_for(outcome.replicas, kReplicasPerBlock));
-  settle_kernel<<<blocks, kReplicasPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(outcome, state,
-                                                                                     updates);
+  finish_step_kernel<<<blocks, kReplicasPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(
+      outcome, state, updates);
   return cudaGetLastError();
 }
 
@@ -357,7 +359,7 @@ namespace {
     offer_cuda_kernel("sgd_update", sgd_update_cuda<float>, sgd_update_cuda<double>) &&
     offer_cuda_kernel("adam_update", adam_update_cuda<float>, adam_update_cuda<double>) &&
     offer_cuda_kernel("sum_squares", sum_squares_cuda<float>, sum_squares_cuda<double>) &&
-    offer_cuda_kernel("settle", settle_cuda);
+    offer_cuda_kernel("finish_step", finish_step_cuda);
 
 }  // namespace
 

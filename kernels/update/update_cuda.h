@@ -1,11 +1,11 @@
-// The GPU versions of update.h and settle.h. All pointers, the replicas' records included, are
+// The GPU versions of update.h and finish_step.h. All pointers, the replicas' records included, are
 // device memory; `stream` is a cudaStream_t. Nothing is allocated and nothing waits, so that every
 // call can be captured. They return 0 or the CUDA error's code.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/update/settle.h"
+#include "kernels/update/finish_step.h"
 #include "kernels/update/update.h"
 
 namespace tandem::kernels {
@@ -29,7 +29,7 @@ int sum_squares_cuda(const T* gradient, const std::uint8_t* gradient_set, std::i
                      const StepNumbers* numbers, std::int64_t replica_count, double* scratch,
                      double* squares, void* stream);
 
-int settle_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
-                void* stream);
+int finish_step_cuda(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates,
+                     void* stream);
 
 }  // namespace tandem::kernels

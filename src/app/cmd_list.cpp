@@ -45,12 +45,10 @@ std::string needs_of(const std::string& method) {
                                          {"match", "train_flops"}});
   const ModelShape shape{.features = 784, .outputs = 10, .weights_later = true};
   const auto model = models().at("model", "mlp")({config}, shape);
-  const Policies weights = policies_of(config, Level::kWeights);
-  const RunSchedule run(config, policies_of(config, Level::kAttention), weights,
-                        make_timeline(config, {kExamples}));
+  const RunSchedule run(config, policies_of(config), make_timeline(config, {kExamples}));
   const RunSchedule matched = ScheduleMatcher(*model, shape, 1).matched(run);
   const double cost = static_cast<double>(kSteps) / static_cast<double>(matched.timeline.total());
-  const std::string refusal = sparse_refusal(weights);
+  const std::string refusal = run.demands.weights.sparse_refusal;
   return fmt::format("a step costs {:.2f} of a dense one (density 0.1, {}); {}", cost,
                      "784-" + join(split(config.text("widths"), ','), "-") + "-10",
                      refusal.empty() ? "masked or sparse storage" : "masked storage: " + refusal);

@@ -177,7 +177,7 @@ void replace_failed(StoreWriter& store, const GridPlan& plan, const std::vector<
   store.remove_runs(replaced);
 }
 
-// Of groups that failed before their first checkpoint.
+// Removes what groups leave that failed before their first checkpoint.
 void remove_empty_folders(const GridPlan& plan) {
   for (const GroupPlan& group : plan.groups) {
     if (!has_checkpoint(group.folder)) remove_group_folder(group.folder);

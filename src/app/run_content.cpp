@@ -112,7 +112,7 @@ Grid read_grid_with_content(const std::string& path, const Settings& overrides, 
     const std::vector<std::string> place = {run.text("data"), run.text("data_dir"),
                                             run.text("corpus"), run.text("data_hash")};
     const auto known = contents.find(place);
-    Settings said = run.said();
+    Settings said = run.given();
     if (known == contents.end()) {
       run = with_found_content(run, search);
       contents.emplace(place, run.text("data_hash"));

@@ -42,7 +42,7 @@ std::vector<std::string> ids_of(const std::vector<Config>& runs) {
   return ids;
 }
 
-// Of runs that tables of the file won't show; "" where there are none.
+// Returns a sentence on runs that tables of the file won't show; "" where there are none.
 std::string outside_text(const GridRequest& request, const std::string& name,
                          const std::vector<Config>& runs, const std::vector<std::string>& members) {
   const std::set<std::string> known(members.begin(), members.end());
@@ -235,7 +235,7 @@ WantedRuns wanted_trials(const Grid& file, const std::string& database) {
   WantedRuns wanted{file.file, {}};
   std::vector<Settings> said;
   for (const Config& trial : members_of(file, database).trials) {
-    said.push_back(trial.said());
+    said.push_back(trial.given());
     wanted.runs.push_back({trial});
   }
   return told_apart(std::move(wanted), said);

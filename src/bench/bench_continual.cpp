@@ -65,7 +65,7 @@ std::vector<Config> der_split_mnist(const Settings& said, const std::string& str
 
 void bench_continual(const Config& said) {
   Settings settings;
-  for (const auto& [name, value] : said.said()) settings[name] = value;
+  for (const auto& [name, value] : said.given()) settings[name] = value;
   fmt::print(
       "DER Split MNIST, class-incremental, MLP 784-100-100-10, batch 10, 1 epoch, one core\n");
   fmt::print("{:<10} {:>18} {:>28}\n", "strategy", "s per run, alone", "s per run, group of eight");

@@ -14,6 +14,7 @@
 #include "jobs/provenance.h"
 #include "kernels/spmm/spmm.h"
 #include "methods/method.h"
+#include "policy/demands.h"
 #include "topology/storage.h"
 
 namespace tandem {
@@ -65,7 +66,7 @@ void work(const std::string& method, const std::string& density, const std::stri
 
 bool has_sparse_storage(const std::string& method) {
   const Config config = config_of(method, "0.1", "masked");
-  return sparse_refusal(policies_of(config, Level::kWeights)).empty();
+  return demands_of(policies_of(config, Level::kWeights)).sparse_refusal.empty();
 }
 
 struct Cost {

@@ -32,7 +32,7 @@ std::vector<std::string> selecting_options(const ConfigTables& tables) {
   return kinds;
 }
 
-Layered lay_once(const Settings& defaults, const Settings& selection, const Settings& said,
+Layered lay_once(const Settings& defaults, const Settings& selection, const Settings& given,
                  const ConfigTables& tables) {
   Layered layered{defaults, {}};
   for (const auto& kind : selecting_options(tables)) {
@@ -42,20 +42,20 @@ Layered lay_once(const Settings& defaults, const Settings& selection, const Sett
       layered.values[name] = canonical_value(tables.options->at(name), text, *tables.parts);
     }
   }
-  for (const auto& [name, text] : said) layered.values[name] = text;
+  for (const auto& [name, text] : given) layered.values[name] = text;
   return layered;
 }
 
 // A part may set the default of another kind (a data set its model), so that laying is repeated
 // until the selection stays.
-Layered lay(const Settings& said, const ConfigTables& tables) {
+Layered lay(const Settings& given, const ConfigTables& tables) {
   Settings defaults;
   for (const auto& each : tables.options->all()) defaults[each.name] = each.default_value;
   Settings selection = defaults;
-  for (const auto& [name, text] : said) selection[name] = text;
+  for (const auto& [name, text] : given) selection[name] = text;
   const auto kinds = selecting_options(tables);
   for (std::size_t round = 0; round <= kinds.size(); ++round) {
-    Layered layered = lay_once(defaults, selection, said, tables);
+    Layered layered = lay_once(defaults, selection, given, tables);
     bool settled = true;
     for (const auto& kind : kinds) settled = settled && layered.values[kind] == selection[kind];
     if (settled) return layered;
@@ -146,15 +146,15 @@ Value checked(const std::string& name, const std::string& text, const std::optio
 
 ConfigTables program_tables() { return {&option_table(), &part_table(), kEngineRevision}; }
 
-Config Config::resolve(const Settings& said, bool strict, const ConfigTables& tables) {
+Config Config::resolve(const Settings& given, bool strict, const ConfigTables& tables) {
   Config config;
-  for (const auto& [name, text] : said) {
+  for (const auto& [name, text] : given) {
     const Option& each = tables.options->at(name);
     const std::string form = canonical_form(each, text);
     const bool neutral = each.of_part && form == each.neutral;
-    config.said_[name] = neutral ? form : canonical_value(each, text, *tables.parts);
+    config.given_[name] = neutral ? form : canonical_value(each, text, *tables.parts);
   }
-  Layered layered = lay(config.said_, tables);
+  Layered layered = lay(config.given_, tables);
   const auto used = used_options(layered.parts);
   for (const auto& each : tables.options->all()) {
     if (!each.of_part) continue;
@@ -164,10 +164,10 @@ Config Config::resolve(const Settings& said, bool strict, const ConfigTables& ta
       continue;
     }
     const std::string unread = unread_value(each, layered.parts, *tables.parts);
-    if (strict && config.was_said(each.name) && value != unread) {
+    if (strict && config.was_given(each.name) && value != unread) {
       refuse_unused(each.name, layered, tables);
     }
-    config.said_.erase(each.name);
+    config.given_.erase(each.name);
     layered.values[each.name] = unread;
   }
   config.values_ = std::move(layered.values);
@@ -194,13 +194,13 @@ Config Config::from_canonical(const std::string& canonical, const ConfigTables& 
       continue;
     }
     const std::string name = line.substr(0, equals);
-    config.said_[name] =
+    config.given_[name] =
         canonical_value(tables.options->at(name), line.substr(equals + 1), *tables.parts);
   }
   for (const auto& each : tables.options->all()) {
     config.values_[each.name] = each.scope == OptionScope::kRun ? each.neutral : each.default_value;
   }
-  for (const auto& [name, text] : config.said_) config.values_[name] = text;
+  for (const auto& [name, text] : config.given_) config.values_[name] = text;
   config.canonical_ = header + canonical_lines(config.values_, *tables.options) + revisions;
   if (config.canonical_ != canonical) {
     refuse_canonical("its lines are unsorted, doubled, not in canonical form or at neutral values");

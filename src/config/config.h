@@ -1,7 +1,7 @@
 // A resolved configuration of one run: every option has a value in canonical text.
 //
 // Resolution: option defaults, then the defaults of the selected parts (data, model, optimizer,
-// scenario, strategy, attention, weights; later ones win), then what the user said. An of_part
+// scenario, strategy, attention, weights; later ones win), then what the user gave. An of_part
 // option that no selected part uses takes its neutral value, so that it can't split equal runs; or
 // what a selected part fixes it at, by a default for an option that others of its kind read.
 #pragma once
@@ -13,7 +13,7 @@
 
 namespace tandem {
 
-using Settings = std::map<std::string, std::string>;  // what a user said: option name -> text
+using Settings = std::map<std::string, std::string>;  // what a user gave: option name -> text
 
 class OptionTable;
 class PartTable;
@@ -34,7 +34,7 @@ class Config {
   // Throws ConfigError for an unknown name, a bad value, or (with strict) a setting that no
   // selected part uses; without strict such a setting is dropped. resolve(config.values()) is the
   // same config again: the neutral value may be said where nothing uses the option.
-  static Config resolve(const Settings& said, bool strict = true,
+  static Config resolve(const Settings& given, bool strict = true,
                         const ConfigTables& tables = program_tables());
   // The inverse of canonical(), revisions included. kProgram options take their defaults.
   static Config from_canonical(const std::string& canonical,
@@ -49,8 +49,8 @@ class Config {
   std::vector<double> reals(const std::string& name) const;
 
   const Settings& values() const { return values_; }
-  bool was_said(const std::string& name) const { return said_.count(name) != 0; }
-  const Settings& said() const { return said_; }
+  bool was_given(const std::string& name) const { return given_.count(name) != 0; }
+  const Settings& given() const { return given_; }
 
   // "tandem-config v1\n", then sorted "key=value\n" of the kRun options that differ from neutral,
   // then "revision.engine=N\n" and "revision.KIND.NAME=N\n" of the selected parts that are not 1.
@@ -58,7 +58,7 @@ class Config {
   std::string id() const;  // SHA-256 of canonical(), 64 hex digits
 
  private:
-  Settings values_, said_;
+  Settings values_, given_;
   std::string canonical_;
 };
 

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace tandem {
 
@@ -26,6 +27,12 @@ class Declared {
   const Value& at(const std::string& name, const char* what, const char* where) const {
     if (const Value* found = find(name)) return *found;
     throw std::logic_error(std::string(what) + " '" + name + "' is not declared: " + where);
+  }
+
+  std::vector<std::string> names() const {  // sorted
+    std::vector<std::string> all;
+    for (const auto& [name, value] : values_) all.push_back(name);
+    return all;
   }
 
  private:

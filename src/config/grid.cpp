@@ -153,7 +153,7 @@ void keep_runs(Grid& grid, const std::vector<Settings>& cells, const GridFile& f
   if (strict) check_excludes(runs, file);
   for (Config& config : runs) {
     if (excluded(config, file) || !ids.insert(config.id()).second) continue;
-    grid.cells.push_back(config.said());
+    grid.cells.push_back(config.given());
     grid.runs.push_back(std::move(config));
   }
   if (grid.runs.empty()) {

@@ -41,7 +41,7 @@ std::string method_of(const Settings& cell, const ConfigTables& tables) {
 }
 
 // How far a range has been tried, on its own scale.
-struct Reach {
+struct SearchRange {
   double low = 0, high = 1;
   int extensions = 0;
 };
@@ -50,7 +50,7 @@ struct Reach {
 struct Extension {
   std::size_t axis = 0;
   bool above = false;
-  Reach window;
+  SearchRange window;
 };
 
 class CellTuner {
@@ -114,7 +114,8 @@ class CellTuner {
   }
 
   // `label` names the extension that asks for the points.
-  void draw_points(std::int64_t count, const std::vector<Reach>& within, const std::string& label) {
+  void draw_points(std::int64_t count, const std::vector<SearchRange>& within,
+                   const std::string& label) {
     for (std::int64_t i = 0; i < count; ++i) {
       Settings values;
       int draws = 0;
@@ -127,7 +128,7 @@ class CellTuner {
     }
   }
 
-  Settings draw(std::int64_t i, const std::vector<Reach>& within, const std::string& label,
+  Settings draw(std::int64_t i, const std::vector<SearchRange>& within, const std::string& label,
                 int repeated) const {
     Settings values;
     for (std::size_t a = 0; a < cell_.axes.size(); ++a) {
@@ -140,8 +141,9 @@ class CellTuner {
             axis.values[static_cast<std::size_t>(u * static_cast<double>(axis.values.size()))];
         continue;
       }
-      const Reach& reach = within[a];
-      values[axis.name] = axis.at(reach.low + (reach.high - reach.low) * u, reach.low, reach.high);
+      const SearchRange& reach = within[a];
+      values[axis.name] =
+          axis.from_unit(reach.low + (reach.high - reach.low) * u, reach.low, reach.high);
     }
     return values;
   }
@@ -196,7 +198,7 @@ class CellTuner {
     const TuneAxis& axis = cell_.axes[a];
     if (!axis.is_range()) return std::nullopt;
     const auto place = [&](const TuningPoint& point) {
-      return axis.place(*parse_real(point.values.at(axis.name)));
+      return axis.to_unit(*parse_real(point.values.at(axis.name)));
     };
     const double best = place(cell_.points[cell_.best]);
     double least = best, most = best;
@@ -210,13 +212,13 @@ class CellTuner {
   }
 
   // Nothing where the option's bound is reached.
-  std::optional<Reach> beyond(std::size_t a, bool above) const {
+  std::optional<SearchRange> beyond(std::size_t a, bool above) const {
     const TuneAxis& axis = cell_.axes[a];
-    const Reach& reach = reaches_[a];
-    Reach window = above ? Reach{reach.high, reach.high + kWindow, 0}
-                         : Reach{reach.low - kWindow, reach.low, 0};
-    if (axis.minimum) window.low = std::max(window.low, axis.place(*axis.minimum));
-    if (axis.maximum) window.high = std::min(window.high, axis.place(*axis.maximum));
+    const SearchRange& reach = reaches_[a];
+    SearchRange window = above ? SearchRange{reach.high, reach.high + kWindow, 0}
+                               : SearchRange{reach.low - kWindow, reach.low, 0};
+    if (axis.minimum) window.low = std::max(window.low, axis.to_unit(*axis.minimum));
+    if (axis.maximum) window.high = std::min(window.high, axis.to_unit(*axis.maximum));
     if (window.high - window.low < kLeastWindow) return std::nullopt;
     return window;
   }
@@ -229,11 +231,11 @@ class CellTuner {
       if (!above || reaches_[a].extensions == kMostExtensions) continue;
       if (const auto window = beyond(a, *above)) extensions.push_back({a, *above, *window});
     }
-    const std::vector<Reach> before = reaches_;
+    const std::vector<SearchRange> before = reaches_;
     for (const Extension& extension : extensions) {
-      Reach& reach = reaches_[extension.axis];
+      SearchRange& reach = reaches_[extension.axis];
       ++reach.extensions;
-      std::vector<Reach> within = before;
+      std::vector<SearchRange> within = before;
       within[extension.axis] = extension.window;
       draw_points((grid_.tune.trials + 1) / 2, within,
                   fmt::format("{}{}{}/", cell_.axes[extension.axis].name,
@@ -267,7 +269,7 @@ class CellTuner {
   const TuningScore& score_;
   const ConfigTables& tables_;
   TuningCell& cell_;
-  std::vector<Reach> reaches_;  // of each axis
+  std::vector<SearchRange> reaches_;  // of each axis
   std::set<std::string> known_;
   std::int64_t round_ = 0;
 };

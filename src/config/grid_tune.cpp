@@ -121,13 +121,13 @@ std::string condition_text(const std::vector<TuneCondition>& when) {
 
 }  // namespace
 
-double TuneAxis::place(double value) const {
+double TuneAxis::to_unit(double value) const {
   if (linear) return (value - low) / (high - low);
   if (value <= 0) return -std::numeric_limits<double>::infinity();
   return std::log(value / low) / std::log(high / low);
 }
 
-std::string TuneAxis::at(double where, double from, double to) const {
+std::string TuneAxis::from_unit(double where, double from, double to) const {
   double least = value_at(*this, from), most = value_at(*this, to);
   if (minimum) least = std::max(least, *minimum);
   if (maximum) most = std::min(most, *maximum);

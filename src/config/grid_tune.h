@@ -36,9 +36,9 @@ struct TuneAxis {
 
   bool is_range() const { return values.empty(); }
   // On the range's own scale: 0 at low, 1 at high, outside of [0,1] beyond them.
-  double place(double value) const;
+  double to_unit(double value) const;
   // The text at a place, rounded, but within [from, to] and the option's bounds.
-  std::string at(double place, double from, double to) const;
+  std::string from_unit(double unit, double from, double to) const;
 };
 
 // "lr 0.01..1", "weights_p 0.2..0.8 (linear)", "activation {relu, gelu}".

@@ -34,7 +34,10 @@ struct Option {
   OptionScope scope = OptionScope::kRun;
   bool of_part = false;      // read only by the parts that list it in Part::uses
   bool per_replica = false;  // may differ inside a group of replicas
-  std::string group = "";    // heading in the help text
+  // Counts steps from one event to the next, or those of a warm-up, so that it grows with the run
+  // where --match stretches it.
+  bool stretches = false;
+  std::string group = "";  // heading in the help text
   // What to say in its place. A retired option keeps its meaning in the canonical forms that hold
   // it, so that stored runs stay what they are; nobody may say it any more and no help shows it.
   std::string retired = "";

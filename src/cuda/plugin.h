@@ -35,7 +35,7 @@ struct CudaApi {
   void* (*current_stream)();                    // of the calling thread
   const std::vector<CudaKernel>& (*kernels)();  // all that it brings
 };
-constexpr std::int64_t kCudaApiVersion = 5;
+constexpr std::int64_t kCudaApiVersion = 6;
 
 struct PluginStatus {
   bool loaded;

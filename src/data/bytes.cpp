@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <set>
 
+#include "config/data_score.h"
 #include "config/known_content.h"
 #include "config/option.h"
 #include "config/part.h"
@@ -208,6 +209,7 @@ Part facts() {
 [[maybe_unused]] const bool kOption = declare_option(evaluation_windows());
 [[maybe_unused]] const bool kByteFacts =
     declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
+[[maybe_unused]] const bool kScore = declare_told_in_bits("bytes");
 [[maybe_unused]] const bool kPart = dataset_readers().add(facts(), {corpus_files, read_bytes});
 
 }  // namespace

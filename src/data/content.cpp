@@ -130,7 +130,7 @@ std::string content_of(const Config& config, const ContentMemory& memory) {
 }
 
 Config with_content(const Config& config, const std::string& hash) {
-  Settings said = config.said();
+  Settings said = config.given();
   const std::string& corpus = config.text("corpus");
   const bool known = hash == expected_content(config.text("data"), corpus, "");
   said["data_hash"] = hash;

@@ -17,7 +17,7 @@ struct DataFacts {
 
 // A name that is taken is our own mistake: std::logic_error.
 bool declare_data_facts(const std::string& data, const DataFacts& facts);
-// Of the config's data set; one without facts is our own mistake, std::logic_error.
+// Returns the facts of the config's data set; one without is our own mistake, std::logic_error.
 const DataFacts& data_facts(const Config& config);
 
 }  // namespace tandem

@@ -215,7 +215,7 @@ Part facts(const std::string& name, const std::string& summary, const std::strin
   return part;
 }
 
-// Of the sets as they were published; `data/content.h` says what is hashed.
+// Hashes of the sets as they were published; `data/content.h` says what is hashed.
 [[maybe_unused]] const bool kFashionContent = declare_known_content(
     "fashion_mnist", "1204eeb098bb8eee268f565cc92d65ce7b450c09ebb71ba39228bf4c80dfae30");
 [[maybe_unused]] const bool kMnistContent = declare_known_content(

@@ -26,8 +26,7 @@ std::vector<ReadoutRun> probe_runs(const Trainer& trainer) {
   std::vector<ReadoutRun> runs;
   for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
     const RunSchedule& run = trainer.run(r);
-    runs.push_back(
-        {run.config, run.attention, run.weights, in_full_phase(run, trainer.steps_of(r))});
+    runs.push_back({run.config, run.policies, in_full_phase(run, trainer.steps_of(r))});
   }
   return runs;
 }
@@ -36,7 +35,7 @@ namespace {
 
 constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
 
-// Of the training split, where there is no validation.
+// Examples of the training split, evenly spaced, where there is no validation.
 std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t most) {
   const Dataset& data = trainer.data();
   const bool bytes = data.kind == Dataset::Kind::kBytes;
@@ -64,8 +63,8 @@ Batch probe_batch(const Trainer& trainer) {
                   : std::vector<std::int64_t>(all.begin(), all.begin() + count);
   const std::vector<std::vector<std::int64_t>> examples(
       static_cast<std::size_t>(trainer.replicas()), own);
-  return trainer.make_batch(examples, static_cast<std::int64_t>(own.size()),
-                            trainer.tasks(0).mask_evaluation);
+  return trainer.batches().make(examples, static_cast<std::int64_t>(own.size()),
+                                trainer.tasks(0).mask_evaluation);
 }
 
 RankingBatch ranking_batch(const Batch& batch) {
@@ -87,8 +86,9 @@ LayerMasks sparse_net(Trainer& trainer) {
 }
 
 std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attention, bool curve) {
-  const bool weights_full = carries_full(run.weights);
-  const bool home_attention_sparse = run.attention.schedule.kind == Schedule::Kind::kSparse;
+  const bool weights_full = carries_full(run.policies.weights);
+  const bool home_attention_sparse =
+      run.policies.attention.schedule.kind == Schedule::Kind::kSparse;
   const bool home_weights_sparse = !weights_full;
   std::vector<BudgetReadout> all;
   for (const bool attention_sparse : {false, true}) {
@@ -159,13 +159,14 @@ std::vector<bool> logit_kinds(const TaskSequence& sequence) {
   return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 
-Context context_of(const Trainer& trainer, const BudgetReadout& readout, View weights) {
+Context context_of(const Trainer& trainer, const BudgetReadout& readout, StreamsWanted weights) {
   Context context;
-  context.weights.view = weights;
-  context.attention.view = readout.attention_sparse ? View::kSparse : View::kFull;
+  context.plans.weights.wanted = weights;
+  context.plans.attention.wanted =
+      readout.attention_sparse ? StreamsWanted::kSparse : StreamsWanted::kFull;
   if (readout.attention_sparse) {
     const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
-    context.attention.blocks = blocks * readout.attention_factor;
+    context.plans.attention.blocks = blocks * readout.attention_factor;
   }
   return context;
 }
@@ -195,14 +196,14 @@ std::map<std::size_t, Examples> chunks_by_width(const Examples& all, std::size_t
 
 // One read-out over one task, in chunks: tallies per kind of logits and replica.
 std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
-                                            const BudgetReadout& readout, View weights,
+                                            const BudgetReadout& readout, StreamsWanted weights,
                                             const std::vector<bool>& masked) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
   const std::size_t chunk = bytes ? kWindowChunk : kImageChunk;
   std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
   for (std::size_t begin = 0; begin < split.longest; begin += chunk) {
     for (const auto& [width, part] : chunks_by_width(split.examples, begin, chunk)) {
-      const Batch batch = trainer.make_batch(part, static_cast<std::int64_t>(width), true);
+      const Batch batch = trainer.batches().make(part, static_cast<std::int64_t>(width), true);
       Context context = context_of(trainer, readout, weights);
       at::Tensor logits = trainer.model().forward(batch.x, context);
       logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
@@ -256,7 +257,7 @@ std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split
 // Whether every layer keeps a connection at this density.
 bool can_spread(const Trainer& trainer, const RunSchedule& run, double density) {
   try {
-    spread_budget(trainer.layers(), density, run.weights.start.budget);
+    spread_budget(trainer.layers(), density, run.policies.weights.start.budget);
   } catch (const ConfigError&) {
     return false;
   }
@@ -314,7 +315,7 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       }
       guard = std::make_unique<SparseReadout>(trainer.model(), runs, density, batch);
     }
-    const View weights = guard ? guard->view() : View::kFull;
+    const StreamsWanted weights = guard ? guard->wanted() : StreamsWanted::kFull;
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
       const std::vector<bool> masked = logit_kinds(trainer.tasks(0));

@@ -13,6 +13,7 @@
 #include "eval/evaluate.h"
 #include "plan/plan.h"
 #include "plan/stages.h"
+#include "plan/step_demands.h"
 #include "readout/readout.h"
 #include "train/loss.h"
 
@@ -47,22 +48,6 @@ class Stopwatch {
   double& sum_;
   Clock::time_point begin_ = Clock::now();
 };
-
-// Whether a step's gradient reaches every position of the layer.
-bool reaches_all(const Policies& weights, const ReplicaPlan& plan, std::size_t layer) {
-  if (!plan.runs || plan.update_instead) return false;
-  if (weights.sets.gradient == Support::kAll) return true;
-  if (weights.sets.gradient != Support::kStream || weights.sets.full_in_superset) return false;
-  if (weights.schedule.kind == Schedule::Kind::kBoth || plan.weights_alpha != 0) return true;
-  if (weights.schedule.draw == Schedule::Draw::kLayer) return plan.weights_layers >> layer & 1;
-  return plan.weights_full;
-}
-
-bool ever_reaches_all(const Policies& weights) {
-  if (weights.sets.gradient == Support::kAll) return true;
-  return weights.sets.gradient == Support::kStream && !weights.sets.full_in_superset &&
-         (weights.has_full_stream() || weights.alignment.alpha != 0);
-}
 
 }  // namespace
 
@@ -108,7 +93,7 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
       own.push_back(all.empty() ? data.train[0] + i : all[static_cast<std::size_t>(i)]);
     }
   }
-  const Batch batch = trainer_.make_batch(examples, size, trainer_.tasks(0).mask_training);
+  const Batch batch = trainer_.batches().make(examples, size, trainer_.tasks(0).mask_training);
   return {batch.x, [batch](const at::Tensor& logits) {
             return cross_entropy(flat(logits), batch.target, batch.weight, batch.allowed);
           }};
@@ -117,13 +102,14 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
 std::int64_t GroupProbes::last_dense_step(const Moment& moment, std::int64_t r,
                                           std::size_t layer) const {
   const RunSchedule& run = trainer_.run(r);
-  if (!ever_reaches_all(run.weights)) return 0;
+  if (!run.demands.weights.ever_reaches_all) return 0;
   std::int64_t before = run.timeline.before(moment.stage);
   for (std::int64_t stage = moment.stage; stage >= 0; --stage) {
     const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage)];
     const std::int64_t taken = stage == moment.stage ? std::min(moment.in_stage, own) : own;
     for (std::int64_t t = taken; t-- > 0;) {
-      if (reaches_all(run.weights, plan_replica(run, stage, t), layer)) return before + t + 1;
+      if (reaches_all(run.demands.weights, plan_replica(run, stage, t), layer))
+        return before + t + 1;
     }
     if (stage > 0) before -= run.timeline.task_steps[static_cast<std::size_t>(stage - 1)];
   }

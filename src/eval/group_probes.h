@@ -38,7 +38,7 @@ class GroupProbes {
   void after_update(const MaskChange& change);
 
   double seconds() const;  // of all families, since the run began
-  // Of those, what before_update() took since this was last asked.
+  // The part of them that before_update() took since this was last asked.
   double take_seconds_in_updates() { return std::exchange(in_updates_s_, 0); }
   // One row probe_seconds per family: a replica's share of the group's.
   std::vector<MetricRow> cost_rows(std::int64_t r) const;

@@ -173,7 +173,7 @@ class Planner {
                                            : revived(*known_.at(id), like);
       if (!config) return;
       if (finished(id)) {
-        group.settled.push_back(id);
+        group.finished.push_back(id);
       } else if (found == wanted_.end() || stored.frozen.count(id) != 0) {
         group.frozen.push_back(id);
       }

@@ -26,7 +26,7 @@ namespace tandem {
 struct GroupPlan {
   std::vector<Config> runs;
   // A stored group has ids of runs that nobody wants any more, and of those that are finished.
-  std::vector<std::string> frozen, settled;
+  std::vector<std::string> frozen, finished;
   std::vector<Storage> storage = {};  // as in TrainerOptions; of a stored group what it began with
   std::string folder;
   bool resumed = false;
@@ -42,7 +42,8 @@ struct PlannerInput {
   std::function<std::string(const Config&)> key = group_key;
   std::function<std::int64_t(const Config&, const std::string&, const std::vector<Storage>&)> size =
       group_size;
-  // Of runs that have none in the store yet; part of a group's key. None: as the configs say.
+  // Chooses the storage of runs that have none in the store yet; it is part of a group's key. Where
+  // there is no chooser, the configs decide.
   StorageChooser storage = {};
   StretchOf stretch = stretch_finder();
 };

@@ -38,7 +38,7 @@ Progress::Progress(const GridPlan& plan, int jobs, std::FILE* out, double second
 Progress::~Progress() { clear(); }
 
 std::size_t Progress::open_runs(const GroupPlan& group) {
-  return group.runs.size() - group.frozen.size() - group.settled.size();
+  return group.runs.size() - group.frozen.size() - group.finished.size();
 }
 
 void Progress::group_started(const GroupPlan& group, int) {
@@ -141,7 +141,7 @@ std::optional<double> Progress::left_s() const {
   return std::max({0.0, longest, sum / jobs_});
 }
 
-// Of a single group: which step of how many.
+// Says, where one group alone is under way, which step of how many it has reached.
 std::string Progress::steps_text() const {
   if (running_.size() != 1) return "";
   const Running& own = running_.begin()->second;

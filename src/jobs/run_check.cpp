@@ -15,6 +15,7 @@
 #include "nn/outline.h"
 #include "plan/plan.h"
 #include "plan/stages.h"
+#include "policy/demands.h"
 #include "policy/rules.h"
 #include "probes/probe_names.h"
 #include "topology/storage.h"
@@ -122,7 +123,7 @@ std::vector<std::string> RunCheck::check(const Config& run) {
   RunFacts facts{weights, attention, &run};
   facts.device = device_;
   facts.on_gpu = is_gpu(device_);
-  facts.sparse_refusal = sparse_refusal(weights);
+  facts.sparse_refusal = demands_of(weights).sparse_refusal;
   facts.bytes = least_bytes_of(run, weights, facts.on_gpu);
   facts.bytes_there = static_cast<double>(memory_bytes(device_));
   check_config(facts);

@@ -60,6 +60,14 @@ class GroupRun {
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                     const std::vector<char>& wanted);
   void probe_now(const std::vector<char>& wanted, bool last = false);
+  void begin();
+  bool should_stop() const;
+  bool train_stage();
+  void end_stage();
+  void evaluate_splits(std::int64_t finished, bool curve);
+  std::int64_t tasks_of_all() const {
+    return static_cast<std::int64_t>(trainer_.tasks(0).tasks.size());
+  }
   void finish();
   void save_final(std::int64_t r, const LayerMasks& net);
   void save();
@@ -75,6 +83,7 @@ class GroupRun {
   std::int64_t stage_ = 0, in_stage_ = 0, steps_done_ = 0;
   std::int64_t boundary_ = 0;  // the step of the stage where something is due next
   bool stage_begun_ = false;
+  bool over_ = false;  // nobody lives
   double train_s_ = 0, eval_s_ = 0;
   Clock::time_point saved_at_ = Clock::now();
 };
@@ -125,8 +134,8 @@ StateRow GroupRun::state_row(std::int64_t r, const std::string& state, const std
   row.probe_seconds = probes_.seconds() / share;
   row.train_flops = trainer_.flops().training(r);
   const RunSchedule& run = trainer_.run(r);
-  row.inference_flops =
-      trainer_.flops().forward(r, run.attention.schedule.kind != Schedule::Kind::kSparse, false);
+  row.inference_flops = trainer_.flops().forward(
+      r, run.policies.attention.schedule.kind != Schedule::Kind::kSparse, false);
   row.message = message;
   return row;
 }
@@ -264,7 +273,7 @@ void GroupRun::log_losses(std::int64_t r) {
   if (own.alignment_sum != 0) {
     emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
   }
-  if (trainer_.run(r).weights.alignment.gap_target > 0) {
+  if (trainer_.run(r).policies.weights.alignment.gap_target > 0) {
     emit(r, MetricRow{trainer_.steps_of(r), "", "alpha_factor", own.alpha_factor});
     emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_gap", own.gap});
   }
@@ -431,64 +440,80 @@ bool GroupRun::resume() {
   return true;
 }
 
-GroupEnd GroupRun::run() {
+void GroupRun::begin() {
   if (resume()) {
     // Perhaps on another machine: the first row again, which a repetition of the same leaves as is.
     for (const RunLog& log : logs_) {
-      if (!log.ended)
-        sink_.emit({log.id, 0, ProvenanceRow{provenance_json(spec_, trainer_.data())}});
+      if (log.ended) continue;
+      sink_.emit({log.id, 0, ProvenanceRow{provenance_json(spec_, trainer_.data())}});
     }
     note_diverged();
-  } else {
-    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-      if (trainer_.frozen(r)) continue;
-      emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
-      emit_state(r, "running");
-    }
-    if (trainer_.stages() > 1 || trainer_.tasks(0).tasks.size() > 1) {
-      evaluate_now(0, "validation", false, living());
-      if (spec_.runs.front().flag("final")) evaluate_now(0, "test", false, living());
-    }
-    sink_.flush();
+    return;
   }
-  const bool final_runs = spec_.runs.front().flag("final");
-  bool over = false;
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (trainer_.frozen(r)) continue;
+    emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
+    emit_state(r, "running");
+  }
+  if (trainer_.stages() > 1 || tasks_of_all() > 1) evaluate_splits(0, /*curve=*/false);
+  sink_.flush();
+}
+
+bool GroupRun::should_stop() const {
+  return (spec_.should_stop && spec_.should_stop()) ||
+         (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
+}
+
+// The steps of the current stage that are left, until nobody lives. False: it was asked to stop,
+// and everything is saved.
+bool GroupRun::train_stage() {
+  if (!stage_begun_) trainer_.begin_stage(stage_);
+  stage_begun_ = true;
+  over_ = nobody_lives();
+  while (in_stage_ < trainer_.stage_steps(stage_) && !over_) {
+    if (take_steps()) {
+      boundaries();
+      over_ = nobody_lives();
+    }
+    const bool stop = should_stop();
+    report_progress();
+    if (stop) {
+      save();
+      tell_stopped();
+      return false;
+    }
+    if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
+  }
+  return true;
+}
+
+void GroupRun::end_stage() {
+  trainer_.end_stage(stage_);
+  // The last step's loss was finite; what it did to the weights shows here.
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
+    trainer_.mark_diverged(r);
+    end_diverged(r, "the weights were");
+  }
+  // Joint training ends all tasks at once.
+  const bool last = stage_ + 1 == trainer_.stages();
+  evaluate_splits(last ? tasks_of_all() : stage_ + 1, last && spec_.runs.front().flag("curve"));
+  if (last) probe_now(living(), /*last=*/true);
+  sink_.flush();
+}
+
+// After so many finished tasks; the test split is read by final runs alone.
+void GroupRun::evaluate_splits(std::int64_t finished, bool curve) {
+  evaluate_now(finished, "validation", curve, living());
+  if (spec_.runs.front().flag("final")) evaluate_now(finished, "test", curve, living());
+}
+
+GroupEnd GroupRun::run() {
+  begin();
   for (; stage_ < trainer_.stages(); ++stage_, in_stage_ = 0, boundary_ = 0, stage_begun_ = false) {
-    if (!stage_begun_) trainer_.begin_stage(stage_);
-    stage_begun_ = true;
-    over = nobody_lives();
-    while (in_stage_ < trainer_.stage_steps(stage_) && !over) {
-      if (take_steps()) {
-        boundaries();
-        over = nobody_lives();
-      }
-      const bool stop = (spec_.should_stop && spec_.should_stop()) ||
-                        (spec_.stop_after_steps > 0 && steps_done_ >= spec_.stop_after_steps);
-      report_progress();
-      if (stop) {
-        save();
-        tell_stopped();
-        return GroupEnd::kStopped;
-      }
-      if (seconds_since(saved_at_) > spec_.checkpoint_every_s) save();
-    }
-    if (over) break;
-    trainer_.end_stage(stage_);
-    // The last step's loss was finite; what it did to the weights shows here.
-    for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-      if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
-      trainer_.mark_diverged(r);
-      end_diverged(r, "the weights were");
-    }
-    // Joint training ends all tasks at once.
-    const bool last = stage_ + 1 == trainer_.stages();
-    const auto finished =
-        last ? static_cast<std::int64_t>(trainer_.tasks(0).tasks.size()) : stage_ + 1;
-    const bool curve = last && spec_.runs.front().flag("curve");
-    evaluate_now(finished, "validation", curve, living());
-    if (final_runs) evaluate_now(finished, "test", curve, living());
-    if (last) probe_now(living(), /*last=*/true);
-    sink_.flush();
+    if (!train_stage()) return GroupEnd::kStopped;
+    if (over_) break;
+    end_stage();
   }
   finish();
   if (!spec_.checkpoint_folder.empty()) remove_checkpoints(spec_.checkpoint_folder);

@@ -13,6 +13,7 @@
 #include "nn/outline.h"
 #include "plan/group.h"
 #include "plan/stages.h"
+#include "policy/demands.h"
 #include "policy/rules.h"
 
 namespace tandem {
@@ -20,8 +21,9 @@ namespace {
 
 void check_sparse(const Config& config, const Policies& weights, const std::string& device) {
   const Policies attention;
-  check_rules({"sparse_storage_refused", "sparse_storage_on_gpu"},
-              {weights, attention, &config, device, is_gpu(device), sparse_refusal(weights)});
+  check_rules(
+      {"sparse_storage_refused", "sparse_storage_on_gpu"},
+      {weights, attention, &config, device, is_gpu(device), demands_of(weights).sparse_refusal});
 }
 
 std::int64_t rows_of(const Config& config) {
@@ -48,7 +50,8 @@ std::vector<Storage> by_break_even(const Config& config, const std::vector<Layer
 
 bool may_be_sparse(const Config& config, const Policies& weights, bool on_gpu) {
   return config.text("storage") != "masked" && !on_gpu &&
-         weights.start.pattern != Start::Pattern::kDense && sparse_refusal(weights).empty();
+         weights.start.pattern != Start::Pattern::kDense &&
+         demands_of(weights).sparse_refusal.empty();
 }
 
 std::string storages_text(const std::vector<Storage>& storages) {

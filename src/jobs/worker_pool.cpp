@@ -41,7 +41,7 @@ class WorkerPool {
     std::signal(SIGPIPE, SIG_IGN);
     for (const auto& group : groups) {
       queue_.push_back({&group, 1});
-      finished_.insert(group.settled.begin(), group.settled.end());
+      finished_.insert(group.finished.begin(), group.finished.end());
     }
     while (true) {
       if (stop_requested() && !stopping_) stop();

@@ -7,6 +7,7 @@
 #include "methods/method.h"
 #include "nn/outline.h"
 #include "plan/group.h"
+#include "policy/demands.h"
 
 namespace tandem {
 namespace {
@@ -57,14 +58,14 @@ double least_bytes_of(const Config& config, const Policies& weights, bool on_gpu
 }
 
 double gpu_bytes_of(const Config& config) {
-  const Policies weights = policies_of(config, Level::kWeights);
+  const Demands weights = demands_of(policies_of(config, Level::kWeights));
   const WorkingSet set = working_set(config, kReadOutShare);
   double copies = kCopiesOfWeights, activations = kCopiesOfActivations;
-  if (weights.perturbation.kind != Perturbation::Kind::kNone) {
+  if (weights.perturbed) {
     copies += kPerturbedCopiesOfWeights;
     activations *= kPerturbedPasses;
   }
-  if (weights.teacher.alpha > 0) {
+  if (weights.teacher) {
     copies += kTeacherCopiesOfWeights;
     activations += kTeacherCopiesOfActivations;
   }

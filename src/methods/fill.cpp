@@ -151,10 +151,10 @@ Schedule drawn_streams(const Config& config, const std::string& prefix) {
   schedule.kind = Schedule::Kind::kBernoulli;
   schedule.p = config.real(prefix + "_p");
   schedule.p_final = config.real(prefix + "_p_final");
-  schedule.course = pick<Schedule::Course>(config, prefix + "_p_schedule",
-                                           {{"constant", Schedule::Course::kConstant},
-                                            {"linear", Schedule::Course::kLinear},
-                                            {"cosine", Schedule::Course::kCosine}});
+  schedule.shape = pick<Schedule::Shape>(config, prefix + "_p_schedule",
+                                         {{"constant", Schedule::Shape::kConstant},
+                                          {"linear", Schedule::Shape::kLinear},
+                                          {"cosine", Schedule::Shape::kCosine}});
   return schedule;
 }
 

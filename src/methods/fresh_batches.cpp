@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "config/option.h"
-#include "policy/criterion_facts.h"
+#include "policy/demands.h"
 
 namespace tandem {
 namespace {
@@ -22,24 +22,12 @@ TANDEM_REGISTERED =
                     .of_part = true,
                     .group = "weights level"});
 
-// Some step's gradient is cut: layer by layer where they draw streams of their own, to a superset,
-// to the mask where one product serves the task and another the alignment, or in part, at perturbed
-// weights. (Nested masks refuse such criteria.)
-bool cuts_gradients(const Policies& policies) {
-  return policies.schedule.draws_per_layer() || policies.sets.superset > 0 ||
-         policies.alignment.alpha > 0 || policies.perturbation.masked;
-}
-
 }  // namespace
 
 void read_uncut_gradients(Policies& policies) {
-  TopologyRule& rule = policies.topology;
-  const bool reads = std::any_of(rule.operations.begin(), rule.operations.end(),
-                                 [](const TopologyOperation& operation) {
-                                   return criterion_facts(operation.criterion).gradient;
-                                 });
-  if (reads && cuts_gradients(policies)) {
-    rule.fresh_batches = std::max<std::int64_t>(1, rule.fresh_batches);
+  const Demands demands = demands_of(policies);
+  if (demands.reads_gradient && demands.cuts_gradients) {
+    policies.topology.fresh_batches = std::max<std::int64_t>(1, policies.topology.fresh_batches);
   }
 }
 

@@ -18,6 +18,12 @@ Registry<MethodFactory>& attention_methods() {
   return registry;
 }
 
+PerLevel<Policies> policies_of(const Config& config) {
+  PerLevel<Policies> policies;
+  for (const Level level : kLevels) policies[level] = policies_of(config, level);
+  return policies;
+}
+
 Policies policies_of(const Config& config, Level level) {
   auto& registry = level == Level::kWeights ? weights_methods() : attention_methods();
   const std::string kind = level_name(level);

@@ -15,6 +15,7 @@ Registry<MethodFactory>& attention_methods();
 
 // Returns the policies of the run's method at a level. Throws ConfigError for impossible numbers.
 Policies policies_of(const Config& config, Level level);
+PerLevel<Policies> policies_of(const Config& config);
 // Returns sentences on settings that are known to diverge (lambda_full = 0 with local alignment) or
 // that train no network as a whole (a draw for each layer), or "".
 std::string divergence_warning(const Config& config);

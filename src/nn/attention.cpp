@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/shape.h"
 #include "data/tensor.h"
+#include "topology/batched_product.h"
 
 namespace tandem {
 namespace {
@@ -55,8 +56,8 @@ at::Tensor block_importance(const Folded& f, const AttentionSetting& setting,
   const at::Tensor pooled = f.k.slice(1, 0, complete * setting.block_size)
                                 .reshape({f.products(), complete, setting.block_size, f.head_dim})
                                 .mean(2);
-  at::Tensor score =
-      torch::bmm(f.q, pooled.transpose(1, 2)).view({f.products(), f.group(), f.tokens, complete});
+  at::Tensor score = batched_product(f.q, pooled.transpose(1, 2))
+                         .view({f.products(), f.group(), f.tokens, complete});
   // Rows without a complete block become NaN here; they have no past block either.
   if (setting.selector.softmax) score = torch::softmax(score + tables.complete, -1);
   if (!setting.selector.per_head) score = score.sum(1, /*keepdim=*/true);
@@ -186,30 +187,31 @@ at::Tensor select_blocks(const at::Tensor& q, const at::Tensor& k, const Attenti
 
 at::Tensor attention(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
                      const at::Tensor& v, const AttentionSetting& configured,
-                     const AttentionTables& tables, Context& context, const Post& post) {
+                     const AttentionTables& tables, Context& context, const Epilogue& epilogue) {
   check_shapes(q, k, v);
-  const LevelPlan& plan = context.attention;
+  const LevelPlan& plan = context.plans.attention;
   const AttentionSetting setting = at_budget(configured, plan.blocks);
   const Folded f = fold(q, k, v);
-  const at::Tensor scores = torch::bmm(f.q, f.k.transpose(1, 2));  // [N,G T,T]
+  const at::Tensor scores = batched_product(f.q, f.k.transpose(1, 2));  // [N,G T,T]
 
   at::Tensor mask;  // the sparse stream's; it stays undefined where that stream equals the full one
-  if (plan.view != View::kFull && !covers_everything(setting, tables)) {
+  if (plan.wanted != StreamsWanted::kFull && !covers_everything(setting, tables)) {
     at::NoGradGuard no_grad;
     mask = sparse_mask(f, choose(f, setting, tables), setting, tables,
-                       plan.view == View::kSelected ? plan.full_runs : at::Tensor());
+                       plan.wanted == StreamsWanted::kSelected ? plan.full_runs : at::Tensor());
   }
   const auto stream = [&](const at::Tensor& additive) {
-    return f.unfold(torch::bmm(masked_softmax(f, scores, additive), f.v));
+    return f.unfold(batched_product(masked_softmax(f, scores, additive), f.v));
   };
   at::Tensor full, sparse;
-  if (plan.view == View::kFull || plan.view == View::kBoth) full = stream(tables.causal);
-  if (plan.view == View::kBoth) sparse = mask.defined() ? stream(mask) : full;
-  if (plan.view == View::kSparse || plan.view == View::kSelected) {
+  if (plan.wanted == StreamsWanted::kFull || plan.wanted == StreamsWanted::kBoth)
+    full = stream(tables.causal);
+  if (plan.wanted == StreamsWanted::kBoth) sparse = mask.defined() ? stream(mask) : full;
+  if (plan.wanted == StreamsWanted::kSparse || plan.wanted == StreamsWanted::kSelected) {
     sparse = stream(mask.defined() ? mask : tables.causal);
   }
   if (context.observe_tensor) offer(layer, f, v, scores, setting, tables, context);
-  return context.meet({Level::kAttention, layer}, full, sparse, post);
+  return context.align_and_select({Level::kAttention, layer}, full, sparse, epilogue);
 }
 
 }  // namespace tandem

@@ -4,7 +4,7 @@
 //   sparse  the same over the keys of S blocks, chosen per query by the selector, its own among
 //   them
 // Both streams come from the same q, k, v and the same scores; they meet at the heads' outputs, and
-// `post` is the head gate. The choice of blocks carries no gradient. Rules of the choice, and a
+// `epilogue` is the head gate. The choice of blocks carries no gradient. Rules of the choice, and a
 // double-precision reference of everything here: kernels/attention/attention.h.
 // A budget S that covers every block makes the sparse stream equal the full one, bit for bit.
 //
@@ -45,10 +45,12 @@ inline constexpr const char* kObserveValues = "attention_values";      // v [R,B
 inline constexpr const char* kObserveGate = "attention_gate";          // [R,B,T,H], by the model
 
 // Computes attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], which gives [R,B,T,H,D]. The site
-// is (attention, layer). context.attention.blocks stands in for setting.blocks where it is set.
+// is (attention, layer). context.plans.attention.blocks stands in for setting.blocks where it is
+// set.
 at::Tensor attention(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
                      const at::Tensor& v, const AttentionSetting& setting,
-                     const AttentionTables& tables, Context& context, const Post& post = {});
+                     const AttentionTables& tables, Context& context,
+                     const Epilogue& epilogue = {});
 
 // Returns which blocks each query chooses, bool [R,B,L,T,NB], with L = H where selector.per_head is
 // set and L = Hkv otherwise. The result carries no gradient.

@@ -6,6 +6,7 @@
 
 #include "core/shape.h"
 #include "data/tensor.h"
+#include "topology/batched_product.h"
 
 namespace tandem {
 namespace {
@@ -81,7 +82,7 @@ StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, cons
   const at::Tensor values =
       v.permute({0, 1, 3, 2, 4}).repeat_interleave(heads / kv_heads, /*dim=*/2);
   const auto average = [&](const at::Tensor& p) {
-    return torch::bmm(p.flatten(0, 2), values.flatten(0, 2)).view(values.sizes());
+    return batched_product(p.flatten(0, 2), values.flatten(0, 2)).view(values.sizes());
   };
   const at::Tensor left_out = selected.logical_not().logical_and(causal(weights));
   const at::Tensor kept = kept_mass(weights, selected).unsqueeze(-1);

@@ -5,16 +5,16 @@
 
 namespace tandem {
 
-Post Post::relu() {
-  Post post([](const at::Tensor& x) { return torch::relu(x); });
-  post.is_relu_ = true;
-  return post;
+Epilogue Epilogue::relu() {
+  Epilogue epilogue([](const at::Tensor& x) { return torch::relu(x); });
+  epilogue.is_relu_ = true;
+  return epilogue;
 }
 
-Post Post::after_norm(Function norm, Function rest) {
-  Post post(std::move(rest));
-  post.norm_ = std::move(norm);
-  return post;
+Epilogue Epilogue::after_norm(Function norm, Function rest) {
+  Epilogue epilogue(std::move(rest));
+  epilogue.norm_ = std::move(norm);
+  return epilogue;
 }
 
 at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer) {
@@ -24,8 +24,8 @@ at::Tensor full_runs_at(const LevelPlan& plan, std::int64_t layer) {
 
 at::Tensor select_stream(const LevelPlan& plan, std::int64_t layer, const at::Tensor& full,
                          const at::Tensor& sparse) {
-  if (plan.running == Running::kFull) return full;
-  if (plan.running == Running::kSparse) return sparse;
+  if (plan.running == RunningStream::kFull) return full;
+  if (plan.running == RunningStream::kSparse) return sparse;
   std::vector<std::int64_t> shape(static_cast<std::size_t>(full.dim()), 1);
   shape[0] = full.size(0);
   return torch::where(full_runs_at(plan, layer).reshape(shape), full, sparse);
@@ -40,18 +40,18 @@ at::Tensor next_example(const at::Tensor& x, std::int64_t rows) {
 
 // The first function takes x to where the plan's alignment site lies, the second from there to the
 // block's end.
-at::Tensor up_to_site(const LevelPlan& plan, const Post& post, const at::Tensor& x) {
-  if (plan.site == Alignment::Site::kPost) return post(x);
-  return plan.site == Alignment::Site::kNorm ? post.norm(x) : x;
+at::Tensor up_to_site(const LevelPlan& plan, const Epilogue& epilogue, const at::Tensor& x) {
+  if (plan.site == Alignment::Site::kPost) return epilogue(x);
+  return plan.site == Alignment::Site::kNorm ? epilogue.norm(x) : x;
 }
 
-at::Tensor from_site(const LevelPlan& plan, const Post& post, const at::Tensor& x) {
+at::Tensor from_site(const LevelPlan& plan, const Epilogue& epilogue, const at::Tensor& x) {
   if (plan.site == Alignment::Site::kPost) return x;
-  return plan.site == Alignment::Site::kNorm ? post.rest(x) : post(x);
+  return plan.site == Alignment::Site::kNorm ? epilogue.rest(x) : epilogue(x);
 }
 
 bool aligns_layers(const LevelPlan& plan) {
-  return plan.pull_full.defined() && plan.site != Alignment::Site::kLogits;
+  return plan.full_coefficient.defined() && plan.site != Alignment::Site::kLogits;
 }
 
 }  // namespace
@@ -61,13 +61,14 @@ void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Ten
   if (plan.measures_gap) measure_gap(own_outputs(full, allowed), own_outputs(sparse, allowed));
   at::Tensor term;
   if (plan.shuffled) {
-    const at::Tensor none = torch::zeros_like(plan.pull_full);
-    term = stream_distance(full, next_example(sparse, rows_per_example), plan.pull_full, none,
-                           plan.distance, allowed) +
-           stream_distance(next_example(full, rows_per_example), sparse, none, plan.pull_sparse,
-                           plan.distance, allowed);
+    const at::Tensor none = torch::zeros_like(plan.full_coefficient);
+    term = stream_distance(full, next_example(sparse, rows_per_example), plan.full_coefficient,
+                           none, plan.distance, allowed) +
+           stream_distance(next_example(full, rows_per_example), sparse, none,
+                           plan.sparse_coefficient, plan.distance, allowed);
   } else {
-    term = stream_distance(full, sparse, plan.pull_full, plan.pull_sparse, plan.distance, allowed);
+    term = stream_distance(full, sparse, plan.full_coefficient, plan.sparse_coefficient,
+                           plan.distance, allowed);
   }
   alignment_ = alignment_.defined() ? alignment_ + term : term;
 }
@@ -88,22 +89,22 @@ at::Tensor Context::gap() const {
   return gap_sum_.defined() ? gap_sum_ / static_cast<double>(gaps_) : gap_sum_;
 }
 
-at::Tensor Context::meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
-                         const Post& post, const at::Tensor& full_local,
-                         const at::Tensor& sparse_local) {
-  const LevelPlan& plan = site.level == Level::kAttention ? attention : weights;
+at::Tensor Context::align_and_select(const Site& site, const at::Tensor& full,
+                                     const at::Tensor& sparse, const Epilogue& epilogue,
+                                     const at::Tensor& full_local, const at::Tensor& sparse_local) {
+  const LevelPlan& plan = plans[site.level];
   if (full.defined() && sparse.defined()) {
-    const at::Tensor full_there = up_to_site(plan, post, full);
-    const at::Tensor sparse_there = up_to_site(plan, post, sparse);
+    const at::Tensor full_there = up_to_site(plan, epilogue, full);
+    const at::Tensor sparse_there = up_to_site(plan, epilogue, sparse);
     if (observe_site) observe_site(site, full_there, sparse_there);
     if (aligns_layers(plan)) {
       const bool local = full_local.defined();
-      align(plan, local ? up_to_site(plan, post, full_local) : full_there,
-            local ? up_to_site(plan, post, sparse_local) : sparse_there);
+      align(plan, local ? up_to_site(plan, epilogue, full_local) : full_there,
+            local ? up_to_site(plan, epilogue, sparse_local) : sparse_there);
     }
-    return from_site(plan, post, select_stream(plan, site.index, full_there, sparse_there));
+    return from_site(plan, epilogue, select_stream(plan, site.index, full_there, sparse_there));
   }
-  const at::Tensor there = up_to_site(plan, post, full.defined() ? full : sparse);
+  const at::Tensor there = up_to_site(plan, epilogue, full.defined() ? full : sparse);
   const std::string key = level_name(site.level) + "/" + site.layer;
   if (keeps_) kept_[key] = there;
   if (other_ != nullptr && site.level == paired_level_) {
@@ -111,14 +112,14 @@ at::Tensor Context::meet(const Site& site, const at::Tensor& full, const at::Ten
     if (observe_site) observe_site(site, partner, there);
     if (aligns_layers(plan)) align(plan, partner, there);
   }
-  return from_site(plan, post, there);
+  return from_site(plan, epilogue, there);
 }
 
-void Context::meet_logits(const at::Tensor& logits) {
+void Context::align_logits(const at::Tensor& logits) {
   if (keeps_) kept_["logits"] = logits;
   if (other_ == nullptr) return;
-  const LevelPlan& plan = paired_level_ == Level::kAttention ? attention : weights;
-  if (plan.pull_full.defined() && plan.site == Alignment::Site::kLogits) {
+  const LevelPlan& plan = plans[paired_level_];
+  if (plan.full_coefficient.defined() && plan.site == Alignment::Site::kLogits) {
     align(plan, other_->kept_.at("logits"), logits, outputs_allowed);
   }
 }

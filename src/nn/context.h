@@ -1,9 +1,9 @@
 // The context says what a forward pass of a model computes, and it is where the two streams of a
 // block are compared.
 //
-// A block computes the outputs that its level's view asks for and hands them to meet(), which adds
-// the alignment term and returns the output that goes on to the next layer. Nothing outside of
-// meet() and the products knows the level, and nothing here knows a method.
+// A block computes the outputs that its level's view asks for and hands them to align_and_select(),
+// which adds the alignment term and returns the output that goes on to the next layer. Nothing
+// outside of align_and_select() and the products knows the level, and nothing here knows a method.
 //
 // Shapes: R replicas (runs of the group), L linear layers, N rows of a layer's output (examples, or
 // examples times tokens).
@@ -22,7 +22,7 @@
 
 namespace tandem {
 
-enum class View {
+enum class StreamsWanted {
   kFull,      // the full stream's product only
   kSparse,    // the sparse stream's product only
   kSelected,  // one product per replica: the running stream's (no counterpart is needed)
@@ -31,20 +31,20 @@ enum class View {
 
 // This says which stream runs in the replicas of a group. It is known on the host, so that a step
 // of one kind always launches the same work.
-enum class Running { kFull, kSparse, kMixed };
+enum class RunningStream { kFull, kSparse, kMixed };
 
 struct LevelPlan {
-  View view = View::kFull;
-  Running running = Running::kFull;  // where view is kBoth
-  at::Tensor full_runs;              // bool [R], where view is kSelected, or kBoth and kMixed
-  at::Tensor layer_full_runs;        // bool [R,L]: each layer's own; undefined: full_runs for all
+  StreamsWanted wanted = StreamsWanted::kFull;
+  RunningStream running = RunningStream::kFull;  // where view is kBoth
+  at::Tensor full_runs;        // bool [R], where view is kSelected, or kBoth and kMixed
+  at::Tensor layer_full_runs;  // bool [R,L]: each layer's own; undefined: full_runs for all
   bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
   bool superset = false;       // the full stream computes with the superset B
   at::Tensor nested;           // int64 [R]: the nested mask of the sparse stream; undefined: M
   bool detached = false;       // alignment does not reach a layer's input
   // These are the coefficients of this level's alignment, alpha x lambda / number of sites, [R].
   // They are undefined where the level is not aligned.
-  at::Tensor pull_full, pull_sparse;
+  at::Tensor full_coefficient, sparse_coefficient;
   Alignment::Distance distance = Alignment::Distance::kSmoothL1;
   Alignment::Site site = Alignment::Site::kPre;
   bool shuffled = false;         // targets are another example's: each the next one's in the batch
@@ -58,18 +58,18 @@ struct Site {
   std::int64_t index = 0;  // among the model's linear layers, at the weights level
 };
 
-// A Post is what follows a site in its block: a norm, which may be missing, and the rest
+// An Epilogue is what follows a site in its block: a norm, which may be missing, and the rest
 // (activation or gate). A plain ReLU is known as such, because a product can apply it where it
 // stores its result.
-class Post {
+class Epilogue {
  public:
   using Function = std::function<at::Tensor(const at::Tensor&)>;
 
-  Post() = default;
+  Epilogue() = default;
   template <class Callable>
-  Post(Callable callable) : rest_(std::move(callable)) {}
-  static Post relu();
-  static Post after_norm(Function norm, Function rest);
+  Epilogue(Callable callable) : rest_(std::move(callable)) {}
+  static Epilogue relu();
+  static Epilogue after_norm(Function norm, Function rest);
 
   explicit operator bool() const { return static_cast<bool>(rest_); }
   at::Tensor operator()(const at::Tensor& x) const { return rest(norm(x)); }
@@ -93,37 +93,33 @@ using TensorObserver =
 
 class Context {
  public:
-  LevelPlan attention, weights;
+  PerLevel<LevelPlan> plans;
   SiteObserver observe_site;
   TensorObserver observe_tensor;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
   at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
 
-  const LevelPlan& plan(Level level) const {
-    return level == Level::kAttention ? attention : weights;
-  }
-
   // Adds the alignment term of a site and returns the running stream's output. full and sparse are
   // [R,...]; either may be undefined where the view does not compute it, and then the other is
-  // returned. `post` (activation, norm, gate) is applied to both where the site lies after it, and
-  // to the returned output in any case. Where full_local and sparse_local are defined, they are
+  // returned. `epilogue` (activation, norm, gate) is applied to both where the site lies after it,
+  // and to the returned output in any case. Where full_local and sparse_local are defined, they are
   // aligned in place of full and sparse.
-  at::Tensor meet(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
-                  const Post& post = {}, const at::Tensor& full_local = {},
-                  const at::Tensor& sparse_local = {});
+  at::Tensor align_and_select(const Site& site, const at::Tensor& full, const at::Tensor& sparse,
+                              const Epilogue& epilogue = {}, const at::Tensor& full_local = {},
+                              const at::Tensor& sparse_local = {});
 
   // Takes the network's output, for alignment at the logits and for a propagated counterpart.
-  void meet_logits(const at::Tensor& logits);
+  void align_logits(const at::Tensor& logits);
 
   // Pairs the sites of this pass with those that `other` keeps (a propagated counterpart): `other`
   // ran the full stream, this one runs the sparse stream at `level`.
-  void keep_sites() { keeps_ = true; }
-  void pair_with(Context* other, Level level) {
+  void record_sites() { keeps_ = true; }
+  void align_with(Context* other, Level level) {
     other_ = other;
     paired_level_ = level;
   }
 
-  bool keeps_or_pairs_sites() const { return keeps_ || other_ != nullptr; }
+  bool records_or_aligns_sites() const { return keeps_ || other_ != nullptr; }
 
   // Returns the sum of the alignment terms so far, [R]; it is undefined where there are none.
   at::Tensor alignment() const { return alignment_; }
@@ -144,11 +140,11 @@ class Context {
 };
 
 // Returns the distance of two streams' outputs per replica [R], the mean over everything else. It
-// is pull_full d(full, sg sparse) + pull_sparse d(sg full, sparse), where sg stops the gradient.
-// `allowed` is a bool of their shape, the outputs that there are (see nn/own_outputs.h); undefined:
-// all.
+// is full_coefficient d(full, sg sparse) + sparse_coefficient d(sg full, sparse), where sg stops
+// the gradient. `allowed` is a bool of their shape, the outputs that there are (see
+// nn/own_outputs.h); undefined: all.
 at::Tensor stream_distance(const at::Tensor& full, const at::Tensor& sparse,
-                           const at::Tensor& pull_full, const at::Tensor& pull_sparse,
+                           const at::Tensor& full_coefficient, const at::Tensor& sparse_coefficient,
                            Alignment::Distance distance, const at::Tensor& allowed = {});
 
 // Returns which stream runs in a layer: the layer's column of layer_full_runs, or full_runs.

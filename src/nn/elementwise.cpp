@@ -18,15 +18,15 @@ at::Tensor padded(const at::Tensor& x, Function f) {
 
 }  // namespace
 
-at::Tensor sigmoid_alike(const at::Tensor& x) {
+at::Tensor sigmoid_reproducible(const at::Tensor& x) {
   return padded(x, [](const at::Tensor& y) { return torch::sigmoid(y); });
 }
 
-at::Tensor silu_alike(const at::Tensor& x) {
+at::Tensor silu_reproducible(const at::Tensor& x) {
   return padded(x, [](const at::Tensor& y) { return torch::silu(y); });
 }
 
-at::Tensor gelu_alike(const at::Tensor& x) {
+at::Tensor gelu_reproducible(const at::Tensor& x) {
   return padded(x, [](const at::Tensor& y) { return torch::gelu(y); });
 }
 

@@ -11,8 +11,8 @@
 
 namespace tandem {
 
-at::Tensor sigmoid_alike(const at::Tensor& x);  // x [R,...]
-at::Tensor silu_alike(const at::Tensor& x);
-at::Tensor gelu_alike(const at::Tensor& x);
+at::Tensor sigmoid_reproducible(const at::Tensor& x);  // x [R,...]
+at::Tensor silu_reproducible(const at::Tensor& x);
+at::Tensor gelu_reproducible(const at::Tensor& x);
 
 }  // namespace tandem

@@ -2,6 +2,7 @@
 
 #include "core/shape.h"
 #include "data/tensor.h"
+#include "topology/batched_product.h"
 
 namespace tandem {
 
@@ -16,14 +17,14 @@ namespace {
 
 // Says whether the level's alignment has a gradient even where both streams are equal.
 bool pulls_equal_streams(const LevelPlan& plan) {
-  return plan.pull_full.defined() &&
+  return plan.full_coefficient.defined() &&
          (plan.shuffled || plan.distance == Alignment::Distance::kCosine);
 }
 
 // A product may return one tensor for both streams where no replica of the group has dormant
 // weights. With `apart` there are two in any case, so that gradients add up alike whatever the
 // other replicas are.
-TwoStreams streams(const Connections& connections, const at::Tensor& x, const at::Tensor& bias,
+TwoStreams streams(const LayerProduct& connections, const at::Tensor& x, const at::Tensor& bias,
                    const ProductPlan& plan, bool apart) {
   if (!apart || !plan.full || !plan.sparse) return connections.product(x, bias, plan);
   ProductPlan full = plan, sparse = plan;
@@ -35,30 +36,29 @@ TwoStreams streams(const Connections& connections, const at::Tensor& x, const at
 
 }  // namespace
 
-at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Post& post) const {
+at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Epilogue& epilogue) const {
   expect_shape(x, {weight.replicas(), -1, inputs_}, "x");
   if (connections == nullptr) {
-    const at::Tensor y = has_bias_ ? torch::baddbmm(bias.value.unsqueeze(1), x, weight.value)
-                                   : torch::bmm(x, weight.value);
-    return post ? post(y) : y;
+    const at::Tensor y = batched_product(x, weight.value, has_bias_ ? bias.value : at::Tensor());
+    return epilogue ? epilogue(y) : y;
   }
-  const LevelPlan& plan = context.weights;
+  const LevelPlan& plan = context.plans.weights;
   ProductPlan product;
-  product.full = plan.view == View::kFull || plan.view == View::kBoth;
-  product.sparse = plan.view == View::kSparse || plan.view == View::kBoth;
-  product.selected = plan.view == View::kSelected;
+  product.full = plan.wanted == StreamsWanted::kFull || plan.wanted == StreamsWanted::kBoth;
+  product.sparse = plan.wanted == StreamsWanted::kSparse || plan.wanted == StreamsWanted::kBoth;
+  product.selected = plan.wanted == StreamsWanted::kSelected;
   product.full_runs = full_runs_at(plan, index);
   product.mask_gradient = plan.mask_gradient;
   product.superset = plan.superset;
   product.nested = plan.nested;
-  product.detached = plan.detached && plan.view == View::kBoth;
+  product.detached = plan.detached && plan.wanted == StreamsWanted::kBoth;
   const bool one_output = product.selected || product.full != product.sparse;
-  product.relu = one_output && post.is_relu() && !context.keeps_or_pairs_sites();
+  product.relu = one_output && epilogue.is_relu() && !context.records_or_aligns_sites();
   const TwoStreams y = streams(*connections, x, has_bias_ ? bias.value : at::Tensor(), product,
                                pulls_equal_streams(plan));
   const Site site{Level::kWeights, name_, index};
-  return context.meet(site, y.full, y.sparse, product.relu ? Post() : post, y.full_local,
-                      y.sparse_local);
+  return context.align_and_select(site, y.full, y.sparse, product.relu ? Epilogue() : epilogue,
+                                  y.full_local, y.sparse_local);
 }
 
 }  // namespace tandem

@@ -22,8 +22,8 @@ class Linear {
  public:
   Linear(std::string name, std::int64_t inputs, std::int64_t outputs, bool has_bias);
 
-  // `post` is the block's activation, norm or gate, so that the site can lie after it.
-  at::Tensor forward(const at::Tensor& x, Context& context, const Post& post = {}) const;
+  // `epilogue` is the block's activation, norm or gate, so that the site can lie after it.
+  at::Tensor forward(const at::Tensor& x, Context& context, const Epilogue& epilogue = {}) const;
 
   const std::string& name() const { return name_; }
   std::int64_t inputs() const { return inputs_; }
@@ -32,7 +32,7 @@ class Linear {
 
   std::int64_t index = 0;                    // among the model's linear layers
   Parameter weight, bias;                    // filled by the model's allocation
-  InitialWeights initial;                    // how `weight` starts
+  InitialWeights initial_weights;            // how `weight` starts
   std::unique_ptr<Connections> connections;  // null: dense in both streams
 
  private:

@@ -1,7 +1,7 @@
 // The model is a multi-layer perceptron of any widths over the replica axis,
 //   h_l = phi(norm(h_{l-1} W_l + b_l)), logits = h_L W + b,
-// where phi is ReLU or GELU and norm an optional LayerNorm. phi(norm(.)) is the block's Post: the
-// streams of a layer are compared before it, after the norm or after all of it.
+// where phi is ReLU or GELU and norm an optional LayerNorm. phi(norm(.)) is the block's Epilogue:
+// the streams of a layer are compared before it, after the norm or after all of it.
 #include <algorithm>
 #include <cmath>
 
@@ -77,8 +77,8 @@ std::vector<std::int64_t> checked_widths(const Config& config, const ModelShape&
 
 std::string layer_name(std::size_t l) { return "layer" + std::to_string(l); }
 
-// Of the hidden layers, beside which the last one is small; their activations before and after the
-// non-linearity.
+// Counts the hidden layers, beside which the last one is small, and their activations before and
+// after the non-linearity.
 ModelNeeds mlp_needs(const Config& config, const ModelShape& shape) {
   ModelNeeds needs;
   auto inputs = static_cast<double>(shape.features);
@@ -118,13 +118,13 @@ class Mlp : public Model {
             constant_parameter(name + ".shift", shape.replicas, {widths[l + 1]}, 0.0, shape.dtype));
       }
     }
-    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) posts_.push_back(post(l));
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) epilogues_.push_back(epilogue(l));
   }
 
   at::Tensor forward(const at::Tensor& x, Context& context) override {
     at::Tensor h = x;  // [R,B,F]
     for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
-      h = layers_[l]->forward(h, context, posts_[l]);
+      h = layers_[l]->forward(h, context, epilogues_[l]);
       if (context.observe_tensor) context.observe_tensor(layers_[l]->name(), "activation", h);
     }
     return layers_.back()->forward(h, context);
@@ -157,21 +157,21 @@ class Mlp : public Model {
   }
 
  private:
-  Post post(std::size_t layer) const {
+  Epilogue epilogue(std::size_t layer) const {
     const bool gelu = gelu_;
-    if (gains_.empty()) return gelu ? Post(gelu_alike) : Post::relu();
-    return Post::after_norm(
+    if (gains_.empty()) return gelu ? Epilogue(gelu_reproducible) : Epilogue::relu();
+    return Epilogue::after_norm(
         [this, layer](const at::Tensor& z) {
           return torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
                  shifts_[layer].value.unsqueeze(1);
         },
-        [gelu](const at::Tensor& y) { return gelu ? gelu_alike(y) : torch::relu(y); });
+        [gelu](const at::Tensor& y) { return gelu ? gelu_reproducible(y) : torch::relu(y); });
   }
 
   bool gelu_ = false;
   std::vector<std::unique_ptr<Linear>> layers_;
   std::vector<Parameter> gains_, shifts_;
-  std::vector<Post> posts_;  // one for each hidden layer
+  std::vector<Epilogue> epilogues_;  // one for each hidden layer
 };
 
 TANDEM_REGISTERED = models().add(

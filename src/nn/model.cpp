@@ -57,10 +57,10 @@ void initialize_linear(Linear& linear, const std::vector<Config>& configs,
   const double scale = normal                     ? std::sqrt(2 / fan_in)
                        : kind == "xavier_uniform" ? std::sqrt(6 / (fan_in + fan_out))
                                                   : 1 / std::sqrt(fan_in);
-  linear.initial = draws(linear.weight.name, configs, linear.inputs(), linear.outputs(),
-                         normal ? Law::kNormal : Law::kUniform, scale);
+  linear.initial_weights = draws(linear.weight.name, configs, linear.inputs(), linear.outputs(),
+                                 normal ? Law::kNormal : Law::kUniform, scale);
   if (!shape.weights_later) {
-    linear.weight.value = draw_dense(linear.initial, shape.dtype).requires_grad_(true);
+    linear.weight.value = draw_dense(linear.initial_weights, shape.dtype).requires_grad_(true);
   }
   if (!linear.has_bias()) return;
   const double bias_bound = kind == "kaiming_uniform" ? 1 / std::sqrt(fan_in) : 0.0;

@@ -36,7 +36,8 @@ class Model {
   // order of the network.
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Parameter*> parameters() = 0;
-  // Returns the number of a level's sites that meet() is called with, for the mean over layers.
+  // Returns the number of a level's sites that align_and_select() is called with, for the mean over
+  // layers.
   virtual std::int64_t sites(Level level) const = 0;
   // Returns the number of weights that every row of a forward pass is multiplied with besides those
   // of the linear layers (a tied output, a gate); no method sparsifies them.

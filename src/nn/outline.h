@@ -20,7 +20,7 @@ struct ModelNeeds {
 struct ModelOutline {
   bool attention = false;  // has layers of attention
   bool sequences = false;  // an example is a window of `context` tokens
-  // Of any config, also one that the model refuses.
+  // What a network of any config needs, also of one that the model refuses.
   ModelNeeds (*needs)(const Config& config, const ModelShape& shape) = nullptr;
   // The linear layers in the order of the network, none exempt. Throws ConfigError for what the
   // model itself refuses.
@@ -29,7 +29,8 @@ struct ModelOutline {
 
 // Beside models().add(): a name that is taken is our own mistake, std::logic_error.
 bool declare_outline(const std::string& model, const ModelOutline& outline);
-// Of the config's model; a model without one is our own mistake, std::logic_error.
+// Returns the outline of the config's model; a model without one is our own mistake,
+// std::logic_error.
 const ModelOutline& outline_of(const Config& config);
 
 }  // namespace tandem

@@ -1,7 +1,8 @@
 // This file has the distances of two streams' outputs, with one coefficient per direction. For each
 // replica r, with d the mean over all other axes,
-//   value     pull_full[r] d(full, sg sparse) + pull_sparse[r] d(sg full, sparse)
-//   gradient  what those stop-gradients leave: pull_full psi to full, -pull_sparse psi to sparse,
+//   value     full_coefficient[r] d(full, sg sparse) + sparse_coefficient[r] d(sg full, sparse)
+//   gradient  what those stop-gradients leave: full_coefficient psi to full, -sparse_coefficient
+//   psi to sparse,
 // psi = d' (smooth-L1: clip(full - sparse, -1, 1) / n). relative_mse divides by the mean square of
 // the target; cosine is 1 - cos(full, sparse) and logit_kl is KL(softmax target, softmax mover),
 // both over the last axis, mean over rows. A row that is zero in one stream has no direction: its
@@ -28,8 +29,8 @@ at::Tensor replica_sum(const at::Tensor& x) { return x.reshape({x.size(0), -1}).
 // Smooth-L1 (beta 1) and mean squares share their form: an elementwise potential of full - sparse.
 struct ElementwiseDistance : torch::autograd::Function<ElementwiseDistance> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& full, const at::Tensor& sparse,
-                            const at::Tensor& pull_full, const at::Tensor& pull_sparse,
-                            bool smooth_l1) {
+                            const at::Tensor& full_coefficient,
+                            const at::Tensor& sparse_coefficient, bool smooth_l1) {
     at::NoGradGuard no_grad;
     const at::Tensor difference = full - sparse;
     const double scale = 1.0 / static_cast<double>(full.numel() / full.size(0));
@@ -37,9 +38,9 @@ struct ElementwiseDistance : torch::autograd::Function<ElementwiseDistance> {
     // |d| <= 1: d^2/2 = c (d - c/2) with c = d; beyond: |d| - 1/2 = c (d - c/2) with c = sign d.
     const at::Tensor value = smooth_l1 ? at::Tensor(slope * (difference - slope * 0.5))
                                        : at::Tensor(difference * difference);
-    ctx->save_for_backward({slope, pull_full, pull_sparse});
+    ctx->save_for_backward({slope, full_coefficient, sparse_coefficient});
     ctx->saved_data["scale"] = scale;
-    return replica_sum(value) * scale * (pull_full + pull_sparse);
+    return replica_sum(value) * scale * (full_coefficient + sparse_coefficient);
   }
 
   static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
@@ -91,7 +92,7 @@ at::Tensor of_allowed(const at::Tensor& pull, const at::Tensor& allowed) {
 }  // namespace
 
 at::Tensor stream_distance(const at::Tensor& full_outputs, const at::Tensor& sparse_outputs,
-                           const at::Tensor& pull_full, const at::Tensor& pull_sparse,
+                           const at::Tensor& full_coefficient, const at::Tensor& sparse_coefficient,
                            Alignment::Distance distance, const at::Tensor& allowed) {
   TORCH_CHECK_VALUE(full_outputs.sizes() == sparse_outputs.sizes(), "streams of shapes ",
                     full_outputs.sizes(), " and ", sparse_outputs.sizes(), " can't be aligned");
@@ -100,16 +101,17 @@ at::Tensor stream_distance(const at::Tensor& full_outputs, const at::Tensor& spa
   switch (distance) {
     case Alignment::Distance::kSmoothL1:
     case Alignment::Distance::kMse:
-      return ElementwiseDistance::apply(full, sparse, of_allowed(pull_full, allowed),
-                                        of_allowed(pull_sparse, allowed),
+      return ElementwiseDistance::apply(full, sparse, of_allowed(full_coefficient, allowed),
+                                        of_allowed(sparse_coefficient, allowed),
                                         distance == Alignment::Distance::kSmoothL1);
     case Alignment::Distance::kRelativeMse:
-      return pull_full * relative_mse(full, sparse) + pull_sparse * relative_mse(sparse, full);
+      return full_coefficient * relative_mse(full, sparse) +
+             sparse_coefficient * relative_mse(sparse, full);
     case Alignment::Distance::kCosine:
-      return pull_full * cosine(full, sparse) + pull_sparse * cosine(sparse, full);
+      return full_coefficient * cosine(full, sparse) + sparse_coefficient * cosine(sparse, full);
     case Alignment::Distance::kLogitKl:
-      return pull_full * divergence(full, sparse, allowed) +
-             pull_sparse * divergence(sparse, full, allowed);
+      return full_coefficient * divergence(full, sparse, allowed) +
+             sparse_coefficient * divergence(sparse, full, allowed);
   }
   return {};
 }

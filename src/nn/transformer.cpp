@@ -4,8 +4,8 @@
 //   x  <- x + down(silu(gate(m)) * up(m)),                            m = rms_norm(x)
 //   logits = rms_norm(x) E^T
 // E is shared by input and output, and there are no biases. gate = sigmoid(n W_g) is one number per
-// token and query head (arXiv 2511.20102, appendix C); it is the Post of the attention site. W_g, E
-// and the norms' gains are never sparsified.
+// token and query head (arXiv 2511.20102, appendix C); it is the Epilogue of the attention site.
+// W_g, E and the norms' gains are never sparsified.
 #include <map>
 #include <tuple>
 
@@ -19,6 +19,7 @@
 #include "nn/model.h"
 #include "nn/outline.h"
 #include "nn/transformer_ops.h"
+#include "topology/batched_product.h"
 
 namespace tandem {
 namespace {
@@ -138,7 +139,7 @@ struct LinearSize {
   std::int64_t inputs, outputs;
 };
 
-// Of one block, in the order of the network.
+// Returns the linear layers of one block, in the order of the network.
 std::vector<LinearSize> linear_sizes(const Sizes& s) {
   const std::int64_t width = s.width, keys = s.kv_heads * s.head_dim();
   return {{"q", width, width},
@@ -207,7 +208,7 @@ class Transformer : public Model {
       h = h + feed_forward(layer, rms_norm(h, layer.ff_norm.value), context);
     }
     h = rms_norm(h, final_norm_.value);
-    const at::Tensor logits = torch::bmm(h, embedding_.value.transpose(1, 2))
+    const at::Tensor logits = batched_product(h, embedding_.value.transpose(1, 2))
                                   .view({replicas, batch, tokens, sizes_.vocabulary});
     return logits;
   }
@@ -305,26 +306,26 @@ class Transformer : public Model {
     const at::Tensor k = rotate(heads(*layer.k, sizes_.kv_heads), tables.rotary);
     const at::Tensor v = heads(*layer.v, sizes_.kv_heads);
     const std::string site = layer.name + ".attention";
-    Post post;
+    Epilogue epilogue;
     if (sizes_.head_gate) {
       const at::Tensor gate =
-          sigmoid_alike(gate_scores(layer, n)).view({replicas, batch, tokens, sizes_.heads});
+          sigmoid_reproducible(gate_scores(layer, n)).view({replicas, batch, tokens, sizes_.heads});
       if (context.observe_tensor) context.observe_tensor(site, kObserveGate, gate.detach());
-      post = [gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
+      epilogue = [gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
     }
-    const at::Tensor out = attention(site, q, k, v, setting_, tables.attention, context, post);
+    const at::Tensor out = attention(site, q, k, v, setting_, tables.attention, context, epilogue);
     return layer.o->forward(out.reshape({replicas, batch * tokens, sizes_.width}), context);
   }
 
   // A product of width 1 would round differently in company, so one head is a weighted sum.
   at::Tensor gate_scores(const Layer& layer, const at::Tensor& n) const {
     const at::Tensor& weight = layer.head_gate.value;  // [R,W,H]
-    if (sizes_.heads > 1) return torch::bmm(n, weight);
+    if (sizes_.heads > 1) return batched_product(n, weight);
     return (n * weight.transpose(1, 2)).sum(-1, /*keepdim=*/true);
   }
 
   at::Tensor feed_forward(const Layer& layer, const at::Tensor& m, Context& context) const {
-    const Post silu = [](const at::Tensor& z) { return silu_alike(z); };
+    const Epilogue silu = [](const at::Tensor& z) { return silu_reproducible(z); };
     const at::Tensor u =
         layer.ff_gate->forward(m, context, silu) * layer.ff_up->forward(m, context);
     if (context.observe_tensor) context.observe_tensor(layer.name + ".ff", "activation", u);

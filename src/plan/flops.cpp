@@ -49,26 +49,25 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
     : model_(model),
       runs_(runs),
       rows_(rows),
-      reads_(dense_gradient_of(runs.front().weights.topology)),
       forward_(runs.size()),
       charged_(runs.size()),
       training_(runs.size(), 0) {
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const auto blocks = static_cast<double>(runs[r].config.integer("blocks"));
-    forward_[r].attention_full = model.attention_flops(true, blocks);
-    forward_[r].attention_sparse = model.attention_flops(false, blocks);
+    forward_[r].levels.attention = {model.attention_flops(true, blocks),
+                                    model.attention_flops(false, blocks)};
   }
-  note_masks();
+  record_masks();
 }
 
-void FlopsLedger::note_masks() {
+void FlopsLedger::record_masks() {
   const std::vector<Linear*> linears = model_.linears();
   std::vector<std::vector<double>> supersets;  // [L][R]
   for (const Linear* layer : linears) {
     supersets.push_back(superset_counts(*layer, runs_.size()));
   }
   for (std::size_t r = 0; r < runs_.size(); ++r) {
-    const Policies& weights = runs_[r].weights;
+    const Policies& weights = runs_[r].policies.weights;
     const auto replica = static_cast<std::int64_t>(r);
     double full = model_.dense_products(), superset = full;
     std::size_t l = 0;
@@ -77,7 +76,7 @@ void FlopsLedger::note_masks() {
       superset += supersets[l++][r];
     }
     ForwardFlops& own = forward_[r];
-    own.full = 2 * rows_ * full;
+    own.levels.weights.full = 2 * rows_ * full;
     own.superset = 2 * rows_ * superset;
     own.nested.clear();
     for (const auto& counts : sparse_counts(linears, weights, replica)) {
@@ -85,18 +84,18 @@ void FlopsLedger::note_masks() {
       for (const std::int64_t count : counts) sum += static_cast<double>(count);
       own.nested.push_back(2 * rows_ * sum);
     }
-    own.sparse = own.nested.front();
+    own.levels.weights.sparse = own.nested.front();
     if (weights.sets.nested.empty()) own.nested.clear();
-    if (weights.schedule.draws_per_layer()) note_layers(linears, supersets, replica);
+    if (weights.schedule.draws_per_layer()) record_layers(linears, supersets, replica);
   }
 }
 
-void FlopsLedger::note_layers(const std::vector<Linear*>& linears,
-                              const std::vector<std::vector<double>>& supersets, std::int64_t r) {
+void FlopsLedger::record_layers(const std::vector<Linear*>& linears,
+                                const std::vector<std::vector<double>>& supersets, std::int64_t r) {
   const auto run = static_cast<std::size_t>(r);
   std::vector<ForwardFlops::Layer>& layers = forward_[run].layers;
   layers.clear();
-  for (const auto& counts : sparse_counts(linears, runs_[run].weights, r)) {
+  for (const auto& counts : sparse_counts(linears, runs_[run].policies.weights, r)) {
     for (std::size_t l = 0; l < linears.size(); ++l) {
       const double dense = static_cast<double>(linears[l]->inputs() * linears[l]->outputs());
       layers.push_back({2 * rows_ * dense, 2 * rows_ * static_cast<double>(counts[l]),
@@ -107,8 +106,10 @@ void FlopsLedger::note_layers(const std::vector<Linear*>& linears,
 
 double FlopsLedger::forward(std::int64_t r, bool attention_full, bool weights_full) const {
   const ForwardFlops& own = forward_[static_cast<std::size_t>(r)];
-  return (weights_full ? own.full : own.sparse) +
-         (attention_full ? own.attention_full : own.attention_sparse);
+  const auto of = [](const ForwardFlops::Streams& streams, bool full) {
+    return full ? streams.full : streams.sparse;
+  };
+  return of(own.levels.weights, weights_full) + of(own.levels.attention, attention_full);
 }
 
 void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
@@ -116,15 +117,15 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
-    const Policies& weights = runs_[i].weights;
-    double charge = step_flops(weights, reads_, plan, forward_[i]) * examples[i];
-    const double fresh = fresh_flops(weights, reads_, plan, forward_[i]);
+    const Demands& weights = runs_[i].demands.weights;
+    double charge = step_flops(weights, plan, forward_[i]) * examples[i];
+    const double fresh = fresh_flops(weights, plan, forward_[i]);
     if (fresh > 0) charge += fresh * static_cast<double>(runs_[i].config.integer("batch"));
     charged_[i].push_back(charge);
   }
 }
 
-void FlopsLedger::settle(std::int64_t r, std::int64_t taken) {
+void FlopsLedger::charge_steps(std::int64_t r, std::int64_t taken) {
   std::vector<double>& own = charged_[static_cast<std::size_t>(r)];
   const auto count = std::min(static_cast<std::size_t>(taken), own.size());
   double& sum = training_[static_cast<std::size_t>(r)];

@@ -24,12 +24,13 @@ class FlopsLedger {
   FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, double rows);
 
   // Reads the connections' active counts anew, after they have changed.
-  void note_masks();
-  // Charges one step; examples[r] in replica r's batch. It counts once it is settled.
+  void record_masks();
+  // Charges one step; examples[r] in replica r's batch. It counts once charge_steps() says that it
+  // was taken.
   void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples);
-  // Of the steps charged to r since the last call, the first `taken` took place: a replica that
-  // diverges stands still from then on, which the host learns later.
-  void settle(std::int64_t r, std::int64_t taken);
+  // Says that the first `taken` of the steps charged to r since the last call took place: a replica
+  // that diverges stands still from then on, which the host learns later.
+  void charge_steps(std::int64_t r, std::int64_t taken);
   double training(std::int64_t r) const { return training_[static_cast<std::size_t>(r)]; }
   void set_training(std::int64_t r, double value) {
     training_[static_cast<std::size_t>(r)] = value;
@@ -38,15 +39,14 @@ class FlopsLedger {
   double forward(std::int64_t r, bool attention_full, bool weights_full) const;
 
  private:
-  void note_layers(const std::vector<Linear*>& linears,
-                   const std::vector<std::vector<double>>& supersets, std::int64_t r);
+  void record_layers(const std::vector<Linear*>& linears,
+                     const std::vector<std::vector<double>>& supersets, std::int64_t r);
 
   Model& model_;
   std::vector<RunSchedule> runs_;
   double rows_;
-  DenseGradient reads_;
   std::vector<ForwardFlops> forward_;         // [R]
-  std::vector<std::vector<double>> charged_;  // [R], not settled yet
+  std::vector<std::vector<double>> charged_;  // [R], of steps not known to be taken yet
   std::vector<double> training_;
 };
 

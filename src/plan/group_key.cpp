@@ -2,6 +2,7 @@
 #include "config/option.h"
 #include "methods/method.h"
 #include "plan/group.h"
+#include "policy/demands.h"
 
 namespace tandem {
 
@@ -14,11 +15,8 @@ std::string group_key(const Config& config) {
   }
   if (config.text("widths_match") == "density") key += "width_density=" + config.text("density");
   // Numbers that switch a policy on or off change the step's kind.
-  for (const Level level : {Level::kAttention, Level::kWeights}) {
-    const Policies policies = policies_of(config, level);
-    key += level_name(level) + (policies.alignment.alpha > 0 ? ".aligned" : ".free");
-    if (policies.alignment.gap_target > 0) key += ".steered";
-    key += policies.dormant.kind == Dormant::Kind::kDecay ? ".decays\n" : "\n";
+  for (const Level level : kLevels) {
+    key += level_name(level) + "=" + demands_of(policies_of(config, level)).kind + "\n";
   }
   return key;
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <set>
 
+#include "config/option.h"
 #include "methods/method.h"
 #include "policy/rules.h"
 #include "topology/nested_masks.h"
@@ -15,10 +16,6 @@
 namespace tandem {
 namespace {
 
-// Options that count steps from one event to the next, or a warm-up.
-constexpr const char* kIntervals[] = {
-    "warmup_steps",   "probe_every",          "update_interval",       "refresh_interval",
-    "prune_interval", "weights_alpha_warmup", "attention_alpha_warmup"};
 constexpr int kMostStretches = 8;
 constexpr double kCloseEnough = 1e-4;  // of the operations asked for
 
@@ -39,24 +36,24 @@ std::vector<LayerShape> shapes_of(Model& model, const std::vector<std::string>& 
 class ForwardCosts {
  public:
   ForwardCosts(Model& model, const RunSchedule& run, double rows)
-      : start_(run.weights.start),
+      : start_(run.policies.weights.start),
         shapes_(shapes_of(model, start_.exempt)),
-        nested_(run.weights.sets.nested),
+        nested_(run.policies.weights.sets.nested),
         rows_(rows),
         products_(model.dense_products()) {
     const auto blocks = static_cast<double>(run.config.integer("blocks"));
-    flops_.attention_full = model.attention_flops(true, blocks);
-    flops_.attention_sparse = model.attention_flops(false, blocks);
-    const double superset = run.weights.sets.superset;
+    flops_.levels.attention = {model.attention_flops(true, blocks),
+                               model.attention_flops(false, blocks)};
+    const double superset = run.policies.weights.sets.superset;
     const auto inside =
         superset > 0 ? spread_budget(shapes_, superset, start_.budget) : std::vector<LayerBudget>();
-    flops_.full = flops_.superset = 2 * rows_ * products_;
+    flops_.levels.weights.full = flops_.superset = 2 * rows_ * products_;
     for (std::size_t l = 0; l < shapes_.size(); ++l) {
       const std::int64_t all = shapes_[l].positions();
       const double full = operations(all),
                    own = operations(inside.empty() ? all : inside[l].active);
       flops_.layers.push_back({full, full, own});
-      flops_.full += full;
+      flops_.levels.weights.full += full;
       flops_.superset += own;
     }
     flops_.nested.resize(nested_.size());
@@ -81,7 +78,7 @@ class ForwardCosts {
         active[l] = std::min(budgets[l].active + more, shapes_[l].positions());
       }
     }
-    flops_.sparse = sparse(active, 0);
+    flops_.levels.weights.sparse = sparse(active, 0);
     if (nested_.empty()) return;
     const auto counts = nested_counts(shapes_, start_, nested_, active);
     for (std::size_t i = 0; i < counts.size(); ++i) flops_.nested[i] = sparse(counts[i], i);
@@ -127,22 +124,19 @@ bool sets_density(const TopologyRule& rule) {
 class ExpectedFlops {
  public:
   ExpectedFlops(Model& model, const RunSchedule& run, double rows)
-      : run_(run),
-        reads_(dense_gradient_of(run.weights.topology)),
-        total_(run.timeline.total()),
-        costs_(model, run, rows) {}
+      : run_(run), total_(run.timeline.total()), costs_(model, run, rows) {}
 
   double sum() {
-    const bool prunes = sets_density(run_.weights.topology);
+    const Policies& weights = run_.policies.weights;
+    const bool prunes = sets_density(weights.topology);
     double all = 0;
     for (std::size_t stage = 0; stage < run_.timeline.task_steps.size(); ++stage) {
       for (std::int64_t s = 0; s < run_.timeline.task_steps[stage]; ++s) {
         const ReplicaPlan plan = plan_replica(run_, static_cast<std::int64_t>(stage), s);
         all += expected(plan);
         if (!prunes || !plan.updates() || plan.enters_full) continue;
-        costs_.prune_to(
-            density_at(run_.weights.topology, run_.weights.start, plan.topology_progress),
-            extra_at(run_.weights.topology, plan.topology_progress));
+        costs_.prune_to(density_at(weights.topology, weights.start, plan.topology_progress),
+                        extra_at(weights.topology, plan.topology_progress));
       }
     }
     return all;
@@ -151,25 +145,25 @@ class ExpectedFlops {
  private:
   // Over the draws of both levels.
   double expected(ReplicaPlan plan) const {
-    const Schedule& schedule = run_.attention.schedule;
+    const Schedule& schedule = run_.policies.attention.schedule;
     if (schedule.kind != Schedule::Kind::kBernoulli) return over_weights(plan);
     const double p = probability(schedule, plan.step);
-    plan.attention_full = true;
+    plan.levels.attention.full = true;
     const double full = over_weights(plan);
-    plan.attention_full = false;
+    plan.levels.attention.full = false;
     return p * full + (1 - p) * over_weights(plan);
   }
 
   double over_weights(ReplicaPlan plan) const {
-    const Schedule& schedule = run_.weights.schedule;
+    const Schedule& schedule = run_.policies.weights.schedule;
     if (schedule.kind != Schedule::Kind::kBernoulli) return cost(plan);
     const double p = probability(schedule, plan.step);
     const bool per_layer = schedule.draws_per_layer();
-    plan.weights_full = !per_layer;
-    plan.weights_layers = ~std::uint64_t{0};
+    plan.levels.weights.full = !per_layer;
+    plan.full_layers = ~std::uint64_t{0};
     const double full = cost(plan);
-    plan.weights_full = false;
-    plan.weights_layers = 0;
+    plan.levels.weights.full = false;
+    plan.full_layers = 0;
     return p * full + (1 - p) * cost(plan);
   }
 
@@ -180,18 +174,17 @@ class ExpectedFlops {
   }
   // Over the draws of nested masks.
   double cost(ReplicaPlan plan) const {
-    const std::size_t masks = std::max<std::size_t>(1, run_.weights.sets.nested.size());
+    const std::size_t masks = std::max<std::size_t>(1, run_.policies.weights.sets.nested.size());
     double sum = 0;
     for (std::size_t i = 0; i < masks; ++i) {
-      plan.weights_nested = static_cast<std::int64_t>(i);
-      sum += step_flops(run_.weights, reads_, plan, costs_.flops()) +
-             fresh_flops(run_.weights, reads_, plan, costs_.flops());
+      plan.nested = static_cast<std::int64_t>(i);
+      sum += step_flops(run_.demands.weights, plan, costs_.flops()) +
+             fresh_flops(run_.demands.weights, plan, costs_.flops());
     }
     return sum / static_cast<double>(masks);
   }
 
   const RunSchedule& run_;
-  DenseGradient reads_;
   std::int64_t total_;
   ForwardCosts costs_;
 };
@@ -207,12 +200,12 @@ double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double
     shape.replicas = 1;
     other = models().at("model", config.text("model"))({config}, shape);
   }
-  Policies weights;
-  weights.start = run.weights.start;
-  weights.start.pattern = Start::Pattern::kDense;
-  const RunSchedule dense(config, {}, weights);
+  PerLevel<Policies> policies;
+  policies.weights.start = run.policies.weights.start;
+  policies.weights.start.pattern = Start::Pattern::kDense;
+  const RunSchedule dense(config, policies);
   const ForwardCosts costs(other == nullptr ? model : *other, dense, rows);
-  return step_flops(dense.weights, {}, ReplicaPlan(), costs.flops());
+  return step_flops(dense.demands.weights, ReplicaPlan(), costs.flops());
 }
 
 // What the factor of a run depends on: all but its seeds and the numbers of its optimizer.
@@ -233,24 +226,22 @@ std::string key_of(const RunSchedule& run) {
 
 RunSchedule stretched(const RunSchedule& run, double factor) {
   Settings said = run.config.values();
-  for (const char* name : kIntervals) {
-    const auto found = said.find(name);
+  for (auto& [name, value] : said) {
     // What happens at every step goes on to.
-    if (found == said.end() || run.config.integer(name) <= 1) continue;
-    found->second = std::to_string(times(run.config.integer(name), factor));
+    if (!option(name).stretches || run.config.integer(name) <= 1) continue;
+    value = std::to_string(times(run.config.integer(name), factor));
   }
   const Config config = Config::resolve(said, false);
   Timeline timeline = run.timeline;
   for (std::int64_t& steps : timeline.task_steps) steps = times(steps, factor);
   // An epoch of the schedule; the sampler's own has as many examples as ever.
   for (std::int64_t& steps : timeline.steps_per_epoch) steps = times(steps, factor);
-  return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights),
-          timeline};
+  return {config, policies_of(config), timeline};
 }
 
 RunSchedule ScheduleMatcher::matched(const RunSchedule& run) {
   if (run.config.text("match") != "train_flops") return run;
-  check_rules({"one_pass_stretched"}, {run.weights, run.attention, &run.config});
+  check_rules({"one_pass_stretched"}, {run.policies.weights, run.policies.attention, &run.config});
   const auto [known, added] = factors_.emplace(key_of(run), 1.0);
   if (added) known->second = factor_of(run);
   return stretched(run, known->second);

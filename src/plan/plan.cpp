@@ -69,28 +69,28 @@ double LearningRate::at(std::int64_t step, std::int64_t steps) const {
 
 namespace {
 
-std::uint64_t draws_key(const Config& config, const char* level) {
-  return stream_key(run_seed(config, "streams"), std::string("streams/") + level);
+std::uint64_t draws_key(const Config& config, Level level) {
+  return stream_key(run_seed(config, "streams"), "streams/" + level_name(level));
 }
 
 }  // namespace
 
-RunSchedule::RunSchedule(Config resolved, Policies of_attention, Policies of_weights,
-                         Timeline lengths)
+RunSchedule::RunSchedule(Config resolved, PerLevel<Policies> of_levels, Timeline lengths)
     : config(std::move(resolved)),
-      attention(std::move(of_attention)),
-      weights(std::move(of_weights)),
+      policies(std::move(of_levels)),
       timeline(std::move(lengths)),
-      rate(config),
-      attention_key(draws_key(config, "attention")),
-      weights_key(draws_key(config, "weights")) {}
+      rate(config) {
+  for (const Level level : kLevels) {
+    demands[level] = demands_of(policies[level]);
+    draw_keys[level] = draws_key(config, level);
+  }
+}
 
 double full_probability(const Schedule& schedule, std::int64_t step, std::int64_t total) {
-  if (schedule.course == Schedule::Course::kConstant) return schedule.p;
+  if (schedule.shape == Schedule::Shape::kConstant) return schedule.p;
   const double t = total > 1 ? static_cast<double>(step) / static_cast<double>(total - 1) : 0.0;
-  const double rest = schedule.course == Schedule::Course::kLinear
-                          ? 1 - t
-                          : (1 + std::cos(std::numbers::pi * t)) / 2;
+  const double rest =
+      schedule.shape == Schedule::Shape::kLinear ? 1 - t : (1 + std::cos(std::numbers::pi * t)) / 2;
   return schedule.p_final + (schedule.p - schedule.p_final) * rest;
 }
 
@@ -133,9 +133,9 @@ bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step, s
 
 // Keyed beside the layers' own draws.
 std::int64_t nested_draw(const RunSchedule& run, std::int64_t step) {
-  const std::size_t masks = run.weights.sets.nested.size();
+  const std::size_t masks = run.policies.weights.sets.nested.size();
   if (masks < 2) return 0;
-  const RandomStream stream{sub_key(run.weights_key, kMostDrawingLayers)};
+  const RandomStream stream{sub_key(run.draw_keys.weights, kMostDrawingLayers)};
   return static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(step), masks));
 }
 
@@ -156,12 +156,12 @@ std::size_t phase_of(const Schedule& schedule, std::int64_t step, std::int64_t t
 }
 
 void plan_phase(const RunSchedule& run, ReplicaPlan& plan) {
-  const Schedule& schedule = run.weights.schedule;
+  const Schedule& schedule = run.policies.weights.schedule;
   if (schedule.kind != Schedule::Kind::kPhases) return;
   const std::int64_t total = run.timeline.total();
   const std::size_t now = phase_of(schedule, plan.step, total);
   const std::size_t next = phase_of(schedule, plan.step + 1, total);
-  plan.weights_full = now % 2 == 0;
+  plan.levels.weights.full = now % 2 == 0;
   if (now == schedule.phases.size()) plan.lr *= schedule.last_phase_lr;
   if (next == now || plan.step + 1 == total) return;
   (next % 2 == 0 ? plan.enters_full : plan.enters_sparse) = true;
@@ -173,7 +173,7 @@ constexpr std::int64_t kLoggedWindow = 100;  // steps, where masks are chosen an
 
 // Steps from one update of a stage to the next.
 std::int64_t interval_in(const RunSchedule& run, std::size_t stage) {
-  const TopologyRule& rule = run.weights.topology;
+  const TopologyRule& rule = run.policies.weights.topology;
   if (rule.interval_epochs <= 0) return rule.interval_steps;
   const auto per_epoch = static_cast<double>(run.timeline.steps_per_epoch[stage]);
   return std::max<std::int64_t>(1, std::llround(rule.interval_epochs * per_epoch));
@@ -195,7 +195,7 @@ double budget_end(const TopologyRule& rule) {
 // Completed steps where the budget must be reached; where an update takes a step's place, at the
 // last step at the latest.
 std::int64_t last_update(const RunSchedule& run) {
-  const TopologyRule& rule = run.weights.topology;
+  const TopologyRule& rule = run.policies.weights.topology;
   const std::int64_t total = run.timeline.total();
   const bool instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
   const double share = std::lerp(rule.begin, rule.end, budget_end(rule));
@@ -205,7 +205,7 @@ std::int64_t last_update(const RunSchedule& run) {
 
 // Whether the run has an update after that of so many completed steps.
 bool update_follows(const RunSchedule& run, std::int64_t stage, std::int64_t completed) {
-  const TopologyRule& rule = run.weights.topology;
+  const TopologyRule& rule = run.policies.weights.topology;
   const std::int64_t total = run.timeline.total();
   if (must_end_at_budget(rule) && completed < last_update(run)) return true;
   const std::int64_t instead = rule.order == TopologyRule::Order::kUpdateInsteadOfStep;
@@ -226,7 +226,8 @@ bool logs_update(const RunSchedule& run, std::int64_t stage, std::int64_t comple
   const std::int64_t interval = interval_in(run, static_cast<std::size_t>(stage));
   std::int64_t window = run.config.integer("topology_log_steps");
   if (window == 0) window = interval == 1 ? kLoggedWindow : 1;
-  const double begin = run.weights.topology.begin * static_cast<double>(run.timeline.total());
+  const double begin =
+      run.policies.weights.topology.begin * static_cast<double>(run.timeline.total());
   const std::int64_t previous = counted - interval;
   const bool first = previous <= 0 || static_cast<double>(completed - interval) < begin;
   return first || counted / window != previous / window || !update_follows(run, stage, completed);
@@ -234,7 +235,7 @@ bool logs_update(const RunSchedule& run, std::int64_t stage, std::int64_t comple
 
 // Completed steps after which an update is due, and how far its schedule has come.
 void plan_update(const RunSchedule& run, std::int64_t stage, ReplicaPlan& plan) {
-  const TopologyRule& rule = run.weights.topology;
+  const TopologyRule& rule = run.policies.weights.topology;
   if (rule.operations.empty() || rule.at_phases) return;
   const auto total = static_cast<double>(run.timeline.total());
   const double begin = rule.begin * total, end = rule.end * total;
@@ -265,21 +266,23 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   if (!plan.runs) return plan;
   plan.lr = run.rate.at(in_stage, own);
   const std::int64_t total = run.timeline.total();
-  plan.attention_full = full_runs(run.attention.schedule, run.attention_key, plan.step, total);
-  plan.weights_full = full_runs(run.weights.schedule, run.weights_key, plan.step, total);
-  if (run.weights.schedule.draws_per_layer()) {
-    plan.weights_layers = layer_draws(run.weights.schedule, run.weights_key, plan.step, total);
+  for (const Level level : kLevels) {
+    const Policies& policies = run.policies[level];
+    plan.levels[level] = {full_runs(policies.schedule, run.draw_keys[level], plan.step, total),
+                          alpha_at(policies.alignment, plan.step)};
   }
-  plan.weights_nested = nested_draw(run, plan.step);
-  plan.attention_alpha = alpha_at(run.attention.alignment, plan.step);
-  plan.weights_alpha = alpha_at(run.weights.alignment, plan.step);
+  if (run.policies.weights.schedule.draws_per_layer()) {
+    plan.full_layers =
+        layer_draws(run.policies.weights.schedule, run.draw_keys.weights, plan.step, total);
+  }
+  plan.nested = nested_draw(run, plan.step);
   plan_phase(run, plan);
   plan_update(run, stage, plan);
   return plan;
 }
 
 bool in_full_phase(const RunSchedule& run, std::int64_t steps) {
-  const Schedule& schedule = run.weights.schedule;
+  const Schedule& schedule = run.policies.weights.schedule;
   if (schedule.kind != Schedule::Kind::kPhases) return false;
   const std::int64_t total = run.timeline.total();
   const std::size_t now = phase_of(schedule, std::max<std::int64_t>(0, steps - 1), total);

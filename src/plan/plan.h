@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/config.h"
+#include "policy/demands.h"
 #include "policy/policy.h"
 
 namespace tandem {
@@ -25,22 +26,26 @@ Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& ex
 // Layers may draw streams of their own up to this many: their bits travel as one double.
 constexpr std::int64_t kMostDrawingLayers = 52;
 
+// What the schedules say of one level of a replica at one step.
+struct LevelStep {
+  bool full = true;  // the stream that runs
+  double alpha = 0;  // of its alignment at this step
+};
+
 // What the schedules say of one replica at one step.
 struct ReplicaPlan {
   bool runs = true;       // false: idle or diverged, nothing of it changes
   std::int64_t step = 0;  // of its run, from 0
   double lr = 0;
-  bool attention_full = true;  // the stream that runs at each level
-  bool weights_full = true;
-  std::uint64_t weights_layers = 0;  // bit l: layer l's own draw is the full stream
-  std::int64_t weights_nested = 0;   // which of the nested masks the sparse stream uses
-  double attention_alpha = 0, weights_alpha = 0;
-  bool update_instead = false;   // a topology update takes the place of this step
-  bool update_after = false;     // a topology update follows this step
-  double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
-  bool logged = true;            // the update is reported
-  bool enters_full = false;      // after this step a full phase begins,
-  bool enters_sparse = false;    // or a sparse one
+  PerLevel<LevelStep> levels;
+  std::uint64_t full_layers = 0;  // bit l: linear layer l's own draw is the full stream
+  std::int64_t nested = 0;        // which of the nested masks the sparse stream uses
+  bool update_instead = false;    // a topology update takes the place of this step
+  bool update_after = false;      // a topology update follows this step
+  double topology_progress = 0;   // of [begin,end], for the drop fraction and the budget
+  bool logged = true;             // the update is reported
+  bool enters_full = false;       // after this step a full phase begins,
+  bool enters_sparse = false;     // or a sparse one
 
   bool updates() const { return runs && (update_instead || update_after); }
 };
@@ -62,12 +67,13 @@ class LearningRate {
 
 struct RunSchedule {
   Config config;
-  Policies attention, weights;
+  PerLevel<Policies> policies;
+  PerLevel<Demands> demands;
   Timeline timeline;
   LearningRate rate;
-  std::uint64_t attention_key, weights_key;  // of the streams' draws
+  PerLevel<std::uint64_t> draw_keys;  // of the streams' draws
 
-  RunSchedule(Config resolved, Policies of_attention, Policies of_weights, Timeline lengths = {});
+  RunSchedule(Config resolved, PerLevel<Policies> of_levels, Timeline lengths = {});
 };
 
 // Probability that the full stream runs at a step of `total`, where streams are drawn.

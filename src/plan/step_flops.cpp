@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "topology/rule_reads.h"
+#include "plan/step_demands.h"
 
 namespace tandem {
 namespace {
@@ -11,85 +11,73 @@ namespace {
 // forward.layers has all layers for each of them in turn.
 double mixed(const ForwardFlops& forward, const ReplicaPlan& plan, bool within_superset) {
   const std::size_t count = forward.layers.size() / std::max<std::size_t>(1, forward.nested.size());
-  const std::size_t first = static_cast<std::size_t>(plan.weights_nested) * count;
-  double sum = forward.full;
+  const std::size_t first = static_cast<std::size_t>(plan.nested) * count;
+  double sum = forward.levels.weights.full;
   for (std::size_t l = 0; l < count; ++l) {
     const ForwardFlops::Layer& layer = forward.layers[first + l];
-    const bool full = (plan.weights_layers >> l & 1) != 0;
+    const bool full = (plan.full_layers >> l & 1) != 0;
     sum += (full ? within_superset ? layer.superset : layer.full : layer.sparse) - layer.full;
   }
   return sum;
 }
 
-std::int64_t fresh_batches(const Policies& weights, const ReplicaPlan& plan) {
-  return plan.updates() && !plan.enters_full ? weights.topology.fresh_batches : 0;
+double running(const ForwardFlops::Streams& streams, const LevelStep& step) {
+  return step.full ? streams.full : streams.sparse;
 }
 
 // Linear layers: forward and input gradient over M; weight gradient over S, or over everything
 // where growth reads the dense gradient. A counterpart whose alignment is local to each layer needs
 // no input gradient.
-double linear_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                    const ForwardFlops& own) {
-  const double full = weights.sets.full_in_superset ? own.superset : own.full;
-  const double sparse =
-      own.nested.empty() ? own.sparse : own.nested[static_cast<std::size_t>(plan.weights_nested)];
-  const bool both = weights.schedule.kind == Schedule::Kind::kBoth || plan.weights_alpha > 0;
-  const double running = weights.schedule.draws_per_layer()
-                             ? mixed(own, plan, weights.sets.full_in_superset)
-                         : plan.weights_full ? full
+double linear_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& own) {
+  const double everything = own.levels.weights.full;
+  const double full = weights.full_in_superset ? own.superset : everything;
+  const double sparse = own.nested.empty() ? own.levels.weights.sparse
+                                           : own.nested[static_cast<std::size_t>(plan.nested)];
+  const bool both = computes_both(weights, plan), runs_full = plan.levels.weights.full;
+  const double trained = weights.layers_draw ? mixed(own, plan, weights.full_in_superset)
+                         : runs_full         ? full
                                              : sparse;
-  const double forward = both ? full + sparse : running;
-  const double input_gradient = both && weights.alignment.detached ? running : forward;
+  const double forward = both ? full + sparse : trained;
+  const double input_gradient = both && weights.detached ? trained : forward;
   double weight_gradient = forward;
-  if (!both && !plan.weights_full) {
-    const bool dense_gradient =
-        weights.sets.gradient == Support::kAll || reads.at_every_step ||
-        (plan.updates() && reads.at_updates && fresh_batches(weights, plan) == 0);
-    if (weights.sets.gradient == Support::kSuperset) weight_gradient = own.superset;
-    if (dense_gradient) weight_gradient = own.full;
+  if (!both && !runs_full) {
+    if (weights.gradient == Support::kSuperset) weight_gradient = own.superset;
+    if (weights.gradient == Support::kAll || shows_dense_gradient(weights, plan)) {
+      weight_gradient = everything;
+    }
   }
   double step = forward + input_gradient + weight_gradient;
-  if (weights.perturbation.kind != Perturbation::Kind::kNone) step *= 2;
-  if (weights.teacher.alpha > 0) step += 3 * own.full;
+  if (weights.perturbed) step *= 2;
+  if (weights.teacher) step += 3 * everything;
   return step;
 }
 
 // Attention scores and values: forward once, backward twice.
-double attention_flops(const Policies& weights, const ReplicaPlan& plan, const ForwardFlops& own) {
-  const bool both = plan.attention_alpha > 0;
-  const double passes = weights.schedule.kind == Schedule::Kind::kBoth ||
-                                (weights.alignment.propagated && plan.weights_alpha > 0)
-                            ? 2
-                            : 1;
+double attention_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& own) {
+  const ForwardFlops::Streams& streams = own.levels.attention;
+  const double passes = takes_two_passes(weights, plan.levels.weights.alpha > 0) ? 2 : 1;
+  const bool both = plan.levels.attention.alpha > 0;
   return 3 * passes *
-         (both                  ? own.attention_full + own.attention_sparse
-          : plan.attention_full ? own.attention_full
-                                : own.attention_sparse);
+         (both ? streams.full + streams.sparse : running(streams, plan.levels.attention));
 }
 
 }  // namespace
 
-DenseGradient dense_gradient_of(const TopologyRule& rule) {
-  const RuleReads reads = reads_of(criteria_of(rule));
-  return {.at_updates = reads.gradient, .at_every_step = reads.accumulates};
-}
-
 // An update's own batches cost a step of the sparse stream whose weight gradient is dense, or its
 // forward pass where inputs alone are read.
-double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                   const ForwardFlops& own) {
-  const double attention = plan.attention_full ? own.attention_full : own.attention_sparse;
-  const double one =
-      reads.at_updates ? 2 * own.sparse + own.full + 3 * attention : own.sparse + attention;
+double fresh_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& own) {
+  const double attention = running(own.levels.attention, plan.levels.attention);
+  const ForwardFlops::Streams& linear = own.levels.weights;
+  const double one = weights.reads_gradient ? 2 * linear.sparse + linear.full + 3 * attention
+                                            : linear.sparse + attention;
   return static_cast<double>(fresh_batches(weights, plan)) * one;
 }
 
-double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                  const ForwardFlops& forward) {
+double step_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& forward) {
   // An update in place of a step, by batches of its own, leaves the step's batch nothing to do.
   const bool replaced = plan.update_instead && fresh_batches(weights, plan) > 0;
-  if (replaced && !reads.at_every_step) return 0;
-  return linear_flops(weights, reads, plan, forward) + attention_flops(weights, plan, forward);
+  if (replaced && !weights.accumulates) return 0;
+  return linear_flops(weights, plan, forward) + attention_flops(weights, plan, forward);
 }
 
 }  // namespace tandem

@@ -7,33 +7,28 @@
 #include <vector>
 
 #include "plan/plan.h"
-#include "policy/policy.h"
+#include "policy/demands.h"
 
 namespace tandem {
 
-// These are the operations of one example's forward pass: linear layers per stream, attention per
-// stream.
+// These are the operations of one example's forward pass, by level and stream.
 struct ForwardFlops {
-  double full = 0, sparse = 0, superset = 0, attention_full = 0, attention_sparse = 0;
+  struct Streams {
+    double full = 0, sparse = 0;
+  };
   struct Layer {
     double full, sparse, superset;
   };
-  std::vector<Layer> layers = {};   // where they draw streams of their own
-  std::vector<double> nested = {};  // sparse, with each of the nested masks
+  PerLevel<Streams> levels;         // attention; linear layers
+  double superset = 0;              // of the linear layers' full stream within B
+  std::vector<Layer> layers = {};   // linear layers, where they draw streams of their own
+  std::vector<double> nested = {};  // the sparse linear layers, with each of the nested masks
 };
-
-// When a rule's criteria read the gradient of all positions.
-struct DenseGradient {
-  bool at_updates = false, at_every_step = false;
-};
-DenseGradient dense_gradient_of(const TopologyRule& rule);
 
 // Returns the operations per example of the batches that an update draws for itself, all of them
 // together.
-double fresh_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                   const ForwardFlops& forward);
+double fresh_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& forward);
 // Returns the operations per example of the step's own batch.
-double step_flops(const Policies& weights, const DenseGradient& reads, const ReplicaPlan& plan,
-                  const ForwardFlops& forward);
+double step_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& forward);
 
 }  // namespace tandem

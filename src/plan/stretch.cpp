@@ -36,8 +36,7 @@ struct Network {
     const TaskSequence tasks = make_tasks(config, *data);
     const auto strategy = strategies().at(
         "strategy", config.text("strategy"))({1, {config}, {tasks}, model->parameters()});
-    const RunSchedule run(config, policies_of(config, Level::kAttention),
-                          policies_of(config, Level::kWeights),
+    const RunSchedule run(config, policies_of(config),
                           timeline_on(config, *data, tasks, strategy->joins_tasks()));
     return static_cast<double>(matcher->matched(run).timeline.total()) /
            static_cast<double>(run.timeline.total());

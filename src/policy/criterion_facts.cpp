@@ -24,9 +24,11 @@ const FactsOfAll& all_criterion_facts() {
   return all;
 }
 
-const CriterionFacts& criterion_facts(const std::string& name) {
+CriterionFacts criterion_facts(const std::string& name) {
   const auto found = all_criterion_facts().find(name);
   if (found != all_criterion_facts().end()) return found->second;
+  const FactsOfAll now = source == nullptr ? FactsOfAll() : source();
+  if (const auto added = now.find(name); added != now.end()) return added->second;
   std::vector<std::string> names;
   for (const auto& [each, facts] : all_criterion_facts()) names.push_back(each);
   throw ConfigError(did_you_mean("criterion", name, names));

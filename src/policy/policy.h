@@ -1,11 +1,12 @@
 // A method is data: these policies, filled by one file of src/methods, are all that the step
-// function knows of it. Kinds (the enums) are part of a group's key; the numbers may differ per
-// replica.
+// function knows of it. What the rest of the program needs is derived from them in demands.h. Kinds
+// (the enums) are part of a group's key; the numbers may differ per replica.
 //
 // Words: M = positions used forward by the sparse stream (the mask), S = positions that get
 // gradient, U = positions that change. Outside U value, slots and counts stay bit for bit.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,18 +16,31 @@
 namespace tandem {
 
 enum class Level { kAttention, kWeights };
+constexpr Level kLevels[] = {Level::kAttention, Level::kWeights};
 std::string level_name(Level level);
+
+// One of something for each level: by name where a level has a part of its own, by index where all
+// are treated alike.
+template <class T>
+struct PerLevel {
+  T attention = {}, weights = {};
+  T& operator[](Level level) { return level == Level::kAttention ? attention : weights; }
+  const T& operator[](Level level) const {
+    return level == Level::kAttention ? attention : weights;
+  }
+  auto operator<=>(const PerLevel&) const = default;
+};
 
 // Which stream runs. kBoth runs both every step, each with its own task-loss weight; kPhases begins
 // with the full one and changes over at given shares of the run.
 struct Schedule {
   enum class Kind { kFull, kSparse, kBoth, kBernoulli, kTurns, kPhases };
-  enum class Course { kConstant, kLinear, kCosine };  // of p over the run
+  enum class Shape { kConstant, kLinear, kCosine };  // of p over the run
   enum class Draw { kStep, kLayer };  // kBernoulli: one for all layers, or each its own
   Kind kind = Kind::kFull;
   double p = 0.5;  // kBernoulli: probability of the full stream, at the start
   double p_final = 0.5;
-  Course course = Course::kConstant;
+  Shape shape = Shape::kConstant;
   Draw draw = Draw::kStep;
   std::int64_t draw_steps = 1;  // a draw holds for so many steps
   double loss_full = 1.0;       // kBoth: weight of the task loss of each stream
@@ -215,9 +229,6 @@ struct Policies {
     return !dormant_stay_zero() && !(dormant.zeroed_by_phases && schedule.ends_sparse());
   }
 };
-
-// Kinds agree, so that two runs may share a group. The numbers may differ.
-bool same_kind(const Policies& a, const Policies& b);
 
 // Share of positions dropped by an update at `progress` in [0,1] of the schedule's span.
 double drop_fraction_at(const TopologyRule& rule, double progress);

@@ -15,8 +15,9 @@ constexpr auto kRefusedRun = Rule::Verdict::kRefused;
 constexpr auto kWarnedRun = Rule::Verdict::kWarned;
 constexpr auto kOfConfig = Rule::Of::kConfig;
 constexpr auto kOfRun = Rule::Of::kRun;
-// Of the density that is asked for: beyond the first a run is warned of, beyond the second refused.
-// A small layer can't meet most densities exactly, and its users mean the nearest.
+// Shares of the density that is asked for: a net that is off it by more than the first is warned
+// of, by more than the second refused. A small layer can't meet most densities exactly, and its
+// users mean the nearest.
 constexpr double kDensityTolerance = 0.01, kDensityRefused = 0.1;
 constexpr double kMostExamples = 9e18;  // that a counter of 64 bits holds
 
@@ -53,7 +54,8 @@ bool off_density(const RunFacts& f, double tolerance) {
   return f.reachable_density > 0 && std::abs(f.reachable_density - density) > tolerance * density;
 }
 
-// Of single weights a density near the one that is said can be had; groups of them are coarse.
+// Where weights are chosen one by one, a density near the one that is given can be had; groups of
+// them are coarse.
 bool single_weights(const RunFacts& f) {
   return f.weights.start.granularity.kind == Granularity::Kind::kElement;
 }

@@ -100,7 +100,7 @@ bool excludes_more_than_single(const RunFacts& f) {
 
 bool reads_nothing_fresh(const RunFacts& f) {
   return f.weights.topology.fresh_batches > 0 && !any_operation(f, [](const auto& each) {
-           const CriterionFacts& facts = criterion_facts(each.criterion);
+           const CriterionFacts facts = criterion_facts(each.criterion);
            return facts.gradient || facts.inputs;
          });
 }

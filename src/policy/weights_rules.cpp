@@ -205,14 +205,14 @@ std::vector<Rule> stream_rules() {
        [](const RunFacts& f) {
          return f.weights.schedule.kind == Schedule::Kind::kTurns &&
                 (f.weights.schedule.p != 0.5 ||
-                 f.weights.schedule.course != Schedule::Course::kConstant);
+                 f.weights.schedule.shape != Schedule::Shape::kConstant);
        },
        [](const RunFacts& f) {
          return fmt::format(
              "--weights-draw turns gives each stream half of the steps, and --weights-p is {}{}: "
              "leave it at 0.5, constant",
              f.weights.schedule.p,
-             f.weights.schedule.course == Schedule::Course::kConstant ? "" : ", moving");
+             f.weights.schedule.shape == Schedule::Shape::kConstant ? "" : ", moving");
        }},
       {"phases_out_of_order", kRefusedPolicies, kOfWeights,
        [](const RunFacts& f) {

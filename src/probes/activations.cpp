@@ -26,7 +26,7 @@ void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
   const double l0 = active.to(torch::kDouble).mean().item<double>();
   rows.layer(r, "", layer, "l0", l0);
   rows.layer(r, "", layer, "live_l0", l0 * width / (width - dead));
-  rows.layer(r, "", layer, "dead_units", dead, Whole::kSum);
+  rows.layer(r, "", layer, "dead_units", dead, WholeNetRow::kSum);
 }
 
 class ActivationsProbe : public Probe {

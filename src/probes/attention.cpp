@@ -26,9 +26,9 @@ class AttentionProbe : public Probe {
     const ReadoutRun& run = input.runs.front();
     block_size_ = run.config.integer("block_size");
     blocks_ = run.config.integer("blocks");
-    per_head_ = run.attention.selector.per_head;
+    per_head_ = run.policies.attention.selector.per_head;
     Context context = trained_context(input.runs);
-    context.attention.view = View::kFull;
+    context.plans.attention.wanted = StreamsWanted::kFull;
     context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                  const at::Tensor& value) {
       if (what == kObserveWeights) weights_ = value;

@@ -36,7 +36,6 @@
 #include "probes/support_memory.h"
 #include "readout/readout.h"
 #include "topology/select_rows.h"
-#include "topology/superset.h"
 
 namespace tandem {
 namespace {
@@ -137,7 +136,7 @@ class BlindSpotProbe : public Probe {
  public:
   explicit BlindSpotProbe(const std::vector<ReadoutRun>& runs)
       : memory_(runs.size()),
-        superset_(runs.front().weights.sets.superset > 0),
+        superset_(runs.front().policies.weights.sets.superset > 0),
         superset_since_(runs.size(), 0) {}
 
   bool reads_dense_weights() const override { return true; }
@@ -191,7 +190,7 @@ class BlindSpotProbe : public Probe {
 };
 
 ActiveSet BlindSpotProbe::support_of(const Connections& connections, std::int64_t r) const {
-  const ActiveSet superset = superset_ ? superset_of(connections, r) : ActiveSet();
+  const ActiveSet superset = superset_ ? connections.superset(r) : ActiveSet();
   return superset.known() ? superset : connections.active_set(r);
 }
 
@@ -212,7 +211,7 @@ void BlindSpotProbe::record_support(const ProbeInput& input, std::size_t l, std:
                                        .at(layer.name())
                                        .support.ages(n, input.step_of(r), last_dense);
   rows.layer(r, kWeightsLevel, layer.name(), "never_share",
-             static_cast<double>(ages.never) / static_cast<double>(n), Whole::kNone);
+             static_cast<double>(ages.never) / static_cast<double>(n), WholeNetRow::kNone);
   rows.layer(r, kWeightsLevel, layer.name(), "gradient_age_mean", mean(ages.steps));
   rows.layer(r, kWeightsLevel, layer.name(), "gradient_age_median", median(ages.steps));
   total.never += static_cast<double>(ages.never);
@@ -222,7 +221,7 @@ void BlindSpotProbe::record_support(const ProbeInput& input, std::size_t l, std:
 void BlindSpotProbe::measure_layer(const ProbeInput& input, const GradientMoments& moments,
                                    std::size_t l, std::int64_t r, Recorder& rows, Energy& total) {
   const Linear& layer = *input.model.linears()[l];
-  const auto row = [&](const char* name, double value, Whole whole = Whole::kMean) {
+  const auto row = [&](const char* name, double value, WholeNetRow whole = WholeNetRow::kMean) {
     rows.layer(r, kWeightsLevel, layer.name(), name, value, whole);
   };
   const at::Tensor gradient = moments.mean[l][r].to(torch::kCPU, torch::kDouble);
@@ -233,7 +232,7 @@ void BlindSpotProbe::measure_layer(const ProbeInput& input, const GradientMoment
   const double missed = gradient.masked_select(dormant).square().sum().item<double>();
   total.all += all;
   total.missed += missed;
-  row("missed_energy", missed / all, Whole::kNone);
+  row("missed_energy", missed / all, WholeNetRow::kNone);
   row("egf", std::sqrt(all - missed) / static_cast<double>(active));
   row("gsnr", signal_to_noise(gradient, square, moments.parts));
   row("gsnr_dormant", signal_to_noise(gradient.masked_select(dormant),

@@ -87,7 +87,7 @@ class ConcentrationProbe : public Probe {
                              const std::string& name) {
     const MaskedWeights masked(input.model, masks);
     Context context = trained_context(input.runs);
-    context.weights.view = View::kFull;
+    context.plans.weights.wanted = StreamsWanted::kFull;
     const at::Tensor logits = input.model.forward(input.x, context);
     const at::Tensor loss = input.loss(logits), accuracy = input.accuracy(logits);
     for (std::int64_t r = 0; r < logits.size(0); ++r) {

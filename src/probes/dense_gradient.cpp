@@ -53,8 +53,8 @@ void add(GradientMoments& moments, const LayerGradients& gradients) {
 
 Context sparse_context(const std::vector<ReadoutRun>& runs) {
   Context context = trained_context(runs);
-  context.weights.view = View::kSparse;
-  context.weights.mask_gradient = false;
+  context.plans.weights.wanted = StreamsWanted::kSparse;
+  context.plans.weights.mask_gradient = false;
   return context;
 }
 

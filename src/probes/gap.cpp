@@ -24,8 +24,8 @@ namespace {
 double squares(const at::Tensor& x) { return x.square().sum().item<double>(); }
 
 void run_both(LevelPlan& plan) {
-  plan.view = View::kBoth;
-  plan.running = Running::kFull;
+  plan.wanted = StreamsWanted::kBoth;
+  plan.running = RunningStream::kFull;
 }
 
 void record_site(Recorder& rows, const Site& site, const at::Tensor& full, const at::Tensor& sparse,
@@ -82,8 +82,8 @@ class GapProbe : public Probe {
                                     : LayerMasks(model.linears().size());
     Recorder rows(replicas);
     Context both;
-    run_both(both.attention);
-    run_both(both.weights);
+    run_both(both.plans.attention);
+    run_both(both.plans.weights);
     both.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
       record_site(rows, site, full, sparse, carry_ || site.level == Level::kAttention);
     };
@@ -100,7 +100,7 @@ class GapProbe : public Probe {
     }
     if (model.sites(Level::kAttention) > 0) {
       Context sparse;
-      sparse.attention.view = View::kSparse;
+      sparse.plans.attention.wanted = StreamsWanted::kSparse;
       record_ends(rows, Level::kAttention, input.outputs_allowed, logits,
                   model.forward(input.x, sparse));
     }

@@ -149,7 +149,7 @@ void LineageProbe::record_course(const ProbeInput& input, std::int64_t r, Record
     ActiveSet now = layer->connections->active_set(r);
     const Course course = course_of(own, now, layer->connections->positions());
     course.record([&](const char* name, double value) {
-      rows.layer(r, kWeightsLevel, layer->name(), name, value, Whole::kNone);
+      rows.layer(r, kWeightsLevel, layer->name(), name, value, WholeNetRow::kNone);
     });
     total.add(course);
     if (keeps) own.kept[input.step_of(r)] = now;

@@ -16,7 +16,11 @@ namespace tandem {
 inline const std::string kAttentionLevel = level_name(Level::kAttention),
                          kWeightsLevel = level_name(Level::kWeights);
 
-enum class Whole { kNone, kMean, kSum };  // what the whole net's row says of the layers' values
+enum class WholeNetRow {
+  kNone,
+  kMean,
+  kSum
+};  // what the whole net's row says of the layers' values
 
 class Recorder {
  public:
@@ -24,7 +28,7 @@ class Recorder {
       : rows_(static_cast<std::size_t>(replicas)), totals_(rows_.size()) {}
 
   void layer(std::int64_t replica, const std::string& level, const std::string& layer,
-             const std::string& name, double value, Whole whole = Whole::kMean);
+             const std::string& name, double value, WholeNetRow whole = WholeNetRow::kMean);
   void whole(std::int64_t replica, const std::string& level, const std::string& name, double value);
   Measurements finish();  // adds the rows of the whole net that stem from layers
 
@@ -32,7 +36,7 @@ class Recorder {
   struct Total {
     double sum = 0;
     std::int64_t count = 0;
-    Whole whole = Whole::kMean;
+    WholeNetRow whole = WholeNetRow::kMean;
   };
   Measurements rows_;
   std::vector<std::map<std::pair<std::string, std::string>, Total>> totals_;  // by level and name

@@ -179,7 +179,7 @@ class RegrowthProbe : public Probe {
  public:
   explicit RegrowthProbe(const std::vector<ReadoutRun>& runs)
       : memory_(runs.size()), grows_(false), every_(1) {
-    for (const TopologyOperation& operation : runs.front().weights.topology.operations) {
+    for (const TopologyOperation& operation : runs.front().policies.weights.topology.operations) {
       grows_ = grows_ || operation.kind == TopologyOperation::Kind::kGrow ||
                operation.kind == TopologyOperation::Kind::kGrowTo ||
                operation.kind == TopologyOperation::Kind::kRank;
@@ -318,10 +318,10 @@ Measurements RegrowthProbe::measure(const ProbeInput& input) {
     for (const auto& [layer, survival] : memory_[r].survival) {
       for (const std::size_t j : {1, 2, 4, 8}) {
         rows.layer(replica, kWeightsLevel, layer, "growth_survival_" + std::to_string(j),
-                   survival.share(j), Whole::kNone);
+                   survival.share(j), WholeNetRow::kNone);
       }
       rows.layer(replica, kWeightsLevel, layer, "growth_half_life", survival.half_life(),
-                 Whole::kNone);
+                 WholeNetRow::kNone);
       all.add(survival);
     }
     for (const std::size_t j : {1, 2, 4, 8}) {

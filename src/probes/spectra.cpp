@@ -121,7 +121,7 @@ class SpectraProbe : public Probe {
     Components components(mask.size(0) + mask.size(1));
     components.join_layer(mask, 0);
     rows.layer(r, kWeightsLevel, layer, "components", static_cast<double>(components.count()),
-               chain ? Whole::kNone : Whole::kMean);
+               chain ? WholeNetRow::kNone : WholeNetRow::kMean);
     if (std::min(mask.size(0), mask.size(1)) > kLargestSpectrum) return;
     const Spectrum own = spectrum_of(weight.masked_fill(mask.logical_not(), 0));
     row("spectral_norm", own.norm);

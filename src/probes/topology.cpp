@@ -112,7 +112,7 @@ class TopologyProbe : public Probe {
         if (layer->connections == nullptr) continue;
         const Counts own = counts_of(r, *layer);
         record(own, [&](const char* name, double value) {
-          rows.layer(r, kWeightsLevel, layer->name(), name, value, Whole::kNone);
+          rows.layer(r, kWeightsLevel, layer->name(), name, value, WholeNetRow::kNone);
         });
         total.add(own);
       }

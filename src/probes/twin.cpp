@@ -138,7 +138,7 @@ class TwinProbe : public Probe {
             largest.index_select(0, places).sum(torch::kLong).item<std::int64_t>());
         const auto count = static_cast<double>(places.numel());
         rows.layer(r, kWeightsLevel, linears[l]->name(), "twin_overlap", shared / count,
-                   Whole::kNone);
+                   WholeNetRow::kNone);
         common += shared;
         active += count;
       }

@@ -86,7 +86,8 @@ void record_effective(Recorder& rows, Model& model, const LayerMasks& masks, std
     if (!masks[l].defined()) continue;
     const auto n = static_cast<double>(edges[l].numel());
     const auto count = static_cast<double>(counts[l]);
-    rows.layer(r, kWeightsLevel, linears[l]->name(), "effective_density", count / n, Whole::kNone);
+    rows.layer(r, kWeightsLevel, linears[l]->name(), "effective_density", count / n,
+               WholeNetRow::kNone);
     effective += count;
     positions += n;
   }
@@ -99,8 +100,8 @@ void record_active(Recorder& rows, Model& model, std::int64_t r) {
     if (layer->connections == nullptr) continue;
     const auto own = static_cast<double>(layer->connections->active(r));
     const auto n = static_cast<double>(layer->connections->positions());
-    rows.layer(r, kWeightsLevel, layer->name(), "active_count", own, Whole::kSum);
-    rows.layer(r, kWeightsLevel, layer->name(), "density", own / n, Whole::kNone);
+    rows.layer(r, kWeightsLevel, layer->name(), "active_count", own, WholeNetRow::kSum);
+    rows.layer(r, kWeightsLevel, layer->name(), "density", own / n, WholeNetRow::kNone);
     active += own;
     positions += n;
   }

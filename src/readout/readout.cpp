@@ -9,7 +9,6 @@
 #include "data/tensor.h"
 #include "topology/granularity.h"
 #include "topology/masked_connections.h"
-#include "topology/superset.h"
 
 namespace tandem {
 namespace {
@@ -29,7 +28,7 @@ bool stays_as_it_is(const ReadoutRun& run, bool own, std::int64_t active, std::i
   if (!has_mask(run)) return false;
   if (own) return active <= budget;
   if (!ranks_active_first(run)) return false;
-  return run.weights.dormant_carry_values() ? active == budget : active <= budget;
+  return run.policies.weights.dormant_carry_values() ? active == budget : active <= budget;
 }
 
 // Calls visit(replica, budgets of the layers at its density, whether its net stays as it is).
@@ -42,7 +41,7 @@ void for_each_replica(Model& model, const std::vector<ReadoutRun>& runs,
   const std::vector<LayerShape> shapes = shapes_of(model);
   for (std::size_t r = 0; r < runs.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
-    const Start& start = runs[r].weights.start;
+    const Start& start = runs[r].policies.weights.start;
     const bool own = density[r] == start.density;  // where the granularity is that of training
     const auto budgets = own ? spread_budget(shapes, start, density[r])
                              : spread_budget(shapes, density[r], start.budget);
@@ -74,26 +73,27 @@ bool is_chain(Model& model) {
 }
 
 bool dormant_carry_values(const std::vector<ReadoutRun>& runs) {
-  return runs.front().weights.dormant_carry_values();
+  return runs.front().policies.weights.dormant_carry_values();
 }
 
 bool has_mask(const ReadoutRun& run) {
-  return run.weights.schedule.kind != Schedule::Kind::kFull && !run.full_phase;
+  return run.policies.weights.schedule.kind != Schedule::Kind::kFull && !run.full_phase;
 }
 
 bool ranks_active_first(const ReadoutRun& run) {
-  const auto& operations = run.weights.topology.operations;
+  const auto& operations = run.policies.weights.topology.operations;
   const bool mask_is_a_ranking =
       std::any_of(operations.begin(), operations.end(), [](const TopologyOperation& operation) {
         return operation.kind == TopologyOperation::Kind::kRank;
       });
-  const bool zeros = run.weights.dormant_stay_zero() || run.weights.dormant.zeroed_by_phases;
+  const bool zeros =
+      run.policies.weights.dormant_stay_zero() || run.policies.weights.dormant.zeroed_by_phases;
   return has_mask(run) && (zeros || !mask_is_a_ranking);
 }
 
 std::vector<double> trained_density(const std::vector<ReadoutRun>& runs) {
   std::vector<double> density;
-  for (const ReadoutRun& run : runs) density.push_back(run.weights.start.density);
+  for (const ReadoutRun& run : runs) density.push_back(run.policies.weights.start.density);
   return density;
 }
 
@@ -149,15 +149,15 @@ at::Tensor current_flags(const Linear& layer) {
 
 Context trained_context(const std::vector<ReadoutRun>& runs) {
   const auto view = [](const Policies& policies) {
-    return policies.has_full_stream() ? View::kFull : View::kSparse;
+    return policies.has_full_stream() ? StreamsWanted::kFull : StreamsWanted::kSparse;
   };
   Context context;
-  context.attention.view = view(runs.front().attention);
-  context.weights.view = view(runs.front().weights);
+  context.plans.attention.wanted = view(runs.front().policies.attention);
+  context.plans.weights.wanted = view(runs.front().policies.weights);
   return context;
 }
 
-std::vector<at::Tensor> put_masked(Model& model, const LayerMasks& masks) {
+std::vector<at::Tensor> mask_weights(Model& model, const LayerMasks& masks) {
   const std::vector<Linear*> linears = model.linears();
   std::vector<at::Tensor> swapped(linears.size());
   for (std::size_t l = 0; l < linears.size(); ++l) {
@@ -171,7 +171,7 @@ std::vector<at::Tensor> put_masked(Model& model, const LayerMasks& masks) {
   return swapped;
 }
 
-void put_back(Model& model, const std::vector<at::Tensor>& kept) {
+void restore_weights(Model& model, const std::vector<at::Tensor>& kept) {
   const std::vector<Linear*> linears = model.linears();
   for (std::size_t l = 0; l < linears.size(); ++l) {
     if (kept[l].defined()) linears[l]->weight.value = kept[l];
@@ -226,7 +226,7 @@ class DenseCopies::Layer {
     const at::Tensor flags =
         torch::zeros({connections_->replicas(), connections_->positions()}, torch::kByte);
     for (std::int64_t r = 0; r < connections_->replicas(); ++r) {
-      const auto own = superset_of(*connections_, r).positions();
+      const auto own = connections_->superset(r).positions();
       flags[r].index_fill_(0, torch::tensor(own, torch::kLong), 1);
     }
     return flags;

@@ -36,7 +36,7 @@ namespace tandem {
 
 struct ReadoutRun {  // what a read-out has to know of one replica's run
   Config config;
-  Policies attention, weights;
+  PerLevel<Policies> policies;
   bool full_phase = false;  // all weights train now, and whatever mask there is is a past phase's
 };
 
@@ -55,7 +55,7 @@ using LayerCounts = std::vector<std::vector<std::int64_t>>;  // likewise [R], or
 // Each linear layer reads what the one before it writes, so that paths through the net are known.
 bool is_chain(Model& model);
 
-// Of a group, whose runs agree in kind.
+// The dormant weights of a group, whose runs agree in kind, hold values of their own.
 bool dormant_carry_values(const std::vector<ReadoutRun>& runs);
 // The run trains with a mask now.
 bool has_mask(const ReadoutRun& run);
@@ -70,7 +70,7 @@ LayerCounts budget_counts(Model& model, const std::vector<ReadoutRun>& runs,
 // holds no more.
 std::vector<char> own_nets(Model& model, const std::vector<ReadoutRun>& runs,
                            const std::vector<double>& density);
-// Of every replica, so that its sparse stream computes the read-out.
+// Every replica keeps its own net, so that its sparse stream computes the read-out.
 bool keeps_own_nets(Model& model, const std::vector<ReadoutRun>& runs,
                     const std::vector<double>& density);
 // Masks, and what takes them, need weight values [R,in,out]: see DenseCopies. `batch` may be empty
@@ -115,15 +115,15 @@ class DenseCopies {
 // The context of a forward pass through the stream that each level trains; full where both are.
 Context trained_context(const std::vector<ReadoutRun>& runs);
 
-// Weights outside of the masks become zero; what was there comes back by put_back.
-std::vector<at::Tensor> put_masked(Model& model, const LayerMasks& masks);
-void put_back(Model& model, const std::vector<at::Tensor>& kept);
+// Weights outside of the masks become zero; what was there comes back by restore_weights.
+std::vector<at::Tensor> mask_weights(Model& model, const LayerMasks& masks);
+void restore_weights(Model& model, const std::vector<at::Tensor>& kept);
 
 class MaskedWeights {
  public:
   MaskedWeights(Model& model, const LayerMasks& masks)
-      : model_(model), kept_(put_masked(model, masks)) {}
-  ~MaskedWeights() { put_back(model_, kept_); }
+      : model_(model), kept_(mask_weights(model, masks)) {}
+  ~MaskedWeights() { restore_weights(model_, kept_); }
   MaskedWeights(const MaskedWeights&) = delete;
   MaskedWeights& operator=(const MaskedWeights&) = delete;
 
@@ -143,7 +143,9 @@ class SparseReadout {
   SparseReadout(const SparseReadout&) = delete;
   SparseReadout& operator=(const SparseReadout&) = delete;
 
-  View view() const { return kept_.empty() ? View::kSparse : View::kFull; }
+  StreamsWanted wanted() const {
+    return kept_.empty() ? StreamsWanted::kSparse : StreamsWanted::kFull;
+  }
 
  private:
   Model& model_;

@@ -17,7 +17,7 @@ constexpr std::int64_t kAtReadout =
 
 // What ranks the runs' masks; a group agrees in it.
 const Criterion& ranking_of(const std::vector<ReadoutRun>& runs) {
-  for (const TopologyOperation& operation : runs.front().weights.topology.operations) {
+  for (const TopologyOperation& operation : runs.front().policies.weights.topology.operations) {
     if (operation.kind == TopologyOperation::Kind::kRank) return criterion(operation.criterion);
   }
   const Settings& values = runs.front().config.values();
@@ -25,7 +25,7 @@ const Criterion& ranking_of(const std::vector<ReadoutRun>& runs) {
   return criterion(said == values.end() ? "magnitude" : said->second);
 }
 
-// Of one layer.
+// What one layer's weights are ranked by.
 struct LayerRanking {
   at::Tensor scores;                // [R,n]; undefined: at random
   std::vector<std::uint64_t> keys;  // [R] of what is random
@@ -74,7 +74,7 @@ std::vector<at::Tensor> scores_on_batch(Model& model, const std::vector<ReadoutR
     leaves.push_back(layer->weight.value);
   }
   Context context = trained_context(runs);
-  context.weights.view = View::kSparse;
+  context.plans.weights.wanted = StreamsWanted::kSparse;
   std::vector<at::Tensor> gradients(leaves.size());
   {
     const at::AutoGradMode with_gradient(chosen.needs_gradient);
@@ -97,7 +97,7 @@ std::vector<at::Tensor> scores_on_batch(Model& model, const std::vector<ReadoutR
     for (std::int64_t r = 0; r < linears[l]->connections->replicas(); ++r) {
       std::vector<at::Tensor> stretches;
       linears[l]->connections->visit_scores(
-          r, chosen, Among::kAll,
+          r, chosen, Candidates::kAll,
           [&](const at::Tensor& own, const at::Tensor&) { stretches.push_back(own.clone()); });
       rows.push_back(torch::cat(stretches));
     }
@@ -168,7 +168,7 @@ at::Tensor chosen_mask(const Grouping& grouping, const LayerRanking& ranking,
 // What a ranking of the layer begins with, uint8 [R,n].
 at::Tensor first_of(const Linear& layer, const std::vector<ReadoutRun>& runs) {
   const at::Tensor superset = layer.connections->superset_flags();
-  const bool within = runs.front().weights.sets.outside_zero && superset.defined();
+  const bool within = runs.front().policies.weights.sets.outside_zero && superset.defined();
   const at::Tensor others = within ? superset.view({layer.weight.value.size(0), -1})  // [R,n]
                                    : all_ones(layer);
   return rows_where(of_runs(runs, ranks_active_first), current_flags(layer), others);
@@ -198,7 +198,8 @@ LayerMasks ranked_or_own(Model& model, const std::vector<ReadoutRun>& runs,
   at::NoGradGuard no_grad;
   if (std::find(stays.begin(), stays.end(), 0) == stays.end()) return current_masks(model);
   const bool own = density == trained_density(runs);
-  const Granularity granularity = own ? runs.front().weights.start.granularity : Granularity{};
+  const Granularity granularity =
+      own ? runs.front().policies.weights.start.granularity : Granularity{};
   const std::vector<Linear*> linears = model.linears();
   const LayerCounts counts = budget_counts(model, runs, density);
   const std::vector<LayerRanking> rankings = layer_rankings(model, runs, batch);

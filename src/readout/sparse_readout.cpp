@@ -9,11 +9,11 @@ SparseReadout::SparseReadout(Model& model, const std::vector<ReadoutRun>& runs,
     : model_(model) {
   if (keeps_own_nets(model, runs, density)) return;
   copies_ = std::make_unique<DenseCopies>(model);
-  kept_ = put_masked(model, readout_masks(model, runs, density, batch));
+  kept_ = mask_weights(model, readout_masks(model, runs, density, batch));
 }
 
 SparseReadout::~SparseReadout() {
-  if (!kept_.empty()) put_back(model_, kept_);
+  if (!kept_.empty()) restore_weights(model_, kept_);
 }
 
 }  // namespace tandem

@@ -12,6 +12,7 @@
 #include <set>
 #include <system_error>
 
+#include "config/data_score.h"
 #include "config/option.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -64,11 +65,16 @@ std::string config_columns() {
   return sql;
 }
 
-std::string seed_names() {
+std::string quoted(std::vector<std::string> names) {
+  for (std::string& name : names) name = "'" + name + "'";
+  return join(names, ", ");
+}
+
+std::vector<std::string> seed_names() {
   std::vector<std::string> names;
   for (const Option& o : all_options())
-    if (is_seed(o.name)) names.push_back("'" + o.name + "'");
-  return join(names, ", ");
+    if (is_seed(o.name)) names.push_back(o.name);
+  return names;
 }
 
 bool has_views(SQLite::Database& db, const std::string& hash) {
@@ -147,14 +153,20 @@ void migrate(SQLite::Database& db, const std::string& path,
 }
 
 std::string views_sql() {
-  constexpr char kMarker[] = "  {config columns}\n", kSeeds[] = "{seed names}";
+  const std::vector<std::pair<std::string, std::string>> markers = {
+      {"  {config columns}\n", config_columns()},
+      {"{seed names}", quoted(seed_names())},
+      {"{data told in bits}", quoted(data_told_in_bits())},
+  };
   for (const EmbeddedFile& file : embedded_sql()) {
     if (file.path != "analysis/views.sql") continue;
     std::string sql = file.text;
-    const std::size_t at = sql.find(kMarker);
-    if (at != std::string::npos) sql.replace(at, sizeof(kMarker) - 1, config_columns());
-    const std::size_t seeds = sql.find(kSeeds);
-    if (seeds != std::string::npos) sql.replace(seeds, sizeof(kSeeds) - 1, seed_names());
+    for (const auto& [marker, text] : markers) {
+      for (std::size_t at = 0; (at = sql.find(marker, at)) != std::string::npos;
+           at += text.size()) {
+        sql.replace(at, marker.size(), text);
+      }
+    }
     return sql;
   }
   return "";

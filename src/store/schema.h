@@ -32,8 +32,8 @@ SQLite::Database open_read_only(const std::string& path);
 void migrate(SQLite::Database& db, const std::string& path, const std::vector<EmbeddedFile>& files);
 
 // analysis/views.sql with its marker {config columns} replaced by one column of v_run for each
-// option of a run that the table run doesn't hold already, and {seed names} by the options that
-// differ between repetitions.
+// option of a run that the table run doesn't hold already, {seed names} by the options that differ
+// between repetitions, and {data told in bits} by the data sets whose score is bits per byte.
 std::string views_sql();
 // Drops and makes the views anew where `sql` differs from what the file has.
 void refresh_views(SQLite::Database& db, const std::string& sql);

@@ -25,7 +25,8 @@ struct RunRecord {
   std::int64_t last_sequence = -1;
   double seconds = 0;     // wall time charged to it so far
   std::int64_t step = 0;  // the last that is known; of an open run that of its latest row
-  // Of its layers, as chosen when it was first planned (jobs/storage_choice.h's text); none before.
+  // The storage of its layers, as chosen when it was first planned (jobs/storage_choice.h's text);
+  // none before.
   std::optional<std::string> storage = {};
 };
 
@@ -90,7 +91,7 @@ class StoreWriter {
   void add_grid(const std::string& name, const std::string& file, const std::string& text,
                 const std::vector<std::string>& run_ids);
   void add_runs(const std::vector<RunRecord>& runs);  // keeps those that are there
-  // Of runs that have none, or that have never begun; of the others it stays.
+  // Sets it for runs that have none, or that have never begun; that of the others stays.
   void keep_storage(const std::vector<std::string>& runs, const std::string& storage);
   void remove_runs(
       const std::vector<std::string>& ids);  // with all of their rows; ids that are there

@@ -21,6 +21,8 @@ std::map<std::string, CriterionFacts> facts_of_criteria() {
   std::map<std::string, CriterionFacts> facts;
   for (const auto& [name, each] : criteria().all()) {
     facts[name] = {.gradient = each.needs_gradient,
+                   .accumulates = each.accumulate != nullptr,
+                   .everywhere = each.everywhere,
                    .inputs = each.needs_inputs,
                    .per_sign = each.per_sign,
                    .scored = !each.random,

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "data/tensor.h"
+#include "topology/batched_product.h"
 
 namespace tandem {
 namespace {
@@ -19,7 +20,7 @@ class Product : public torch::autograd::Function<Product> {
     context->save_for_backward({x, w});
     context->saved_data["has_bias"] = bias.has_value();
     context->set_materialize_grads(false);
-    const at::Tensor y = bias ? torch::baddbmm(bias->unsqueeze(1), x, w) : torch::bmm(x, w);
+    const at::Tensor y = batched_product(x, w, bias.value_or(at::Tensor()));
     return {y, y.detach()};
   }
 
@@ -32,7 +33,7 @@ class Product : public torch::autograd::Function<Product> {
     const at::Tensor both = !local.defined() ? own : !own.defined() ? local : own + local;
     torch::autograd::variable_list result(3);
     if (own.defined() && context->needs_input_grad(0)) {
-      result[0] = torch::bmm(own, w.transpose(1, 2));
+      result[0] = batched_product(own, w.transpose(1, 2));
     }
     if (context->needs_input_grad(1)) result[1] = torch::bmm(x.transpose(1, 2), both);
     const bool has_bias = context->saved_data["has_bias"].toBool();

@@ -23,9 +23,9 @@ enum class Draw : std::uint64_t;  // random_ranks.h
 
 class MaskedConnections final : public Connections {
  public:
-  // `parameter` must outlive this, lie on its device already and hold a leaf [R,in,out]; its
-  // `connections` is set. `mask` is uint8 of R*in*out elements; where it is undefined all weights
-  // are active, and the mask takes no memory until the first change.
+  // `parameter` must lie on its device already and hold a leaf [R,in,out]. `mask` is uint8 of
+  // R*in*out elements; where it is undefined all weights are active, and the mask takes no memory
+  // until the first change.
   MaskedConnections(Parameter& parameter, const at::Tensor& mask);
 
   // From now on W is zero outside M (values there are cleared), so that the sparse product needs no
@@ -38,14 +38,11 @@ class MaskedConnections final : public Connections {
   // the granularity can hold.
   void set_granularity(const Granularity& granularity);
 
-  std::int64_t replicas() const override { return parameter_->value.size(0); }
-  std::int64_t positions() const override { return positions_; }
   std::int64_t active(std::int64_t replica) const override { return active_.at(replica); }
   std::int64_t items() const override { return grouping_.items(); }
   std::int64_t active_items(std::int64_t replica) const override {
     return grouping_.has_blocks() ? blocks_.at(replica) : active(replica);
   }
-  Parameter& parameter() override { return *parameter_; }
   TwoStreams product(const at::Tensor& x, const at::Tensor& bias,
                      const ProductPlan& plan) const override;
   at::Tensor active_flags() const override;
@@ -55,24 +52,27 @@ class MaskedConnections final : public Connections {
   const at::Tensor& nested_depth() const { return nested_; }
   ActiveSet active_set(std::int64_t replica) const override;  // as bits
   std::vector<ActiveSet> active_sets(const std::vector<char>& wanted) const override;
+  ActiveSet superset(std::int64_t replica) const override;
   at::Tensor save_topology(std::int64_t replica) const override;
   void load_topology(std::int64_t replica, const at::Tensor& saved) override;
   void scale(std::int64_t replica, Start::InitScale kind) override;
+  void expect_gradient(bool /*expected*/) override {}  // autograd's is dense in any case
   void expect_inputs(bool expected) override { input_squares_.expect(expected); }
-  void visit_scores(std::int64_t replica, const Criterion& criterion, Among among,
+  void visit_scores(std::int64_t replica, const Criterion& criterion, Candidates candidates,
                     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>&
                         visit) const override;
-  at::Tensor dense_values() const override { return parameter_->value.detach(); }  // no copy
+  at::Tensor dense_values() const override { return parameter().value.detach(); }  // no copy
   at::Tensor dense_flags() const override;
   bool is_dense() const override { return true; }
-  void rank(const Change& change, const Criterion& criterion, bool zero_dormant) override;
-  void drop(const Change& change, const Criterion& criterion) override;
-  void grow(const Change& change, const Criterion& criterion, const Newborn& newborn) override;
-  void choose_superset(const Change& change, bool random, bool outside_zero) override;
+  void rank(const TopologyChange& change, const Criterion& criterion, bool zero_dormant) override;
+  void drop(const TopologyChange& change, const Criterion& criterion) override;
+  void grow(const TopologyChange& change, const Criterion& criterion,
+            const RegrowthInit& newborn) override;
+  void choose_superset(const TopologyChange& change, bool random, bool outside_zero) override;
   void choose_nested(const std::vector<char>& due,
                      const std::vector<std::vector<std::int64_t>>& counts) override;
   void empty_dormant(const std::vector<char>& due) override;
-  void finish(const Change& change, bool zero_dormant) override;
+  void finish(const TopologyChange& change, bool zero_dormant) override;
 
  private:
   struct Rows {  // consecutive replicas that are due
@@ -94,7 +94,7 @@ class MaskedConnections final : public Connections {
   at::Tensor sparse_weight(const ProductPlan& plan) const;
   at::Tensor selected_weight(const ProductPlan& plan) const;
   at::Tensor nested_mask(const at::Tensor& draw) const;
-  at::Tensor flags_among(std::int64_t replica, Among among) const;
+  at::Tensor flags_among(std::int64_t replica, Candidates candidates) const;
   std::vector<Rows> due_rows(const std::vector<char>& due) const;
   at::Tensor values() const;  // [R,n]
   void allocate_mask();
@@ -105,31 +105,29 @@ class MaskedConnections final : public Connections {
                     const std::vector<std::uint64_t>& keys) const;
   at::Tensor topology_scores(const Criterion& criterion, const Rows& rows,
                              const std::vector<std::uint64_t>& keys) const;
-  at::Tensor choice_scores(const Change& change, const Criterion& criterion, const Rows& rows,
-                           const at::Tensor& eligible, const std::vector<std::uint64_t>& keys,
-                           Draw draw) const;
+  at::Tensor choice_scores(const TopologyChange& change, const Criterion& criterion,
+                           const Rows& rows, const at::Tensor& eligible,
+                           const std::vector<std::uint64_t>& keys, Draw draw) const;
   void empty(const at::Tensor& rows_left, const Rows& rows);
-  at::Tensor select(const Change& change, const Criterion& criterion, const Rows& rows,
+  at::Tensor select(const TopologyChange& change, const Criterion& criterion, const Rows& rows,
                     const at::Tensor& eligible, const std::vector<std::uint64_t>& keys, Draw draw,
                     bool largest) const;
-  at::Tensor select_per_sign(const Change& change, const Criterion& criterion, const Rows& rows,
-                             const at::Tensor& eligible) const;
-  at::Tensor select_in_groups(const Change& change, const Criterion& criterion, const Rows& rows,
-                              const at::Tensor& eligible, const at::Tensor& counts,
-                              const std::vector<std::uint64_t>& keys, Draw draw,
-                              bool largest) const;
-  at::Tensor select_moved(Change change, const Criterion& criterion, const Rows& rows,
+  at::Tensor select_per_sign(const TopologyChange& change, const Criterion& criterion,
+                             const Rows& rows, const at::Tensor& eligible) const;
+  at::Tensor select_in_groups(const TopologyChange& change, const Criterion& criterion,
+                              const Rows& rows, const at::Tensor& eligible,
+                              const at::Tensor& counts, const std::vector<std::uint64_t>& keys,
+                              Draw draw, bool largest) const;
+  at::Tensor select_moved(TopologyChange change, const Criterion& criterion, const Rows& rows,
                           const std::vector<std::uint64_t>& keys, bool grows) const;
-  at::Tensor ablate_and_select(const Change& change, const Criterion& criterion, const Rows& rows,
-                               const std::vector<std::uint64_t>& keys);
+  at::Tensor ablate_and_select(const TopologyChange& change, const Criterion& criterion,
+                               const Rows& rows, const std::vector<std::uint64_t>& keys);
   void note_active(const Rows& rows, const std::vector<std::int64_t>& items);
   void recount(const Rows& rows);
   std::int64_t rankable(std::int64_t replica) const;
-  void give_birth(const Rows& rows, const at::Tensor& born, const Newborn& newborn);
+  void give_birth(const Rows& rows, const at::Tensor& born, const RegrowthInit& newborn);
   void clear_left(const Rows& rows);
 
-  Parameter* parameter_;
-  std::int64_t positions_;
   at::Tensor mask_;            // uint8 [R,n]; undefined: all active
   at::Tensor superset_;        // uint8 [R,n]; undefined: there is none
   bool outside_zero_ = false;  // values and slots are newborn outside the superset

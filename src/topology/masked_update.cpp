@@ -53,8 +53,8 @@ std::vector<MaskedConnections::Rows> MaskedConnections::due_rows(
 
 void MaskedConnections::allocate_mask() {
   if (mask_.defined()) return;
-  mask_ = torch::ones({replicas(), positions_},
-                      parameter_->value.options().requires_grad(false).dtype(torch::kByte));
+  mask_ = torch::ones({replicas(), positions()},
+                      parameter().value.options().requires_grad(false).dtype(torch::kByte));
 }
 
 void MaskedConnections::open(const Rows& rows) {
@@ -84,8 +84,9 @@ void MaskedConnections::open(std::int64_t replica) {
 
 // Returns what a choice orders positions by, [q,n]: scores, or keys of a draw in proportion to
 // them.
-at::Tensor MaskedConnections::choice_scores(const Change& change, const Criterion& criterion,
-                                            const Rows& rows, const at::Tensor& eligible,
+at::Tensor MaskedConnections::choice_scores(const TopologyChange& change,
+                                            const Criterion& criterion, const Rows& rows,
+                                            const at::Tensor& eligible,
                                             const std::vector<std::uint64_t>& keys,
                                             Draw draw) const {
   const at::Tensor own = scores(criterion, rows, keys);
@@ -93,7 +94,7 @@ at::Tensor MaskedConnections::choice_scores(const Change& change, const Criterio
   return sampling_keys(own, eligible, rows.of(change.sharpness), draw_streams(rows.of(keys), draw));
 }
 
-at::Tensor MaskedConnections::select(const Change& change, const Criterion& criterion,
+at::Tensor MaskedConnections::select(const TopologyChange& change, const Criterion& criterion,
                                      const Rows& rows, const at::Tensor& eligible,
                                      const std::vector<std::uint64_t>& keys, Draw draw,
                                      bool largest) const {
@@ -115,9 +116,9 @@ at::Tensor MaskedConnections::select(const Change& change, const Criterion& crit
                                  counts, draw_streams(rows.of(keys), draw), held);
 }
 
-at::Tensor MaskedConnections::select_in_groups(const Change& change, const Criterion& criterion,
-                                               const Rows& rows, const at::Tensor& eligible,
-                                               const at::Tensor& counts,
+at::Tensor MaskedConnections::select_in_groups(const TopologyChange& change,
+                                               const Criterion& criterion, const Rows& rows,
+                                               const at::Tensor& eligible, const at::Tensor& counts,
                                                const std::vector<std::uint64_t>& keys, Draw draw,
                                                bool largest) const {
   if (!criterion.random) {
@@ -131,8 +132,9 @@ at::Tensor MaskedConnections::select_in_groups(const Change& change, const Crite
       draw_streams(rows.of(keys), draw));
 }
 
-at::Tensor MaskedConnections::select_per_sign(const Change& change, const Criterion& criterion,
-                                              const Rows& rows, const at::Tensor& eligible) const {
+at::Tensor MaskedConnections::select_per_sign(const TopologyChange& change,
+                                              const Criterion& criterion, const Rows& rows,
+                                              const at::Tensor& eligible) const {
   TORCH_INTERNAL_ASSERT(!grouping_.has_blocks(), criterion.name, " is of single weights");
   TORCH_INTERNAL_ASSERT(change.negatives.size() == change.due.size(), "criterion ", criterion.name,
                         " needs the number of negatives to drop");
@@ -147,7 +149,7 @@ at::Tensor MaskedConnections::select_per_sign(const Change& change, const Criter
 
 // Returns what a drop or a growth takes. Where groups have quotas and hold them it takes `count` of
 // the layer, wherever they are; where they don't it leads each group back to its quota.
-at::Tensor MaskedConnections::select_moved(Change change, const Criterion& criterion,
+at::Tensor MaskedConnections::select_moved(TopologyChange change, const Criterion& criterion,
                                            const Rows& rows, const std::vector<std::uint64_t>& keys,
                                            bool grows) const {
   const at::Tensor mask = rows.of(mask_);
@@ -180,16 +182,16 @@ at::Tensor MaskedConnections::select_moved(Change change, const Criterion& crite
 }
 
 // This is SRigL's growth: units without enough salient weights (what the drop left, and the best
-// `count` candidates) lose what they have, and the others are led to their new fan-in.
-at::Tensor MaskedConnections::ablate_and_select(const Change& change, const Criterion& criterion,
-                                                const Rows& rows,
+// `count` among) lose what they have, and the others are led to their new fan-in.
+at::Tensor MaskedConnections::ablate_and_select(const TopologyChange& change,
+                                                const Criterion& criterion, const Rows& rows,
                                                 const std::vector<std::uint64_t>& keys) {
   at::Tensor mask = rows.of(mask_);
   const at::Tensor candidates =
       select(change, criterion, rows, 1 - mask, keys, Draw::kGrow, /*largest=*/true);
   const at::Tensor quotas =
       quotas_after_ablation(grouping_.held(mask + candidates).to(torch::kCPU), rows.of(budget_),
-                            parameter_->value.size(1), grouping_.granularity().ablation)
+                            parameter().value.size(1), grouping_.granularity().ablation)
           .to(mask.device());
   const at::Tensor kept = torch::minimum(grouping_.held(mask), quotas);
   mask.copy_(grouping_.choose_in_groups(rows.of(values()).abs(), mask, kept, /*largest=*/true));
@@ -222,7 +224,8 @@ std::int64_t MaskedConnections::rankable(std::int64_t replica) const {
   return outside_zero_ ? superset_[replica].sum().item<std::int64_t>() : items();
 }
 
-void MaskedConnections::rank(const Change& change, const Criterion& criterion, bool zero_dormant) {
+void MaskedConnections::rank(const TopologyChange& change, const Criterion& criterion,
+                             bool zero_dormant) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
@@ -250,7 +253,7 @@ void MaskedConnections::rank(const Change& change, const Criterion& criterion, b
   }
 }
 
-void MaskedConnections::drop(const Change& change, const Criterion& criterion) {
+void MaskedConnections::drop(const TopologyChange& change, const Criterion& criterion) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
@@ -264,8 +267,8 @@ void MaskedConnections::drop(const Change& change, const Criterion& criterion) {
   }
 }
 
-void MaskedConnections::grow(const Change& change, const Criterion& criterion,
-                             const Newborn& newborn) {
+void MaskedConnections::grow(const TopologyChange& change, const Criterion& criterion,
+                             const RegrowthInit& newborn) {
   at::NoGradGuard no_grad;
   for (const Rows& rows : due_rows(change.due)) {
     open(rows);
@@ -286,21 +289,21 @@ void MaskedConnections::grow(const Change& change, const Criterion& criterion,
 }
 
 void MaskedConnections::give_birth(const Rows& rows, const at::Tensor& born,
-                                   const Newborn& newborn) {
+                                   const RegrowthInit& newborn) {
   at::Tensor values = rows.of(this->values());
   if (!newborn.stale) values.masked_fill_(born, 0);
   if (newborn.deviation > 0) draw_values(values, born, newborn.deviation, rows.of(newborn.keys));
-  for (auto& [name, slot] : parameter_->slots) {
+  for (auto& [name, slot] : parameter().slots) {
     if (slot.everywhere) continue;
-    rows.of(slot.values.view({replicas(), positions_})).masked_fill_(born, slot.newborn);
+    rows.of(slot.values.view({replicas(), positions()})).masked_fill_(born, slot.newborn);
   }
 }
 
 void MaskedConnections::empty(const at::Tensor& which, const Rows& rows) {
   rows.of(values()).masked_fill_(which, 0);
-  for (auto& [name, slot] : parameter_->slots) {
+  for (auto& [name, slot] : parameter().slots) {
     if (slot.everywhere) continue;
-    rows.of(slot.values.view({replicas(), positions_})).masked_fill_(which, 0);
+    rows.of(slot.values.view({replicas(), positions()})).masked_fill_(which, 0);
   }
 }
 
@@ -314,12 +317,13 @@ void MaskedConnections::empty_dormant(const std::vector<char>& due) {
   for (const Rows& rows : due_rows(due)) empty(rows.of(mask_).eq(0), rows);
 }
 
-void MaskedConnections::choose_superset(const Change& change, bool random, bool outside_zero) {
+void MaskedConnections::choose_superset(const TopologyChange& change, bool random,
+                                        bool outside_zero) {
   at::NoGradGuard no_grad;
   outside_zero_ = outside_zero;
   if (!superset_.defined()) {
-    superset_ = torch::ones({replicas(), positions_},
-                            parameter_->value.options().requires_grad(false).dtype(torch::kByte));
+    superset_ = torch::ones({replicas(), positions()},
+                            parameter().value.options().requires_grad(false).dtype(torch::kByte));
   }
   for (const Rows& rows : due_rows(change.due)) {
     const at::Tensor mask = mask_.defined() ? rows.of(mask_) : torch::ones_like(rows.of(superset_));
@@ -327,7 +331,7 @@ void MaskedConnections::choose_superset(const Change& change, bool random, bool 
     std::vector<RandomStream> streams;
     for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
       counts.push_back(std::max<std::int64_t>(0, change.count[r] - active_[r]));
-      held.push_back(positions_ - active_[r]);
+      held.push_back(positions() - active_[r]);
       streams.push_back(draw_stream(change.keys[r], Draw::kSuperset));
     }
     const at::Tensor others = 1 - mask;
@@ -346,8 +350,8 @@ void MaskedConnections::choose_nested(const std::vector<char>& due,
   at::NoGradGuard no_grad;
   nested_masks_ = static_cast<std::int64_t>(counts.size());
   if (!nested_.defined()) {
-    nested_ = torch::zeros({replicas(), positions_},
-                           parameter_->value.options().requires_grad(false).dtype(torch::kByte));
+    nested_ = torch::zeros({replicas(), positions()},
+                           parameter().value.options().requires_grad(false).dtype(torch::kByte));
   }
   for (const Rows& rows : due_rows(due)) {
     at::Tensor depth = rows.of(nested_);
@@ -361,7 +365,7 @@ void MaskedConnections::choose_nested(const std::vector<char>& due,
   }
 }
 
-void MaskedConnections::finish(const Change& change, bool zero_dormant) {
+void MaskedConnections::finish(const TopologyChange& change, bool zero_dormant) {
   at::NoGradGuard no_grad;
   if (!history_.defined()) return;
   for (const Rows& rows : due_rows(change.due)) {

@@ -6,7 +6,8 @@
 
 namespace tandem {
 
-at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments) {
+at::Tensor broadcast_to_segments(const at::Tensor& per_replica,
+                                 const std::vector<std::int64_t>& segments) {
   std::vector<std::int64_t> lengths;
   for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
     lengths.push_back(segments[r + 1] - segments[r]);
@@ -17,9 +18,9 @@ at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::i
                      torch::tensor(lengths, torch::kLong).to(per_replica.device()));
 }
 
-at::Tensor over_values(const at::Tensor& per_replica, const Parameter& parameter) {
+at::Tensor broadcast_to_values(const at::Tensor& per_replica, const Parameter& parameter) {
   const std::int64_t dims = parameter.value.dim();
-  if (dims == 1) return over_segments(per_replica, parameter.segments());
+  if (dims == 1) return broadcast_to_segments(per_replica, parameter.segments());
   std::vector<std::int64_t> shape(static_cast<std::size_t>(dims), 1);
   shape[0] = -1;
   return per_replica.view(shape);

@@ -13,9 +13,10 @@
 namespace tandem {
 
 // Repeats per_replica [R] at each position of its segment. Equal segments need nothing of the host.
-at::Tensor over_segments(const at::Tensor& per_replica, const std::vector<std::int64_t>& segments);
+at::Tensor broadcast_to_segments(const at::Tensor& per_replica,
+                                 const std::vector<std::int64_t>& segments);
 
 // Returns per_replica [R] in a shape that is broadcast over the parameter's value.
-at::Tensor over_values(const at::Tensor& per_replica, const Parameter& parameter);
+at::Tensor broadcast_to_values(const at::Tensor& per_replica, const Parameter& parameter);
 
 }  // namespace tandem

@@ -25,34 +25,33 @@ at::Tensor of_list(std::vector<std::int64_t>& values) {  // shares memory
 SparseConnections::SparseConnections(Parameter& parameter, std::int64_t inputs,
                                      std::int64_t outputs,
                                      const std::vector<std::vector<std::int64_t>>& positions)
-    : parameter_(&parameter), inputs_(inputs), outputs_(outputs) {
+    : Connections(parameter, static_cast<std::int64_t>(positions.size()), inputs, outputs) {
   for (const auto& own : positions) index_.emplace_back(inputs, outputs, own);
   scaled_.assign(positions.size(), Start::InitScale::kDense);
   TORCH_INTERNAL_ASSERT(parameter.value.dim() == 1 && parameter.value.is_cpu() &&
                             parameter.value.numel() == segments().back(),
                         "sparse values of shape ", parameter.value.sizes(), " for ",
                         segments().back(), " connections");
-  parameter.connections = this;
 }
 
 std::int64_t SparseConnections::active(std::int64_t replica) const {
-  const auto drafted = drafts_.find(replica);
-  if (drafted != drafts_.end()) return drafted->second.active_count();
+  const auto drafted = pending_.find(replica);
+  if (drafted != pending_.end()) return drafted->second.active_count();
   const std::int64_t stored = index_.at(static_cast<std::size_t>(replica)).count();
   const std::uint8_t* active = active_of(replica);
   return active == nullptr ? stored : std::count(active, active + stored, std::uint8_t{1});
 }
 
 const std::uint8_t* SparseConnections::active_of(std::int64_t replica) const {
-  const auto drafted = drafts_.find(replica);
-  if (drafted != drafts_.end()) return drafted->second.active.data();
+  const auto drafted = pending_.find(replica);
+  if (drafted != pending_.end()) return drafted->second.active.data();
   if (!active_.defined()) return nullptr;
   return active_.data_ptr<std::uint8_t>() + segments().at(static_cast<std::size_t>(replica));
 }
 
 std::vector<std::int64_t> SparseConnections::active_positions(std::int64_t replica) const {
-  const auto drafted = drafts_.find(replica);
-  if (drafted != drafts_.end()) return drafted->second.active_positions();
+  const auto drafted = pending_.find(replica);
+  if (drafted != pending_.end()) return drafted->second.active_positions();
   std::vector<std::int64_t> stored = index_.at(static_cast<std::size_t>(replica)).positions();
   const std::uint8_t* active = active_of(replica);
   if (active == nullptr) return stored;
@@ -71,14 +70,14 @@ std::vector<std::int64_t> SparseConnections::segments() const {
 
 TwoStreams SparseConnections::product(const at::Tensor& x, const at::Tensor& bias,
                                       const ProductPlan& plan) const {
-  TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == replicas() && x.size(2) == inputs_, "x ",
-                        x.sizes(), " for ", replicas(), " replicas of ", inputs_, " inputs");
+  TORCH_INTERNAL_ASSERT(x.dim() == 3 && x.size(0) == replicas() && x.size(2) == inputs(), "x ",
+                        x.sizes(), " for ", replicas(), " replicas of ", inputs(), " inputs");
   if (input_squares_.expected()) input_squares_.note(x);
   const auto multiply = [&](const UsedValues& used, at::Tensor& local) {
     if (plan.detached) local = sparse_product(*this, used, x.detach(), bias, false);
     return sparse_product(*this, used, x, bias, plan.relu);
   };
-  const at::Tensor& values = parameter_->value;
+  const at::Tensor& values = parameter().value;
   TwoStreams streams;
   if (plan.selected) {
     streams.full = multiply({values, running_flags(plan.full_runs)}, streams.full_local);
@@ -101,7 +100,7 @@ at::Tensor SparseConnections::running_flags(const at::Tensor& full_runs) const {
   if (!active_.defined()) return {};
   const at::Tensor flags = active_.clone(), full = full_runs.to(torch::kBool).contiguous();
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    if (full.data_ptr<bool>()[r]) parameter_->segment(flags, r).fill_(1);
+    if (full.data_ptr<bool>()[r]) parameter().segment(flags, r).fill_(1);
   }
   return flags;
 }
@@ -114,23 +113,27 @@ ActiveSet SparseConnections::stored_set(std::int64_t replica) const {
   return ActiveSet::of_positions(index_.at(static_cast<std::size_t>(replica)).positions());
 }
 
+ActiveSet SparseConnections::superset(std::int64_t replica) const {
+  return superset_.defined() ? stored_set(replica) : ActiveSet();
+}
+
 at::Tensor SparseConnections::save_topology(std::int64_t replica) const {
-  SavedTopology saved{inputs_, outputs_, active_set(replica)};
+  SavedTopology saved{inputs(), outputs(), active_set(replica)};
   if (active_of(replica) != nullptr) saved.superset = stored_set(replica);
   return saved.save();
 }
 
 void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& saved) {
-  const SavedTopology topology = SavedTopology::load(saved, parameter_->name, inputs_, outputs_);
+  const SavedTopology topology = SavedTopology::load(saved, parameter().name, inputs(), outputs());
   if (!topology.listed) {
-    throw StoreError("the topology of " + parameter_->name +
+    throw StoreError("the topology of " + parameter().name +
                      " in a checkpoint has the bits of a masked layer, and this one, of " +
-                     std::to_string(inputs_) + " inputs and " + std::to_string(outputs_) +
+                     std::to_string(inputs()) + " inputs and " + std::to_string(outputs()) +
                      " outputs, is stored sparsely: resume with the storage that wrote it, or "
                      "train anew");
   }
   const std::vector<std::int64_t> active = topology.mask.positions();
-  Draft loaded;
+  PendingTopology loaded;
   loaded.positions = topology.superset.known() ? topology.superset.positions() : active;
   std::size_t next = 0;
   for (const std::int64_t position : loaded.positions) {
@@ -139,13 +142,13 @@ void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& sa
     next += is_active;
   }
   if (next != active.size()) {
-    throw StoreError("the topology of " + parameter_->name +
+    throw StoreError("the topology of " + parameter().name +
                      " in a checkpoint has a mask that lies outside its superset; train anew");
   }
   const auto count = static_cast<std::int64_t>(loaded.positions.size());
   at::NoGradGuard no_grad;
-  loaded.values = torch::zeros({count}, parameter_->flat().options());
-  for (const auto& [name, slot] : parameter_->slots) {
+  loaded.values = torch::zeros({count}, parameter().flat().options());
+  for (const auto& [name, slot] : parameter().slots) {
     loaded.slots[name] = torch::full({count}, slot.newborn, slot.values.options());
   }
   replace({{replica, std::move(loaded)}});
@@ -154,7 +157,7 @@ void SparseConnections::load_topology(std::int64_t replica, const at::Tensor& sa
 void SparseConnections::scale(std::int64_t replica, Start::InitScale kind) {
   at::NoGradGuard no_grad;
   scaled_.at(static_cast<std::size_t>(replica)) = kind;
-  rescale(parameter_->segment(parameter_->flat(), replica),
+  rescale(parameter().segment(parameter().flat(), replica),
           index_.at(static_cast<std::size_t>(replica)).outputs_of_positions(), replica, kind);
 }
 
@@ -168,7 +171,7 @@ void SparseConnections::rescale(at::Tensor values, std::vector<std::int64_t> uni
     return;
   }
   std::vector<std::int64_t> fan_in = own.fan_in();
-  const at::Tensor share = of_list(fan_in).to(values.scalar_type()).clamp_min_(1) / inputs_;
+  const at::Tensor share = of_list(fan_in).to(values.scalar_type()).clamp_min_(1) / inputs();
   values.div_(share.sqrt().index_select(0, of_list(units)));
 }
 
@@ -179,12 +182,12 @@ void SparseConnections::expect_gradient(bool expected) {
 }
 
 at::Tensor SparseConnections::dense_values() const {
-  const at::Tensor dense = torch::zeros({replicas(), positions()}, parameter_->flat().options());
+  const at::Tensor dense = torch::zeros({replicas(), positions()}, parameter().flat().options());
   for (std::int64_t r = 0; r < replicas(); ++r) {
     std::vector<std::int64_t> own = index_[static_cast<std::size_t>(r)].positions();
-    dense[r].index_copy_(0, of_list(own), parameter_->segment(parameter_->flat(), r));
+    dense[r].index_copy_(0, of_list(own), parameter().segment(parameter().flat(), r));
   }
-  return dense.view({replicas(), inputs_, outputs_});
+  return dense.view({replicas(), inputs(), outputs()});
 }
 
 at::Tensor SparseConnections::dense_flags() const {
@@ -197,9 +200,9 @@ at::Tensor SparseConnections::dense_flags() const {
 }
 
 at::Tensor SparseConnections::values_of(std::int64_t replica) const {
-  const auto drafted = drafts_.find(replica);
-  return drafted != drafts_.end() ? drafted->second.values
-                                  : parameter_->segment(parameter_->flat(), replica);
+  const auto drafted = pending_.find(replica);
+  return drafted != pending_.end() ? drafted->second.values
+                                   : parameter().segment(parameter().flat(), replica);
 }
 
 ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
@@ -207,34 +210,34 @@ ScoreInputs SparseConnections::stored_inputs(std::int64_t replica,
   ScoreInputs inputs;
   inputs.weight = values_of(replica);
   inputs.parameter = criterion.parameter;
-  const auto drafted = drafts_.find(replica);
+  const auto drafted = pending_.find(replica);
   if (criterion.needs_inputs) {
     TORCH_INTERNAL_ASSERT(input_squares_.known(), "criterion ", criterion.name, " of ",
-                          parameter_->name, " needs the inputs of a product");
+                          parameter().name, " needs the inputs of a product");
     const std::vector<std::int64_t>& stored =
-        drafted != drafts_.end() ? drafted->second.positions
-                                 : index_.at(static_cast<std::size_t>(replica)).positions();
+        drafted != pending_.end() ? drafted->second.positions
+                                  : index_.at(static_cast<std::size_t>(replica)).positions();
     std::vector<std::int64_t> units;
-    for (const std::int64_t position : stored) units.push_back(position / outputs_);
+    for (const std::int64_t position : stored) units.push_back(position / outputs());
     inputs.input_scale = input_squares_.values()[replica].sqrt().index_select(0, of_list(units));
   }
   for (const std::string& name : criterion.slots) {
-    inputs.slots[name] = drafted != drafts_.end()
+    inputs.slots[name] = drafted != pending_.end()
                              ? drafted->second.slots.at(name)
-                             : parameter_->segment(parameter_->slot(name), replica);
+                             : parameter().segment(parameter().slot(name), replica);
   }
   return inputs;
 }
 
 void SparseConnections::visit_scores(
-    std::int64_t replica, const Criterion& criterion, Among among,
+    std::int64_t replica, const Criterion& criterion, Candidates candidates,
     const std::function<void(const at::Tensor& scores, const at::Tensor& flags)>& visit) const {
   TORCH_INTERNAL_ASSERT(criterion.score != nullptr && !criterion.needs_uniform, criterion.name,
                         " has no scores that a visit can read");
   at::NoGradGuard no_grad;
-  for (const std::string& name : criterion.slots) parameter_->slot(name);
-  if (among != Among::kActive || criterion.needs_gradient) {
-    visit_blocks(replica, criterion, among, /*key=*/0, visit);
+  for (const std::string& name : criterion.slots) parameter().slot(name);
+  if (candidates != Candidates::kActive || criterion.needs_gradient) {
+    visit_blocks(replica, criterion, candidates, /*key=*/0, visit);
     return;
   }
   const ScoreInputs inputs = stored_inputs(replica, criterion);
@@ -250,7 +253,7 @@ void SparseConnections::visit_scores(
 // Returns x^T dy of these inputs, summed over the backward passes that are kept.
 at::Tensor SparseConnections::dense_gradient(std::int64_t replica, std::int64_t first_input,
                                              std::int64_t inputs) const {
-  TORCH_INTERNAL_ASSERT(!factors_.empty(), "the dense gradient of ", parameter_->name,
+  TORCH_INTERNAL_ASSERT(!factors_.empty(), "the dense gradient of ", parameter().name,
                         " was not expected in the last backward pass");
   at::Tensor gradient;  // [inputs,out]
   for (const Factors& each : factors_) {
@@ -273,26 +276,27 @@ at::Tensor SparseConnections::topology_scores(std::int64_t replica, const Criter
         torch::from_blob(const_cast<std::uint8_t*>(active), {weights.numel()}, torch::kByte);
     weights = weights.masked_select(flags.ne(0));
   }
-  return criterion.of_topology({set, inputs_, outputs_, key, weights.contiguous()})
-      .to(parameter_->value.scalar_type());
+  return criterion.of_topology({set, inputs(), outputs(), key, weights.contiguous()})
+      .to(parameter().value.scalar_type());
 }
 
 void SparseConnections::visit_blocks(
-    std::int64_t replica, const Criterion& criterion, Among among, std::uint64_t key,
+    std::int64_t replica, const Criterion& criterion, Candidates candidates, std::uint64_t key,
     const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) const {
-  const auto drafted = drafts_.find(replica);
-  const bool draft = drafted != drafts_.end();
+  const auto drafted = pending_.find(replica);
+  const bool pending = drafted != pending_.end();
   at::Tensor of_topology;  // [in*out]
   if (criterion.of_topology != nullptr) of_topology = topology_scores(replica, criterion, key);
   const std::vector<std::int64_t> stored =
-      draft ? drafted->second.positions : index_.at(static_cast<std::size_t>(replica)).positions();
+      pending ? drafted->second.positions
+              : index_.at(static_cast<std::size_t>(replica)).positions();
   const std::uint8_t* active = active_of(replica);
   const ScoreInputs own = stored_inputs(replica, criterion);
-  const std::int64_t most = std::max<std::int64_t>(1, kBlock / outputs_);
+  const std::int64_t most = std::max<std::int64_t>(1, kBlock / outputs());
   std::int64_t seen = 0;  // entries of `stored`
-  for (std::int64_t input = 0; input < inputs_; input += most) {
-    const std::int64_t rows = std::min(most, inputs_ - input);
-    const std::int64_t first = input * outputs_, length = rows * outputs_;
+  for (std::int64_t input = 0; input < inputs(); input += most) {
+    const std::int64_t rows = std::min(most, inputs() - input);
+    const std::int64_t first = input * outputs(), length = rows * outputs();
     std::vector<std::int64_t> places;  // places of what is stored, in the block
     const std::int64_t begin = seen;
     while (seen < static_cast<std::int64_t>(stored.size()) && stored[seen] < first + length) {
@@ -313,15 +317,15 @@ void SparseConnections::visit_blocks(
     }
     if (criterion.needs_inputs) {
       inputs.input_scale = input_squares_.values()[replica].narrow(0, input, rows).sqrt();
-      inputs.input_scale = inputs.input_scale.repeat_interleave(outputs_);
+      inputs.input_scale = inputs.input_scale.repeat_interleave(outputs());
     }
     at::Tensor flags;
-    if (among != Among::kAll) {
-      flags = torch::full({length}, among == Among::kInactive ? 1 : 0, torch::kByte);
+    if (candidates != Candidates::kAll) {
+      flags = torch::full({length}, candidates == Candidates::kInactive ? 1 : 0, torch::kByte);
       auto* flag = flags.data_ptr<std::uint8_t>();
       for (std::int64_t e = begin; e < seen; ++e) {
         if (active == nullptr || active[e] != 0)
-          flag[stored[static_cast<std::size_t>(e)] - first] = among == Among::kActive;
+          flag[stored[static_cast<std::size_t>(e)] - first] = candidates == Candidates::kActive;
       }
     }
     visit(of_topology.defined() ? of_topology.narrow(0, first, length) : criterion.score(inputs),

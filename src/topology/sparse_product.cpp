@@ -99,7 +99,9 @@ class SparseProduct {
     for (const SparseIndex& own : connections.index_) all.push_back(&own);
     return all;
   }
-  static std::int64_t outputs(const SparseConnections& connections) { return connections.outputs_; }
+  static std::int64_t outputs(const SparseConnections& connections) {
+    return connections.outputs();
+  }
   static void keep(const SparseConnections& connections, const at::Tensor& x,
                    const at::Tensor& dy) {
     if (connections.expects_gradient_) connections.factors_.push_back({x, dy});

@@ -44,10 +44,11 @@ void add_smallest(std::vector<std::int64_t>& chosen, const std::vector<std::int6
 
 }  // namespace
 
-void SparseConnections::choose_superset(const Change& change, bool random, bool outside_zero) {
-  TORCH_INTERNAL_ASSERT(outside_zero, parameter_->name, " stores no values outside its superset");
+void SparseConnections::choose_superset(const TopologyChange& change, bool random,
+                                        bool outside_zero) {
+  TORCH_INTERNAL_ASSERT(outside_zero, parameter().name, " stores no values outside its superset");
   at::NoGradGuard no_grad;
-  std::map<std::int64_t, Draft> chosen;
+  std::map<std::int64_t, PendingTopology> chosen;
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const auto q = static_cast<std::size_t>(r);
     if (!change.due[q]) continue;
@@ -64,15 +65,15 @@ void SparseConnections::choose_superset(const Change& change, bool random, bool 
     chosen.emplace(r, stored_at(r, merged(active, others), active));
   }
   replace(chosen);
-  superset_ = torch::ones({parameter_->value.numel()}, torch::kByte);
+  superset_ = torch::ones({parameter().value.numel()}, torch::kByte);
 }
 
 std::vector<std::int64_t> SparseConnections::largest_dormant(
     std::int64_t replica, const std::vector<std::int64_t>& active, std::int64_t count) const {
   const std::vector<std::int64_t> stored = index_.at(static_cast<std::size_t>(replica)).positions();
-  const at::Tensor size = parameter_->segment(parameter_->flat(), replica).abs();
+  const at::Tensor size = parameter().segment(parameter().flat(), replica).abs();
   at::Tensor eligible = size.gt(0).to(torch::kByte);
-  if (active_.defined()) eligible.mul_(1 - parameter_->segment(active_, replica));
+  if (active_.defined()) eligible.mul_(1 - parameter().segment(active_, replica));
   if (!active_.defined()) eligible.zero_();
   const std::int64_t large = std::min(count, eligible.sum().item<std::int64_t>());
   const at::Tensor flags =
@@ -88,7 +89,7 @@ std::vector<std::int64_t> SparseConnections::largest_dormant(
 std::vector<std::int64_t> SparseConnections::largest_initial(
     std::int64_t replica, const std::vector<std::int64_t>& active, std::int64_t count) const {
   std::vector<std::int64_t> chosen;
-  in_dtype(parameter_->value, [&](auto zero) {
+  in_dtype(parameter().value, [&](auto zero) {
     using T = decltype(zero);
     TopStream<T> stream(count, /*largest=*/true);
     auto next = active.begin();
@@ -108,7 +109,7 @@ std::vector<std::int64_t> SparseConnections::largest_initial(
     }
     if (error == kSelectDone) error = stream.finish(chosen);
     TORCH_INTERNAL_ASSERT(error == kSelectDone, "choosing ", count, " connections of ",
-                          parameter_->name, " failed with code ", error);
+                          parameter().name, " failed with code ", error);
   });
   return chosen;
 }
@@ -122,18 +123,18 @@ at::Tensor SparseConnections::initial_values(std::int64_t replica,
   units.reserve(positions.size());
   for (const std::int64_t position : positions) {
     *draw++ = initial_->at(replica, position);
-    units.push_back(position % outputs_);
+    units.push_back(position % outputs());
   }
-  at::Tensor values = draws.to(parameter_->value.scalar_type());
+  at::Tensor values = draws.to(parameter().value.scalar_type());
   rescale(values, std::move(units), replica, scaled_.at(static_cast<std::size_t>(replica)));
   return values;
 }
 
-SparseConnections::Draft SparseConnections::stored_at(
+SparseConnections::PendingTopology SparseConnections::stored_at(
     std::int64_t replica, std::vector<std::int64_t> positions,
     const std::vector<std::int64_t>& active) const {
   const std::vector<std::int64_t> stored = index_.at(static_cast<std::size_t>(replica)).positions();
-  Draft made;
+  PendingTopology made;
   std::vector<std::int64_t> from, to, newcomers, new_positions;
   auto old = stored.begin();
   auto next = active.begin();
@@ -153,14 +154,14 @@ SparseConnections::Draft SparseConnections::stored_at(
   const auto moved = [&](const at::Tensor& flat, double fill) {
     const at::Tensor all =
         torch::full({static_cast<std::int64_t>(positions.size())}, fill, flat.options());
-    return all.index_copy_(0, places, parameter_->segment(flat, replica).index_select(0, sources));
+    return all.index_copy_(0, places, parameter().segment(flat, replica).index_select(0, sources));
   };
-  made.values = moved(parameter_->flat(), 0);
+  made.values = moved(parameter().flat(), 0);
   if (initial_) {
     made.values.index_copy_(0, torch::tensor(newcomers, torch::kLong),
                             initial_values(replica, new_positions));
   }
-  for (const auto& [name, slot] : parameter_->slots) {
+  for (const auto& [name, slot] : parameter().slots) {
     made.slots[name] = moved(slot.values, slot.newborn);
   }
   made.positions = std::move(positions);
@@ -172,10 +173,10 @@ void SparseConnections::empty_dormant(const std::vector<char>& due) {
   at::NoGradGuard no_grad;
   for (std::int64_t r = 0; r < replicas(); ++r) {
     if (!due.at(static_cast<std::size_t>(r))) continue;
-    const at::Tensor dormant = parameter_->segment(active_, r).eq(0);
-    parameter_->segment(parameter_->flat(), r).masked_fill_(dormant, 0);
-    for (auto& [name, slot] : parameter_->slots) {
-      if (!slot.everywhere) parameter_->segment(slot.values, r).masked_fill_(dormant, 0);
+    const at::Tensor dormant = parameter().segment(active_, r).eq(0);
+    parameter().segment(parameter().flat(), r).masked_fill_(dormant, 0);
+    for (auto& [name, slot] : parameter().slots) {
+      if (!slot.everywhere) parameter().segment(slot.values, r).masked_fill_(dormant, 0);
     }
   }
 }

@@ -64,11 +64,11 @@ int offer(TopStream<T>& stream, std::int64_t& first, const at::Tensor& scores,
 
 }  // namespace
 
-std::int64_t SparseConnections::Draft::active_count() const {
+std::int64_t SparseConnections::PendingTopology::active_count() const {
   return std::count(active.begin(), active.end(), std::uint8_t{1});
 }
 
-std::vector<std::int64_t> SparseConnections::Draft::active_positions() const {
+std::vector<std::int64_t> SparseConnections::PendingTopology::active_positions() const {
   std::vector<std::int64_t> kept;
   for (std::size_t e = 0; e < positions.size(); ++e) {
     if (active[e] != 0) kept.push_back(positions[e]);
@@ -76,7 +76,7 @@ std::vector<std::int64_t> SparseConnections::Draft::active_positions() const {
   return kept;
 }
 
-std::vector<std::int64_t> SparseConnections::Draft::dropped_positions() const {
+std::vector<std::int64_t> SparseConnections::PendingTopology::dropped_positions() const {
   std::vector<std::int64_t> left;
   for (std::size_t e = 0; e < positions.size(); ++e) {
     if (was[e] != 0 && active[e] == 0) left.push_back(positions[e]);
@@ -84,7 +84,7 @@ std::vector<std::int64_t> SparseConnections::Draft::dropped_positions() const {
   return left;
 }
 
-void SparseConnections::Draft::keep_active() {
+void SparseConnections::PendingTopology::keep_active() {
   std::vector<std::int64_t> kept;
   for (std::size_t e = 0; e < positions.size(); ++e) {
     if (active[e] != 0) kept.push_back(static_cast<std::int64_t>(e));
@@ -97,25 +97,25 @@ void SparseConnections::Draft::keep_active() {
   for (auto& [name, slot] : slots) slot = slot.index_select(0, places);
 }
 
-SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
-                                                   const Criterion& criterion) {
-  for (const std::string& name : criterion.slots) parameter_->slot(name);
-  auto [found, begins] = drafts_.try_emplace(replica);
-  Draft& own = found->second;
+SparseConnections::PendingTopology& SparseConnections::pending(std::int64_t replica,
+                                                               const Criterion& criterion) {
+  for (const std::string& name : criterion.slots) parameter().slot(name);
+  auto [found, begins] = pending_.try_emplace(replica);
+  PendingTopology& own = found->second;
   if (begins) {
     own.positions = index_.at(static_cast<std::size_t>(replica)).positions();
     own.active.assign(own.positions.size(), 1);
     if (active_.defined()) {
-      const at::Tensor flags = parameter_->segment(active_, replica);
+      const at::Tensor flags = parameter().segment(active_, replica);
       std::copy_n(flags.data_ptr<std::uint8_t>(), flags.numel(), own.active.begin());
     }
     own.was = own.active;
-    own.values = parameter_->segment(parameter_->flat(), replica).clone();
-    for (const auto& [name, slot] : parameter_->slots) {
-      own.slots[name] = parameter_->segment(slot.values, replica).clone();
+    own.values = parameter().segment(parameter().flat(), replica).clone();
+    for (const auto& [name, slot] : parameter().slots) {
+      own.slots[name] = parameter().segment(slot.values, replica).clone();
     }
   }
-  for (const auto& [name, slot] : parameter_->slots) {  // what this criterion has just made
+  for (const auto& [name, slot] : parameter().slots) {  // what this criterion has just made
     if (own.slots.contains(name)) continue;
     own.slots[name] = torch::full({own.values.numel()}, slot.newborn, slot.values.options());
   }
@@ -124,14 +124,14 @@ SparseConnections::Draft& SparseConnections::draft(std::int64_t replica,
 
 // The new mask is the best of the superset, as it is in the masked storage where values outside are
 // zero.
-void SparseConnections::rank(const Change& change, const Criterion& criterion,
+void SparseConnections::rank(const TopologyChange& change, const Criterion& criterion,
                              bool /*zero_dormant*/) {
-  TORCH_INTERNAL_ASSERT(superset_.defined(), parameter_->name, " has no dormant weights to rank");
+  TORCH_INTERNAL_ASSERT(superset_.defined(), parameter().name, " has no dormant weights to rank");
   at::NoGradGuard no_grad;
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const auto q = static_cast<std::size_t>(r);
     if (!change.due[q]) continue;
-    Draft& own = draft(r, criterion);
+    PendingTopology& own = pending(r, criterion);
     at::Tensor active = flags_over(own.active);
     if (criterion.random) {
       const std::int64_t stored = active.numel();
@@ -151,19 +151,19 @@ at::Tensor SparseConnections::active_scores(std::int64_t replica, const Criterio
     return criterion.score(stored_inputs(replica, criterion)).masked_select(active.ne(0));
   }
   std::vector<at::Tensor> scores;
-  visit_blocks(replica, criterion, Among::kActive, key,
+  visit_blocks(replica, criterion, Candidates::kActive, key,
                [&](const at::Tensor& block, const at::Tensor& flags) {
                  scores.push_back(block.masked_select(flags.ne(0)));
                });
   return torch::cat(scores);
 }
 
-void SparseConnections::drop(const Change& change, const Criterion& criterion) {
+void SparseConnections::drop(const TopologyChange& change, const Criterion& criterion) {
   at::NoGradGuard no_grad;
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const auto q = static_cast<std::size_t>(r);
     if (!change.due[q]) continue;
-    Draft& own = draft(r, criterion);
+    PendingTopology& own = pending(r, criterion);
     at::Tensor active = flags_over(own.active);
     at::Tensor chosen = torch::zeros_like(active);
     if (criterion.random) {
@@ -191,13 +191,13 @@ void SparseConnections::drop(const Change& change, const Criterion& criterion) {
   }
 }
 
-std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
+std::vector<std::int64_t> SparseConnections::choose_growth(const TopologyChange& change,
                                                            std::int64_t replica,
                                                            const Criterion& criterion,
                                                            std::uint64_t key) const {
   const std::int64_t count = change.count[static_cast<std::size_t>(replica)];
   if (count == 0) return {};
-  const Draft& own = drafts_.at(replica);
+  const PendingTopology& own = pending_.at(replica);
   const std::vector<std::int64_t> dropped =
       change.excludes_dropped ? own.dropped_positions() : std::vector<std::int64_t>();
   if (criterion.random) {
@@ -229,15 +229,15 @@ std::vector<std::int64_t> SparseConnections::choose_growth(const Change& change,
       const at::Tensor scores = sampled ? drawn(block, first, flags, sharpness, draws) : block;
       if (error == kSelectDone) error = offer(stream, first, scores, flags);
     };
-    visit_blocks(replica, criterion, Among::kInactive, key, visit);
+    visit_blocks(replica, criterion, Candidates::kInactive, key, visit);
     if (error == kSelectDone) error = stream.finish(chosen);
     TORCH_INTERNAL_ASSERT(error == kSelectDone, "growing ", count, " connections of ",
-                          parameter_->name, " failed with code ", error);
+                          parameter().name, " failed with code ", error);
   };
   if (sampled || criterion.needs_uniform) {
     choose(0.0);
   } else {
-    in_dtype(parameter_->value, choose);
+    in_dtype(parameter().value, choose);
   }
   return chosen;
 }
@@ -268,39 +268,39 @@ struct Merged {
 }  // namespace
 
 // `chosen` is ascending and not active. What is stored already keeps its place.
-void SparseConnections::insert(Draft& draft, const std::vector<std::int64_t>& chosen,
-                               const Newborn& newborn, std::uint64_t key) const {
+void SparseConnections::insert(PendingTopology& pending, const std::vector<std::int64_t>& chosen,
+                               const RegrowthInit& newborn, std::uint64_t key) const {
   Merged merged;
-  merged.positions.reserve(draft.positions.size() + chosen.size());
+  merged.positions.reserve(pending.positions.size() + chosen.size());
   std::size_t old = 0;
   const auto keep_old = [&](std::uint8_t active) {
-    merged.keep(static_cast<std::int64_t>(old), draft.positions[old], active, draft.was[old]);
+    merged.keep(static_cast<std::int64_t>(old), pending.positions[old], active, pending.was[old]);
     ++old;
   };
   for (const std::int64_t position : chosen) {
-    while (old < draft.positions.size() && draft.positions[old] < position) {
-      keep_old(draft.active[old]);
+    while (old < pending.positions.size() && pending.positions[old] < position) {
+      keep_old(pending.active[old]);
     }
-    if (old < draft.positions.size() && draft.positions[old] == position) {
-      if (!newborn.keep_regrown || draft.was[old] == 0) merged.bear();
+    if (old < pending.positions.size() && pending.positions[old] == position) {
+      if (!newborn.keep_regrown || pending.was[old] == 0) merged.bear();
       keep_old(1);
       continue;
     }
     merged.bear();
     merged.add(position, 1, 0);
   }
-  while (old < draft.positions.size()) keep_old(draft.active[old]);
-  move_values(draft, merged.from, merged.to, merged.born,
+  while (old < pending.positions.size()) keep_old(pending.active[old]);
+  move_values(pending, merged.from, merged.to, merged.born,
               static_cast<std::int64_t>(merged.positions.size()));
-  if (newborn.deviation > 0) draw_newborn(draft, merged.positions, merged.born, newborn, key);
-  draft.positions = std::move(merged.positions);
-  draft.active = std::move(merged.active);
-  draft.was = std::move(merged.was);
+  if (newborn.deviation > 0) draw_newborn(pending, merged.positions, merged.born, newborn, key);
+  pending.positions = std::move(merged.positions);
+  pending.active = std::move(merged.active);
+  pending.was = std::move(merged.was);
 }
 
 // Values and slots into `count` places: what lay at `from` lies at `to`; what is born has a value
 // of zero and the slots of a newborn.
-void SparseConnections::move_values(Draft& draft, std::vector<std::int64_t>& from,
+void SparseConnections::move_values(PendingTopology& pending, std::vector<std::int64_t>& from,
                                     std::vector<std::int64_t>& to, std::vector<std::int64_t>& born,
                                     std::int64_t count) const {
   const at::Tensor sources = list_of(from), places = list_of(to), newcomers = list_of(born);
@@ -309,15 +309,16 @@ void SparseConnections::move_values(Draft& draft, std::vector<std::int64_t>& fro
     all.index_copy_(0, places, values.index_select(0, sources));
     return all.index_fill_(0, newcomers, fill);
   };
-  draft.values = moved(draft.values, 0);
-  for (auto& [name, values] : draft.slots) {
-    values = moved(values, parameter_->slots.at(name).newborn);
+  pending.values = moved(pending.values, 0);
+  for (auto& [name, values] : pending.slots) {
+    values = moved(values, parameter().slots.at(name).newborn);
   }
 }
 
 // Normal draws, keyed by position, become the values of what is born.
-void SparseConnections::draw_newborn(Draft& draft, const std::vector<std::int64_t>& positions,
-                                     std::vector<std::int64_t>& born, const Newborn& newborn,
+void SparseConnections::draw_newborn(PendingTopology& pending,
+                                     const std::vector<std::int64_t>& positions,
+                                     std::vector<std::int64_t>& born, const RegrowthInit& newborn,
                                      std::uint64_t key) const {
   const RandomStream stream = draw_stream(key, Draw::kValue);
   at::Tensor draws = torch::empty({static_cast<std::int64_t>(born.size())}, torch::kDouble);
@@ -325,80 +326,82 @@ void SparseConnections::draw_newborn(Draft& draft, const std::vector<std::int64_
     draws.data_ptr<double>()[i] =
         newborn.deviation * normal_at(stream, positions[static_cast<std::size_t>(born[i])]);
   }
-  draft.values.index_copy_(0, list_of(born), draws.to(draft.values.scalar_type()));
+  pending.values.index_copy_(0, list_of(born), draws.to(pending.values.scalar_type()));
 }
 
-void SparseConnections::grow(const Change& change, const Criterion& criterion,
-                             const Newborn& newborn) {
+void SparseConnections::grow(const TopologyChange& change, const Criterion& criterion,
+                             const RegrowthInit& newborn) {
   at::NoGradGuard no_grad;
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const auto q = static_cast<std::size_t>(r);
     if (!change.due[q]) continue;
     const std::uint64_t key = newborn.keys.empty() ? 0 : newborn.keys[q];
-    Draft& own = draft(r, criterion);
+    PendingTopology& own = pending(r, criterion);
     insert(own, choose_growth(change, r, criterion, key), newborn, key);
   }
 }
 
-void SparseConnections::finish(const Change& change, bool /*zero_dormant*/) {
+void SparseConnections::finish(const TopologyChange& change, bool /*zero_dormant*/) {
   at::NoGradGuard no_grad;
-  std::map<std::int64_t, Draft> done;
+  std::map<std::int64_t, PendingTopology> done;
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    const auto found = drafts_.find(r);
-    if (!change.due[static_cast<std::size_t>(r)] || found == drafts_.end()) continue;
-    Draft& own = found->second;
+    const auto found = pending_.find(r);
+    if (!change.due[static_cast<std::size_t>(r)] || found == pending_.end()) continue;
+    PendingTopology& own = found->second;
     if (!superset_.defined()) own.keep_active();
     done.emplace(r, std::move(own));
-    drafts_.erase(found);
+    pending_.erase(found);
   }
   replace(done);
 }
 
 // Gives these replicas new connections, values and slots. Tensors are replaced where lengths
 // change.
-void SparseConnections::replace(const std::map<std::int64_t, Draft>& drafts) {
-  if (drafts.empty()) return;
+void SparseConnections::replace(const std::map<std::int64_t, PendingTopology>& all_pending) {
+  if (all_pending.empty()) return;
   initial_.reset();
-  const at::Tensor active = flags_after(drafts);
+  const at::Tensor active = flags_after(all_pending);
   bool same_length = true;
-  for (const auto& [r, own] : drafts) {
+  for (const auto& [r, own] : all_pending) {
     same_length = same_length && own.values.numel() == index_[static_cast<std::size_t>(r)].count();
   }
   const auto put = [&](const at::Tensor& flat, const std::string& slot) {
-    const auto of = [&](const Draft& own) {
+    const auto of = [&](const PendingTopology& own) {
       return slot.empty() ? own.values : own.slots.at(slot);
     };
     if (same_length) {
-      for (const auto& [r, own] : drafts) parameter_->segment(flat, r).copy_(of(own));
+      for (const auto& [r, own] : all_pending) parameter().segment(flat, r).copy_(of(own));
       return flat;
     }
     std::vector<at::Tensor> parts;
     for (std::int64_t r = 0; r < replicas(); ++r) {
-      const auto found = drafts.find(r);
-      parts.push_back(found != drafts.end() ? of(found->second) : parameter_->segment(flat, r));
+      const auto found = all_pending.find(r);
+      parts.push_back(found != all_pending.end() ? of(found->second)
+                                                 : parameter().segment(flat, r));
     }
     return torch::cat(parts);
   };
-  const at::Tensor values = put(parameter_->flat(), "");
-  for (auto& [name, slot] : parameter_->slots) slot.values = put(slot.values, name);
-  if (!same_length) parameter_->value = values.detach().requires_grad_(true);
-  for (const auto& [r, own] : drafts) {
+  const at::Tensor values = put(parameter().flat(), "");
+  for (auto& [name, slot] : parameter().slots) slot.values = put(slot.values, name);
+  if (!same_length) parameter().value = values.detach().requires_grad_(true);
+  for (const auto& [r, own] : all_pending) {
     SparseIndex& index = index_[static_cast<std::size_t>(r)];
-    if (index.positions() != own.positions) index = SparseIndex(inputs_, outputs_, own.positions);
+    if (index.positions() != own.positions) index = SparseIndex(inputs(), outputs(), own.positions);
   }
   active_ = active;
   if (superset_.defined() && !same_length) superset_ = torch::ones({values.numel()}, torch::kByte);
 }
 
 // Returns what active_ is to be; it is undefined where everything is active.
-at::Tensor SparseConnections::flags_after(const std::map<std::int64_t, Draft>& drafts) const {
+at::Tensor SparseConnections::flags_after(
+    const std::map<std::int64_t, PendingTopology>& all_pending) const {
   std::vector<at::Tensor> parts;
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    const auto found = drafts.find(r);
-    if (found != drafts.end()) {
+    const auto found = all_pending.find(r);
+    if (found != all_pending.end()) {
       parts.push_back(torch::tensor(found->second.active, torch::kByte));
     } else if (active_.defined()) {
-      parts.push_back(parameter_->segment(active_, r));
+      parts.push_back(parameter().segment(active_, r));
     } else {
       parts.push_back(torch::ones({index_[static_cast<std::size_t>(r)].count()}, torch::kByte));
     }

@@ -76,49 +76,6 @@ std::unique_ptr<Connections> start_sparse(Parameter& parameter, const InitialWei
   return sparse;
 }
 
-std::string refusal_of_sets(const Policies& weights) {
-  const Sets& sets = weights.sets;
-  if (sets.superset == 0) {
-    if (weights.has_full_stream()) return "its full stream computes with all weights";
-    if (sets.gradient != Support::kMask) return "weights outside the mask get a gradient";
-    if (sets.update != Support::kMask) return "weights outside the mask change";
-    if (!weights.dormant_stay_zero()) return "weights outside the mask keep values";
-    if (weights.alignment.alpha > 0) return "it aligns with a full stream";
-    return "";
-  }
-  if (!sets.outside_zero) {
-    return "weights outside the superset keep values (superset_outside = hold)";
-  }
-  const bool aligns = weights.alignment.alpha > 0;
-  if ((weights.has_full_stream() || aligns) && !sets.full_in_superset) {
-    return "its full stream computes with all weights";
-  }
-  if (sets.gradient == Support::kAll) return "weights outside the superset get a gradient";
-  if (sets.update != Support::kMask && sets.update != Support::kSuperset) {
-    return "weights outside the superset change";
-  }
-  return "";
-}
-
-std::string refusal_of_operation(const TopologyOperation& operation, bool superset) {
-  const bool ranks = operation.kind == TopologyOperation::Kind::kRank;
-  if (ranks && !superset) return "its updates rank active and dormant weights together";
-  const Criterion& used = criterion(operation.criterion);
-  if (used.everywhere || used.accumulate != nullptr) {
-    return "criterion '" + used.name + "' keeps a slot of every weight" +
-           (used.accumulate != nullptr ? "'s gradient" : ", dormant ones too");
-  }
-  if (superset && used.needs_gradient) {
-    return "criterion '" + used.name + "' reads gradients, which dormant weights of a superset " +
-           "have on some steps only";
-  }
-  if (ranks && operation.whole_net) return "its updates rank all layers together";
-  if (ranks && (operation.sampled || used.needs_uniform || used.of_topology != nullptr)) {
-    return "criterion '" + used.name + "' ranks weights that are outside the superset as well";
-  }
-  return "";
-}
-
 }  // namespace
 
 std::string storage_name(Storage storage) {
@@ -134,23 +91,6 @@ Storage storage_of_name(const std::string& name) {
 
 double stored_density(const Policies& weights) {
   return std::max(weights.start.first_density(), weights.sets.superset);
-}
-
-std::string sparse_refusal(const Policies& weights) {
-  const std::string of_sets = refusal_of_sets(weights);
-  if (!of_sets.empty()) return of_sets;
-  if (!weights.sets.nested.empty()) return "it draws nested masks";
-  if (weights.perturbation.kind != Perturbation::Kind::kNone) {
-    return "its gradients are taken at perturbed weights";
-  }
-  if (weights.start.granularity.kind != Granularity::Kind::kElement) {
-    return "its weights are not chosen one by one (granularity)";
-  }
-  for (const TopologyOperation& operation : weights.topology.operations) {
-    const std::string refusal = refusal_of_operation(operation, weights.sets.superset > 0);
-    if (!refusal.empty()) return refusal;
-  }
-  return "";
 }
 
 std::vector<LayerStart> layer_starts(const std::vector<Start>& starts,

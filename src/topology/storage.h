@@ -1,5 +1,5 @@
-// This file chooses between the two storages of a layer's connections: it says which runs the
-// sparse one serves, and how either starts.
+// The two storages of a layer's connections, and how either starts. Which runs the sparse one
+// serves is said by policy/demands.h.
 //
 // Shapes: R replicas (runs of the group), in and out the layer's inputs and outputs.
 #pragma once
@@ -24,11 +24,6 @@ Storage storage_of_name(const std::string& name);  // throws ConfigError
 
 // Returns the share of its positions that a sparse layer begins with: that of M, or of B.
 double stored_density(const Policies& weights);
-
-// Says why connections under these policies can't be stored sparsely: their sets S and U, or a slot
-// that a criterion needs, leave the mask, or a superset outside which weights are zero. It is empty
-// where they can.
-std::string sparse_refusal(const Policies& weights);
 
 // A LayerStart says how one layer starts.
 struct LayerStart {

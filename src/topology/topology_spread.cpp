@@ -15,9 +15,9 @@ namespace {
 
 using Kind = TopologyOperation::Kind;
 
-Among among_of(Kind kind) {
-  if (kind == Kind::kRank) return Among::kAll;
-  return kind == Kind::kGrow || kind == Kind::kGrowTo ? Among::kInactive : Among::kActive;
+Candidates among_of(Kind kind) {
+  if (kind == Kind::kRank) return Candidates::kAll;
+  return kind == Kind::kGrow || kind == Kind::kGrowTo ? Candidates::kInactive : Candidates::kActive;
 }
 
 using VisitBlock = std::function<void(const at::Tensor& scores, const at::Tensor& flags)>;
@@ -114,7 +114,7 @@ std::vector<std::int64_t> TopologyUpdater::spread(const Operation& operation,
     layers_[l]->visit_scores(static_cast<std::int64_t>(replica), chosen_by,
                              among_of(operation.kind), visit);
   };
-  const bool largest = among_of(operation.kind) != Among::kActive;
+  const bool largest = among_of(operation.kind) != Candidates::kActive;
   std::size_t first = 0;
   while (!changes(first)) ++first;  // some layer does: count is not 0
   const at::Tensor& values = layers_[first]->parameter().value;
@@ -135,7 +135,7 @@ void TopologyUpdater::weigh_layers(const UpdateMoment& moment) {
       const auto replica = static_cast<std::int64_t>(r);
       if (!moment.due[r] || layers_[l]->active(replica) == 0) continue;
       double sum = 0;
-      layers_[l]->visit_scores(replica, average, Among::kActive,
+      layers_[l]->visit_scores(replica, average, Candidates::kActive,
                                [&](const at::Tensor& scores, const at::Tensor& flags) {
                                  const at::Tensor own = scores.to(torch::kDouble);
                                  sum += (flags.defined() ? own * flags : own).sum().item<double>();
@@ -235,10 +235,10 @@ std::vector<std::int64_t> TopologyUpdater::spread_at_random(const Operation& ope
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (changes(l)) {
       const Size one = size(l, replica);
-      const Among among = among_of(operation.kind);
-      total += among == Among::kAll        ? one.positions
-               : among == Among::kInactive ? one.positions - one.active
-                                           : one.active;
+      const Candidates among = among_of(operation.kind);
+      total += among == Candidates::kAll        ? one.positions
+               : among == Candidates::kInactive ? one.positions - one.active
+                                                : one.active;
     }
     ends[l] = total;
   }

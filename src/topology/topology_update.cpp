@@ -11,7 +11,7 @@
 #include "policy/rules.h"
 #include "topology/nested_masks.h"
 #include "topology/random_ranks.h"
-#include "topology/rule_reads.h"
+#include "topology/rule_criteria.h"
 #include "topology/segments.h"
 
 namespace tandem {
@@ -90,7 +90,8 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
                               layers_[l]->positions() == shapes_[l].positions(),
                           "layer ", shapes_[l].name, " has another shape than its connections");
   }
-  check_operations();
+  for (std::size_t r = 0; r < replicas(); ++r) check_policies(policies_of(r));
+  demands_ = demands_of(policies_of(0));
   for (const Criterion& each : criteria_) {
     if (!each.everywhere) continue;
     for (std::size_t l = 0; l < layers_.size(); ++l) {
@@ -107,25 +108,18 @@ TopologyUpdater::TopologyUpdater(std::vector<Connections*> layers, std::vector<L
   }
 }
 
-void TopologyUpdater::check_operations() const {
-  for (std::size_t r = 0; r < replicas(); ++r) {
-    Policies own;
-    own.topology = rules_[r];
-    own.start = starts_[r];
-    check_policies(own);
-  }
+Policies TopologyUpdater::policies_of(std::size_t replica) const {
+  Policies own;
+  own.topology = rules_[replica];
+  own.start = starts_[replica];
+  return own;
 }
 
-bool TopologyUpdater::needs_gradient() const { return reads_of(criteria_).gradient; }
-
-bool TopologyUpdater::needs_inputs() const { return reads_of(criteria_).inputs; }
-
 void TopologyUpdater::expect_gradient(bool expected) {
-  const bool inputs = needs_inputs();
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
-    if (needs_gradient()) layers_[l]->expect_gradient(expected);
-    if (inputs) layers_[l]->expect_inputs(expected);
+    if (demands_.reads_gradient) layers_[l]->expect_gradient(expected);
+    if (demands_.reads_inputs) layers_[l]->expect_inputs(expected);
   }
 }
 
@@ -161,11 +155,11 @@ void TopologyUpdater::keep_superset(std::vector<double> density, bool random, bo
 
 void TopologyUpdater::choose_superset(const UpdateMoment& moment) {
   if (superset_.empty()) return;
-  std::vector<Change> changes_of_layers(layers_.size());
+  std::vector<TopologyChange> changes_of_layers(layers_.size());
   for (std::size_t r = 0; r < replicas(); ++r) {
     const auto budgets = spread_budget(shapes_, superset_[r], starts_[r].budget);
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      Change& change = changes_of_layers[l];
+      TopologyChange& change = changes_of_layers[l];
       change.due.push_back(moment.due[r]);
       change.count.push_back(budgets[l].active);
       change.keys.push_back(
@@ -271,9 +265,9 @@ TopologyUpdater::Counts TopologyUpdater::layer_counts(const Operation& operation
   return counts;
 }
 
-Change TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
-                                  const Counts& counts, const UpdateMoment& moment) const {
-  Change change{moment.due, counts[layer]};
+TopologyChange TopologyUpdater::change_of(const Operation& operation, std::size_t layer,
+                                          const Counts& counts, const UpdateMoment& moment) const {
+  TopologyChange change{moment.due, counts[layer]};
   change.prunes = operation.kind == Kind::kPruneTo;
   change.excludes_dropped = operation.kind == Kind::kGrow && excludes_dropped();
   const auto place = static_cast<std::size_t>(&operation - rules_[0].operations.data());
@@ -306,7 +300,7 @@ void TopologyUpdater::apply(const Operation& operation, const Criterion& chosen,
   if (operation.kind == Kind::kGrow) redistribute(counts, moment);
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     if (!changes(l)) continue;
-    const Change change = change_of(operation, l, counts, moment);
+    const TopologyChange change = change_of(operation, l, counts, moment);
     if (operation.kind == Kind::kRank) {
       layers_[l]->rank(change, chosen, zero_dormant);
     } else if (grows(operation.kind)) {
@@ -342,8 +336,6 @@ UpdateCounts TopologyUpdater::report(std::size_t layer, const UpdateMoment& mome
   return counts;
 }
 
-bool TopologyUpdater::accumulates() const { return reads_of(criteria_).accumulates; }
-
 void TopologyUpdater::accumulate(const at::Tensor& apply) {
   at::NoGradGuard no_grad;
   std::set<std::string> seen;
@@ -359,7 +351,7 @@ void TopologyUpdater::accumulate(const at::Tensor& apply) {
         kept[name] = slots[name].clone();
       }
       rule.accumulate(parameter.value.grad().reshape({-1}), slots);
-      const at::Tensor applies = over_segments(apply, parameter.segments());
+      const at::Tensor applies = broadcast_to_segments(apply, parameter.segments());
       for (auto& [name, values] : slots) {
         values.copy_(torch::where(applies, values, kept.at(name)));
       }

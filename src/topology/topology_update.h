@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/demands.h"
 #include "policy/policy.h"
 #include "topology/budgets.h"
 #include "topology/connections.h"
@@ -54,15 +55,10 @@ class TopologyUpdater {
   // descend from 1.
   void keep_nested(std::vector<std::vector<double>> shares);  // [R][shares]
 
-  // Says whether some criterion reads the dense gradient of the step.
-  bool needs_gradient() const;
-  // Says whether some criterion reads the layer's inputs.
-  bool needs_inputs() const;
   // Announces backward passes whose dense gradient update() will read, or that none will be.
   void expect_gradient(bool expected);
-  // Says whether some criterion keeps a slot up to date after each backward pass.
-  bool accumulates() const;
-  // After a backward pass, shows these criteria the dense gradient of the replicas that take part
+  // After a backward pass, shows the criteria that keep a slot up to date by it the dense gradient
+  // of the replicas that take part
   // (apply, bool [R], on the parameters' device); the others' slots keep every bit.
   void accumulate(const at::Tensor& apply);
   // Returns one entry per layer that is not exempt, and none where nothing is reported.
@@ -81,7 +77,7 @@ class TopologyUpdater {
   bool changes(std::size_t layer) const {
     return layers_[layer] != nullptr && !shapes_[layer].exempt;
   }
-  void check_operations() const;
+  Policies policies_of(std::size_t replica) const;
   bool excludes_dropped() const { return rules_[0].regrown == TopologyRule::Regrown::kExclude; }
   void begin(const UpdateMoment& moment);
   Size size(std::size_t layer, std::size_t replica) const;
@@ -99,8 +95,8 @@ class TopologyUpdater {
   void choose_nested(const UpdateMoment& moment);
   std::vector<std::int64_t> spread_at_random(const Operation& operation, std::size_t replica,
                                              std::int64_t count, std::int64_t number) const;
-  Change change_of(const Operation& operation, std::size_t layer, const Counts& counts,
-                   const UpdateMoment& moment) const;
+  TopologyChange change_of(const Operation& operation, std::size_t layer, const Counts& counts,
+                           const UpdateMoment& moment) const;
   void apply(const Operation& operation, const Criterion& chosen, const UpdateMoment& moment,
              bool zero_dormant);
   UpdateCounts report(std::size_t layer, const UpdateMoment& moment);
@@ -110,6 +106,7 @@ class TopologyUpdater {
   std::vector<TopologyRule> rules_;
   std::vector<Start> starts_;
   std::vector<std::uint64_t> run_keys_;
+  Demands demands_;                  // of the rule and the start alone
   std::vector<Criterion> criteria_;  // the operations' in order, then those of redistribution
 
   std::vector<double> superset_;  // [R] density of B; empty: there is none

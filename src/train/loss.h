@@ -19,4 +19,9 @@ struct ExampleScores {
 ExampleScores score_examples(const at::Tensor& logits, const at::Tensor& target,
                              const at::Tensor& outputs_allowed);
 
+// Adds a term to a sum; either may be undefined, which is nothing.
+inline void add_term(at::Tensor& sum, const at::Tensor& term) {
+  if (term.defined()) sum = sum.defined() ? sum + term : term;
+}
+
 }  // namespace tandem

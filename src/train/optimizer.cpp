@@ -49,7 +49,7 @@ void Optimizer::step(const std::vector<std::vector<Parameter*>>& nets, const at:
                   own.segments, numbers, scratch_, squares_[row]);
     }
   }
-  settle_step(numbers, constants_, losses, squares_, state, updates_);
+  finish_step(numbers, constants_, losses, squares_, state, updates_);
   for (auto& [parameter, tensors] : updated) {
     update(*parameter, tensors);
     if (!is_raised(*parameter)) continue;

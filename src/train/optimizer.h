@@ -37,7 +37,7 @@ class Optimizer {
 
   // One step of the parameters of each net from their gradients. numbers [R,kStepNumbers], losses
   // [R], state [R,kReplicaState], all double and on the parameters' device; what of it changes,
-  // and which replicas are left as they are, says kernels/update/settle.h. Waits for nothing.
+  // and which replicas are left as they are, says kernels/update/finish_step.h. Waits for nothing.
   void step(const std::vector<std::vector<Parameter*>>& nets, const at::Tensor& numbers,
             const StepLosses& losses, at::Tensor& state);
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/update/settle.h"
+#include "kernels/update/finish_step.h"
 
 namespace tandem {
 
@@ -23,6 +23,10 @@ struct StepRows {
 // Column of a record's member in its table.
 #define TANDEM_COLUMN(record, member) \
   (static_cast<std::int64_t>(offsetof(record, member) / sizeof(double)))
+// Column of a level's number in the table of StepNumbers.
+#define TANDEM_LEVEL_COLUMN(level, member)                                                      \
+  ((level) == Level::kAttention ? TANDEM_COLUMN(tandem::kernels::StepNumbers, attention.member) \
+                                : TANDEM_COLUMN(tandem::kernels::StepNumbers, weights.member))
 
 class StepTables {
  public:

@@ -17,17 +17,14 @@
 #include <vector>
 
 #include "config/config.h"
-#include "continual/scenario.h"
 #include "continual/strategy.h"
 #include "cuda/graph.h"
-#include "data/dataset.h"
-#include "data/gather.h"
-#include "data/sampler.h"
 #include "nn/model.h"
 #include "plan/flops.h"
 #include "plan/plan.h"
 #include "topology/storage.h"
 #include "topology/topology_update.h"
+#include "train/batches.h"
 #include "train/optimizer.h"
 #include "train/step_tables.h"
 
@@ -40,25 +37,17 @@ struct TrainerOptions {
       {};  // of each linear layer; empty: as the config says, auto masked
 };
 
-// A batch on the device.
-struct Batch {
-  at::Tensor x;        // float [R,B,F] or int64 [R,B,T]
-  at::Tensor target;   // int64 [R,N], N = B or B T
-  at::Tensor weight;   // [R,N]; undefined where every example counts
-  at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
-};
-
 // What a step computes, apart from numbers. Steps of one kind share a captured graph.
 struct StepKind {
   struct Streams {
-    View view = View::kFull;
-    Running running = Running::kFull;
+    StreamsWanted wanted = StreamsWanted::kFull;
+    RunningStream running = RunningStream::kFull;
     bool aligns = false;
     auto operator<=>(const Streams&) const = default;
   };
-  Streams attention, weights;
-  std::string masked;         // per layer, whether it has dormant weights
-  bool notes_inputs = false;  // for a criterion that reads them
+  PerLevel<Streams> streams;
+  std::string masked;           // per layer, whether it has dormant weights
+  bool records_inputs = false;  // for a criterion that reads them
   auto operator<=>(const StepKind&) const = default;
 };
 
@@ -77,17 +66,22 @@ class Trainer {
   std::int64_t replicas() const { return static_cast<std::int64_t>(runs_.size()); }
   std::int64_t stages() const { return static_cast<std::int64_t>(stage_count_); }
   std::int64_t stage_steps(std::int64_t stage) const;  // of the longest replica
-  const RunSchedule& run(std::int64_t r) const { return runs_[static_cast<std::size_t>(r)]; }
-  const TaskSequence& tasks(std::int64_t r) const {
-    return sequences_[static_cast<std::size_t>(r)];
+  // What all replicas share, which agree in kind; numbers are each run's own.
+  const Policies& policies(Level level = Level::kWeights) const {
+    return runs_.front().policies[level];
   }
-  const Dataset& data() const { return *data_; }
-  const DeviceDataset& device_data() const { return device_data_; }
+  const Demands& demands(Level level = Level::kWeights) const {
+    return runs_.front().demands[level];
+  }
+  const RunSchedule& run(std::int64_t r) const { return runs_[static_cast<std::size_t>(r)]; }
+  const Batches& batches() const { return batches_; }
+  const TaskSequence& tasks(std::int64_t r) const { return batches_.tasks(r); }
+  const Dataset& data() const { return batches_.data(); }
   at::Device device() const { return options_.device; }
   Model& model() { return *model_; }
   const Model& model() const { return *model_; }
   FlopsLedger& flops() {
-    state(0);  // so that all steps are settled
+    state(0);  // so that all steps are charged
     return *flops_;
   }
   // Each waits for the steps that are under way.
@@ -107,7 +101,7 @@ class Trainer {
   void synchronize() const;
 
   void begin_stage(std::int64_t stage);
-  // Of the model's linear layers; UpdateCounts counts along them.
+  // Shapes of the model's linear layers; UpdateCounts counts along them.
   const std::vector<LayerShape>& layers() const { return layers_; }
 
   // Takes steps `in_stage` and on of a stage: at least one, at most `most`; a topology update ends
@@ -119,11 +113,6 @@ class Trainer {
   // gradients in place.
   std::function<void(const std::vector<char>& due)> before_update;
 
-  // Batch of given examples, [R] lists of equal or shorter length than `width`; shorter ones are
-  // padded with weight 0. `masked`: the loss sees only the outputs of each example's task.
-  Batch make_batch(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
-                   bool masked) const;
-
   // State of replica r as named CPU tensors ("parameter/NAME", "slot/NAME/SLOT", "mask/NAME",
   // "strategy/NAME") and counters; loading restores training bit for bit.
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
@@ -133,7 +122,7 @@ class Trainer {
   void build_tasks();
   void build_network();
   void build_teacher(const std::vector<Config>& configs, const ModelShape& shape);
-  // Of the network, and of its teacher where there is one: net by net, and all of them.
+  // Parameters of the network, and of its teacher where there is one: net by net, and all of them.
   std::vector<std::vector<Parameter*>> nets() const;
   std::vector<Parameter*> parameters() const;
   void start_topology();
@@ -146,22 +135,28 @@ class Trainer {
     std::vector<at::Tensor> gradients;  // of the parameters, in the graph's memory
   };
 
-  std::int64_t filler() const;  // the example that stands where a replica has none
+  struct Pass {
+    Context context;
+    at::Tensor loss_weight;  // [R] of its task loss; undefined: 1
+  };
+
   std::vector<ReplicaPlan> plan_step(std::int64_t stage, std::int64_t in_stage) const;
   std::vector<std::vector<std::int64_t>> next_examples(std::int64_t in_stage,
                                                        const std::vector<ReplicaPlan>& plans);
   kernels::StepNumbers numbers_of(std::size_t r, const ReplicaPlan& plan) const;
   StepKind kind_of(const std::vector<ReplicaPlan>& plans) const;
-  Batch gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const;
-  std::vector<Context> passes_of(const StepKind& kind, const StepRows& rows,
-                                 std::vector<at::Tensor>& loss_weights) const;
+  PerLevel<LevelPlan> level_plans(const StepKind& kind, const StepRows& rows) const;
+  std::vector<Pass> passes_of(const StepKind& kind, const StepRows& rows) const;
   void run_step(const StepKind& kind);
   void compute_step(const StepKind& kind);
   StepLosses compute_gradients(const StepKind& kind, const StepRows& rows);
   StepLosses take_gradients(const StepKind& kind, const StepRows& rows);
+  struct PassLosses;
+  PassLosses run_passes(const Batch& batch, std::vector<Pass>& passes);
+  void differentiate(const at::Tensor& loss);
   void perturb(std::vector<at::Tensor>& kept);
-  at::Tensor teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
-  void pull_dormant(const StepRows& rows);
+  at::Tensor distillation_loss(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
+  void add_dormant_decay(const StepRows& rows);
   void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
   // Gradients, and inputs where a criterion reads them, become means over fresh batches.
   void read_fresh_batches(const UpdateMoment& moment);
@@ -169,15 +164,13 @@ class Trainer {
   Context fresh_context(const UpdateMoment& moment) const;
   void begin_full_phase(const std::vector<char>& enters);
   void begin_sparse_phase(const std::vector<char>& enters);
-  void note_masks();
+  void record_masks();
   void read_state() const;
   void write_state();
 
   TrainerOptions options_;
+  Batches batches_;
   std::vector<RunSchedule> runs_;
-  std::shared_ptr<const Dataset> data_;
-  DeviceDataset device_data_;
-  std::vector<TaskSequence> sequences_;
   std::int64_t stage_count_ = 1;
   bool joined_ = false;
   std::unique_ptr<Model> model_, teacher_;
@@ -187,12 +180,7 @@ class Trainer {
   std::vector<LayerShape> layers_;  // of model_->linears()
   std::unique_ptr<TopologyUpdater> topology_;
   std::unique_ptr<FlopsLedger> flops_;
-  std::vector<std::unique_ptr<EpochSampler>> epoch_samplers_;  // [R] of the current stage
-  std::vector<std::unique_ptr<ByteSampler>> byte_samplers_;
-  std::vector<std::vector<std::int64_t>> stage_examples_;  // [R] of the current stage
-  at::Tensor target_table_;   // int64 [R * classes]; undefined: identity
-  at::Tensor allowed_table_;  // bool [R * classes, C]
-  std::int64_t width_ = 0;    // examples per replica and step, replay included
+  std::int64_t width_ = 0;  // examples per replica and step, replay included
   std::unique_ptr<StepTables> tables_;
   std::int64_t ahead_ = 0;  // steps of the last tables
   std::map<StepKind, Captured> captured_;

@@ -8,7 +8,6 @@
 // and other streams of random numbers see nothing of it.
 #include <algorithm>
 
-#include "config/seeds.h"
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "train/loss.h"
@@ -17,34 +16,15 @@
 namespace tandem {
 namespace {
 
-// Of a run's step, counted over all stages, without alignment.
+// The plan of a run's step, counted over all stages, without alignment.
 ReplicaPlan plan_at(const RunSchedule& run, std::int64_t step) {
   const Timeline& timeline = run.timeline;
   const auto stages = static_cast<std::int64_t>(timeline.task_steps.size());
   std::int64_t stage = 0;
   while (stage + 1 < stages && timeline.before(stage + 1) <= step) ++stage;
   ReplicaPlan plan = plan_replica(run, stage, step - timeline.before(stage));
-  plan.attention_alpha = plan.weights_alpha = 0;
+  for (const Level level : kLevels) plan.levels[level].alpha = 0;
   return plan;
-}
-
-// `of_stage`: what the stage trains on, of images.
-std::vector<std::int64_t> draw_batch(const RunSchedule& run, std::int64_t update,
-                                     std::int64_t batch, const Dataset& data,
-                                     const std::vector<std::int64_t>& of_stage) {
-  const std::uint64_t key = run_key(run.config, "growth");
-  const std::int64_t size = run.config.integer("batch");
-  if (data.kind == Dataset::Kind::kBytes) {
-    const std::int64_t context = run.config.integer("context");
-    return ByteSampler(key, update, data.train[0], data.train[1], context, size).batch(batch);
-  }
-  const RandomStream stream{sub_key(key, static_cast<std::uint64_t>(update))};
-  std::vector<std::int64_t> examples;
-  for (std::int64_t i = 0; i < size; ++i) {
-    const auto draw = static_cast<std::uint64_t>(batch * size + i);
-    examples.push_back(of_stage[stream.below(draw, of_stage.size())]);
-  }
-  return examples;
 }
 
 at::Tensor flags_tensor(const std::vector<char>& flags, at::Device device) {  // bool [R]
@@ -53,11 +33,12 @@ at::Tensor flags_tensor(const std::vector<char>& flags, at::Device device) {  //
 
 Context context_of(const StepKind::Streams& attention, const at::Tensor& attention_full) {
   Context context;
-  context.attention.view = attention.view;
-  context.attention.running = attention.running;
-  if (attention.running == Running::kMixed) context.attention.full_runs = attention_full;
-  context.weights.view = View::kSparse;
-  context.weights.running = Running::kSparse;
+  context.plans.attention.wanted = attention.wanted;
+  context.plans.attention.running = attention.running;
+  if (attention.running == RunningStream::kMixed)
+    context.plans.attention.full_runs = attention_full;
+  context.plans.weights.wanted = StreamsWanted::kSparse;
+  context.plans.weights.running = RunningStream::kSparse;
   return context;
 }
 
@@ -78,16 +59,14 @@ void put_gradients(const std::vector<Parameter*>& parameters, const std::vector<
 
 // Batch `number` of an update: what each run that is due draws, and fillers elsewhere.
 Batch Trainer::fresh_batch(const UpdateMoment& moment, std::int64_t number) const {
-  static const std::vector<std::int64_t> kNone;
   const std::int64_t width = runs_.front().config.integer("batch");
   std::vector<std::vector<std::int64_t>> examples(
-      runs_.size(), std::vector<std::int64_t>(static_cast<std::size_t>(width), filler()));
+      runs_.size(), std::vector<std::int64_t>(static_cast<std::size_t>(width), batches_.filler()));
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     if (!moment.due[r]) continue;
-    examples[r] = draw_batch(runs_[r], moment.number[r], number, *data_,
-                             stage_examples_.empty() ? kNone : stage_examples_[r]);
+    examples[r] = batches_.beside(static_cast<std::int64_t>(r), moment.number[r], number);
   }
-  return make_batch(examples, width, sequences_.front().mask_training);
+  return batches_.make(examples, width, batches_.masks_training());
 }
 
 // The context of a pass over such a batch: the sparse stream of the weights, attention as the
@@ -98,13 +77,13 @@ Context Trainer::fresh_context(const UpdateMoment& moment) const {
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     if (moment.due[r]) plans[r] = plan_at(runs_[r], moment.number[r] - 1);
     plans[r].runs = moment.due[r] != 0;
-    full.push_back(plans[r].attention_full);
+    full.push_back(plans[r].levels.attention.full);
   }
-  return context_of(kind_of(plans).attention, flags_tensor(full, options_.device));
+  return context_of(kind_of(plans).streams.attention, flags_tensor(full, options_.device));
 }
 
 void Trainer::read_fresh_batches(const UpdateMoment& moment) {
-  const std::int64_t batches = runs_.front().weights.topology.fresh_batches;
+  const std::int64_t batches = demands().fresh_batches;
   const Context plan = fresh_context(moment);
   std::vector<Parameter*> ranked;
   std::vector<at::Tensor> leaves, means;
@@ -114,7 +93,7 @@ void Trainer::read_fresh_batches(const UpdateMoment& moment) {
     leaves.push_back(layer->weight.value);
     means.push_back(torch::zeros_like(leaves.back().detach()));
   }
-  const bool reads_gradient = topology_->needs_gradient();
+  const bool reads_gradient = demands().reads_gradient;
   const at::AutoGradMode with_gradient(reads_gradient);
   topology_->expect_gradient(false);  // what the step left is not asked for
   for (std::int64_t b = 0; b < batches; ++b) {

@@ -43,10 +43,6 @@ at::Tensor gradient_norm(const std::vector<Parameter*>& parameters) {
   return squares.sqrt();
 }
 
-void add_term(at::Tensor& sum, const at::Tensor& term) {
-  if (term.defined()) sum = sum.defined() ? sum + term : term;
-}
-
 }  // namespace
 
 std::vector<std::vector<Parameter*>> Trainer::nets() const {
@@ -63,8 +59,8 @@ std::vector<Parameter*> Trainer::parameters() const {
 
 StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows) {
   StepLosses losses = take_gradients(kind, rows);
-  const Perturbation& perturbation = runs_.front().weights.perturbation;
-  if (perturbation.kind != Perturbation::Kind::kNone) {
+  if (demands().perturbed) {
+    const Perturbation& perturbation = policies().perturbation;
     std::vector<at::Tensor> kept, own;
     for (Parameter* parameter : model_->parameters()) own.push_back(parameter->value.grad());
     perturb(kept);
@@ -83,16 +79,16 @@ StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows
       ++i;
     }
   }
-  pull_dormant(rows);
+  add_dormant_decay(rows);
   return losses;
 }
 
 // Moves the weights to where the gradient is wanted; `kept` holds what they were.
 void Trainer::perturb(std::vector<at::Tensor>& kept) {
   const at::NoGradGuard no_grad;
-  const Perturbation& perturbation = runs_.front().weights.perturbation;
+  const Perturbation& perturbation = policies().perturbation;
   std::vector<double> radii;
-  for (const RunSchedule& run : runs_) radii.push_back(run.weights.perturbation.radius);
+  for (const RunSchedule& run : runs_) radii.push_back(run.policies.weights.perturbation.radius);
   if (!radius_.defined()) radius_ = torch::tensor(radii, torch::kFloat64).to(options_.device);
   const at::Tensor scale =
       perturbation.unit ? radius_ / (gradient_norm(model_->parameters()) + kTiny) : radius_;
@@ -108,26 +104,28 @@ void Trainer::perturb(std::vector<at::Tensor>& kept) {
 }
 
 // SR-STE's decay: eta w joins the gradient of dormant weights.
-void Trainer::pull_dormant(const StepRows& rows) {
-  if (!runs_.front().weights.dormant.in_gradient) return;
+void Trainer::add_dormant_decay(const StepRows& rows) {
+  if (!policies().dormant.in_gradient) return;
   const at::NoGradGuard no_grad;
-  const at::Tensor eta = rows.column(TANDEM_COLUMN(kernels::StepNumbers, dormant_pull));
+  const at::Tensor eta = rows.column(TANDEM_COLUMN(kernels::StepNumbers, dormant_gradient_decay));
   for (Parameter* parameter : model_->parameters()) {
     const at::Tensor mask = mask_of(*parameter);
     at::Tensor& gradient = parameter->value.mutable_grad();
     if (!mask.defined() || !gradient.defined()) continue;
     const at::Tensor value = parameter->value.detach();
-    gradient = gradient + value * (1 - mask) * over_values(eta.to(value.scalar_type()), *parameter);
+    gradient = gradient +
+               value * (1 - mask) * broadcast_to_values(eta.to(value.scalar_type()), *parameter);
   }
 }
 
 // The teacher's own loss [R]; `pull` [R]: alpha T^2 KL(teacher / T, own / T) over the outputs of
 // each row's task, mean over rows.
-at::Tensor Trainer::teach(const Batch& batch, const at::Tensor& logits, at::Tensor& pull) {
+at::Tensor Trainer::distillation_loss(const Batch& batch, const at::Tensor& logits,
+                                      at::Tensor& pull) {
   Context context;
   at::Tensor taught = teacher_->forward(batch.x, context);
   taught = taught.reshape({replicas(), -1, taught.size(-1)});  // [R,N,C]
-  const double temperature = runs_.front().weights.teacher.temperature;
+  const double temperature = policies().teacher.temperature;
   const at::Tensor target = log_shares(taught.detach() / temperature, batch.allowed);
   const at::Tensor own = log_shares(logits / temperature, batch.allowed);
   at::Tensor rows = (target.exp() * (target - own)).sum(-1);  // [R,N]

@@ -4,6 +4,7 @@
 
 #include "cuda/plugin.h"
 #include "data/tensor.h"
+#include "plan/step_demands.h"
 #include "train/loss.h"
 #include "train/trainer.h"
 
@@ -13,10 +14,6 @@ namespace {
 constexpr std::int64_t kFirstSteps = 4;
 
 }  // namespace
-
-std::int64_t Trainer::filler() const {
-  return data_->kind == Dataset::Kind::kBytes ? data_->train[0] : 0;
-}
 
 std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_stage) const {
   std::vector<ReplicaPlan> plans;
@@ -33,16 +30,11 @@ std::vector<std::vector<std::int64_t>> Trainer::next_examples(
   std::vector<std::vector<std::int64_t>> examples(plans.size());
   for (std::size_t r = 0; r < plans.size(); ++r) {
     if (!plans[r].runs) continue;
-    if (!byte_samplers_.empty()) {
-      examples[r] = byte_samplers_[r]->batch(in_stage);
-      continue;
-    }
-    examples[r] = epoch_samplers_[r]->batch(in_stage);
-    for (std::int64_t& index : examples[r]) {
-      index = stage_examples_[r][static_cast<std::size_t>(index)];
-    }
+    const auto replica = static_cast<std::int64_t>(r);
+    examples[r] = batches_.of_step(replica, in_stage);
+    if (batches_.windows()) continue;  // strategies replay images
     std::vector<std::int64_t> replay;
-    strategy_->batch(static_cast<std::int64_t>(r), plans[r].step, examples[r], replay);
+    strategy_->batch(replica, plans[r].step, examples[r], replay);
     examples[r].insert(examples[r].end(), replay.begin(), replay.end());
   }
   return examples;
@@ -50,92 +42,38 @@ std::vector<std::vector<std::int64_t>> Trainer::next_examples(
 
 kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan) const {
   const RunSchedule& run = runs_[r];
-  const Policies& weights = run.weights;
+  const Policies& weights = run.policies.weights;
+  const bool full = plan.levels.weights.full, both = demands().both_streams;
   kernels::StepNumbers numbers;
   numbers.runs = plan.runs;
   numbers.steps = !plan.update_instead;
   numbers.lr = plan.lr;
-  // Where both products ran, the sparse one's gradient was masked by the product itself; where each
-  // layer drew its own stream, it was masked layer by layer.
-  const bool both = weights.schedule.kind == Schedule::Kind::kBoth;
-  numbers.mask_gradient = weights.sets.gradient == Support::kMask ||
-                          (weights.sets.gradient == Support::kStream && !plan.weights_full &&
-                           !both && plan.weights_alpha == 0 && !weights.schedule.draws_per_layer());
-  numbers.mask_gradient = numbers.mask_gradient || weights.sets.gradient == Support::kSuperset;
-  numbers.mask_update = weights.sets.update == Support::kMask ||
-                        weights.sets.update == Support::kSuperset ||
-                        (weights.sets.update == Support::kStream && !plan.weights_full);
+  numbers.mask_gradient = cuts_gradient(demands(), plan);
+  numbers.mask_update = cuts_update(demands(), plan);
   const Dormant& dormant = weights.dormant;
   if (dormant.in_gradient) {
-    numbers.dormant_pull = dormant.eta;
-  } else if (dormant.kind == Dormant::Kind::kDecay &&
-             !(dormant.sparse_steps_only && plan.weights_full)) {
+    numbers.dormant_gradient_decay = dormant.eta;
+  } else if (dormant.kind == Dormant::Kind::kDecay && !(dormant.sparse_steps_only && full)) {
     numbers.keep_dormant = 1 - dormant.eta * (dormant.scaled_by_lr ? plan.lr : 1.0);
   }
-  // alpha x lambda / number of sites; the logits are one site.
-  const auto pull = [this](const Alignment& alignment, double alpha, Level level) {
-    const bool logits = alignment.site == Alignment::Site::kLogits;
-    return alpha == 0 || logits ? alpha : alpha * (1.0 / static_cast<double>(model_->sites(level)));
-  };
-  const Alignment& of_attention = run.attention.alignment;
-  const double attention = pull(of_attention, plan.attention_alpha, Level::kAttention);
-  numbers.attention_full = plan.attention_full;
-  numbers.attention_pull_full = attention * of_attention.lambda_full;
-  numbers.attention_pull_sparse = attention * of_attention.lambda_sparse;
-  const double own = pull(weights.alignment, plan.weights_alpha, Level::kWeights);
-  numbers.weights_full = plan.weights_full;
-  numbers.weights_layers = static_cast<double>(plan.weights_layers);
-  numbers.weights_nested = static_cast<double>(plan.weights_nested);
+  for (const Level level : kLevels) {
+    const Alignment& alignment = run.policies[level].alignment;
+    // alpha x lambda / number of sites; the logits are one site.
+    double alpha = plan.levels[level].alpha;
+    if (alpha != 0 && alignment.site != Alignment::Site::kLogits) {
+      alpha *= 1.0 / static_cast<double>(model_->sites(level));
+    }
+    (level == Level::kAttention ? numbers.attention : numbers.weights) = {
+        static_cast<double>(plan.levels[level].full), alpha * alignment.lambda_full,
+        alpha * alignment.lambda_sparse};
+  }
+  numbers.full_layers = static_cast<double>(plan.full_layers);
+  numbers.nested = static_cast<double>(plan.nested);
   numbers.gap_target = weights.alignment.gap_target;
   numbers.gap_rate = weights.alignment.gap_rate;
-  numbers.weights_pull_full = own * weights.alignment.lambda_full;
-  numbers.weights_pull_sparse = own * weights.alignment.lambda_sparse;
-  numbers.loss_full = both ? weights.schedule.loss_full : plan.weights_full ? 1.0 : 0.0;
-  numbers.loss_sparse = both ? weights.schedule.loss_sparse : plan.weights_full ? 0.0 : 1.0;
+  numbers.loss_full = both ? weights.schedule.loss_full : full ? 1.0 : 0.0;
+  numbers.loss_sparse = both ? weights.schedule.loss_sparse : full ? 0.0 : 1.0;
   return numbers;
-}
-
-Batch Trainer::make_batch(const std::vector<std::vector<std::int64_t>>& examples,
-                          std::int64_t width, bool masked) const {
-  StepTables tables(1, replicas(), width, filler(), at::kCPU, options_.dtype);
-  tables.begin(1);
-  for (std::int64_t r = 0; r < replicas(); ++r) {
-    tables.set_examples(0, r, examples[static_cast<std::size_t>(r)]);
-  }
-  tables.upload();
-  const StepRows rows = tables.current();
-  return gather(rows.examples.to(options_.device),
-                rows.weight.defined() ? rows.weight.to(options_.device) : rows.weight, masked);
-}
-
-Batch Trainer::gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const {
-  const std::int64_t width = examples.size(1);
-  Batch batch;
-  if (data_->kind == Dataset::Kind::kBytes) {
-    auto [x, y] = gather_windows(device_data_, examples, runs_.front().config.integer("context"));
-    batch.x = x;
-    batch.target = y.reshape({replicas(), -1});
-    if (weight.defined()) {
-      batch.weight =
-          weight.unsqueeze(-1).expand({replicas(), width, x.size(2)}).reshape({replicas(), -1});
-    }
-    return batch;
-  }
-  batch.x = gather_images(device_data_, examples);
-  batch.target = gather_labels(device_data_, examples);
-  batch.weight = weight;
-  if (!target_table_.defined() && !(masked && allowed_table_.defined())) return batch;
-  const at::Tensor offsets =
-      torch::arange(replicas(), batch.target.options()).unsqueeze(1) * data_->classes;
-  const at::Tensor cell = (batch.target + offsets).view(-1);
-  if (masked && allowed_table_.defined()) {
-    batch.allowed =
-        allowed_table_.index_select(0, cell).view({replicas(), width, allowed_table_.size(1)});
-  }
-  if (target_table_.defined()) {
-    batch.target = target_table_.index_select(0, cell).view({replicas(), width});
-  }
-  return batch;
 }
 
 StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most) {
@@ -150,7 +88,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
     ahead.push_back(plan_step(stage, in_stage + static_cast<std::int64_t>(ahead.size())));
   } while (static_cast<std::int64_t>(ahead.size()) < room && !any_updates(ahead.back()));
   const auto read_by_update = [this](const std::vector<ReplicaPlan>& of_step) {
-    return runs_.front().weights.topology.fresh_batches == 0 && any_updates(of_step);
+    return demands().fresh_batches == 0 && any_updates(of_step);
   };
   std::vector<StepKind> kinds;
   tables_->begin(static_cast<std::int64_t>(ahead.size()));
@@ -164,7 +102,7 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       counts.push_back(static_cast<double>(examples[r].size()));
     }
     kinds.push_back(kind_of(plans));
-    kinds.back().notes_inputs = topology_->needs_inputs() && read_by_update(plans);
+    kinds.back().records_inputs = demands().reads_inputs && read_by_update(plans);
     flops_->charge(plans, counts);  // with the masks that the step's products have
     ++report.steps;
   }
@@ -215,7 +153,7 @@ void Trainer::compute_step(const StepKind& kind) {
   at::NoGradGuard no_grad;
   strategy_->gradient();
   optimizer_->step(nets(), rows.numbers, losses, state_);
-  if (topology_->accumulates()) {
+  if (demands().accumulates) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
   }
@@ -231,7 +169,7 @@ void Trainer::read_state() const {
   const auto* rows = reinterpret_cast<const kernels::ReplicaState*>(host.data_ptr<double>());
   for (std::size_t r = 0; r < runs_.size(); ++r) {
     const double taken = rows[r].steps - host_state_[r].steps;
-    flops_->settle(static_cast<std::int64_t>(r), static_cast<std::int64_t>(taken));
+    flops_->charge_steps(static_cast<std::int64_t>(r), static_cast<std::int64_t>(taken));
   }
   host_state_.assign(rows, rows + runs_.size());
   fresh_ = true;

@@ -2,6 +2,7 @@
 // themselves. kind_of() decides on the host, everything after it follows the kind and the step's
 // rows.
 #include "data/tensor.h"
+#include "plan/step_demands.h"
 #include "topology/segments.h"
 #include "train/loss.h"
 #include "train/trainer.h"
@@ -12,30 +13,32 @@ namespace {
 // A replica that stands still follows the others' products. Where layers draw for themselves,
 // either stream may run in any layer.
 StepKind::Streams streams_of(const std::vector<ReplicaPlan>& plans, Level level,
-                             bool local_alignment, bool draws_per_layer) {
+                             const Demands& demands, bool local_alignment) {
   bool any_full = false, any_sparse = false;
   StepKind::Streams streams;
   for (const ReplicaPlan& plan : plans) {
     if (!plan.runs) continue;
-    const bool attention = level == Level::kAttention;
-    ((attention ? plan.attention_full : plan.weights_full) ? any_full : any_sparse) = true;
-    if (draws_per_layer) any_full = any_sparse = true;
-    if ((attention ? plan.attention_alpha : plan.weights_alpha) > 0) streams.aligns = true;
+    const LevelStep& step = plan.levels[level];
+    (step.full ? any_full : any_sparse) = true;
+    if (demands.layers_draw) any_full = any_sparse = true;
+    if (step.alpha > 0) streams.aligns = true;
   }
-  streams.running = !any_sparse ? Running::kFull : any_full ? Running::kMixed : Running::kSparse;
+  streams.running = !any_sparse ? RunningStream::kFull
+                    : any_full  ? RunningStream::kMixed
+                                : RunningStream::kSparse;
   if (streams.aligns && local_alignment) {
-    streams.view = View::kBoth;
+    streams.wanted = StreamsWanted::kBoth;
   } else {
-    streams.view = streams.running == Running::kFull    ? View::kFull
-                   : streams.running == Running::kMixed ? View::kSelected
-                                                        : View::kSparse;
+    streams.wanted = streams.running == RunningStream::kFull    ? StreamsWanted::kFull
+                     : streams.running == RunningStream::kMixed ? StreamsWanted::kSelected
+                                                                : StreamsWanted::kSparse;
   }
   return streams;
 }
 
 LevelPlan level_plan(const StepKind::Streams& streams, const Policies& policies) {
   LevelPlan plan;
-  plan.view = streams.view;
+  plan.wanted = streams.wanted;
   plan.running = streams.running;
   plan.superset = policies.sets.full_in_superset;
   plan.distance = policies.alignment.distance;
@@ -62,7 +65,7 @@ void mask_gradients(const std::vector<Linear*>& layers, const LevelPlan& plan) {
     if (!active.defined()) continue;
     at::Tensor& gradient = layer->weight.value.mutable_grad();
     const auto in_shape = [&](const at::Tensor& flags) { return flags.view_as(gradient).ne(0); };
-    const at::Tensor full = over_values(full_runs_at(plan, layer->index), layer->weight);
+    const at::Tensor full = broadcast_to_values(full_runs_at(plan, layer->index), layer->weight);
     const at::Tensor superset = layer->connections->superset_flags();
     const at::Tensor kept = plan.superset && superset.defined()
                                 ? torch::where(full, in_shape(superset), in_shape(active))
@@ -73,16 +76,16 @@ void mask_gradients(const std::vector<Linear*>& layers, const LevelPlan& plan) {
 
 }  // namespace
 
+// Attention's counterpart is always computed from the same input.
 StepKind Trainer::kind_of(const std::vector<ReplicaPlan>& plans) const {
-  const Policies& weights = runs_.front().weights;
-  const bool local =
-      !weights.alignment.propagated && weights.schedule.kind != Schedule::Kind::kBoth;
-  return {streams_of(plans, Level::kAttention, true, false),
-          streams_of(plans, Level::kWeights, local, weights.schedule.draws_per_layer()),
+  const Demands& weights = demands();
+  const bool local = !weights.counterpart_pass && !weights.both_streams;
+  return {{streams_of(plans, Level::kAttention, demands(Level::kAttention), true),
+           streams_of(plans, Level::kWeights, weights, local)},
           masked_layers_};
 }
 
-void Trainer::note_masks() {
+void Trainer::record_masks() {
   masked_layers_.clear();
   for (const Linear* layer : model_->linears()) {
     bool masked = false;
@@ -91,126 +94,138 @@ void Trainer::note_masks() {
     }
     masked_layers_.push_back(masked ? '1' : '0');
   }
-  if (flops_ != nullptr) flops_->note_masks();
+  if (flops_ != nullptr) flops_->record_masks();
 }
 
-// One Context per pass, and the weight of each pass's task loss per replica [R].
-std::vector<Context> Trainer::passes_of(const StepKind& kind, const StepRows& rows,
-                                        std::vector<at::Tensor>& loss_weights) const {
-  const auto number = [&](std::int64_t column) { return rows.column(column).to(options_.dtype); };
-  const Policies& of_weights = runs_.front().weights;
-  LevelPlan attention = level_plan(kind.attention, runs_.front().attention);
-  LevelPlan weights = level_plan(kind.weights, of_weights);
-  if (kind.attention.running == Running::kMixed) {
-    attention.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, attention_full)).ne(0);
-  }
-  if (of_weights.schedule.draws_per_layer()) {
-    weights.layer_full_runs =
-        bits_of(rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_layers)),
-                static_cast<std::int64_t>(layers_.size()));
-  } else if (kind.weights.running == Running::kMixed) {
-    weights.full_runs = rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_full)).ne(0);
-  }
-  const bool nested = !of_weights.sets.nested.empty();
-  if (nested) {
-    weights.nested =
-        rows.column(TANDEM_COLUMN(kernels::StepNumbers, weights_nested)).to(torch::kInt64);
-  }
-  if (kind.attention.aligns) {
-    attention.pull_full = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_full));
-    attention.pull_sparse = number(TANDEM_COLUMN(kernels::StepNumbers, attention_pull_sparse));
-  }
-  const bool both = of_weights.schedule.kind == Schedule::Kind::kBoth;
-  const bool two_passes = both || (of_weights.alignment.propagated && kind.weights.aligns);
-  LevelPlan full_pass = weights;
-  if (kind.weights.aligns) {
-    const auto pull = [&](std::int64_t column) {
-      if (!weights.measures_gap) return number(column);
-      const at::Tensor factor =
-          state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alpha_factor));
-      return (rows.column(column) * factor).to(options_.dtype);
+// What each level computes in the step, as one pass would.
+PerLevel<LevelPlan> Trainer::level_plans(const StepKind& kind, const StepRows& rows) const {
+  PerLevel<LevelPlan> plans;
+  for (const Level level : kLevels) {
+    const StepKind::Streams& streams = kind.streams[level];
+    LevelPlan& plan = plans[level] = level_plan(streams, policies(level));
+    if (demands(level).layers_draw) {
+      plan.layer_full_runs = bits_of(rows.column(TANDEM_COLUMN(kernels::StepNumbers, full_layers)),
+                                     static_cast<std::int64_t>(layers_.size()));
+    } else if (streams.running == RunningStream::kMixed) {
+      plan.full_runs = rows.column(TANDEM_LEVEL_COLUMN(level, full)).ne(0);
+    }
+    if (!policies(level).sets.nested.empty()) {
+      plan.nested = rows.column(TANDEM_COLUMN(kernels::StepNumbers, nested)).to(torch::kInt64);
+    }
+    if (!streams.aligns) continue;
+    const auto coefficient = [&](std::int64_t column) {
+      at::Tensor given = rows.column(column);
+      if (plan.measures_gap) {
+        given = given * state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alpha_factor));
+      }
+      return given.to(options_.dtype);
     };
-    weights.pull_full = pull(TANDEM_COLUMN(kernels::StepNumbers, weights_pull_full));
-    weights.pull_sparse = pull(TANDEM_COLUMN(kernels::StepNumbers, weights_pull_sparse));
+    plan.full_coefficient = coefficient(TANDEM_LEVEL_COLUMN(level, full_coefficient));
+    plan.sparse_coefficient = coefficient(TANDEM_LEVEL_COLUMN(level, sparse_coefficient));
   }
-  weights.mask_gradient = two_passes || kind.weights.aligns || nested;
-  std::vector<Context> passes(two_passes ? 2 : 1);
-  if (!two_passes) {
-    passes[0].attention = attention;
-    passes[0].weights = weights;
-    loss_weights = {at::Tensor()};
-    return passes;
-  }
-  full_pass.view = View::kFull;
-  weights.view = View::kSparse;
-  loss_weights = {number(TANDEM_COLUMN(kernels::StepNumbers, loss_full)),
-                  number(TANDEM_COLUMN(kernels::StepNumbers, loss_sparse))};
-  for (std::size_t pass = 0; pass < 2; ++pass) {
-    passes[pass].weights = pass == 0 ? full_pass : weights;
-    passes[pass].attention = attention;
-    if (!kind.attention.aligns) continue;
+  return plans;
+}
+
+// The passes of a step: one, or the full stream's and then the sparse one's.
+std::vector<Trainer::Pass> Trainer::passes_of(const StepKind& kind, const StepRows& rows) const {
+  const PerLevel<LevelPlan> plans = level_plans(kind, rows);
+  const bool aligns = kind.streams.weights.aligns;
+  const bool two_passes = takes_two_passes(demands(), aligns);
+  Pass pass;
+  pass.context.plans.attention = plans.attention;
+  pass.context.plans.weights = plans.weights;
+  pass.context.plans.weights.mask_gradient = two_passes || aligns || plans.weights.nested.defined();
+  if (!two_passes) return {pass};
+  const auto number = [&](std::int64_t column) { return rows.column(column).to(options_.dtype); };
+  std::vector<Pass> passes(2, pass);
+  LevelPlan& full = passes[0].context.plans.weights;
+  full.wanted = StreamsWanted::kFull;
+  full.mask_gradient = false;
+  full.full_coefficient = full.sparse_coefficient =
+      at::Tensor();  // the sparse pass is aligned with it
+  passes[1].context.plans.weights.wanted = StreamsWanted::kSparse;
+  passes[0].loss_weight = number(TANDEM_COLUMN(kernels::StepNumbers, loss_full));
+  passes[1].loss_weight = number(TANDEM_COLUMN(kernels::StepNumbers, loss_sparse));
+  for (Pass& each : passes) {
+    if (!kind.streams.attention.aligns) continue;
     // Attention is aligned in the pass that learns from the labels, not in its counterpart as well.
-    const at::Tensor learns = (loss_weights[pass] > 0).to(options_.dtype);
-    passes[pass].attention.pull_full = attention.pull_full * learns;
-    passes[pass].attention.pull_sparse = attention.pull_sparse * learns;
+    const at::Tensor learns = (each.loss_weight > 0).to(options_.dtype);
+    LevelPlan& attention = each.context.plans.attention;
+    attention.full_coefficient = attention.full_coefficient * learns;
+    attention.sparse_coefficient = attention.sparse_coefficient * learns;
   }
   return passes;
+}
+
+// Losses of the passes: [R] each, undefined where there is none.
+struct Trainer::PassLosses {
+  at::Tensor task, alignment;
+  at::Tensor teacher, pull;  // the teacher's own loss, and its pull on the net
+};
+
+Trainer::PassLosses Trainer::run_passes(const Batch& batch, std::vector<Pass>& passes) {
+  PassLosses losses;
+  for (std::size_t i = 0; i < passes.size(); ++i) {
+    Context& context = passes[i].context;
+    const at::Tensor& loss_weight = passes[i].loss_weight;
+    context.outputs_allowed = batch.allowed;
+    if (passes.size() == 2) {
+      i == 0 ? context.record_sites() : context.align_with(&passes[0].context, Level::kWeights);
+    }
+    at::Tensor logits = model_->forward(batch.x, context);
+    logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
+    context.align_logits(logits);
+    at::Tensor own = cross_entropy(logits, batch.target, batch.weight, batch.allowed);
+    if (loss_weight.defined()) {
+      // where, not a product, so that a diverged counterpart can't leak.
+      own = torch::where(loss_weight > 0, own * loss_weight, torch::zeros_like(own));
+    }
+    add_term(losses.task, own);
+    add_term(losses.alignment, context.alignment());
+    const at::Tensor gap = context.gap();
+    if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
+    if (teacher_ != nullptr && i + 1 == passes.size()) {
+      losses.teacher = distillation_loss(batch, logits, losses.pull);
+    }
+  }
+  return losses;
 }
 
 // Gradients of all parameters; task loss of the running stream, the alignment term with its
 // coefficients, and all else that the gradients are of.
 StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows) {
-  const Batch batch = gather(rows.examples, rows.weight, sequences_.front().mask_training);
-  std::vector<at::Tensor> loss_weights;
-  std::vector<Context> passes = passes_of(kind, rows, loss_weights);
-  at::Tensor task_loss, term, taught, pull;  // [R]
-  for (std::size_t i = 0; i < passes.size(); ++i) {
-    Context& context = passes[i];
-    context.outputs_allowed = batch.allowed;
-    if (passes.size() == 2) {
-      i == 0 ? context.keep_sites() : context.pair_with(&passes[0], Level::kWeights);
-    }
-    at::Tensor logits = model_->forward(batch.x, context);
-    logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
-    context.meet_logits(logits);
-    at::Tensor own = cross_entropy(logits, batch.target, batch.weight, batch.allowed);
-    if (loss_weights[i].defined()) {
-      // where, not a product, so that a diverged counterpart can't leak.
-      own = torch::where(loss_weights[i] > 0, own * loss_weights[i], torch::zeros_like(own));
-    }
-    task_loss = task_loss.defined() ? task_loss + own : own;
-    const at::Tensor aligned = context.alignment();
-    if (aligned.defined()) term = term.defined() ? term + aligned : aligned;
-    const at::Tensor gap = context.gap();
-    if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
-    if (teacher_ != nullptr && i + 1 == passes.size()) {
-      taught = teach(batch, logits, pull);
-    }
+  const Batch batch = batches_.gather(rows.examples, rows.weight, batches_.masks_training());
+  std::vector<Pass> passes = passes_of(kind, rows);
+  const PassLosses losses = run_passes(batch, passes);
+  at::Tensor total = losses.task, rest;
+  add_term(total, losses.alignment);
+  for (const at::Tensor& more : {losses.teacher, losses.pull, strategy_->loss()}) {
+    add_term(total, more);
+    if (more.defined()) add_term(rest, more.detach().to(torch::kFloat64));
   }
-  at::Tensor total = term.defined() ? task_loss + term : task_loss, rest;
-  const auto add = [&](const at::Tensor& more) {
-    if (!more.defined()) return;
-    total = total + more;
-    const at::Tensor wide = more.detach().to(torch::kFloat64);
-    rest = rest.defined() ? rest + wide : wide;
-  };
-  add(taught);
-  add(pull);
-  add(strategy_->loss());
+  differentiate(total);
+  const LevelPlan& plan = passes.front().context.plans.weights;
+  if (plan.wanted == StreamsWanted::kSelected &&
+      (plan.layer_full_runs.defined() || plan.superset)) {
+    mask_gradients(model_->linears(), plan);
+  }
+  const at::Tensor task = losses.task.detach().to(torch::kFloat64);
+  return {task,
+          losses.alignment.defined() ? losses.alignment.detach().to(torch::kFloat64)
+                                     : torch::zeros_like(task),
+          rest};
+}
+
+// Gradients of all parameters; undefined where the loss does not reach one.
+void Trainer::differentiate(const at::Tensor& loss) {
   std::vector<at::Tensor> leaves;
   for (Parameter* parameter : parameters()) leaves.push_back(parameter->value);
-  const auto gradients = torch::autograd::grad({total.sum()}, leaves, {}, /*retain_graph=*/false,
+  const auto gradients = torch::autograd::grad({loss.sum()}, leaves, {}, /*retain_graph=*/false,
                                                /*create_graph=*/false, /*allow_unused=*/true);
   std::size_t i = 0;
   for (Parameter* parameter : parameters()) {
     parameter->value.mutable_grad() = gradients[i++];
   }
-  const LevelPlan& plan = passes.front().weights;
-  if (plan.view == View::kSelected && (plan.layer_full_runs.defined() || plan.superset)) {
-    mask_gradients(model_->linears(), plan);
-  }
-  const at::Tensor loss = task_loss.detach().to(torch::kFloat64);
-  return {loss, term.defined() ? term.detach().to(torch::kFloat64) : torch::zeros_like(loss), rest};
 }
 
 }  // namespace tandem

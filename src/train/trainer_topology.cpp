@@ -41,29 +41,31 @@ auto of_each(const std::vector<RunSchedule>& runs, const Get& get) {
 }  // namespace
 
 void Trainer::start_topology() {
-  const auto starts = of_each(runs_, [](const RunSchedule& run) { return run.weights.start; });
+  const auto starts =
+      of_each(runs_, [](const RunSchedule& run) { return run.policies.weights.start; });
   const auto keys =
       of_each(runs_, [](const RunSchedule& run) { return run_key(run.config, "topology"); });
   layers_ = shapes_of(model_->linears(), starts.front().exempt);
   move_to(options_.device, parameters());
   topology_ = std::make_unique<TopologyUpdater>(
       start_layers(starts, keys), layers_,
-      of_each(runs_, [](const RunSchedule& run) { return run.weights.topology; }), starts, keys);
-  const Policies& weights = runs_.front().weights;
+      of_each(runs_, [](const RunSchedule& run) { return run.policies.weights.topology; }), starts,
+      keys);
+  const Policies& weights = policies();
   const Sets& sets = weights.sets;
   if (sets.superset > 0) {
     topology_->keep_superset(
-        of_each(runs_, [](const RunSchedule& run) { return run.weights.sets.superset; }),
+        of_each(runs_, [](const RunSchedule& run) { return run.policies.weights.sets.superset; }),
         sets.superset_random, sets.outside_zero);
   }
   if (!sets.nested.empty()) {
     topology_->keep_nested(
-        of_each(runs_, [](const RunSchedule& run) { return run.weights.sets.nested; }));
+        of_each(runs_, [](const RunSchedule& run) { return run.policies.weights.sets.nested; }));
   }
   optimizer_->use_supersets(sets.gradient == Support::kSuperset, sets.update == Support::kSuperset);
   optimizer_->raise(weights.power);
   for (Parameter* parameter : parameters()) optimizer_->prepare_slots(*parameter);
-  note_masks();
+  record_masks();
 }
 
 // Weights and connections of all layers; null for a layer that is exempt, whose weights are dense.
@@ -76,18 +78,19 @@ std::vector<Connections*> Trainer::start_layers(const std::vector<Start>& starts
   for (std::size_t l = 0; l < linears.size(); ++l) {
     Linear& layer = *linears[l];
     if (layers_[l].exempt) {
-      layer.weight.value =
-          draw_dense(layer.initial, options_.dtype).to(options_.device).requires_grad_(true);
+      layer.weight.value = draw_dense(layer.initial_weights, options_.dtype)
+                               .to(options_.device)
+                               .requires_grad_(true);
       connections.push_back(nullptr);
       continue;
     }
     layer_start[l].storage = storages[l];
-    layer_start[l].zero_dormant = runs_.front().weights.dormant_stay_zero();
+    layer_start[l].zero_dormant = policies().dormant_stay_zero();
     layer_start[l].device = options_.device;
     layer_start[l].dtype = options_.dtype;
-    layer.connections = start_connections(layer.weight, layer.initial, layer_start[l]);
+    layer.connections = start_connections(layer.weight, layer.initial_weights, layer_start[l]);
     for (std::int64_t r = 0; r < replicas(); ++r) {
-      layer.connections->scale(r, run(r).weights.start.init_scale);
+      layer.connections->scale(r, run(r).policies.weights.start.init_scale);
     }
     connections.push_back(layer.connections.get());
   }
@@ -107,18 +110,6 @@ std::vector<Storage> Trainer::storages_of_layers() const {
 }
 
 namespace {
-
-// An update leaves all active counts as they are. Where a replica has diverged, that changes
-// nothing that anybody reads: its weights stand still and are not kept, its read-outs are over, and
-// no other replica's selection sees its scores.
-bool keeps_counts(const Policies& weights) {
-  const TopologyRule& rule = weights.topology;
-  return rule.budget_schedule == TopologyRule::BudgetSchedule::kConstant &&
-         weights.start.granularity.kind != Granularity::Kind::kBlock &&
-         std::all_of(rule.operations.begin(), rule.operations.end(), [](const auto& operation) {
-           return operation.kind == TopologyOperation::Kind::kRank && !operation.whole_net;
-         });
-}
 
 std::vector<std::int64_t> active_counts(Model& model) {
   std::vector<std::int64_t> counts;
@@ -141,7 +132,7 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
   const bool any_logged = std::any_of(plans.begin(), plans.end(), [](const ReplicaPlan& plan) {
     return plan.updates() && plan.logged;
   });
-  const bool asks = fresh_ || any_logged || !keeps_counts(runs_.front().weights);
+  const bool asks = fresh_ || any_logged || !demands().keeps_counts;
   UpdateMoment moment;
   std::vector<char> enters_sparse, enters_full;
   bool any = false;
@@ -163,22 +154,22 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
   const bool reports = std::count(moment.reported.begin(), moment.reported.end(), 1) > 0;
   if (reports && before_update) before_update(moment.reported);
   const std::vector<std::int64_t> counts = active_counts(*model_);
-  if (runs_.front().weights.topology.fresh_batches > 0) read_fresh_batches(moment);
+  if (demands().fresh_batches > 0) read_fresh_batches(moment);
   at::NoGradGuard no_grad;
-  report.updates = topology_->update(moment, runs_.front().weights.dormant_stay_zero());
+  report.updates = topology_->update(moment, policies().dormant_stay_zero());
   begin_sparse_phase(enters_sparse);
   // A superset is as large as its density and the mask make it, so that the host knows.
-  if (active_counts(*model_) != counts) note_masks();
+  if (active_counts(*model_) != counts) record_masks();
 }
 
 void Trainer::begin_full_phase(const std::vector<char>& enters) {
-  if (!runs_.front().weights.schedule.empties_slots) return;
+  if (!policies().schedule.empties_slots) return;
   at::NoGradGuard no_grad;
   for (Parameter* parameter : model_->parameters()) parameter->empty_slots(enters);
 }
 
 void Trainer::begin_sparse_phase(const std::vector<char>& enters) {
-  if (!runs_.front().weights.dormant.zeroed_by_phases) return;
+  if (!policies().dormant.zeroed_by_phases) return;
   for (const Linear* layer : model_->linears()) {
     if (layer->connections != nullptr) layer->connections->empty_dormant(enters);
   }
@@ -246,7 +237,7 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
   host_state_[static_cast<std::size_t>(r)] =
       *reinterpret_cast<const kernels::ReplicaState*>(stored.data_ptr<double>());
   write_state();
-  note_masks();
+  record_masks();
 }
 
 }  // namespace tandem

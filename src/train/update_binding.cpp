@@ -126,7 +126,7 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active,
   });
 }
 
-void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
+void finish_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
                  const at::Tensor& squares, at::Tensor state, at::Tensor updates) {
   kernels::StepOutcome outcome;
   outcome.numbers = records<kernels::StepNumbers>(numbers);
@@ -140,9 +140,9 @@ void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const S
   auto* states = reinterpret_cast<kernels::ReplicaState*>(state.data_ptr<double>());
   auto* own = reinterpret_cast<kernels::ReplicaUpdate*>(updates.data_ptr<std::uint8_t>());
   if (state.is_cuda()) {
-    launch_cuda<decltype(kernels::settle_cuda)>("settle", outcome, states, own);
+    launch_cuda<decltype(kernels::finish_step_cuda)>("finish_step", outcome, states, own);
   } else {
-    kernels::settle(outcome, states, own);
+    kernels::finish_step(outcome, states, own);
   }
 }
 

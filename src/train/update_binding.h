@@ -6,7 +6,7 @@
 
 #include <vector>
 
-#include "kernels/update/settle.h"
+#include "kernels/update/finish_step.h"
 #include "kernels/update/update.h"
 
 namespace tandem {
@@ -36,9 +36,9 @@ struct StepLosses {
   at::Tensor rest = {};  // of all else that gradients are of; undefined: there is nothing else
 };
 
-// See kernels/update/settle.h; tables of doubles [R,...], squares [nets,R] or undefined; writes
-// `state` and `updates`, uint8 [nets, R sizeof(ReplicaUpdate)].
-void settle_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
+// See kernels/update/finish_step.h; tables of doubles [R,...], squares [nets,R] or undefined;
+// writes `state` and `updates`, uint8 [nets, R sizeof(ReplicaUpdate)].
+void finish_step(const at::Tensor& numbers, const at::Tensor& constants, const StepLosses& losses,
                  const at::Tensor& squares, at::Tensor state, at::Tensor updates);
 
 }  // namespace tandem

@@ -385,15 +385,15 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
                           .squares = clips ? q.data() : nullptr,
                           .replicas = static_cast<std::int64_t>(replicas),
                           .nets = nets};
-      REQUIRE(cuda_kernel<decltype(settle_cuda)>("settle")(outcome, s.data(), u.data(), stream()) ==
-              0);
+      REQUIRE(cuda_kernel<decltype(finish_step_cuda)>("finish_step")(outcome, s.data(), u.data(),
+                                                                     stream()) == 0);
       outcome.numbers = numbers.data();
       outcome.constants = constants.data();
       outcome.loss = loss.data();
       outcome.alignment = alignment.data();
       outcome.rest = taught ? rest.data() : nullptr;
       outcome.squares = clips ? squares.data() : nullptr;
-      settle(outcome, state.data(), updates.data());
+      finish_step(outcome, state.data(), updates.data());
       REQUIRE(same_bits(s.read(), state));
       const auto got = u.read();
       std::size_t wrong = 0;
@@ -501,7 +501,7 @@ TEST_CASE("a captured update replays; released and failed captures leave no trac
 TEST_CASE("a kernel that the plug-in doesn't have is our own mistake", "[gpu]") {
   if (gpu_missing()) return;
   CHECK_THROWS_AS(cuda_kernel<void()>("sgd_update"), std::logic_error);  // of another type
-  CHECK_THROWS_AS(cuda_kernel<decltype(settle_cuda)>("no_such"), std::logic_error);
+  CHECK_THROWS_AS(cuda_kernel<decltype(finish_step_cuda)>("no_such"), std::logic_error);
 }
 
 TEST_CASE("a kernel's error becomes a DeviceError that names it", "[gpu]") {

@@ -87,7 +87,7 @@ TEST_CASE("predicted times follow the matched schedule", "[numeric]") {
   input.jobs = 1;
   const auto predicted = [&](const Config& wanted, const Config& known) {
     input.wanted = {wanted};
-    Settings seed = known.said();
+    Settings seed = known.given();
     seed["seed"] = "77";
     input.known = {done(Config::resolve(seed), 10)};
     return plan_groups(input).predicted_seconds.value();

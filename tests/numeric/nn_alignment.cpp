@@ -35,10 +35,10 @@ at::Tensor slope(const Function& value, const at::Tensor& x) {
 }
 
 std::vector<at::Tensor> gradients(const at::Tensor& full, const at::Tensor& sparse,
-                                  const at::Tensor& pull_full, const at::Tensor& pull_sparse,
-                                  Distance distance) {
+                                  const at::Tensor& full_coefficient,
+                                  const at::Tensor& sparse_coefficient, Distance distance) {
   const at::Tensor a = full.clone().requires_grad_(true), b = sparse.clone().requires_grad_(true);
-  const at::Tensor value = stream_distance(a, b, pull_full, pull_sparse, distance);
+  const at::Tensor value = stream_distance(a, b, full_coefficient, sparse_coefficient, distance);
   return torch::autograd::grad({value.sum()}, {a, b});
 }
 
@@ -48,17 +48,18 @@ struct Meeting {
   at::Tensor seen_full, seen_sparse;
 
   explicit Meeting(Alignment::Site site, Distance distance = Distance::kMse) {
-    context.weights.view = View::kBoth;
-    context.weights.site = site;
-    context.weights.distance = distance;
-    context.weights.pull_full = context.weights.pull_sparse = torch::full({2}, 0.5, kDouble);
+    context.plans.weights.wanted = StreamsWanted::kBoth;
+    context.plans.weights.site = site;
+    context.plans.weights.distance = distance;
+    context.plans.weights.full_coefficient = context.plans.weights.sparse_coefficient =
+        torch::full({2}, 0.5, kDouble);
     context.observe_site = [this](const Site&, const at::Tensor& full, const at::Tensor& sparse) {
       seen_full = full;
       seen_sparse = sparse;
     };
   }
-  at::Tensor run(const at::Tensor& full, const at::Tensor& sparse, const Post& post = {}) {
-    return context.meet({Level::kWeights, "layer"}, full, sparse, post);
+  at::Tensor run(const at::Tensor& full, const at::Tensor& sparse, const Epilogue& post = {}) {
+    return context.align_and_select({Level::kWeights, "layer"}, full, sparse, post);
   }
 };
 
@@ -70,16 +71,18 @@ at::Tensor row_cosines(const at::Tensor& a, const at::Tensor& b) {
 
 TEST_CASE("the cosine distance and its gradients per direction", "[numeric]") {
   const at::Tensor full = draw(1, {2, 3, 4}), sparse = draw(2, {2, 3, 4});
-  const at::Tensor pull_full = torch::tensor({0.3, 0.5}, kDouble);
-  const at::Tensor pull_sparse = torch::tensor({0.7, 0.0}, kDouble);
+  const at::Tensor full_coefficient = torch::tensor({0.3, 0.5}, kDouble);
+  const at::Tensor sparse_coefficient = torch::tensor({0.7, 0.0}, kDouble);
   const auto plain = [](const at::Tensor& a, const at::Tensor& b) {
     return (1 - row_cosines(a, b)).mean(1);
   };
-  const at::Tensor value = stream_distance(full, sparse, pull_full, pull_sparse, Distance::kCosine);
-  REQUIRE(torch::allclose(value, (pull_full + pull_sparse) * plain(full, sparse), 1e-12, 1e-14));
-  const auto got = gradients(full, sparse, pull_full, pull_sparse, Distance::kCosine);
-  const auto of_full = [&](const at::Tensor& x) { return pull_full * plain(x, sparse); };
-  const auto of_sparse = [&](const at::Tensor& x) { return pull_sparse * plain(full, x); };
+  const at::Tensor value =
+      stream_distance(full, sparse, full_coefficient, sparse_coefficient, Distance::kCosine);
+  REQUIRE(torch::allclose(value, (full_coefficient + sparse_coefficient) * plain(full, sparse),
+                          1e-12, 1e-14));
+  const auto got = gradients(full, sparse, full_coefficient, sparse_coefficient, Distance::kCosine);
+  const auto of_full = [&](const at::Tensor& x) { return full_coefficient * plain(x, sparse); };
+  const auto of_sparse = [&](const at::Tensor& x) { return sparse_coefficient * plain(full, x); };
   REQUIRE(torch::allclose(got[0], slope(of_full, full), 1e-6, 1e-9));
   REQUIRE(torch::allclose(got[1], slope(of_sparse, sparse), 1e-6, 1e-9));
   REQUIRE(got[0].abs().max().item<double>() > 1e-2);
@@ -136,10 +139,10 @@ TEST_CASE("a site lies before a block's norm, after it, or after all", "[numeric
   const at::Tensor full = draw(7, {2, 3, 4}), sparse = draw(8, {2, 3, 4});
   const auto norm = [](const at::Tensor& x) { return torch::layer_norm(x, {4}); };
   const auto rest = [](const at::Tensor& x) { return torch::relu(x); };
-  const Post block = Post::after_norm(norm, rest);
+  const Epilogue block = Epilogue::after_norm(norm, rest);
   const auto whole = [&](const at::Tensor& x) { return rest(norm(x)); };
   const auto itself = [](const at::Tensor& x) { return x; };
-  const auto require_at = [&](Alignment::Site site, const Function& there, const Post& post,
+  const auto require_at = [&](Alignment::Site site, const Function& there, const Epilogue& post,
                               const Function& end) {
     CAPTURE(static_cast<int>(site));
     Meeting meeting(site);
@@ -154,23 +157,24 @@ TEST_CASE("a site lies before a block's norm, after it, or after all", "[numeric
   require_at(Alignment::Site::kNorm, norm, block, whole);
   require_at(Alignment::Site::kPost, whole, block, whole);
   // Without a norm, after it is before everything.
-  require_at(Alignment::Site::kNorm, itself, Post::relu(), rest);
-  require_at(Alignment::Site::kPost, rest, Post::relu(), rest);
+  require_at(Alignment::Site::kNorm, itself, Epilogue::relu(), rest);
+  require_at(Alignment::Site::kPost, rest, Epilogue::relu(), rest);
   require_at(Alignment::Site::kNorm, itself, {}, itself);
 }
 
 TEST_CASE("a propagated counterpart meets after the norm too", "[numeric]") {
   const at::Tensor full = draw(9, {2, 3, 4}), sparse = draw(10, {2, 3, 4});
   const auto norm = [](const at::Tensor& x) { return torch::layer_norm(x, {4}); };
-  const Post block = Post::after_norm(norm, [](const at::Tensor& x) { return torch::relu(x); });
+  const Epilogue block =
+      Epilogue::after_norm(norm, [](const at::Tensor& x) { return torch::relu(x); });
   Context first;
-  first.weights.site = Alignment::Site::kNorm;
-  first.keep_sites();
+  first.plans.weights.site = Alignment::Site::kNorm;
+  first.record_sites();
   Meeting second(Alignment::Site::kNorm);
-  second.context.pair_with(&first, Level::kWeights);
+  second.context.align_with(&first, Level::kWeights);
   const Site site{Level::kWeights, "layer"};
-  REQUIRE(torch::equal(first.meet(site, full, {}, block), block(full)));
-  REQUIRE(torch::equal(second.context.meet(site, {}, sparse, block), block(sparse)));
+  REQUIRE(torch::equal(first.align_and_select(site, full, {}, block), block(full)));
+  REQUIRE(torch::equal(second.context.align_and_select(site, {}, sparse, block), block(sparse)));
   REQUIRE(torch::equal(second.seen_full, norm(full)));
   REQUIRE(torch::equal(second.seen_sparse, norm(sparse)));
 }
@@ -181,7 +185,7 @@ TEST_CASE("shuffled targets are the next example's, in both directions", "[numer
     for (const std::int64_t rows : {1, 2}) {  // 6 examples, or 3 of two rows
       CAPTURE(static_cast<int>(distance), rows);
       Meeting meeting(Alignment::Site::kPre, distance);
-      meeting.context.weights.shuffled = true;
+      meeting.context.plans.weights.shuffled = true;
       meeting.context.rows_per_example = rows;
       const at::Tensor a = full.clone().requires_grad_(true);
       const at::Tensor b = sparse.clone().requires_grad_(true);
@@ -200,7 +204,7 @@ TEST_CASE("shuffled targets are the next example's, in both directions", "[numer
   // One example has no other: nothing changes.
   const at::Tensor a = full.slice(1, 0, 1), b = sparse.slice(1, 0, 1);
   Meeting alone(Alignment::Site::kPre), plain(Alignment::Site::kPre);
-  alone.context.weights.shuffled = true;
+  alone.context.plans.weights.shuffled = true;
   alone.run(a, b);
   plain.run(a, b);
   REQUIRE(torch::allclose(alone.context.alignment(), plain.context.alignment(), 1e-14, 1e-16));
@@ -211,9 +215,9 @@ TEST_CASE("the gap is the mean over sites of the relative squared difference", "
   const at::Tensor other = draw(15, {2, 3, 7}), nothing = torch::zeros({2, 3, 7}, kDouble);
   Meeting meeting(Alignment::Site::kPost);
   REQUIRE_FALSE(meeting.context.gap().defined());
-  meeting.context.weights.measures_gap = true;
-  meeting.context.weights.shuffled = true;  // which the gap doesn't see
-  meeting.run(full.clone().requires_grad_(true), sparse, Post::relu());
+  meeting.context.plans.weights.measures_gap = true;
+  meeting.context.plans.weights.shuffled = true;  // which the gap doesn't see
+  meeting.run(full.clone().requires_grad_(true), sparse, Epilogue::relu());
   meeting.run(other, nothing);
   meeting.run(nothing, nothing);
   const at::Tensor a = torch::relu(full), b = torch::relu(sparse);

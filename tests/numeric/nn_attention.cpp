@@ -47,16 +47,16 @@ struct Problem {
             .softmax = setting.selector.softmax,
             .force_first = setting.selector.force_first};
   }
-  at::Tensor run(View view, std::vector<char> full_runs = {}) const {
+  at::Tensor run(StreamsWanted wanted, std::vector<char> full_runs = {}) const {
     Context context;
-    context.attention.view = view;
+    context.plans.attention.wanted = wanted;
     return run(context, full_runs);
   }
   at::Tensor run(Context& context, const std::vector<char>& full_runs = {},
-                 const Post& post = {}) const {
+                 const Epilogue& post = {}) const {
     if (!full_runs.empty()) {
-      context.attention.running = Running::kMixed;
-      context.attention.full_runs =
+      context.plans.attention.running = RunningStream::kMixed;
+      context.plans.attention.full_runs =
           torch::tensor(std::vector<int>(full_runs.begin(), full_runs.end())).to(torch::kBool);
     }
     return attention("site", q, k, v, setting, tables, context, post);
@@ -139,8 +139,8 @@ std::vector<Problem> problems() {
 
 TEST_CASE("attention equals the reference in both streams", "[numeric]") {
   for (const Problem& p : problems()) {
-    CHECK(close(p.run(View::kFull), reference(p, false)));
-    CHECK(close(p.run(View::kSparse), reference(p, true)));
+    CHECK(close(p.run(StreamsWanted::kFull), reference(p, false)));
+    CHECK(close(p.run(StreamsWanted::kSparse), reference(p, true)));
   }
 }
 
@@ -174,34 +174,34 @@ TEST_CASE("grouped heads equal heads with keys of their own", "[numeric]") {
     wide.kv_heads = 6;
     wide.k = p.k.repeat_interleave(group, 3).contiguous();
     wide.v = p.v.repeat_interleave(group, 3).contiguous();
-    CHECK(close(p.run(View::kFull), wide.run(View::kFull)));
-    CHECK(close(p.run(View::kSparse), wide.run(View::kSparse)));
+    CHECK(close(p.run(StreamsWanted::kFull), wide.run(StreamsWanted::kFull)));
+    CHECK(close(p.run(StreamsWanted::kSparse), wide.run(StreamsWanted::kSparse)));
   }
 }
 
 TEST_CASE("sparse equals full when the budget covers everything", "[numeric]") {
   for (const std::int64_t blocks : {5, 6, 100}) {
     const Problem p({2, 1, 19, 4, 2, 4}, setting_of(4, blocks));
-    CHECK(torch::equal(p.run(View::kSparse), p.run(View::kFull)));
+    CHECK(torch::equal(p.run(StreamsWanted::kSparse), p.run(StreamsWanted::kFull)));
     Context at_budget;
-    at_budget.attention.view = View::kSparse;
-    at_budget.attention.blocks = 1;
-    CHECK_FALSE(torch::equal(p.run(at_budget), p.run(View::kFull)));
+    at_budget.plans.attention.wanted = StreamsWanted::kSparse;
+    at_budget.plans.attention.blocks = 1;
+    CHECK_FALSE(torch::equal(p.run(at_budget), p.run(StreamsWanted::kFull)));
   }
   const Problem p({2, 1, 19, 4, 2, 4}, setting_of(4, 1));
   Context at_budget;
-  at_budget.attention.view = View::kSparse;
-  at_budget.attention.blocks = 5;
-  CHECK(torch::equal(p.run(at_budget), p.run(View::kFull)));
+  at_budget.plans.attention.wanted = StreamsWanted::kSparse;
+  at_budget.plans.attention.blocks = 5;
+  CHECK(torch::equal(p.run(at_budget), p.run(StreamsWanted::kFull)));
 }
 
 TEST_CASE("each replica of a selected or two-stream pass runs its own stream, bit for bit",
           "[numeric]") {
   const Problem p({3, 2, 22, 4, 2, 4}, setting_of(4, 2));
   const std::vector<char> full_runs = {1, 0, 1};
-  const at::Tensor full = p.run(View::kFull), sparse = p.run(View::kSparse);
-  const at::Tensor selected = p.run(View::kSelected, full_runs);
-  const at::Tensor both = p.run(View::kBoth, full_runs);
+  const at::Tensor full = p.run(StreamsWanted::kFull), sparse = p.run(StreamsWanted::kSparse);
+  const at::Tensor selected = p.run(StreamsWanted::kSelected, full_runs);
+  const at::Tensor both = p.run(StreamsWanted::kBoth, full_runs);
   for (std::int64_t r = 0; r < 3; ++r) {
     const bool runs_full = full_runs[static_cast<std::size_t>(r)] != 0;
     CHECK(torch::equal(selected[r], runs_full ? full[r] : sparse[r]));
@@ -217,10 +217,10 @@ TEST_CASE("a replica computes the same bits alone and in company", "[numeric]") 
     Problem p({3, 2, 19, 6, 2, 4}, setting_of(4, 2));
     p.q = p.q.to(dtype), p.k = p.k.to(dtype), p.v = p.v.to(dtype);
     p.tables = AttentionTables(p.tokens, p.setting.block_size, p.q);
-    for (const View view : {View::kFull, View::kSparse}) {
-      const at::Tensor together = p.run(view);
+    for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+      const at::Tensor together = p.run(wanted);
       for (std::int64_t r = 0; r < 3; ++r) {
-        CHECK(torch::equal(together.narrow(0, r, 1), p.replica(r).run(view)));
+        CHECK(torch::equal(together.narrow(0, r, 1), p.replica(r).run(wanted)));
       }
     }
   }
@@ -236,7 +236,7 @@ struct Offered {
 Offered offered(const Problem& p) {
   Offered result;
   Context context;
-  context.attention.view = View::kSparse;
+  context.plans.attention.wanted = StreamsWanted::kSparse;
   context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                const at::Tensor& value) {
     CHECK(layer == "site");
@@ -254,8 +254,8 @@ TEST_CASE("h_full - h_sparse = delta (h_drop - h_sparse), and Theorem 1", "[nume
   for (const bool per_head : {false, true}) {
     const Problem p({2, 2, 21, 4, 2, 4}, setting_of(4, 2, per_head));
     const Offered seen = offered(p);
-    const at::Tensor full = p.run(View::kFull).transpose(2, 3);  // [R,B,H,T,D]
-    const at::Tensor sparse = p.run(View::kSparse).transpose(2, 3);
+    const at::Tensor full = p.run(StreamsWanted::kFull).transpose(2, 3);  // [R,B,H,T,D]
+    const at::Tensor sparse = p.run(StreamsWanted::kSparse).transpose(2, 3);
     const at::Tensor values = p.v.transpose(2, 3).repeat_interleave(2, 2);
     const at::Tensor left_out = seen.weights * seen.selected.logical_not();
     const at::Tensor delta = dropped_mass(seen.weights, seen.selected);
@@ -310,13 +310,15 @@ at::Tensor gate_of(const Problem& p) {
   return torch::sigmoid(torch::randn({p.replicas, p.batch, p.tokens, p.heads}, torch::kFloat64));
 }
 
-Context aligning(Alignment::Site site, double pull_full, double pull_sparse,
+Context aligning(Alignment::Site site, double full_coefficient, double sparse_coefficient,
                  std::int64_t replicas) {
   Context context;
-  context.attention.view = View::kBoth;
-  context.attention.pull_full = torch::full({replicas}, pull_full, torch::kFloat64);
-  context.attention.pull_sparse = torch::full({replicas}, pull_sparse, torch::kFloat64);
-  context.attention.site = site;
+  context.plans.attention.wanted = StreamsWanted::kBoth;
+  context.plans.attention.full_coefficient =
+      torch::full({replicas}, full_coefficient, torch::kFloat64);
+  context.plans.attention.sparse_coefficient =
+      torch::full({replicas}, sparse_coefficient, torch::kFloat64);
+  context.plans.attention.site = site;
   return context;
 }
 
@@ -327,13 +329,13 @@ TEST_CASE("at equal lambdas the stop-gradients are redundant and the value doubl
   for (at::Tensor* leaf : {&p.q, &p.k, &p.v}) leaf->requires_grad_(true);
   for (const auto site : {Alignment::Site::kPre, Alignment::Site::kPost}) {
     const at::Tensor gate = gate_of(p).requires_grad_(true);
-    const Post post = [&gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
+    const Epilogue post = [&gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
     Context context = aligning(site, 1, 1, 2);
     const at::Tensor running = p.run(context, {1, 0}, post);
     const auto gradient = torch::autograd::grad({context.alignment().sum()}, {p.q, p.k, p.v}, {},
                                                 /*retain_graph=*/true);
 
-    at::Tensor full = p.run(View::kFull), sparse = p.run(View::kSparse);
+    at::Tensor full = p.run(StreamsWanted::kFull), sparse = p.run(StreamsWanted::kSparse);
     CHECK(torch::equal(running[0], (full * gate.unsqueeze(-1))[0]));
     CHECK(torch::equal(running[1], (sparse * gate.unsqueeze(-1))[1]));
     const bool gated = site == Alignment::Site::kPost;
@@ -354,8 +356,8 @@ TEST_CASE("attention passes a gradient check in both streams", "[numeric]") {
   Problem p({1, 1, 7, 2, 1, 2}, setting_of(2, 2));
   torch::manual_seed(5);
   const at::Tensor direction = torch::randn_like(p.q);
-  for (const View view : {View::kFull, View::kSparse}) {
-    const auto loss = [&] { return (p.run(view) * direction).sum(); };
+  for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+    const auto loss = [&] { return (p.run(wanted) * direction).sum(); };
     for (at::Tensor* x : {&p.q, &p.k, &p.v}) {
       x->requires_grad_(true);
       const at::Tensor gradient = torch::autograd::grad({loss()}, {*x})[0];

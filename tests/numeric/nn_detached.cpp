@@ -41,9 +41,9 @@ struct Net {
   }
 };
 
-LevelPlan plan_of(Distance distance, Alignment::Site site, bool shuffled, Running running) {
+LevelPlan plan_of(Distance distance, Alignment::Site site, bool shuffled, RunningStream running) {
   LevelPlan plan;
-  plan.view = View::kBoth;
+  plan.wanted = StreamsWanted::kBoth;
   plan.running = running;
   plan.full_runs = torch::tensor({true, false});
   plan.mask_gradient = true;
@@ -51,8 +51,8 @@ LevelPlan plan_of(Distance distance, Alignment::Site site, bool shuffled, Runnin
   plan.distance = distance;
   plan.site = site;
   plan.shuffled = shuffled;
-  plan.pull_full = pull(0.7, 0.4);
-  plan.pull_sparse = pull(0.5, 0.9);
+  plan.full_coefficient = pull(0.7, 0.4);
+  plan.sparse_coefficient = pull(0.5, 0.9);
   return plan;
 }
 
@@ -62,8 +62,8 @@ struct Outcome {
 
 Outcome engine(const Net& net, const LevelPlan& plan) {
   Context context;
-  context.weights = plan;
-  const at::Tensor h = net.hidden.forward(net.x, context, Post::relu());
+  context.plans.weights = plan;
+  const at::Tensor h = net.hidden.forward(net.x, context, Epilogue::relu());
   const at::Tensor y = net.head.forward(h, context);
   return {y.square().mean({1, 2}), context.alignment()};
 }
@@ -94,11 +94,11 @@ Outcome reference(const Net& net, const LevelPlan& plan) {
       if (plan.distance == Distance::kMse) return (p - q).square().mean({1, 2});
       return (1 - (p * q).sum(-1) / (p.norm(2, {-1}) * q.norm(2, {-1}))).mean(1);
     };
-    alignment =
-        alignment + plan.pull_full * apart(a, target(b)) + plan.pull_sparse * apart(b, target(a));
+    alignment = alignment + plan.full_coefficient * apart(a, target(b)) +
+                plan.sparse_coefficient * apart(b, target(a));
     const at::Tensor full = product(h, w), sparse = product(h, w * mask);
-    const at::Tensor y = plan.running == Running::kFull ? full
-                         : plan.running == Running::kSparse
+    const at::Tensor y = plan.running == RunningStream::kFull ? full
+                         : plan.running == RunningStream::kSparse
                              ? sparse
                              : torch::where(plan.full_runs.view({2, 1, 1}), full, sparse);
     h = activates ? torch::relu(y) : y;
@@ -136,7 +136,8 @@ TEST_CASE("a detached pull has the gradient of alignment from inputs taken as co
     for (const Alignment::Site site : {Alignment::Site::kPre, Alignment::Site::kPost}) {
       // A row that an activation has emptied has no direction.
       if (distance == Distance::kCosine && site == Alignment::Site::kPost) continue;
-      for (const Running running : {Running::kFull, Running::kSparse, Running::kMixed}) {
+      for (const RunningStream running :
+           {RunningStream::kFull, RunningStream::kSparse, RunningStream::kMixed}) {
         for (const bool shuffled : {false, true}) {
           CAPTURE(static_cast<int>(distance), static_cast<int>(site), static_cast<int>(running),
                   shuffled);
@@ -150,16 +151,16 @@ TEST_CASE("a detached pull has the gradient of alignment from inputs taken as co
 TEST_CASE("a detached pull of streams that are one is still a pull", "[numeric]") {
   // Nothing is dormant: only what does not vanish there pulls, and it must not go missing.
   const Net net(/*all_active=*/true);
-  require_as_reference(net,
-                       plan_of(Distance::kSmoothL1, Alignment::Site::kPre, true, Running::kMixed));
-  require_as_reference(net,
-                       plan_of(Distance::kCosine, Alignment::Site::kPre, true, Running::kMixed));
+  require_as_reference(
+      net, plan_of(Distance::kSmoothL1, Alignment::Site::kPre, true, RunningStream::kMixed));
+  require_as_reference(
+      net, plan_of(Distance::kCosine, Alignment::Site::kPre, true, RunningStream::kMixed));
 }
 
 TEST_CASE("a detached pull leaves the task's gradient and the input's as they are", "[numeric]") {
   const Net net;
-  const auto options = {Running::kFull, Running::kSparse, Running::kMixed};
-  for (const Running running : options) {
+  const auto options = {RunningStream::kFull, RunningStream::kSparse, RunningStream::kMixed};
+  for (const RunningStream running : options) {
     CAPTURE(static_cast<int>(running));
     LevelPlan plan = plan_of(Distance::kSmoothL1, Alignment::Site::kPre, false, running);
     const Outcome own = engine(net, plan);

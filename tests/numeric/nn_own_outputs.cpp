@@ -99,27 +99,28 @@ at::Tensor slope(const Function& value, const at::Tensor& x) {
 
 TEST_CASE("a distance of logits sees each row's own outputs alone", "[numeric]") {
   const at::Tensor full = draw(1), sparse = draw(2), allowed = allowed_outputs();
-  const std::vector<double> pull_full = {0.3, 1.5}, pull_sparse = {0.7, 0.2};
+  const std::vector<double> full_coefficient = {0.3, 1.5}, sparse_coefficient = {0.7, 0.2};
   for (const Distance each : {Distance::kSmoothL1, Distance::kMse, Distance::kRelativeMse,
                               Distance::kCosine, Distance::kLogitKl}) {
     CAPTURE(static_cast<int>(each));
     const at::Tensor a = full.clone().requires_grad_(true), b = sparse.clone().requires_grad_(true);
-    const at::Tensor got = stream_distance(a, b, torch::tensor(pull_full, kDouble),
-                                           torch::tensor(pull_sparse, kDouble), each, allowed);
+    const at::Tensor got =
+        stream_distance(a, b, torch::tensor(full_coefficient, kDouble),
+                        torch::tensor(sparse_coefficient, kDouble), each, allowed);
     // Each direction with the other end held, as the stop-gradients say.
     const auto of_full = [&](const at::Tensor& x) {
-      return pull_full[0] * by_hand(x, sparse, 0, each) +
-             pull_full[1] * by_hand(x, sparse, 1, each);
+      return full_coefficient[0] * by_hand(x, sparse, 0, each) +
+             full_coefficient[1] * by_hand(x, sparse, 1, each);
     };
     const auto of_sparse = [&](const at::Tensor& x) {
-      return pull_sparse[0] * by_hand(x, full, 0, each) +
-             pull_sparse[1] * by_hand(x, full, 1, each);
+      return sparse_coefficient[0] * by_hand(x, full, 0, each) +
+             sparse_coefficient[1] * by_hand(x, full, 1, each);
     };
     for (std::size_t r = 0; r < 2; ++r) {
       const auto replica = static_cast<std::int64_t>(r);
       REQUIRE(got[replica].item<double>() ==
-              Approx(pull_full[r] * by_hand(full, sparse, replica, each) +
-                     pull_sparse[r] * by_hand(sparse, full, replica, each))
+              Approx(full_coefficient[r] * by_hand(full, sparse, replica, each) +
+                     sparse_coefficient[r] * by_hand(sparse, full, replica, each))
                   .epsilon(1e-12));
     }
     const auto slopes = torch::autograd::grad({got.sum()}, {a, b});

@@ -132,30 +132,32 @@ TEST_CASE("the other distances have the gradients that their definitions say", "
   const auto options = torch::TensorOptions(torch::kFloat64);
   const at::Tensor full = torch::randn({2, 3, 4}, options).requires_grad_(true);
   const at::Tensor sparse = torch::randn({2, 3, 4}, options).requires_grad_(true);
-  const at::Tensor pull_full = torch::tensor({0.3, 0.5}, options);
-  const at::Tensor pull_sparse = torch::tensor({0.7, 0.0}, options);
+  const at::Tensor full_coefficient = torch::tensor({0.3, 0.5}, options);
+  const at::Tensor sparse_coefficient = torch::tensor({0.7, 0.0}, options);
   const auto check = [&](Alignment::Distance distance, const at::Tensor& literal) {
     const auto expected = torch::autograd::grad({literal.sum()}, {full, sparse}, {}, true);
-    const at::Tensor value = stream_distance(full, sparse, pull_full, pull_sparse, distance);
+    const at::Tensor value =
+        stream_distance(full, sparse, full_coefficient, sparse_coefficient, distance);
     const auto got = torch::autograd::grad({value.sum()}, {full, sparse});
     REQUIRE(torch::allclose(value, literal, 1e-10, 1e-12));
     REQUIRE(torch::allclose(got[0], expected[0], 1e-10, 1e-12));
     REQUIRE(torch::allclose(got[1], expected[1], 1e-10, 1e-12));
   };
   const at::Tensor stopped_full = full.detach(), stopped_sparse = sparse.detach();
-  check(Alignment::Distance::kMse, pull_full * (full - stopped_sparse).square().mean({1, 2}) +
-                                       pull_sparse * (sparse - stopped_full).square().mean({1, 2}));
+  check(Alignment::Distance::kMse,
+        full_coefficient * (full - stopped_sparse).square().mean({1, 2}) +
+            sparse_coefficient * (sparse - stopped_full).square().mean({1, 2}));
   check(Alignment::Distance::kRelativeMse,
-        pull_full * (full - stopped_sparse).square().sum({1, 2}) /
+        full_coefficient * (full - stopped_sparse).square().sum({1, 2}) /
                 stopped_sparse.square().sum({1, 2}) +
-            pull_sparse * (sparse - stopped_full).square().sum({1, 2}) /
+            sparse_coefficient * (sparse - stopped_full).square().sum({1, 2}) /
                 stopped_full.square().sum({1, 2}));
   const auto kl = [](const at::Tensor& target, const at::Tensor& mover) {
     const at::Tensor p = torch::softmax(target, -1);
     return (p * (p.log() - torch::log_softmax(mover, -1))).sum(-1).mean(1);
   };
-  check(Alignment::Distance::kLogitKl,
-        pull_full * kl(stopped_sparse, full) + pull_sparse * kl(stopped_full, sparse));
+  check(Alignment::Distance::kLogitKl, full_coefficient * kl(stopped_sparse, full) +
+                                           sparse_coefficient * kl(stopped_full, sparse));
 }
 
 }  // namespace tandem::test::nn_propositions_numeric

@@ -63,12 +63,12 @@ at::Tensor next_token_loss(const at::Tensor& logits, const at::Tensor& tokens) {
   return -log_p.gather(-1, tokens.narrow(2, 1, length - 1).unsqueeze(-1)).mean();
 }
 
-Context context_of(View view, std::vector<char> full_runs = {}) {
+Context context_of(StreamsWanted wanted, std::vector<char> full_runs = {}) {
   Context context;
-  context.attention.view = view;
+  context.plans.attention.wanted = wanted;
   if (!full_runs.empty()) {
-    context.attention.running = Running::kMixed;
-    context.attention.full_runs =
+    context.plans.attention.running = RunningStream::kMixed;
+    context.plans.attention.full_runs =
         torch::tensor(std::vector<int>(full_runs.begin(), full_runs.end())).to(torch::kBool);
   }
   return context;
@@ -100,19 +100,19 @@ double gradient_error(Model& model, const std::function<at::Tensor(bool)>& loss)
 
 }  // namespace
 
-TEST_CASE("the transformer passes a gradient check in every view", "[numeric]") {
+TEST_CASE("the transformer passes a gradient check in every wanted", "[numeric]") {
   const auto model = build({"1", "2"});
   scramble(*model);
   const at::Tensor tokens = tokens_of(2, 1, 10);
-  const auto loss_in = [&](View view, std::vector<char> full_runs) {
-    return [&model, &tokens, view, full_runs](bool) {
-      Context context = context_of(view, full_runs);
+  const auto loss_in = [&](StreamsWanted wanted, std::vector<char> full_runs) {
+    return [&model, &tokens, wanted, full_runs](bool) {
+      Context context = context_of(wanted, full_runs);
       return next_token_loss(model->forward(tokens, context), tokens);
     };
   };
-  CHECK(gradient_error(*model, loss_in(View::kFull, {})) < 1e-7);
-  CHECK(gradient_error(*model, loss_in(View::kSparse, {})) < 1e-7);
-  CHECK(gradient_error(*model, loss_in(View::kSelected, {0, 1})) < 1e-7);
+  CHECK(gradient_error(*model, loss_in(StreamsWanted::kFull, {})) < 1e-7);
+  CHECK(gradient_error(*model, loss_in(StreamsWanted::kSparse, {})) < 1e-7);
+  CHECK(gradient_error(*model, loss_in(StreamsWanted::kSelected, {0, 1})) < 1e-7);
 }
 
 TEST_CASE("the alignment of the transformer passes a gradient check", "[numeric]") {
@@ -122,9 +122,9 @@ TEST_CASE("the alignment of the transformer passes a gradient check", "[numeric]
   for (const auto site : {Alignment::Site::kPre, Alignment::Site::kPost}) {
     // At equal lambdas the value is twice that whose gradient is taken.
     const auto loss = [&](bool for_gradient) {
-      Context context = context_of(View::kBoth, {1, 0});
-      context.attention.site = site;
-      context.attention.pull_full = context.attention.pull_sparse =
+      Context context = context_of(StreamsWanted::kBoth, {1, 0});
+      context.plans.attention.site = site;
+      context.plans.attention.full_coefficient = context.plans.attention.sparse_coefficient =
           torch::full({2}, 3.0, torch::kFloat64);
       const at::Tensor task = next_token_loss(model->forward(tokens, context), tokens);
       return task + context.alignment().sum() * (for_gradient ? 1.0 : 0.5);
@@ -138,13 +138,13 @@ TEST_CASE("a later token changes nothing before it, in either stream", "[numeric
     const auto model = build({"1"}, {{"attention", "moba"}, {"attention_selector", selector}});
     scramble(*model);
     const at::Tensor tokens = tokens_of(1, 1, 10);
-    for (const View view : {View::kFull, View::kSparse}) {
-      Context first = context_of(view);
+    for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+      Context first = context_of(wanted);
       const at::Tensor before = model->forward(tokens, first);
       for (const std::int64_t at : {2, 5, 9}) {
         at::Tensor changed = tokens.clone();
         changed[0][0][at] = (tokens[0][0][at] + 1).remainder(kVocabulary);
-        Context second = context_of(view);
+        Context second = context_of(wanted);
         const at::Tensor after = model->forward(changed, second);
         CHECK(torch::equal(after.narrow(2, 0, at), before.narrow(2, 0, at)));
         CHECK_FALSE(torch::equal(after[0][0][at], before[0][0][at]));
@@ -161,12 +161,12 @@ TEST_CASE("replicas of a transformer compute the same bits alone and in company"
     const std::vector<std::string> seeds = {"1", "2", "3"};
     const auto group = build(seeds, more, torch::kFloat32);
     const at::Tensor tokens = tokens_of(3, 3, 10);
-    Context context = context_of(View::kSelected, {1, 0, 1});
+    Context context = context_of(StreamsWanted::kSelected, {1, 0, 1});
     const at::Tensor logits = group->forward(tokens, context);
     weighted(logits).backward();
     for (std::int64_t r = 0; r < 3; ++r) {
       const auto alone = build({seeds[static_cast<std::size_t>(r)]}, more, torch::kFloat32);
-      Context own = context_of(r == 1 ? View::kSparse : View::kFull);
+      Context own = context_of(r == 1 ? StreamsWanted::kSparse : StreamsWanted::kFull);
       const at::Tensor mine = tokens.narrow(0, r, 1);
       const at::Tensor own_logits = alone->forward(mine, own);
       weighted(own_logits).backward();
@@ -192,7 +192,7 @@ TEST_CASE("the transformer offers its layers by name", "[numeric]") {
   CHECK(model->parameters().size() == 1 + 3 + 7 + 1);
   CHECK(build({"1"}, {{"layers", "1"}, {"head_gate", "false"}})->parameters().size() == 11);
   std::set<std::string> seen, sites;
-  Context context = context_of(View::kBoth, {1});
+  Context context = context_of(StreamsWanted::kBoth, {1});
   context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                const at::Tensor&) { seen.insert(layer + " " + what); };
   context.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
@@ -259,9 +259,9 @@ TEST_CASE("one head's gate avoids a product of width 1 and agrees with it", "[nu
   const auto model = build({"1"}, {{"heads", "1"}, {"kv_heads", "1"}});
   scramble(*model);
   const at::Tensor tokens = tokens_of(1, 2, 10);
-  Context context = context_of(View::kFull);
+  Context context = context_of(StreamsWanted::kFull);
   CHECK(gradient_error(*model, [&](bool) {
-          Context own = context_of(View::kFull);
+          Context own = context_of(StreamsWanted::kFull);
           return next_token_loss(model->forward(tokens, own), tokens);
         }) < 1e-7);
 }
@@ -270,7 +270,7 @@ TEST_CASE("elementwise functions give a replica the same bits whatever its size"
   torch::manual_seed(10);
   for (const std::int64_t share : {1, 7, 31, 32, 33, 240}) {
     const at::Tensor x = torch::randn({3, share}).requires_grad_(true);
-    for (const auto f : {sigmoid_alike, silu_alike, gelu_alike}) {
+    for (const auto f : {sigmoid_reproducible, silu_reproducible, gelu_reproducible}) {
       const at::Tensor y = f(x);
       const at::Tensor gradient = torch::autograd::grad({y.sum()}, {x})[0];
       for (std::int64_t r = 0; r < 3; ++r) {
@@ -279,9 +279,9 @@ TEST_CASE("elementwise functions give a replica the same bits whatever its size"
         CHECK(torch::equal(torch::autograd::grad({f(own).sum()}, {own})[0][0], gradient[r]));
       }
     }
-    CHECK(torch::allclose(sigmoid_alike(x), torch::sigmoid(x)));
-    CHECK(torch::allclose(silu_alike(x), torch::silu(x)));
-    CHECK(torch::allclose(gelu_alike(x), torch::gelu(x)));
+    CHECK(torch::allclose(sigmoid_reproducible(x), torch::sigmoid(x)));
+    CHECK(torch::allclose(silu_reproducible(x), torch::silu(x)));
+    CHECK(torch::allclose(gelu_reproducible(x), torch::gelu(x)));
   }
 }
 

@@ -56,11 +56,9 @@ TEST_CASE("RigL pays the dense gradient on update steps", "[numeric]") {
 
 TEST_CASE("streams are charged as they run", "[numeric]") {
   const Config config = small_run({{"weights", "alternate"}, {"steps", "30"}, {"batch", "10"}});
-  const Policies attention = policies_of(config, Level::kAttention);
-  const RunSchedule run{config, attention, policies_of(config, Level::kWeights),
-                        make_timeline(config, {300})};
+  const RunSchedule run{config, policies_of(config), make_timeline(config, {300})};
   int full = 0;
-  for (int s = 0; s < 30; ++s) full += plan_replica(run, 0, s).weights_full;
+  for (int s = 0; s < 30; ++s) full += plan_replica(run, 0, s).levels.weights.full;
   const Trained alternate = train({{"weights", "alternate"}}, 30);
   REQUIRE(alternate.total == Approx(3 * (full * alternate.dense + (30 - full) * alternate.sparse)));
   const Trained ssa = train({{"weights", "ssa"}}, 6);

@@ -52,8 +52,7 @@ bool draws(const Config& config) {
 }
 
 RunSchedule schedule_of(const Config& config, std::int64_t examples = 300) {
-  return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights),
-          make_timeline(config, {examples})};
+  return {config, policies_of(config), make_timeline(config, {examples})};
 }
 
 int updates_of(const RunSchedule& run) {
@@ -168,22 +167,22 @@ TEST_CASE("what is counted in steps is stretched with the schedule, shares are n
   const RunSchedule run = schedule_of(config), twice = stretched(run, 2);
   CHECK(twice.timeline.total() == 800);
   CHECK(twice.timeline.steps_per_epoch[0] == 2 * run.timeline.steps_per_epoch[0]);
-  CHECK(twice.weights.topology.interval_steps == 20);
-  CHECK(twice.weights.alignment.alpha_warmup_steps == 100);
-  CHECK(twice.weights.topology.end == run.weights.topology.end);
+  CHECK(twice.policies.weights.topology.interval_steps == 20);
+  CHECK(twice.policies.weights.alignment.alpha_warmup_steps == 100);
+  CHECK(twice.policies.weights.topology.end == run.policies.weights.topology.end);
   CHECK(updates_of(twice) == updates_of(run));
   CHECK(plan_replica(twice, 0, 19).lr == Approx(plan_replica(run, 0, 9).lr));
   CHECK(plan_replica(twice, 0, 400).lr == Approx(plan_replica(run, 0, 200).lr).epsilon(0.01));
-  CHECK(plan_replica(twice, 0, 49).weights_alpha == Approx(plan_replica(run, 0, 24).weights_alpha));
+  CHECK(plan_replica(twice, 0, 49).levels.weights.alpha ==
+        Approx(plan_replica(run, 0, 24).levels.weights.alpha));
   const RunSchedule gmp =
       schedule_of(small_run({{"weights", "gmp"}, {"steps", "100"}, {"prune_interval", "7"}}));
   CHECK(updates_of(stretched(gmp, 3)) == updates_of(gmp));
   // What happens at every step goes on to, also where it is not the default.
-  CHECK(
-      stretched(schedule_of(small_run({{"weights", "ste"}})), 3).weights.topology.interval_steps ==
-      1);
+  CHECK(stretched(schedule_of(small_run({{"weights", "ste"}})), 3)
+            .policies.weights.topology.interval_steps == 1);
   CHECK(stretched(schedule_of(small_run({{"weights", "ste"}, {"refresh_interval", "2"}})), 3)
-            .weights.topology.interval_steps == 6);
+            .policies.weights.topology.interval_steps == 6);
   const RunSchedule set = schedule_of(small_run({{"weights", "set"}, {"steps", "95"}}));
   CHECK(updates_of(stretched(set, 4)) == updates_of(set));
 }

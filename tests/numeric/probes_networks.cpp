@@ -7,9 +7,7 @@ namespace tandem::test::probes_networks_numeric {
 
 namespace {
 
-ReadoutRun run_of(const Config& config) {
-  return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights)};
-}
+ReadoutRun run_of(const Config& config) { return {config, policies_of(config)}; }
 
 // A network whose linears all have connections, every second weight active.
 std::unique_ptr<Model> network(const std::vector<ReadoutRun>& runs, std::int64_t features,
@@ -27,7 +25,7 @@ std::unique_ptr<Model> network(const std::vector<ReadoutRun>& runs, std::int64_t
         torch::arange(weight.numel() / weight.size(0)).remainder(2).to(torch::kByte);
     auto masked = std::make_unique<MaskedConnections>(
         layer->weight, mask.expand({weight.size(0), -1}).contiguous());
-    masked->set_zero_dormant(!runs.front().weights.dormant_carry_values());
+    masked->set_zero_dormant(!runs.front().policies.weights.dormant_carry_values());
     layer->connections = std::move(masked);
   }
   return model;

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "methods/method.h"
+#include "policy/demands.h"
 #include "probes/probe.h"
 #include "support/resume_support.h"
 #include "topology/storage.h"
@@ -163,7 +164,7 @@ TEST_CASE("training of every method is the same to the bit with all probes and w
       said["storage"] = storage;
       const Config silent = small_run(said);
       const bool served = storage_of_name(storage) == Storage::kMasked ||
-                          sparse_refusal(policies_of(silent, Level::kWeights)).empty();
+                          demands_of(policies_of(silent, Level::kWeights)).sparse_refusal.empty();
       if (!served) continue;
       INFO(method.name << " " << storage);
       require_same_training(silent, small_run(probed(said)));

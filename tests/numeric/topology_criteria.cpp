@@ -129,7 +129,7 @@ TEST_CASE("both storages score alike: inputs, gradients, parameters, topology", 
                                    ? values.abs() * rms.repeat_interleave(outputs)
                                : name == "magnitude_gradient" ? values.abs() + 0.3 * gradient.abs()
                                                               : (values * gradient).abs();
-    for (const Among among : {Among::kAll, Among::kInactive, Among::kActive}) {
+    for (const Candidates among : {Candidates::kAll, Candidates::kInactive, Candidates::kActive}) {
       CAPTURE(name, static_cast<int>(among));
       const auto collected = [&](Connections& connections) {
         std::vector<double> all;
@@ -146,7 +146,7 @@ TEST_CASE("both storages score alike: inputs, gradients, parameters, topology", 
       std::vector<double> expected;
       for (std::int64_t i = 0; i < n; ++i) {
         const bool active = mask[0][i].item<std::uint8_t>() != 0;
-        if (among == Among::kAll || active == (among == Among::kActive)) {
+        if (among == Candidates::kAll || active == (among == Candidates::kActive)) {
           expected.push_back(by_hand[i].item<double>());
         }
       }

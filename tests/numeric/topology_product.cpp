@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "data/tensor.h"
+#include "topology/batched_product.h"
 #include "topology/masked_connections.h"
 
 namespace tandem::test::topology_product_numeric {
@@ -10,7 +11,7 @@ namespace {
 
 struct Case {
   std::int64_t replicas = 3, batch = 5, inputs = 7, outputs = 4;
-  torch::Tensor x, w, bias, mask, full_runs, pull_full, pull_sparse;
+  torch::Tensor x, w, bias, mask, full_runs, full_coefficient, sparse_coefficient;
 
   explicit Case(std::int64_t r) : replicas(r) {
     torch::manual_seed(7);
@@ -20,8 +21,8 @@ struct Case {
     bias = torch::randn({replicas, outputs}, real);
     mask = torch::rand({replicas, inputs, outputs}).lt(0.4).to(torch::kByte);
     full_runs = torch::arange(replicas).remainder(2).eq(1);
-    pull_full = torch::randn({replicas, batch, outputs}, real);
-    pull_sparse = torch::randn({replicas, batch, outputs}, real);
+    full_coefficient = torch::randn({replicas, batch, outputs}, real);
+    sparse_coefficient = torch::randn({replicas, batch, outputs}, real);
   }
 };
 
@@ -30,12 +31,13 @@ struct Result {
   torch::Tensor x_gradient, w_gradient, bias_gradient;
 };
 
-// Loss <pull_full, full> + <pull_sparse, sparse>, squared so that the gradient is not constant.
+// Loss <full_coefficient, full> + <sparse_coefficient, sparse>, squared so that the gradient is not
+// constant.
 Result differentiate(const Case& c, const TwoStreams& y, const torch::Tensor& x,
                      const torch::Tensor& w, const torch::Tensor& bias) {
   torch::Tensor loss = torch::zeros({}, torch::kDouble);
-  if (y.full.defined()) loss = loss + (y.full * c.pull_full).pow(2).sum();
-  if (y.sparse.defined()) loss = loss + (y.sparse * c.pull_sparse).pow(2).sum();
+  if (y.full.defined()) loss = loss + (y.full * c.full_coefficient).pow(2).sum();
+  if (y.sparse.defined()) loss = loss + (y.sparse * c.sparse_coefficient).pow(2).sum();
   loss.backward();
   return {y, x.grad(), w.grad(), bias.defined() ? bias.grad() : torch::Tensor()};
 }
@@ -181,6 +183,44 @@ TEST_CASE("float16 goes without the kernel and gives the same selection", "[nume
   const auto expected = torch::bmm(x, parameter.value * c.mask.to(torch::kBFloat16));
   const auto y = connections.product(x, {}, outputs(false, true)).sparse;
   CHECK(torch::equal(y, expected));
+}
+
+// A lone row or column would be another kind of product to MKL.
+TEST_CASE("a product and its gradients are the same bits alone and in company", "[numeric]") {
+  torch::manual_seed(3);
+  for (const std::int64_t rows : {1, 2, 7}) {
+    for (const std::int64_t inputs : {1, 16, 300}) {
+      for (const std::int64_t outputs : {1, 10, 31}) {
+        for (const bool has_bias : {false, true}) {
+          CAPTURE(rows, inputs, outputs, has_bias);
+          const torch::Tensor x = torch::randn({3, rows, inputs});
+          const torch::Tensor w = torch::randn({3, inputs, outputs});
+          const torch::Tensor b = has_bias ? torch::randn({3, outputs}) : torch::Tensor();
+          const auto all = [](const torch::Tensor& of_x, const torch::Tensor& of_w,
+                              const torch::Tensor& bias) {
+            const torch::Tensor own_x = of_x.clone().requires_grad_(true);
+            const torch::Tensor own_w = of_w.clone().requires_grad_(true);
+            const torch::Tensor y = batched_product(own_x, own_w, bias);
+            std::vector<torch::Tensor> results =
+                torch::autograd::grad({y.square().sum()}, {own_x, own_w});
+            results.push_back(y.detach());
+            return results;
+          };
+          const auto company = all(x, w, b);
+          const torch::Tensor plain = torch::einsum("rni,rio->rno", {x, w});
+          const torch::Tensor wanted = has_bias ? plain + b.unsqueeze(1) : plain;
+          CHECK(torch::allclose(company[2], wanted, 1e-4, 1e-4));
+          for (std::int64_t r = 0; r < 3; ++r) {
+            const auto own = [r](const torch::Tensor& of) { return of.narrow(0, r, 1); };
+            const auto alone = all(own(x), own(w), has_bias ? own(b) : b);
+            for (std::size_t i = 0; i < alone.size(); ++i) {
+              CHECK(torch::equal(alone[i], own(company[i])));
+            }
+          }
+        }
+      }
+    }
+  }
 }
 
 }  // namespace tandem::test::topology_product_numeric

@@ -50,9 +50,9 @@ void check_trained(const std::string& attention) {
   std::map<std::string, Seen> seen;
   std::map<std::string, at::Tensor> difference;
   Context context;
-  context.attention.view = View::kBoth;
-  context.attention.full_runs = torch::ones({1}, torch::kBool);
-  context.attention.running = Running::kFull;
+  context.plans.attention.wanted = StreamsWanted::kBoth;
+  context.plans.attention.full_runs = torch::ones({1}, torch::kBool);
+  context.plans.attention.running = RunningStream::kFull;
   context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                const at::Tensor& value) {
     if (what == kObserveWeights) seen[layer].weights = value;
@@ -63,7 +63,7 @@ void check_trained(const std::string& attention) {
     if (site.level == Level::kAttention) difference[site.layer] = full - sparse;
   };
   const auto& windows = trainer.data().validation;
-  const Batch batch = trainer.make_batch({{windows[0], windows[1]}}, 2, false);
+  const Batch batch = trainer.batches().make({{windows[0], windows[1]}}, 2, false);
   trainer.model().forward(batch.x, context);
 
   REQUIRE(seen.size() == 2);

@@ -174,7 +174,7 @@ TEST_CASE("phases are planned as they run, momentum is emptied by AC/DC alone", 
       CAPTURE(step);
       const std::string own = phased.course.substr(step, 2);
       const ReplicaPlan plan = plan_replica(run, 0, step);
-      REQUIRE(plan.weights_full == (own[0] == 'F'));
+      REQUIRE(plan.levels.weights.full == (own[0] == 'F'));
       REQUIRE(plan.enters_sparse == (own == "FS"));
       REQUIRE(plan.enters_full == (own == "SF"));
       // The last of DSD's phases begins with step 27 at a tenth of lr = 0.05.
@@ -220,8 +220,7 @@ TEST_CASE("DSD's last phase steps a tenth as far", "[numeric]") {
 namespace {
 
 RunSchedule planned(const Config& config) {
-  return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights),
-          make_timeline(config, {320})};
+  return {config, policies_of(config), make_timeline(config, {320})};
 }
 
 }  // namespace
@@ -232,9 +231,9 @@ TEST_CASE("alpha warms up by (step + 1) / warm-up and then stays", "[numeric]") 
   const std::vector<double> alphas = {2.5, 5, 7.5, 10, 10, 10};  // of 10
   for (std::size_t s = 0; s < alphas.size(); ++s) {
     CAPTURE(s);
-    CHECK(plan_replica(weights, 0, static_cast<std::int64_t>(s)).weights_alpha == alphas[s]);
+    CHECK(plan_replica(weights, 0, static_cast<std::int64_t>(s)).levels.weights.alpha == alphas[s]);
   }
-  CHECK(plan_replica(weights, 0, 19).weights_alpha == 10);
+  CHECK(plan_replica(weights, 0, 19).levels.weights.alpha == 10);
   // Steps that don't align count too.
   const RunSchedule rare = planned(small_run({{"weights", "sandwich"},
                                               {"weights_alpha", "8"},
@@ -244,16 +243,16 @@ TEST_CASE("alpha warms up by (step + 1) / warm-up and then stays", "[numeric]") 
   const std::vector<double> of_rare = {1, 0, 0, 4, 0, 0, 7, 0, 0, 8, 0, 0, 8};
   for (std::size_t s = 0; s < of_rare.size(); ++s) {
     CAPTURE(s);
-    CHECK(plan_replica(rare, 0, static_cast<std::int64_t>(s)).weights_alpha == of_rare[s]);
+    CHECK(plan_replica(rare, 0, static_cast<std::int64_t>(s)).levels.weights.alpha == of_rare[s]);
   }
   const RunSchedule attention = planned(Config::resolve(
       small_transformer({{"attention", "ssa"}, {"steps", "20"}, {"attention_alpha_warmup", "5"}})));
-  CHECK(plan_replica(attention, 0, 0).attention_alpha == 2);
-  CHECK(plan_replica(attention, 0, 3).attention_alpha == 8);
-  CHECK(plan_replica(attention, 0, 4).attention_alpha == 10);
-  CHECK(plan_replica(attention, 0, 19).attention_alpha == 10);
+  CHECK(plan_replica(attention, 0, 0).levels.attention.alpha == 2);
+  CHECK(plan_replica(attention, 0, 3).levels.attention.alpha == 8);
+  CHECK(plan_replica(attention, 0, 4).levels.attention.alpha == 10);
+  CHECK(plan_replica(attention, 0, 19).levels.attention.alpha == 10);
   // Without a warm-up the first step has all of it.
-  CHECK(plan_replica(planned(small_run({{"weights", "ssa"}})), 0, 0).weights_alpha == 10);
+  CHECK(plan_replica(planned(small_run({{"weights", "ssa"}})), 0, 0).levels.weights.alpha == 10);
 }
 
 TEST_CASE("a step in the warm-up is that of a run with its alpha", "[numeric]") {

@@ -53,7 +53,7 @@ Reading read_by_hand(Trainer& trainer, std::int64_t number, std::int64_t batches
       own.push_back(examples[stream.below(draw, examples.size())]);
     }
     std::vector<std::vector<std::int64_t>> all(static_cast<std::size_t>(trainer.replicas()), own);
-    const Batch batch = trainer.make_batch(all, size, false);
+    const Batch batch = trainer.batches().make(all, size, false);
     at::Tensor h = batch.x[0];
     std::vector<at::Tensor> weights;
     for (const Linear* layer : layers) {
@@ -125,8 +125,8 @@ int require_masks(Trainer& trainer, const NextMasks& expected) {
 NextMasks dropped_and_grown(std::int64_t batches) {
   return [batches](Trainer& trainer, std::int64_t step) {
     const RunSchedule& run = trainer.run(0);
-    const double fraction =
-        drop_fraction_at(run.weights.topology, plan_replica(run, 0, step).topology_progress);
+    const double fraction = drop_fraction_at(run.policies.weights.topology,
+                                             plan_replica(run, 0, step).topology_progress);
     const Reading reading = read_by_hand(trainer, step + 1, batches);
     std::vector<at::Tensor> masks;
     for (const Linear* layer : trainer.model().linears()) {
@@ -309,7 +309,7 @@ TEST_CASE("attention follows its own draws in the batches of an update", "[numer
   for (std::int64_t s = 0; s < 12; ++s) {
     const ReplicaPlan a = plan_replica(together->run(0), 0, s),
                       b = plan_replica(together->run(1), 0, s);
-    differ += a.updates() && a.attention_full != b.attention_full;
+    differ += a.updates() && a.levels.attention.full != b.levels.attention.full;
     together->advance(0, s, 1);
   }
   REQUIRE(differ > 0);
@@ -361,7 +361,7 @@ Ledger ledger_of(Settings said) {
   ledger.dense = 10 * trainer->flops().forward(0, true, true);
   ledger.sparse = 10 * trainer->flops().forward(0, true, false);
   for (std::int64_t s = 0; s < kSteps; ++s) {
-    ledger.full += plan_replica(trainer->run(0), 0, s).weights_full;
+    ledger.full += plan_replica(trainer->run(0), 0, s).levels.weights.full;
     ledger.updates += trainer->advance(0, s, 1).updated[0];
   }
   ledger.total = trainer->flops().training(0);

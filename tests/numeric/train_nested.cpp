@@ -30,7 +30,7 @@ at::Tensor weight_of(Trainer& trainer, std::size_t l, std::int64_t r = 0) {
 
 // Counts, nesting and rank of the masks that were just chosen.
 void require_nested(Trainer& trainer, std::int64_t r, const std::vector<double>& shares) {
-  const Start& start = trainer.run(r).weights.start;
+  const Start& start = trainer.run(r).policies.weights.start;
   for (std::size_t l = 0; l < trainer.layers().size(); ++l) {
     CAPTURE(l);
     const Linear& layer = *trainer.model().linears()[l];
@@ -61,7 +61,7 @@ struct Step {
 
 // The step of replica r by plain operations.
 Step written_out(Trainer& trainer, std::int64_t r, std::int64_t step) {
-  const Policies& policies = trainer.run(r).weights;
+  const Policies& policies = trainer.run(r).policies.weights;
   const ReplicaPlan plan = plan_replica(trainer.run(r), 0, step);
   const Batch batch = batch_at(trainer, step);
   const std::vector<Linear*> layers = trainer.model().linears();
@@ -71,7 +71,7 @@ Step written_out(Trainer& trainer, std::int64_t r, std::int64_t step) {
   at::Tensor h = batch.x[r], alignment = torch::zeros({}, torch::kFloat64);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const at::Tensor w = weight_of(trainer, l, r).requires_grad_(true);
-    const at::Tensor flags = nests ? depth_of(trainer, l, r).gt(plan.weights_nested)
+    const at::Tensor flags = nests ? depth_of(trainer, l, r).gt(plan.nested)
                                    : layers[l]->connections->dense_flags()[r].view_as(w).ne(0);
     const at::Tensor mask = flags.to(torch::kFloat64);
     const at::Tensor bias = layers[l]->bias.value[r].detach();
@@ -82,7 +82,7 @@ Step written_out(Trainer& trainer, std::int64_t r, std::int64_t step) {
     const auto [a, b] = streams(policies.alignment.detached ? h.detach() : h);
     alignment =
         alignment + torch::smooth_l1_loss(a, b.detach()) + torch::smooth_l1_loss(b, a.detach());
-    const bool runs_full = layered ? (plan.weights_layers >> l & 1) != 0 : plan.weights_full;
+    const bool runs_full = layered ? (plan.full_layers >> l & 1) != 0 : plan.levels.weights.full;
     const at::Tensor z = runs_full ? full : sparse;
     h = l + 1 < layers.size() ? torch::relu(z) : z;
     leaves.push_back(w);
@@ -91,7 +91,8 @@ Step written_out(Trainer& trainer, std::int64_t r, std::int64_t step) {
     out.full.push_back(runs_full);
   }
   const at::Tensor task = torch::cross_entropy_loss(h, batch.target[r]);
-  const at::Tensor aligned = plan.weights_alpha / static_cast<double>(layers.size()) * alignment;
+  const at::Tensor aligned =
+      plan.levels.weights.alpha / static_cast<double>(layers.size()) * alignment;
   out.gradients = torch::autograd::grad({task + aligned}, leaves);
   out.loss = task.item<double>();
   out.alignment = aligned.item<double>();
@@ -115,15 +116,15 @@ void require_as_written(const std::vector<Config>& configs) {
       CAPTURE(s, r);
       const Step& step = steps[static_cast<std::size_t>(r)];
       const ReplicaPlan plan = plan_replica(trainer.run(r), 0, s);
-      seen.insert({plan.weights_nested, plan.weights_full});
+      seen.insert({plan.nested, plan.levels.weights.full});
       REQUIRE(trainer.state(r).loss_sum == Approx(step.loss).epsilon(1e-12));
       REQUIRE(trainer.state(r).alignment_sum == Approx(step.alignment).epsilon(1e-12));
       for (std::size_t l = 0; l < step.weights.size(); ++l) {
-        CAPTURE(l, plan.weights_nested, step.full[l]);
+        CAPTURE(l, plan.nested, step.full[l]);
         const at::Tensor now = weight_of(trainer, l, r);
         const at::Tensor moved = (step.weights[l] - now) / plan.lr;
         REQUIRE(torch::allclose(moved, step.gradients[l], 1e-8, 1e-12));
-        if (plan.weights_alpha > 0 || step.full[l]) continue;
+        if (plan.levels.weights.alpha > 0 || step.full[l]) continue;
         // S is the mask in use, bit for bit.
         const at::Tensor still = now.eq(step.weights[l]);
         REQUIRE(still.logical_or(step.masks[l]).all().item<bool>());
@@ -227,8 +228,7 @@ TEST_CASE("a pull that stays within layers is that of an input taken as constant
 TEST_CASE("nested masks are drawn uniformly, by the run's own seed and nothing else", "[numeric]") {
   const auto schedule = [](const Settings& said) {
     const Config config = small_run(said);
-    return RunSchedule(config, policies_of(config, Level::kAttention),
-                       policies_of(config, Level::kWeights), make_timeline(config, {300}));
+    return RunSchedule(config, policies_of(config), make_timeline(config, {300}));
   };
   const Settings said = {{"weights", "alternate"}, {"steps", "6000"}};
   Settings nested = said, other;
@@ -240,14 +240,15 @@ TEST_CASE("nested masks are drawn uniformly, by the run's own seed and nothing e
   int same = 0, full = 0;
   for (std::int64_t s = 0; s < 6000; ++s) {
     const ReplicaPlan plan = plan_replica(own, 0, s);
-    REQUIRE(plan.weights_full == plan_replica(plain, 0, s).weights_full);  // nothing shifts
-    REQUIRE(plan_replica(plain, 0, s).weights_nested == 0);
-    REQUIRE(plan.weights_nested == plan_replica(own, 0, s).weights_nested);
-    const auto draw = static_cast<std::size_t>(plan.weights_nested);
+    REQUIRE(plan.levels.weights.full ==
+            plan_replica(plain, 0, s).levels.weights.full);  // nothing shifts
+    REQUIRE(plan_replica(plain, 0, s).nested == 0);
+    REQUIRE(plan.nested == plan_replica(own, 0, s).nested);
+    const auto draw = static_cast<std::size_t>(plan.nested);
     ++counts.at(draw);
-    on_full.at(draw) += plan.weights_full;
-    full += plan.weights_full;
-    same += plan.weights_nested == plan_replica(another, 0, s).weights_nested;
+    on_full.at(draw) += plan.levels.weights.full;
+    full += plan.levels.weights.full;
+    same += plan.nested == plan_replica(another, 0, s).nested;
   }
   double chi2 = 0;
   for (const int count : counts) chi2 += (count - 1500.0) * (count - 1500.0) / 1500.0;
@@ -311,20 +312,22 @@ TEST_CASE("nested masks and pulls within layers are charged as they are used", "
       const Config config = plain_run(said);
       Trainer trainer({config}, {});
       trainer.begin_stage(0);
-      const Policies& policies = trainer.run(0).weights;
+      const Policies& policies = trainer.run(0).policies.weights;
       double expected = 0;
       for (std::int64_t s = 0; s < 8; ++s) {
         const ReplicaPlan plan = plan_replica(trainer.run(0), 0, s);
-        const bool layered = policies.schedule.draws_per_layer(), both = plan.weights_alpha > 0;
+        const bool layered = policies.schedule.draws_per_layer(),
+                   both = plan.levels.weights.alpha > 0;
         for (std::size_t l = 0; l < 3; ++l) {
           const Linear& layer = *trainer.model().linears()[l];
           const bool nests = layer.connections != nullptr && !policies.sets.nested.empty();
           const auto full = static_cast<double>(layer.inputs() * layer.outputs());
-          const double sparse =
-              nests ? depth_of(trainer, l).gt(plan.weights_nested).sum().item<double>()
-              : layer.connections == nullptr ? full
-                                             : static_cast<double>(layer.connections->active(0));
-          const bool runs_full = layered ? (plan.weights_layers >> l & 1) != 0 : plan.weights_full;
+          const double sparse = nests ? depth_of(trainer, l).gt(plan.nested).sum().item<double>()
+                                : layer.connections == nullptr
+                                    ? full
+                                    : static_cast<double>(layer.connections->active(0));
+          const bool runs_full =
+              layered ? (plan.full_layers >> l & 1) != 0 : plan.levels.weights.full;
           const double running = runs_full ? full : sparse, other = full + sparse - running;
           expected +=
               2 * 32 * (3 * running + (both ? policies.alignment.detached ? 2 : 3 : 0) * other);

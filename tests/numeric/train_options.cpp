@@ -176,12 +176,12 @@ TEST_CASE("attention_distance and both lambdas make up attention's alignment", "
     const Dataset& data = trainer.data();
     const ByteSampler sampler(run_key(config, "data"), 0, data.train[0], data.train[1],
                               config.integer("context"), config.integer("batch"));
-    const Batch batch = trainer.make_batch({sampler.batch(0)}, config.integer("batch"), false);
+    const Batch batch = trainer.batches().make({sampler.batch(0)}, config.integer("batch"), false);
     double expected = 0;
     std::int64_t sites = 0;
     Context context;
-    context.attention.view = View::kBoth;
-    context.attention.running = Running::kFull;
+    context.plans.attention.wanted = StreamsWanted::kBoth;
+    context.plans.attention.running = RunningStream::kFull;
     context.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
       if (site.level != Level::kAttention) return;
       ++sites;

@@ -41,13 +41,13 @@ Batch first_batch(const Trainer& trainer) {
                        config.integer("batch"));
   std::vector<std::int64_t> examples = sampler.batch(0);
   for (std::int64_t& each : examples) each = of_stage[static_cast<std::size_t>(each)];
-  return trainer.make_batch({examples}, static_cast<std::int64_t>(examples.size()), false);
+  return trainer.batches().make({examples}, static_cast<std::int64_t>(examples.size()), false);
 }
 
-Rows logits_of(Trainer& trainer, const Batch& batch, View view) {
+Rows logits_of(Trainer& trainer, const Batch& batch, StreamsWanted wanted) {
   const at::NoGradGuard no_grad;
   Context context;
-  context.weights.view = view;
+  context.plans.weights.wanted = wanted;
   const at::Tensor logits = trainer.model().forward(batch.x, context)[0];
   Rows rows;
   for (std::int64_t n = 0; n < logits.size(0); ++n) {
@@ -124,8 +124,8 @@ TEST_CASE("a teacher's distillation is T^2 KL over the example's own head", "[nu
   auto taught = joint(said);
   auto dense = joint({{"weights", "dense"}});  // the teacher is the dense net of the same seed
   const Batch batch = first_batch(*taught);
-  const Rows own = logits_of(*taught, batch, View::kSparse);
-  const Rows teacher = logits_of(*dense, batch, View::kFull);
+  const Rows own = logits_of(*taught, batch, StreamsWanted::kSparse);
+  const Rows teacher = logits_of(*dense, batch, StreamsWanted::kFull);
   const Row expected = mean_slope(batch, own.size(), [&](std::size_t n, std::size_t first) {
     Row slope = cross_entropy_slope(own[n], batch, n, first);
     const Row p = shares(own[n], first, 2.5), q = shares(teacher[n], first, 2.5);
@@ -138,8 +138,8 @@ TEST_CASE("a teacher's distillation is T^2 KL over the example's own head", "[nu
 TEST_CASE("the sandwich distils over the example's own head", "[numeric]") {
   auto trainer = joint({{"weights", "sandwich"}, {"weights_alpha", "1.5"}});
   const Batch batch = first_batch(*trainer);
-  const Rows full = logits_of(*trainer, batch, View::kFull);
-  const Rows sparse = logits_of(*trainer, batch, View::kSparse);
+  const Rows full = logits_of(*trainer, batch, StreamsWanted::kFull);
+  const Rows sparse = logits_of(*trainer, batch, StreamsWanted::kSparse);
   const Row expected = mean_slope(batch, full.size(), [&](std::size_t n, std::size_t first) {
     Row slope = cross_entropy_slope(full[n], batch, n, first);
     const Row p = shares(sparse[n], first), q = shares(full[n], first);
@@ -163,8 +163,8 @@ TEST_CASE("alignment at the logits is a mean over the examples' own heads", "[nu
                           {"weights_lambda_sparse", "0.25"},
                           {"weights_gap_target", "0.5"}});
     const Batch batch = first_batch(*trainer);
-    const Rows full = logits_of(*trainer, batch, View::kFull);
-    const Rows sparse = logits_of(*trainer, batch, View::kSparse);
+    const Rows full = logits_of(*trainer, batch, StreamsWanted::kFull);
+    const Rows sparse = logits_of(*trainer, batch, StreamsWanted::kSparse);
     double gap = 0, of_full = 0, of_sparse = 0;
     for (std::size_t n = 0; n < full.size(); ++n) {
       const std::size_t first = head_begin(batch, n);

@@ -215,12 +215,12 @@ TEST_CASE("AC/DC's phases: pruned to zero, then everything from empty momentum",
                           {"lr_schedule", "constant"},
                           {"last_phase_lr", "0.5"}});
   const RunSchedule& run = trainer->run(0);
-  REQUIRE(plan_replica(run, 0, 9).weights_full);
+  REQUIRE(plan_replica(run, 0, 9).levels.weights.full);
   REQUIRE(plan_replica(run, 0, 9).enters_sparse);
-  REQUIRE_FALSE(plan_replica(run, 0, 10).weights_full);
+  REQUIRE_FALSE(plan_replica(run, 0, 10).levels.weights.full);
   REQUIRE(plan_replica(run, 0, 19).enters_full);
   REQUIRE(plan_replica(run, 0, 29).lr == Approx(2 * plan_replica(run, 0, 30).lr));
-  REQUIRE_FALSE(run.weights.dormant_carry_values());
+  REQUIRE_FALSE(run.policies.weights.dormant_carry_values());
   const auto dormant_mass = [&] {
     double mass = 0;
     for (const Linear* layer : trainer->model().linears()) {

@@ -63,8 +63,11 @@ std::vector<std::uint64_t> require_as_written(const Config& config, std::int64_t
   for (std::int64_t s = 0; s < steps; ++s) {
     CAPTURE(s);
     const ReplicaPlan plan = plan_replica(trainer.run(0), 0, s);
-    const bool layered = trainer.run(0).weights.schedule.draws_per_layer();
-    const std::uint64_t bits = (layered ? plan.weights_layers : plan.weights_full ? ~0ull : 0) & 7;
+    const bool layered = trainer.run(0).policies.weights.schedule.draws_per_layer();
+    const std::uint64_t bits = (layered                    ? plan.full_layers
+                                : plan.levels.weights.full ? ~0ull
+                                                           : 0) &
+                               7;
     const Step step = written_out(trainer, s, bits, alpha);
     trainer.advance(0, s, 1);
     for (std::size_t l = 0; l < step.weights.size(); ++l) {
@@ -127,8 +130,8 @@ TEST_CASE("replicas of one group draw their layers by their own seeds", "[numeri
   company.begin_stage(0);
   int differ = 0;
   for (std::int64_t s = 0; s < 8; ++s) {
-    differ += (plan_replica(company.run(0), 0, s).weights_layers & 7) !=
-              (plan_replica(company.run(1), 0, s).weights_layers & 7);
+    differ += (plan_replica(company.run(0), 0, s).full_layers & 7) !=
+              (plan_replica(company.run(1), 0, s).full_layers & 7);
     alone.advance(0, s, 1);
     company.advance(0, s, 1);
   }
@@ -145,7 +148,7 @@ TEST_CASE("layers are charged with the stream that each ran", "[numeric]") {
   trainer.begin_stage(0);
   double expected = 0;
   for (std::int64_t s = 0; s < 8; ++s) {
-    const std::uint64_t bits = plan_replica(trainer.run(0), 0, s).weights_layers;
+    const std::uint64_t bits = plan_replica(trainer.run(0), 0, s).full_layers;
     for (std::size_t l = 0; l < 3; ++l) {
       const Linear& layer = *trainer.model().linears()[l];
       const std::int64_t used =

@@ -8,7 +8,6 @@
 #include "eval/evaluate.h"
 #include "support/train_support.h"
 #include "topology/active_set.h"
-#include "topology/superset.h"
 #include "train/trainer.h"
 
 namespace tandem::test::train_storage_parity {
@@ -41,8 +40,8 @@ at::Tensor stored_part(const Parameter& parameter, const at::Tensor& flat, std::
 }
 
 void require_same_supersets(const Parameter& masked, const Parameter& sparse, std::int64_t r) {
-  const ActiveSet mine = superset_of(*masked.connections, r);
-  const ActiveSet other = superset_of(*sparse.connections, r);
+  const ActiveSet mine = masked.connections->superset(r);
+  const ActiveSet other = sparse.connections->superset(r);
   REQUIRE(mine.known() == other.known());
   if (!mine.known()) return;
   REQUIRE(mine.hash() == other.hash());
@@ -262,13 +261,13 @@ TEST_CASE("within a superset a step is charged alike and the full read-out is it
       REQUIRE(masked.flops().training(r) == sparse.flops().training(r));
     }
     const at::NoGradGuard no_grad;
-    const Batch batch = masked.make_batch({{0, 1, 2, 3}, {4, 5, 6, 7}}, 4, false);
+    const Batch batch = masked.batches().make({{0, 1, 2, 3}, {4, 5, 6, 7}}, 4, false);
     std::vector<at::Tensor> outputs;
     for (Trainer* each : {&masked, &sparse}) {
       for (const bool superset : {false, true}) {
         Context context;
-        context.weights.view = View::kFull;
-        context.weights.superset = superset;
+        context.plans.weights.wanted = StreamsWanted::kFull;
+        context.plans.weights.superset = superset;
         outputs.push_back(each->model().forward(batch.x, context));
       }
     }

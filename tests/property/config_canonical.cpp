@@ -71,7 +71,7 @@ TEST_CASE("canonical forms read back as the config they came from", "[property]"
       INFO(each.name);
       if (each.scope == OptionScope::kRun) REQUIRE(read.text(each.name) == config.text(each.name));
     }
-    REQUIRE(fixture.resolve(config.said()).id() == config.id());
+    REQUIRE(fixture.resolve(config.given()).id() == config.id());
     REQUIRE(fixture.resolve(config.values()).id() == config.id());
     REQUIRE(fixture.resolve(config.values()).values() == config.values());
     REQUIRE(fixture.resolve(read.values()).id() == config.id());

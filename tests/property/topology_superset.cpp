@@ -9,7 +9,6 @@
 #include "data/tensor.h"
 #include "topology/random_ranks.h"
 #include "topology/storage.h"
-#include "topology/superset.h"
 #include "topology/topology_update.h"
 
 namespace tandem::test::topology_superset_property {
@@ -59,7 +58,7 @@ struct Side {
     const at::Tensor all =
         torch::full({replicas(), connections->positions()}, fill, flat.options());
     for (std::int64_t r = 0; r < replicas(); ++r) {
-      const Positions own = superset_of(*connections, r).positions();
+      const Positions own = connections->superset(r).positions();
       all[r].index_copy_(0, torch::tensor(own, torch::kLong), parameter.segment(flat, r));
     }
     return all;
@@ -67,7 +66,7 @@ struct Side {
   at::Tensor superset() const {  // uint8 [R,n]
     at::Tensor flags = torch::zeros({replicas(), connections->positions()}, torch::kByte);
     for (std::int64_t r = 0; r < replicas(); ++r) {
-      const Positions own = superset_of(*connections, r).positions();
+      const Positions own = connections->superset(r).positions();
       flags[r].index_fill_(0, torch::tensor(own, torch::kLong), 1);
     }
     return flags;

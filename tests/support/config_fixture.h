@@ -61,8 +61,8 @@ struct ConfigFixture {
   std::string id(const Settings& said) const { return resolve(said).id(); }
 
   // The tables with one option or part changed.
-  template <class Change>
-  ConfigFixture with_option(const std::string& name, Change change) const {
+  template <class TopologyChange>
+  ConfigFixture with_option(const std::string& name, TopologyChange change) const {
     ConfigFixture changed = *this;
     std::vector<Option> all = options.all();
     for (auto& each : all) {
@@ -71,8 +71,9 @@ struct ConfigFixture {
     changed.options = OptionTable(all);
     return changed;
   }
-  template <class Change>
-  ConfigFixture with_part(const std::string& kind, const std::string& name, Change change) const {
+  template <class TopologyChange>
+  ConfigFixture with_part(const std::string& kind, const std::string& name,
+                          TopologyChange change) const {
     ConfigFixture changed = *this;
     changed.parts = PartTable();
     for (auto each : parts.all()) {

@@ -37,7 +37,7 @@ Course observed_course(Trainer& trainer) {
     course.masks.push_back(mask_hashes(trainer));
   }
   course.ended = saved(trainer);
-  const TopologyRule& rule = trainer.run(0).weights.topology;
+  const TopologyRule& rule = trainer.run(0).policies.weights.topology;
   REQUIRE(observed.updated() == !rule.operations.empty());
   if (grows(rule)) REQUIRE(observed.grew());
   return course;

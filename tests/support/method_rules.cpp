@@ -83,7 +83,7 @@ at::Tensor outside_update(const Policies& policies, const ReplicaPlan& plan,
     case Support::kSuperset:
       return before.superset.defined() ? before.superset.logical_not() : none;
     case Support::kStream:
-      return plan.weights_full ? none : before.active.logical_not();
+      return plan.levels.weights.full ? none : before.active.logical_not();
     case Support::kAll:
       return none;
   }
@@ -223,7 +223,7 @@ std::vector<std::int64_t> Observed::held_items(std::int64_t replica) const {
   Counts items;
   for (std::size_t l = 0; l < linears.size(); ++l) {
     CAPTURE(linears[l]->name());
-    Granularity granularity = trainer_.run(replica).weights.start.granularity;
+    Granularity granularity = trainer_.run(replica).policies.weights.start.granularity;
     const bool ablates = granularity.ablation > 0 && l + 1 < linears.size();
     if (ablates) granularity = {};  // units differ in what they hold
     items.push_back(require_held(*linears[l], granularity, replica));
@@ -232,7 +232,7 @@ std::vector<std::int64_t> Observed::held_items(std::int64_t replica) const {
 }
 
 void Observed::require_start(std::int64_t replica) {
-  const Policies& policies = trainer_.run(replica).weights;
+  const Policies& policies = trainer_.run(replica).policies.weights;
   const Replica& own = replicas_[static_cast<std::size_t>(replica)];
   const Start& start = policies.start;
   REQUIRE(own.items == (start.pattern == Start::Pattern::kDense
@@ -250,8 +250,8 @@ void Observed::require_budget(std::int64_t replica, const ReplicaPlan& plan) {
     REQUIRE(own.items == before);
     return;
   }
-  const TopologyRule& rule = trainer_.run(replica).weights.topology;
-  const Start& start = trainer_.run(replica).weights.start;
+  const TopologyRule& rule = trainer_.run(replica).policies.weights.topology;
+  const Start& start = trainer_.run(replica).policies.weights.start;
   const std::vector<LayerShape>& shapes = trainer_.layers();
   if (start.granularity.ablation > 0) {  // all but a remainder smaller than the number of units
     for (std::size_t l = 0; l < shapes.size(); ++l) {
@@ -278,7 +278,7 @@ void Observed::require_budget(std::int64_t replica, const ReplicaPlan& plan) {
 
 // B holds M and, where it is larger, has exactly its own budget.
 void Observed::require_superset(std::int64_t replica) {
-  const Policies& policies = trainer_.run(replica).weights;
+  const Policies& policies = trainer_.run(replica).policies.weights;
   if (policies.sets.superset == 0) return;
   const auto budgets =
       spread_budget(trainer_.layers(), policies.sets.superset, policies.start.budget);
@@ -356,9 +356,10 @@ void Observed::advance(std::int64_t step) {
     require_superset(r);
     for (std::size_t l = 0; l < before.size(); ++l) {
       CAPTURE(trainer_.layers()[l].name);
-      require_policy(trainer_.run(r).weights, plan, before[l], own.layers[l]);
+      require_policy(trainer_.run(r).policies.weights, plan, before[l], own.layers[l]);
       if (found.empty()) continue;
-      require_survivors(trainer_.run(r).weights, plan.topology_progress, found[l], own.layers[l]);
+      require_survivors(trainer_.run(r).policies.weights, plan.topology_progress, found[l],
+                        own.layers[l]);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "config/option.h"
 #include "core/error.h"
 #include "methods/method.h"
+#include "policy/demands.h"
 #include "support/train_support.h"
 #include "train/optimizer.h"
 
@@ -26,7 +27,7 @@ const std::map<std::string, Settings>& special_settings() {
 }
 
 // Numbers that switch something on, and choices that need others beside them.
-const std::vector<Settings>& company_settings() {
+const std::vector<Settings>& companion_settings() {
   static const std::vector<Settings> all = {
       {{"initial_density", "0.5"}},
       {{"growth_batches", "2"}},
@@ -76,7 +77,7 @@ std::vector<Choice> choices_of(const std::string& method) {
       if (value != plain.text(name)) choices.push_back({method, {{name, value}}});
     }
   }
-  for (const Settings& settings : company_settings()) {
+  for (const Settings& settings : companion_settings()) {
     const bool all_read = std::all_of(settings.begin(), settings.end(), [&](const auto& each) {
       return std::count(uses.begin(), uses.end(), each.first) != 0;
     });
@@ -200,7 +201,7 @@ void MethodWalk::visit_case(const std::string& method, const std::string& storag
   std::unique_ptr<Trainer> trainer;
   try {
     each = case_of(method, storage, optimizer);
-    if (storage == "sparse" && !sparse_refusal(each.policies).empty()) return;
+    if (storage == "sparse" && !demands_of(each.policies).sparse_refusal.empty()) return;
     trainer = each.start();
   } catch (const ConfigError& refusal) {
     // An optimizer need not serve all methods, but the method's default one does.
@@ -246,7 +247,7 @@ std::vector<std::string> sparse_methods() {
   std::vector<std::string> served;
   for (const auto& [method, factory] : weights_methods().all()) {
     const MethodCase each = MethodWalk{}.case_of(method, "sparse", default_optimizer(method));
-    if (sparse_refusal(each.policies).empty()) served.push_back(method);
+    if (demands_of(each.policies).sparse_refusal.empty()) served.push_back(method);
   }
   std::sort(served.begin(), served.end());
   return served;

@@ -5,10 +5,15 @@
 #include "analysis/lineage.h"
 #include "analysis/table.h"
 #include "analysis/why.h"
+#include "config/data_score.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
 
 namespace tandem::test::analysis_table_unit {
+
+// The program of these tests has no data sets.
+TANDEM_REGISTERED = declare_told_in_bits("bytes");
 namespace {
 
 TablePlan plan_of(const Settings& settings) { return plan_table({"t", settings}); }

@@ -31,12 +31,13 @@ PlainTransformer::NamedTensors without_replicas(Model& model, bool gradients) {
 // Returns the loss of one replica in a running stream, with the coefficients of SSA's defaults.
 at::Tensor engine_loss(Model& model, const at::Tensor& windows, bool aligns, bool full) {
   Context context;
-  context.attention.view = aligns ? View::kBoth : View::kFull;
-  context.attention.running = full ? Running::kFull : Running::kSparse;
-  context.attention.full_runs = torch::full({1}, full, torch::kBool);
+  context.plans.attention.wanted = aligns ? StreamsWanted::kBoth : StreamsWanted::kFull;
+  context.plans.attention.running = full ? RunningStream::kFull : RunningStream::kSparse;
+  context.plans.attention.full_runs = torch::full({1}, full, torch::kBool);
   if (aligns) {
     const double share = 10.0 / static_cast<double>(model.sites(Level::kAttention));
-    context.attention.pull_full = context.attention.pull_sparse = torch::full({1}, share);
+    context.plans.attention.full_coefficient = context.plans.attention.sparse_coefficient =
+        torch::full({1}, share);
   }
   const std::int64_t tokens = windows.size(1) - 1;
   const at::Tensor logits = model.forward(windows.narrow(1, 0, tokens).unsqueeze(0), context);

@@ -46,14 +46,14 @@ TEST_CASE("strict refuses what no selected part reads and says who does", "[unit
                                                Contains("weights=rigl") && Contains("weights=set"));
   const Config loose = fixture.resolve(said, false);
   CHECK(loose.text("drop_fraction") == "-1");
-  CHECK_FALSE(loose.was_said("drop_fraction"));
+  CHECK_FALSE(loose.was_given("drop_fraction"));
   CHECK(loose.id() == fixture.id({}));
 }
 
 TEST_CASE("a neutral value may be said where nothing reads the option, and only there", "[unit]") {
   const ConfigFixture fixture;
   CHECK(fixture.id({{"drop_fraction", "-1"}, {"drop_schedule", "none"}}) == fixture.id({}));
-  CHECK_FALSE(fixture.resolve({{"drop_fraction", "-1"}}).was_said("drop_fraction"));
+  CHECK_FALSE(fixture.resolve({{"drop_fraction", "-1"}}).was_given("drop_fraction"));
   CHECK_THROWS_AS(fixture.resolve({{"weights", "set"}, {"drop_fraction", "-1"}}), ConfigError);
   CHECK_THROWS_AS(fixture.resolve({{"weights", "set"}, {"grow_init", "none"}}), ConfigError);
   CHECK_THROWS_AS(fixture.resolve({{"drop_fraction", "-2"}}), ConfigError);

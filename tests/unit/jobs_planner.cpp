@@ -131,7 +131,7 @@ TEST_CASE("a stored group is resumed as it was, before all others", "[unit]") {
   REQUIRE(resumed.runs.size() == 4);
   for (std::size_t i = 0; i < 4; ++i) CHECK(resumed.runs[i].id() == members[i].id());
   CHECK(resumed.frozen == std::vector<std::string>{members[2].id()});
-  CHECK(resumed.settled == std::vector<std::string>{members[3].id()});
+  CHECK(resumed.finished == std::vector<std::string>{members[3].id()});
   CHECK(plan.groups[1].runs.size() == 2);
   CHECK(plan.useless_folders.empty());
 }

@@ -171,10 +171,10 @@ while true; do sleep 0.02; done)",
   CHECK(std::filesystem::exists(f.groups[0].folder));
 }
 
-TEST_CASE("frozen and settled runs of a resumed group keep their state", "[unit]") {
+TEST_CASE("frozen and finished runs of a resumed group keep their state", "[unit]") {
   Fixture f("", 1, 3);
   f.groups[0].frozen = {f.runs[0].id()};
-  f.groups[0].settled = {f.runs[1].id()};
+  f.groups[0].finished = {f.runs[1].id()};
   f.store.set_state(f.runs[1].id(), "diverged");
   f.write_script("id=" + f.runs[2].id() + "; state done 9");
   const PoolResult result = f.run();

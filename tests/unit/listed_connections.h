@@ -16,17 +16,14 @@ class ListedConnections : public Connections {
   // listed[r]: ascending positions; parameter.value becomes a leaf [total] of zeros.
   ListedConnections(Parameter& parameter, std::int64_t inputs, std::int64_t outputs,
                     std::vector<std::vector<std::int64_t>> listed)
-      : parameter_(&parameter), inputs_(inputs), outputs_(outputs), listed_(std::move(listed)) {
-    parameter.connections = this;
+      : Connections(parameter, static_cast<std::int64_t>(listed.size()), inputs, outputs),
+        listed_(std::move(listed)) {
     parameter.value = torch::zeros({segments().back()}, torch::kDouble).requires_grad_(true);
   }
 
-  std::int64_t replicas() const override { return static_cast<std::int64_t>(listed_.size()); }
-  std::int64_t positions() const override { return inputs_ * outputs_; }
   std::int64_t active(std::int64_t r) const override {
     return static_cast<std::int64_t>(listed_.at(static_cast<std::size_t>(r)).size());
   }
-  Parameter& parameter() override { return *parameter_; }
   std::vector<std::int64_t> segments() const override {
     std::vector<std::int64_t> offsets = {0};
     for (const auto& own : listed_) {
@@ -37,10 +34,12 @@ class ListedConnections : public Connections {
   TwoStreams product(const at::Tensor& x, const at::Tensor&,
                      const ProductPlan& plan) const override {
     TwoStreams y;
-    (plan.sparse ? y.sparse : y.full) = torch::bmm(x, scattered(parameter_->value.detach()));
+    (plan.sparse ? y.sparse : y.full) = torch::bmm(x, scattered(parameter().value.detach()));
     return y;
   }
   at::Tensor active_flags() const override { return {}; }
+  at::Tensor superset_flags() const override { return {}; }
+  ActiveSet superset(std::int64_t) const override { return {}; }
   ActiveSet active_set(std::int64_t r) const override {
     return ActiveSet::of_positions(listed_.at(static_cast<std::size_t>(r)));
   }
@@ -49,25 +48,25 @@ class ListedConnections : public Connections {
   void scale(std::int64_t, Start::InitScale) override { refuse(); }
   void expect_gradient(bool expected) override { expectations.push_back(expected); }
   void expect_inputs(bool) override {}
-  void choose_superset(const Change&, bool, bool) override { refuse(); }
+  void choose_superset(const TopologyChange&, bool, bool) override { refuse(); }
   void empty_dormant(const std::vector<char>&) override { refuse(); }
   void visit_scores(
-      std::int64_t, const Criterion&, Among,
+      std::int64_t, const Criterion&, Candidates,
       const std::function<void(const at::Tensor&, const at::Tensor&)>&) const override {
     refuse();
   }
   at::Tensor dense_values() const override {
     ++copies;
-    return scattered(parameter_->value.detach());
+    return scattered(parameter().value.detach());
   }
   at::Tensor dense_flags() const override {
     return scattered(torch::ones({segments().back()}, torch::kByte)).view({replicas(), -1});
   }
   bool is_dense() const override { return false; }
-  void rank(const Change&, const Criterion&, bool) override { refuse(); }
-  void drop(const Change&, const Criterion&) override { refuse(); }
-  void grow(const Change&, const Criterion&, const Newborn&) override { refuse(); }
-  void finish(const Change&, bool) override { refuse(); }
+  void rank(const TopologyChange&, const Criterion&, bool) override { refuse(); }
+  void drop(const TopologyChange&, const Criterion&) override { refuse(); }
+  void grow(const TopologyChange&, const Criterion&, const RegrowthInit&) override { refuse(); }
+  void finish(const TopologyChange&, bool) override { refuse(); }
 
   std::vector<bool> expectations;  // what expect_gradient() was called with
   mutable int copies = 0;          // how often dense_values() was called
@@ -81,11 +80,9 @@ class ListedConnections : public Connections {
       dense[r].index_put_({torch::tensor(listed_[r], torch::kLong)},
                           flat.slice(0, offsets[r], offsets[r + 1]));
     }
-    return dense.view({replicas(), inputs_, outputs_});
+    return dense.view({replicas(), inputs(), outputs()});
   }
 
-  Parameter* parameter_;
-  std::int64_t inputs_, outputs_;
   std::vector<std::vector<std::int64_t>> listed_;
 };
 

@@ -130,8 +130,7 @@ std::string streams_of(const Schedule& schedule) {
       return "turns";
     case Schedule::Kind::kBernoulli:
       return fmt::format("{}full at {:.6g}{}{}", schedule.draws_per_layer() ? "layers " : "",
-                         schedule.p,
-                         schedule.course == Schedule::Course::kConstant ? "" : ", moving",
+                         schedule.p, schedule.shape == Schedule::Shape::kConstant ? "" : ", moving",
                          schedule.draw_steps == 1 ? "" : ", in blocks");
     case Schedule::Kind::kPhases:
       return fmt::format("phases {:.6g}, last lr {:.6g}{}", fmt::join(schedule.phases, " "),

@@ -20,9 +20,8 @@ struct Updates {
 Updates updates_of(const Settings& said, std::int64_t window,
                    const std::vector<std::int64_t>& examples = {320}) {
   const Config config = small_run(said);
-  const RunSchedule run(config, policies_of(config, Level::kAttention),
-                        policies_of(config, Level::kWeights), make_timeline(config, examples));
-  const bool by_stage = run.weights.topology.interval_epochs > 0;
+  const RunSchedule run(config, policies_of(config), make_timeline(config, examples));
+  const bool by_stage = run.policies.weights.topology.interval_epochs > 0;
   Updates updates;
   std::set<std::pair<std::int64_t, std::int64_t>> windows;
   for (std::size_t stage = 0; stage < run.timeline.task_steps.size(); ++stage) {

@@ -16,8 +16,7 @@ using namespace tandem::test;
 namespace {
 
 RunSchedule schedule_of(const Config& config, std::vector<std::int64_t> examples = {320}) {
-  return {config, policies_of(config, Level::kAttention), policies_of(config, Level::kWeights),
-          make_timeline(config, examples)};
+  return {config, policies_of(config), make_timeline(config, examples)};
 }
 
 RunSchedule schedule_of(const Settings& said, std::vector<std::int64_t> examples = {320}) {
@@ -71,15 +70,15 @@ TEST_CASE("GMP reaches its budget even where the interval doesn't divide the end
   const auto at = updates_of(run, false);
   REQUIRE(at == std::vector<std::int64_t>{8, 17, 21});
   REQUIRE(plan_replica(run, 0, 21).topology_progress >= 1);
-  Start start = run.weights.start;
+  Start start = run.policies.weights.start;
   start.density = 0.2;
-  REQUIRE(density_at(run.weights.topology, start, 1) == Approx(0.2));
-  REQUIRE(density_at(run.weights.topology, start, 0) == 1);
-  REQUIRE(density_at(run.weights.topology, start, 0.5) == Approx(0.2 + 0.8 / 8));
+  REQUIRE(density_at(run.policies.weights.topology, start, 1) == Approx(0.2));
+  REQUIRE(density_at(run.policies.weights.topology, start, 0) == 1);
+  REQUIRE(density_at(run.policies.weights.topology, start, 0.5) == Approx(0.2 + 0.8 / 8));
   start.pattern = Start::Pattern::kRandom;
   start.initial_density = 0.6;
-  REQUIRE(density_at(run.weights.topology, start, 0) == Approx(0.6));
-  REQUIRE(density_at(run.weights.topology, start, 0.5) == Approx(0.2 + 0.4 / 8));
+  REQUIRE(density_at(run.policies.weights.topology, start, 0) == Approx(0.6));
+  REQUIRE(density_at(run.policies.weights.topology, start, 0.5) == Approx(0.2 + 0.4 / 8));
 }
 
 TEST_CASE("the stream of a step is drawn by the run's own seed", "[unit]") {
@@ -89,10 +88,10 @@ TEST_CASE("the stream of a step is drawn by the run's own seed", "[unit]") {
       {{"weights", "alternate"}, {"steps", "2000"}, {"weights_p", "0.3"}, {"seed", "2"}});
   int full = 0, same = 0;
   for (int s = 0; s < 2000; ++s) {
-    const bool runs_full = plan_replica(run, 0, s).weights_full;
-    REQUIRE(runs_full == plan_replica(run, 0, s).weights_full);
+    const bool runs_full = plan_replica(run, 0, s).levels.weights.full;
+    REQUIRE(runs_full == plan_replica(run, 0, s).levels.weights.full);
     full += runs_full;
-    same += runs_full == plan_replica(other, 0, s).weights_full;
+    same += runs_full == plan_replica(other, 0, s).levels.weights.full;
   }
   REQUIRE(full > 520);
   REQUIRE(full < 680);
@@ -106,7 +105,7 @@ double full_share(const RunSchedule& run, int begin, int end, bool attention = f
   int full = 0;
   for (int s = begin; s < end; ++s) {
     const ReplicaPlan plan = plan_replica(run, 0, s);
-    full += attention ? plan.attention_full : plan.weights_full;
+    full += attention ? plan.levels.attention.full : plan.levels.weights.full;
   }
   return static_cast<double>(full) / (end - begin);
 }
@@ -142,10 +141,11 @@ TEST_CASE("p moves linearly or by half a cosine from the first step to the last"
     Settings edge = {{"weights", "alternate"}, {"weights_p_schedule", "linear"}, {"steps", "2"}};
     edge["weights_p"] = "1";
     edge["seed"] = std::to_string(seed);
-    REQUIRE(plan_replica(schedule_of(edge), 0, 0).weights_full);
-    REQUIRE_FALSE(plan_replica(schedule_of(edge), 0, 1).weights_full);  // weights_p_final = 0
+    REQUIRE(plan_replica(schedule_of(edge), 0, 0).levels.weights.full);
+    REQUIRE_FALSE(
+        plan_replica(schedule_of(edge), 0, 1).levels.weights.full);  // weights_p_final = 0
     edge["steps"] = "1";
-    REQUIRE(plan_replica(schedule_of(edge), 0, 0).weights_full);
+    REQUIRE(plan_replica(schedule_of(edge), 0, 0).levels.weights.full);
   }
 }
 
@@ -156,12 +156,12 @@ TEST_CASE("a p that stays draws what it drew before p could move", "[unit]") {
   moving["weights_p_schedule"] = "cosine";
   moving["weights_p_final"] = "0.5";
   const RunSchedule still = schedule_of(moving);
-  const RandomStream stream{run.weights_key};
+  const RandomStream stream{run.draw_keys.weights};
   for (int s = 0; s < 500; ++s) {
     const bool full = stream.uniform(static_cast<std::uint64_t>(s)) < 0.5;
-    REQUIRE(plan_replica(run, 0, s).weights_full == full);
-    REQUIRE(plan_replica(still, 0, s).weights_full == full);
-    REQUIRE(plan_replica(run, 0, s).weights_layers == 0);
+    REQUIRE(plan_replica(run, 0, s).levels.weights.full == full);
+    REQUIRE(plan_replica(still, 0, s).levels.weights.full == full);
+    REQUIRE(plan_replica(run, 0, s).full_layers == 0);
   }
 }
 
@@ -175,8 +175,8 @@ TEST_CASE("a draw holds for a block of steps", "[unit]") {
   const RunSchedule run = schedule_of(blocks);
   int changes = 0;
   for (int s = 1; s < 2000; ++s) {
-    const bool changed =
-        plan_replica(run, 0, s).weights_full != plan_replica(run, 0, s - 1).weights_full;
+    const bool changed = plan_replica(run, 0, s).levels.weights.full !=
+                         plan_replica(run, 0, s - 1).levels.weights.full;
     if (s % 10 != 0) REQUIRE_FALSE(changed);
     changes += changed;
   }
@@ -192,7 +192,7 @@ TEST_CASE("layers draw for themselves, each with probability p", "[unit]") {
   std::vector<int> full(kMostDrawingLayers, 0);
   int both = 0;
   for (int s = 0; s < 4000; ++s) {
-    const std::uint64_t bits = plan_replica(run, 0, s).weights_layers;
+    const std::uint64_t bits = plan_replica(run, 0, s).full_layers;
     REQUIRE(bits < (std::uint64_t{1} << kMostDrawingLayers));
     for (std::size_t l = 0; l < full.size(); ++l) full[l] += static_cast<int>(bits >> l & 1);
     both += (bits & 3) == 3;

@@ -11,7 +11,7 @@ namespace {
 class AttentionOffer : public Model {
  public:
   at::Tensor forward(const at::Tensor& x, Context& context) override {
-    view = context.attention.view;
+    wanted = context.plans.attention.wanted;
     if (context.observe_tensor) {
       context.observe_tensor("a", kObserveGate, gate);
       context.observe_tensor("a", kObserveWeights, weights);
@@ -26,7 +26,7 @@ class AttentionOffer : public Model {
   std::int64_t sites(Level level) const override { return level == Level::kAttention ? 1 : 0; }
 
   at::Tensor weights, selected, values, gate;
-  View view = View::kBoth;
+  StreamsWanted wanted = StreamsWanted::kBoth;
 };
 
 AttentionOffer by_hand() {
@@ -49,7 +49,7 @@ AttentionOffer by_hand() {
 
 ReadoutRun attention_run(const std::string& blocks) {
   ReadoutRun run = zero_dormant_run(1);
-  run.attention.schedule.kind = Schedule::Kind::kSparse;
+  run.policies.attention.schedule.kind = Schedule::Kind::kSparse;
   run.config = Config::resolve(
       {{"data", "bytes"}, {"model", "transformer"}, {"block_size", "1"}, {"blocks", blocks}});
   return run;
@@ -62,7 +62,7 @@ const at::Tensor kInput = torch::zeros({1, 1, 4, 2}, torch::kDouble);
 TEST_CASE("kept and oracle mass, entropy and gate by hand", "[unit]") {
   AttentionOffer offer = by_hand();
   const auto rows = measure("attention", offer, {attention_run("2")}, kInput);
-  CHECK(offer.view == View::kFull);
+  CHECK(offer.wanted == StreamsWanted::kFull);
   for (const char* layer : {"attention", "attention/a"}) {
     CHECK(value(rows, 0, layer, "kept_mass") == Approx(0.4));                     // .5 and .3
     CHECK(value(rows, 0, layer, "oracle_mass") == Approx(0.625));                 // .75 and .5

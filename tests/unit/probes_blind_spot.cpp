@@ -252,8 +252,8 @@ TEST_CASE("ages and the share of those never reached, in rows", "[unit]") {
 
 TEST_CASE("with a superset the support is the superset, seen before it changes", "[unit]") {
   ReadoutRun run = carrying_run(0.25, false);
-  run.weights.sets.gradient = run.weights.sets.update = Support::kSuperset;
-  run.weights.sets.superset = 0.5;
+  run.policies.weights.sets.gradient = run.policies.weights.sets.update = Support::kSuperset;
+  run.policies.weights.sets.superset = 0.5;
   const std::vector<ReadoutRun> runs = {run};
   ChainNet net({doubles({4, 3, 2, 1}, {1, 2, 2})}, {torch::tensor({1, 0, 0, 0})});
   Connections& connections = *net.layer(0).connections;

@@ -76,18 +76,18 @@ class ChainNet : public Model {
 // density.
 inline ReadoutRun zero_dormant_run(double density) {
   ReadoutRun run;
-  run.weights.schedule.kind = Schedule::Kind::kSparse;
-  run.weights.dormant.kind = Dormant::Kind::kZero;
-  run.weights.start.density = density;
-  run.weights.start.budget = Start::Budget::kUniform;
+  run.policies.weights.schedule.kind = Schedule::Kind::kSparse;
+  run.policies.weights.dormant.kind = Dormant::Kind::kZero;
+  run.policies.weights.start.density = density;
+  run.policies.weights.start.budget = Start::Budget::kUniform;
   return run;
 }
 
 // The same with dormant weights that hold values, which the full stream trains or nobody does.
 inline ReadoutRun carrying_run(double density, bool trains_full = true) {
   ReadoutRun run = zero_dormant_run(density);
-  run.weights.dormant.kind = Dormant::Kind::kTrained;
-  if (trains_full) run.weights.schedule.kind = Schedule::Kind::kBernoulli;
+  run.policies.weights.dormant.kind = Dormant::Kind::kTrained;
+  if (trains_full) run.policies.weights.schedule.kind = Schedule::Kind::kBernoulli;
   return run;
 }
 

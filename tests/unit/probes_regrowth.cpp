@@ -12,8 +12,8 @@ const std::string kLayer = "weights/layer0";
 ReadoutRun growing_run(const std::string& every = "1") {
   ReadoutRun run = zero_dormant_run(0.5);
   run.config = Config::resolve({{"probe_updates", every}});
-  run.weights.topology.operations = {{TopologyOperation::Kind::kDrop, "magnitude"},
-                                     {TopologyOperation::Kind::kGrow, "gradient"}};
+  run.policies.weights.topology.operations = {{TopologyOperation::Kind::kDrop, "magnitude"},
+                                              {TopologyOperation::Kind::kGrow, "gradient"}};
   return run;
 }
 

@@ -23,7 +23,7 @@ using Positions = std::vector<std::int64_t>;
 // What a read-out multiplies, of a net of one layer.
 at::Tensor effective(Model& model, const SparseReadout& readout, std::int64_t inputs) {
   Context context;
-  context.weights.view = readout.view();
+  context.plans.weights.wanted = readout.wanted();
   const auto replicas = static_cast<std::int64_t>(model.linears()[0]->weight.replicas());
   return model.forward(torch::eye(inputs, torch::kDouble).expand({replicas, inputs, inputs}),
                        context);
@@ -180,7 +180,7 @@ TEST_CASE("a method without a full stream is not scored by its dormant weights",
   ChainNet net({weight}, {mask});
   {
     const SparseReadout readout(net, {carrying_run(0.5, false)}, {0.5});
-    CHECK(readout.view() == View::kSparse);
+    CHECK(readout.wanted() == StreamsWanted::kSparse);
     CHECK(effective(net, readout, 2).equal(doubles({0, 1, 0, 2}, {1, 2, 2})));
   }
   {
@@ -190,7 +190,7 @@ TEST_CASE("a method without a full stream is not scored by its dormant weights",
   }
   // Two streams: the mask that alternated with the full one, whatever has grown outside of it.
   const SparseReadout readout(net, {carrying_run(0.5, true)}, {0.5});
-  CHECK(readout.view() == View::kSparse);
+  CHECK(readout.wanted() == StreamsWanted::kSparse);
   CHECK(effective(net, readout, 2).equal(doubles({0, 1, 0, 2}, {1, 2, 2})));
 }
 
@@ -202,8 +202,7 @@ TEST_CASE("another budget is ranked by what ranks the method's own mask", "[unit
                                            {"mask_source", source},
                                            {"budget", "uniform"},
                                            {"density", "0.5"}});
-    return ReadoutRun{config, policies_of(config, Level::kAttention),
-                      policies_of(config, Level::kWeights)};
+    return ReadoutRun{config, policies_of(config)};
   };
   // Inputs 0, 1, 2 have root mean squares 1, 10 and 5; dL/dw = mean x_i c_o.
   const at::Tensor weight = doubles({8, -7, 1, 2, 3, 0.5}, {1, 3, 2});
@@ -259,7 +258,7 @@ TEST_CASE("borrowed masks act on the sparse stream and leave connections as they
   const Connections* own = net.layer(0).connections.get();
   const at::Tensor x = doubles({1, 1}, {1, 1, 2});
   Context context;
-  context.weights.view = View::kSparse;
+  context.plans.weights.wanted = StreamsWanted::kSparse;
   {
     const BorrowedMasks borrowed(net, {torch::tensor({0, 1, 1, 0}, torch::kByte).view({1, 4})});
     CHECK(net.forward(x, context).equal(doubles({3, 2}, {1, 1, 2})));
@@ -315,13 +314,13 @@ TEST_CASE("a run's own net is read out as it is stored, another budget through a
   {
     const SparseReadout readout(net, runs, {0.75, 0.75});
     CHECK(net.layer().connections.get() == &net.listed());
-    CHECK(readout.view() == View::kSparse);
+    CHECK(readout.wanted() == StreamsWanted::kSparse);
     CHECK(effective(net, readout, 2).equal(doubles({1, 0, 2, 3, 0, 4, 0, 0}, {2, 2, 2})));
     CHECK(net.listed().copies == 0);
   }
   {
     const SparseReadout readout(net, runs, {0.5, 0.25});
-    CHECK(readout.view() == View::kFull);
+    CHECK(readout.wanted() == StreamsWanted::kFull);
     CHECK(effective(net, readout, 2).equal(doubles({0, 0, 2, 3, 0, 4, 0, 0}, {2, 2, 2})));
     CHECK(net.listed().copies == 1);
   }
@@ -353,7 +352,7 @@ TEST_CASE("a layer that is too large to copy is refused by name before anything 
   // Its read-out ranks the two connections and keeps one.
   ListedNet above(65536, 65536, {{5, 6}});
   std::vector<ReadoutRun> within = silent;
-  within[0].weights.start.density = 1.0 / (65536.0 * 65536.0);
+  within[0].policies.weights.start.density = 1.0 / (65536.0 * 65536.0);
   CHECK(message([&] { check_dense_readers(above, within, false); }).find("density") !=
         std::string::npos);
   ListedNet limit(1 << 14, 1 << 13, {{5}});

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "data/tensor.h"
+#include "policy/demands.h"
 #include "policy/rules.h"
 #include "topology/granularity.h"
 #include "topology/initial_mask.h"
@@ -370,7 +371,7 @@ TEST_CASE("a topology with ablated units comes back from a checkpoint", "[unit]"
 
 TEST_CASE("pruning under a constant fan-in lowers it for every unit alike", "[unit]") {
   Units units(0);
-  Change change{{1}, {3}, {7}};
+  TopologyChange change{{1}, {3}, {7}};
   change.prunes = true;
   units.connections->drop(change, criterion("magnitude"));
   units.connections->finish({{1}, {0}}, true);
@@ -411,7 +412,7 @@ TEST_CASE("blocks are counted as such, and active() counts positions", "[unit]")
   CHECK(connections.active_items(0) == 3);
   CHECK(connections.active(0) == 12);
   std::vector<at::Tensor> seen;
-  connections.visit_scores(0, criterion("magnitude"), Among::kActive,
+  connections.visit_scores(0, criterion("magnitude"), Candidates::kActive,
                            [&](const at::Tensor& scores, const at::Tensor& flags) {
                              seen = {scores, flags};
                            });
@@ -423,9 +424,9 @@ TEST_CASE("blocks are counted as such, and active() counts positions", "[unit]")
   policies.schedule.kind = Schedule::Kind::kSparse;
   policies.sets = {Support::kMask, Support::kMask};
   policies.dormant.kind = Dormant::Kind::kZero;
-  CHECK(sparse_refusal(policies).empty());
+  CHECK(demands_of(policies).sparse_refusal.empty());
   policies.start.granularity = blocks(2);
-  CHECK_THAT(sparse_refusal(policies), Contains("granularity"));
+  CHECK_THAT(demands_of(policies).sparse_refusal, Contains("granularity"));
 }
 
 }  // namespace tandem::test::topology_granularity_unit

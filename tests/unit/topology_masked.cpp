@@ -49,7 +49,7 @@ struct Layer {
   std::vector<double> values(std::int64_t r = 0) const { return row(parameter.flat(), r); }
 };
 
-Change change_of(std::int64_t count) { return {{1}, {count}, {42}}; }
+TopologyChange change_of(std::int64_t count) { return {{1}, {count}, {42}}; }
 
 }  // namespace
 
@@ -75,7 +75,7 @@ TEST_CASE("finish without zero_dormant leaves values and slots", "[unit]") {
 
 TEST_CASE("SET's rule takes the share of each sign nearest zero", "[unit]") {
   Layer layer({-1, -0.5, -3, 0.2, 0.1, 9, 8, 0}, {1, 1, 1, 1, 1, 1, 1, 1});
-  Change change = change_of(3);
+  TopologyChange change = change_of(3);
   change.negatives = {1};
   layer.connections->drop(change, criterion("set_signed"));
   // One negative (-0.5) and two others: the zero, which counts as positive, and 0.1.
@@ -150,7 +150,7 @@ TEST_CASE("rank lets dormant values compete", "[unit]") {
 
 TEST_CASE("replicas that are not due stay as they are", "[unit]") {
   Layer layer({1, 2, 3, 4}, {}, 4);
-  const Change change{{1, 0, 1, 1}, {1, 4, 2, 3}, {1, 2, 3, 4}};
+  const TopologyChange change{{1, 0, 1, 1}, {1, 4, 2, 3}, {1, 2, 3, 4}};
   layer.connections->drop(change, criterion("magnitude"));
   layer.connections->finish(change, true);
   CHECK(layer.mask(0) == Flags{0, 1, 1, 1});
@@ -256,7 +256,7 @@ TEST_CASE("a product gives relu of the one output asked for", "[unit]") {
 
 TEST_CASE("visited scores cover all positions in order, with flags of what is asked", "[unit]") {
   Layer layer({-1, 2, -3}, {1, 0, 1}, 2), full({-1, 2, -3}, {});
-  const auto visit = [](const Layer& of, std::int64_t r, Among among) {
+  const auto visit = [](const Layer& of, std::int64_t r, Candidates among) {
     torch::Tensor found;
     int blocks = 0;
     of.connections->visit_scores(r, criterion("magnitude"), among,
@@ -268,11 +268,11 @@ TEST_CASE("visited scores cover all positions in order, with flags of what is as
     CHECK(blocks == 1);
     return found;
   };
-  CHECK_FALSE(visit(layer, 1, Among::kAll).defined());
-  CHECK(visit(layer, 1, Among::kActive).equal(flags_tensor({1, 0, 1})));
-  CHECK(visit(layer, 1, Among::kInactive).equal(flags_tensor({0, 1, 0})));
-  CHECK_FALSE(visit(full, 0, Among::kActive).defined());
-  CHECK(visit(full, 0, Among::kInactive).equal(flags_tensor({0, 0, 0})));
+  CHECK_FALSE(visit(layer, 1, Candidates::kAll).defined());
+  CHECK(visit(layer, 1, Candidates::kActive).equal(flags_tensor({1, 0, 1})));
+  CHECK(visit(layer, 1, Candidates::kInactive).equal(flags_tensor({0, 1, 0})));
+  CHECK_FALSE(visit(full, 0, Candidates::kActive).defined());
+  CHECK(visit(full, 0, Candidates::kInactive).equal(flags_tensor({0, 0, 0})));
 }
 
 TEST_CASE("layers of several blocks are visited in order", "[unit]") {
@@ -281,7 +281,7 @@ TEST_CASE("layers of several blocks are visited in order", "[unit]") {
   parameter.value = torch::arange(n, torch::kFloat).view({1, 1, n});
   MaskedConnections connections(parameter, torch::arange(n).remainder(2).to(torch::kByte));
   std::vector<at::Tensor> scores, flags;
-  connections.visit_scores(0, criterion("magnitude"), Among::kActive,
+  connections.visit_scores(0, criterion("magnitude"), Candidates::kActive,
                            [&](const at::Tensor& block, const at::Tensor& among) {
                              scores.push_back(block);
                              flags.push_back(among);

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "data/tensor.h"
 #include "methods/method.h"
+#include "policy/demands.h"
 #include "support/train_support.h"
 #include "topology/random_ranks.h"
 #include "topology/storage.h"
@@ -97,7 +98,8 @@ bool ascending(const Positions& positions, std::int64_t end) {
 }
 
 // A replica's scores in order, zero where they are not asked for; all in [n].
-at::Tensor scores_of(const Layer& layer, std::int64_t r, const Criterion& criterion, Among among) {
+at::Tensor scores_of(const Layer& layer, std::int64_t r, const Criterion& criterion,
+                     Candidates among) {
   std::vector<at::Tensor> scores;
   layer.connections->visit_scores(
       r, criterion, among, [&](const at::Tensor& block, const at::Tensor& flags) {
@@ -123,7 +125,7 @@ void require_same_scores(Layer& masked, Layer& sparse) {
   masked.parameter.slot("momentum")
       .masked_scatter_(masked.connections->active_flags().ne(0), momentum);
   for (const Criterion& each : {criterion("magnitude"), criterion("gradient"), saliency}) {
-    for (const Among among : {Among::kAll, Among::kActive, Among::kInactive}) {
+    for (const Candidates among : {Candidates::kAll, Candidates::kActive, Candidates::kInactive}) {
       CAPTURE(each.name, static_cast<int>(among));
       CHECK(torch::allclose(scores_of(masked, 1, each, among), scores_of(sparse, 1, each, among),
                             1e-12, 1e-12));
@@ -167,11 +169,11 @@ std::unique_ptr<Layer> loaded_again(const Layer& layer, std::int64_t units) {
 TEST_CASE("methods that need dormant weights are refused with the reason", "[unit]") {
   for (const char* method : {"dense", "ssa", "alternate", "sandwich"}) {
     INFO(method);
-    CHECK_THAT(sparse_refusal(weights_of(method)), Contains("full stream"));
+    CHECK_THAT(demands_of(weights_of(method)).sparse_refusal, Contains("full stream"));
   }
   for (const char* method : {"static", "set", "rigl", "gmp"}) {
     INFO(method);
-    CHECK(sparse_refusal(weights_of(method)).empty());
+    CHECK(demands_of(weights_of(method)).sparse_refusal.empty());
   }
 }
 
@@ -179,23 +181,23 @@ TEST_CASE("each policy that leaves the mask is refused by itself", "[unit]") {
   Policies weights = weights_of("set");
   SECTION("gradient") {
     weights.sets.gradient = Support::kAll;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the mask get a gradient"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the mask get a gradient"));
   }
   SECTION("update") {
     weights.sets.update = Support::kStream;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the mask change"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the mask change"));
   }
   SECTION("values") {
     weights.dormant.kind = Dormant::Kind::kHold;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the mask keep values"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the mask keep values"));
   }
   SECTION("alignment") {
     weights.alignment.alpha = 1;
-    CHECK_THAT(sparse_refusal(weights), Contains("aligns"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("aligns"));
   }
   SECTION("rank") {
     weights.topology.operations.push_back({Kind::kRank, "magnitude", false});
-    CHECK_THAT(sparse_refusal(weights), Contains("rank active and dormant weights"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("rank active and dormant weights"));
   }
 }
 
@@ -203,10 +205,10 @@ TEST_CASE("within a superset outside which weights are zero the sparse storage s
   for (const char* method : {"ssa", "alternate", "topkast"}) {
     INFO(method);
     Policies weights = within_superset(method);
-    CHECK(sparse_refusal(weights).empty());
+    CHECK(demands_of(weights).sparse_refusal.empty());
     CHECK(stored_density(weights) == Approx(0.3));
     weights.sets.outside_zero = false;
-    CHECK_THAT(sparse_refusal(weights), Contains("superset_outside = hold"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("superset_outside = hold"));
   }
   CHECK(stored_density(weights_of("set")) == Approx(0.2));
   const std::vector<Settings> served = {
@@ -216,7 +218,7 @@ TEST_CASE("within a superset outside which weights are zero the sparse storage s
       {{"weights_detach", "true"}}};
   for (const Settings& each : served) {
     CAPTURE(each);
-    CHECK(sparse_refusal(within_superset("ssa", each)).empty());
+    CHECK(demands_of(within_superset("ssa", each)).sparse_refusal.empty());
   }
 }
 
@@ -224,45 +226,46 @@ TEST_CASE("what leaves the superset is refused by itself", "[unit]") {
   Policies weights = within_superset("ssa");
   SECTION("full stream") {
     weights.sets.full_in_superset = false;
-    CHECK_THAT(sparse_refusal(weights), Contains("full stream computes with all weights"));
+    CHECK_THAT(demands_of(weights).sparse_refusal,
+               Contains("full stream computes with all weights"));
   }
   SECTION("gradient") {
     weights.sets.gradient = Support::kAll;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset get a gradient"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the superset get a gradient"));
   }
   SECTION("update") {
     weights.sets.update = Support::kAll;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset change"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the superset change"));
   }
   SECTION("nested masks") {
     weights.sets.nested = {1, 0.5};
-    CHECK_THAT(sparse_refusal(weights), Contains("nested masks"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("nested masks"));
   }
   SECTION("perturbation") {
     weights.perturbation.kind = Perturbation::Kind::kAscent;
-    CHECK_THAT(sparse_refusal(weights), Contains("perturbed"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("perturbed"));
   }
   SECTION("granularity") {
-    CHECK_THAT(sparse_refusal(within_superset("ssa", {{"granularity", "fan_in"}})),
+    CHECK_THAT(demands_of(within_superset("ssa", {{"granularity", "fan_in"}})).sparse_refusal,
                Contains("granularity"));
   }
   SECTION("gradient criterion") {
     for (const char* source : {"saliency", "gradient"}) {
-      CHECK_THAT(sparse_refusal(within_superset("ssa", {{"mask_source", source}})),
+      CHECK_THAT(demands_of(within_superset("ssa", {{"mask_source", source}})).sparse_refusal,
                  Contains(source) && Contains("reads gradients"));
     }
   }
   SECTION("slot of everywhere") {
     weights.topology.operations.front().criterion = "averaged_gradient";
-    CHECK_THAT(sparse_refusal(weights), Contains("averaged_gradient"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("averaged_gradient"));
   }
   SECTION("scope") {
     weights.topology.operations.front().whole_net = true;
-    CHECK_THAT(sparse_refusal(weights), Contains("all layers together"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("all layers together"));
   }
   SECTION("sampled") {
     weights.topology.operations.front().sampled = true;
-    CHECK_THAT(sparse_refusal(weights), Contains("outside the superset as well"));
+    CHECK_THAT(demands_of(weights).sparse_refusal, Contains("outside the superset as well"));
   }
 }
 
@@ -322,7 +325,7 @@ TEST_CASE("a criterion that sees every gradient is refused by its name", "[unit]
                       }});
   Policies weights = weights_of("rigl");
   weights.topology.operations.back().criterion = kAccumulated;
-  CHECK_THAT(sparse_refusal(weights),
+  CHECK_THAT(demands_of(weights).sparse_refusal,
              Contains(kAccumulated) && Contains("every weight's gradient"));
 }
 

@@ -90,7 +90,6 @@ TEST_CASE("drop then grow keeps the budget of each layer", "[unit]") {
   Net net(2, Start::Pattern::kRandom, 0.5);
   auto updater = net.updater(rule_of(
       {{Operation::Kind::kDrop, "magnitude", false}, {Operation::Kind::kGrow, "gradient", false}}));
-  CHECK(updater.needs_gradient());
   const auto reports = updater.update(net.moment(0), true);
   REQUIRE(reports.size() == 2);
   CHECK(reports[0].nnz == Counts{15, 15});

@@ -15,23 +15,26 @@
 
 namespace tandem::kernels {
 
+// One level's numbers in one step.
+struct LevelNumbers {
+  double full = 1;                                      // the full stream runs
+  double full_coefficient = 0, sparse_coefficient = 0;  // alpha lambda / sites
+};
+
 // One replica's numbers in one step; flags are 0 or 1. Uploaded as [steps,R].
 struct StepNumbers {
   double runs = 1;   // 0: idle, nothing of it changes
   double steps = 1;  // 0: a topology update takes the place of the optimizer's step
   double lr = 0;
-  double keep_dormant = 1;                                    // 1 - eta
-  double mask_gradient = 0;                                   // S = M
-  double mask_update = 0;                                     // U = M
-  double attention_full = 1;                                  // the full stream runs
-  double attention_pull_full = 0, attention_pull_sparse = 0;  // alpha lambda / sites
-  double weights_full = 1;
-  double weights_layers = 0;  // bit l: in layer l it does, where layers draw for themselves
-  double weights_nested = 0;  // the nested mask that a sparse stream uses
-  double weights_pull_full = 0, weights_pull_sparse = 0;
+  double keep_dormant = 1;   // 1 - eta
+  double mask_gradient = 0;  // S = M
+  double mask_update = 0;    // U = M
+  LevelNumbers attention, weights;
+  double full_layers = 0;  // bit l: in linear layer l it does, where layers draw for themselves
+  double nested = 0;       // the nested mask that a sparse stream uses
   double gap_target = 0, gap_rate = 0;    // of the steering of the weights' alpha; 0: none
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
-  double dormant_pull = 0;                // eta that joins the dormant weights' gradient
+  double dormant_gradient_decay = 0;      // eta that joins the dormant weights' gradient
   double examples = 0;                    // that count in its batch; what follows them is padding
 };
 constexpr std::int64_t kStepNumbers = sizeof(StepNumbers) / sizeof(double);
@@ -65,6 +68,6 @@ struct StepOutcome {
 };
 
 // Changes state [R], writes updates [nets,R]; those of a replica differ in `scale` alone.
-void settle(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates);
+void finish_step(const StepOutcome& outcome, ReplicaState* state, ReplicaUpdate* updates);
 
 }  // namespace tandem::kernels

@@ -1,11 +1,11 @@
 // How a step's gap steers the factor of alpha; norms of several nets; terms that are not finite.
-#include "kernels/update/settle.h"
+#include "kernels/update/finish_step.h"
 
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
-namespace tandem::test::settle_test {
+namespace tandem::test::finish_step_test {
 
 using namespace tandem::kernels;
 
@@ -13,7 +13,7 @@ namespace {
 
 StepNumbers aligned() {
   StepNumbers numbers;
-  numbers.weights_pull_full = numbers.weights_pull_sparse = 2;
+  numbers.weights.full_coefficient = numbers.weights.sparse_coefficient = 2;
   numbers.gap_target = 0.1;
   numbers.gap_rate = 0.5;
   return numbers;
@@ -27,12 +27,12 @@ ReplicaState after(const StepNumbers& numbers, double gap, double factor = 1, do
   state.alpha_factor = factor;
   ReplicaUpdate update;
   const double alignment = 0;
-  settle({.numbers = &numbers,
-          .constants = &constants,
-          .loss = &loss,
-          .alignment = &alignment,
-          .replicas = 1},
-         &state, &update);
+  finish_step({.numbers = &numbers,
+               .constants = &constants,
+               .loss = &loss,
+               .alignment = &alignment,
+               .replicas = 1},
+              &state, &update);
   return state;
 }
 
@@ -50,10 +50,10 @@ TEST_CASE("a gap above its target raises the factor, one below lowers it", "[par
 TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   StepNumbers free = aligned(), idle = aligned(), unsteered = aligned(), one_way = aligned();
-  free.weights_pull_full = free.weights_pull_sparse = 0;
+  free.weights.full_coefficient = free.weights.sparse_coefficient = 0;
   idle.runs = 0;
   unsteered.gap_target = 0;
-  one_way.weights_pull_full = 0;
+  one_way.weights.full_coefficient = 0;
   REQUIRE(after(free, 0.4, 3).alpha_factor == 3);
   REQUIRE(after(idle, 0.4, 3).alpha_factor == 3);
   REQUIRE(after(unsteered, 0.4, 3).alpha_factor == 3);
@@ -76,16 +76,16 @@ struct TwoNets {
   ReplicaState state[2];
   ReplicaUpdate updates[4];
 
-  void settle_all() {
-    settle({.numbers = numbers,
-            .constants = constants,
-            .loss = loss,
-            .alignment = alignment,
-            .rest = rest,
-            .squares = squares,
-            .replicas = 2,
-            .nets = 2},
-           state, updates);
+  void finish_all() {
+    finish_step({.numbers = numbers,
+                 .constants = constants,
+                 .loss = loss,
+                 .alignment = alignment,
+                 .rest = rest,
+                 .squares = squares,
+                 .replicas = 2,
+                 .nets = 2},
+                state, updates);
   }
 };
 
@@ -93,7 +93,7 @@ struct TwoNets {
 
 TEST_CASE("each net of a replica is clipped by its own norm", "[parity]") {
   TwoNets nets;
-  nets.settle_all();
+  nets.finish_all();
   CHECK(nets.updates[0].scale == 0.5);   // first net: 2 over 1
   CHECK(nets.updates[1].scale == 1);     // 1 under 2
   CHECK(nets.updates[2].scale == 1);     // second net: 0.5 under 1
@@ -108,7 +108,7 @@ TEST_CASE("a replica diverges by any term of its loss and any net's norm", "[par
   const auto diverges = [](const auto& spoil) {
     TwoNets nets;
     spoil(nets);
-    nets.settle_all();
+    nets.finish_all();
     CHECK(nets.state[1].alive == 1);
     CHECK((nets.updates[1].apply && nets.updates[3].apply));
     CHECK(nets.updates[0].apply == (nets.state[0].alive == 1));
@@ -123,4 +123,4 @@ TEST_CASE("a replica diverges by any term of its loss and any net's norm", "[par
   CHECK(diverges([&](TwoNets& nets) { nets.squares[2] = nan; }));
 }
 
-}  // namespace tandem::test::settle_test
+}  // namespace tandem::test::finish_step_test

@@ -1,9 +1,9 @@
-// settle() of one replica; the CPU and the GPU run the same lines.
+// finish_step() of one replica; the CPU and the GPU run the same lines.
 #pragma once
 
 #include <cmath>
 
-#include "kernels/update/settle.h"
+#include "kernels/update/finish_step.h"
 
 #ifdef __CUDACC__
 #define TANDEM_HOST_DEVICE __host__ __device__
@@ -18,7 +18,8 @@ constexpr double kLeastAlphaFactor = 1e-3, kMostAlphaFactor = 1e3;
 TANDEM_HOST_DEVICE inline bool is_finite(double x) { return x - x == 0; }
 
 TANDEM_HOST_DEVICE inline void steer_alpha(const StepNumbers& numbers, ReplicaState& state) {
-  const bool aligns = numbers.weights_pull_full != 0 || numbers.weights_pull_sparse != 0;
+  const bool aligns =
+      numbers.weights.full_coefficient != 0 || numbers.weights.sparse_coefficient != 0;
   if (!aligns || numbers.gap_target <= 0 || !is_finite(state.gap)) return;
   const double factor =
       state.alpha_factor * std::pow(state.gap / numbers.gap_target, numbers.gap_rate);
@@ -44,7 +45,7 @@ TANDEM_HOST_DEVICE inline bool is_finite(const StepOutcome& outcome, std::int64_
   return finite;
 }
 
-TANDEM_HOST_DEVICE inline void settle_replica(const StepOutcome& outcome, std::int64_t r,
+TANDEM_HOST_DEVICE inline void finish_replica(const StepOutcome& outcome, std::int64_t r,
                                               ReplicaState* states, ReplicaUpdate* updates) {
   const StepNumbers& numbers = outcome.numbers[r];
   const ReplicaConstants& constants = outcome.constants[r];

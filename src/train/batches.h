@@ -1,0 +1,80 @@
+// The batches of a group: its data set and tasks, which examples each step of a replica takes, and
+// the tensors that they become on the device.
+//
+// Shapes: R replicas (runs of the group), B examples per replica, F features, T tokens, N rows of
+// logits (B, or B T), C outputs.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "config/config.h"
+#include "continual/scenario.h"
+#include "data/dataset.h"
+#include "data/gather.h"
+#include "data/sampler.h"
+
+namespace tandem {
+
+// A batch on the device.
+struct Batch {
+  at::Tensor x;        // float [R,B,F] or int64 [R,B,T]
+  at::Tensor target;   // int64 [R,N]
+  at::Tensor weight;   // [R,N]; undefined where every example counts
+  at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
+};
+
+class Batches {
+ public:
+  // Loads the data set that the configs name and cuts it into each run's tasks.
+  Batches(const std::vector<Config>& configs, at::Device device, at::ScalarType dtype);
+
+  std::int64_t replicas() const { return static_cast<std::int64_t>(sequences_.size()); }
+  const Dataset& data() const { return *data_; }
+  const DeviceDataset& device_data() const { return device_data_; }
+  const TaskSequence& tasks(std::int64_t r) const {
+    return sequences_[static_cast<std::size_t>(r)];
+  }
+  const std::vector<TaskSequence>& sequences() const { return sequences_; }
+  bool windows() const { return data_->kind == Dataset::Kind::kBytes; }
+  // The loss sees only the outputs of each example's task in training.
+  bool masks_training() const { return sequences_.front().mask_training; }
+  std::int64_t filler() const;  // the example that stands where a replica has none
+
+  // `joined`: one stage trains on all tasks.
+  void begin_stage(std::int64_t stage, bool joined);
+  // Replica r's own examples of a step of the stage; the sampler goes on from step to step.
+  std::vector<std::int64_t> of_step(std::int64_t r, std::int64_t in_stage);
+  // Examples beside the training stream, for topology update `update`: batch `number` of the run's
+  // stream "growth", keyed by the update, uniform with replacement from what the stage trains on.
+  std::vector<std::int64_t> beside(std::int64_t r, std::int64_t update, std::int64_t number) const;
+
+  // Tensors of examples, int64 [R,B] on the device, and their weights [R,B] or undefined. `masked`:
+  // the loss sees only the outputs of each example's task.
+  Batch gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const;
+  // The same of [R] lists of equal or shorter length than `width`; shorter ones are padded with
+  // weight 0.
+  Batch make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
+             bool masked) const;
+
+ private:
+  void make_tables();
+
+  std::vector<Config> configs_;
+  at::Device device_;
+  at::ScalarType dtype_;
+  std::shared_ptr<const Dataset> data_;
+  DeviceDataset device_data_;
+  std::vector<TaskSequence> sequences_;
+  at::Tensor target_table_;   // int64 [R * classes]; undefined: identity
+  at::Tensor allowed_table_;  // bool [R * classes, C]; undefined: all
+  // The current stage's samplers and examples, [R]; a byte corpus has no examples.
+  std::vector<std::unique_ptr<EpochSampler>> epoch_samplers_;
+  std::vector<std::unique_ptr<ByteSampler>> byte_samplers_;
+  std::vector<std::vector<std::int64_t>> stage_examples_;
+};
+
+}  // namespace tandem
