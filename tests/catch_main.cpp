@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "support/skip.h"
+#include "unpacked_data.h"
 
 namespace {
 bool some_skipped = false;
@@ -21,6 +22,7 @@ void tandem::test::skip(const std::string& reason) {
 int main(int argc, char* argv[]) {
   setenv("MKL_CBWR", "AUTO,STRICT", 0);
   setenv("TANDEM_CACHE", TANDEM_TEST_CACHE, 1);
+  tandem::test::use_unpacked_data();
   const bool failed = Catch::Session().run(argc, argv) != 0;
   std::cout.flush();
   std::fflush(nullptr);

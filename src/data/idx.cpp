@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint8_t kUnsignedByte = 8;
 constexpr std::size_t kChunkBytes = 1u << 20;
+constexpr std::size_t kReserveBytes = 1u << 28;  // of addresses, not of memory
 
 class Source {
  public:
@@ -102,7 +103,9 @@ IdxArray read_idx(const std::string& path, int rank, const std::string& remedy) 
   IdxArray array;
   array.dims = read_header(source, rank);
   const std::size_t promised = promised_bytes(source, array.dims);
-  // Memory grows with what is really there, so that a lying header can't ask for all of it.
+  // Memory grows with what is really there, so that a lying header can't ask for all of it; a set
+  // of usual size grows where it is.
+  array.values.reserve(std::min(promised, kReserveBytes));
   while (array.values.size() < promised) {
     const std::size_t before = array.values.size();
     const std::size_t wanted = std::min(kChunkBytes, promised - before);

@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <cstring>
 
+#include "app/command.h"
 #include "core/files.h"
 #include "core/safetensors.h"
 #include "core/text.h"
@@ -72,14 +73,26 @@ struct Trained {
     return std::stoll(rows[0][0]);
   }
 
-  SafetensorsFile exported(const std::string& layout,
-                           const std::string& read_out = "sparse") const {
-    const std::string out = folder / (read_out + layout + ".safetensors");
-    const ProgramResult made = run_program(
-        {"export", id, "--read-out", read_out, "--layout", layout, "--out", out, "--db", db});
+  std::string file_of(const std::string& layout, const std::string& read_out) const {
+    return folder / (read_out + layout + ".safetensors");
+  }
+  Arguments words_of(const std::string& layout, const std::string& read_out) const {
+    return {
+        id, "--read-out", read_out, "--layout", layout, "--out", file_of(layout, read_out), "--db",
+        db};
+  }
+  SafetensorsFile exported(const std::string& layout, const std::string& read_out) const {
+    Arguments words = words_of(layout, read_out);
+    words.insert(words.begin(), "export");
+    const ProgramResult made = run_program(words);
     INFO(made.errors);
     REQUIRE(made.exit_code == 0);
-    return SafetensorsFile::open(out);
+    return SafetensorsFile::open(file_of(layout, read_out));
+  }
+  // By the command itself, without the start of a program.
+  SafetensorsFile exported_here(const std::string& layout) const {
+    REQUIRE(find_command("export").run(words_of(layout, "sparse")) == kExitDone);
+    return SafetensorsFile::open(file_of(layout, "sparse"));
   }
 };
 
@@ -123,7 +136,7 @@ TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
     for (const auto& [option, value] : said) name += option + "=" + value + " ";
     CAPTURE(name);
     const Trained run(said);
-    const SafetensorsFile file = run.exported(turn++ % 2 == 0 ? "tandem" : "torch");
+    const SafetensorsFile file = run.exported_here(turn++ % 2 == 0 ? "tandem" : "torch");
     CHECK(right_answers(file, run.config) == run.stored());
     std::int64_t nonzero = 0, all = 0;
     for (const TensorView& tensor : file.tensors()) {

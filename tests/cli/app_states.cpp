@@ -55,6 +55,7 @@ struct LongRun {
     }
     FAIL("no rows came");
   }
+  std::string said() const { return read_file(output / "stderr.txt"); }
   RunRecord only_run() const { return StoreReader(db).runs().at(0); }
 };
 
@@ -118,7 +119,10 @@ TEST_CASE("without a terminal a long run says early how long it takes", "[cli]")
   const LongRun one;
   RunningProgram running(one.output.path(), one.arguments());
   one.wait_for_rows(running);
-  std::this_thread::sleep_for(std::chrono::seconds(5));
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (std::chrono::steady_clock::now() < deadline && !contains(one.said(), " left")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
   running.send(SIGTERM);
   const ProgramResult result = running.wait();
   INFO(result.errors);

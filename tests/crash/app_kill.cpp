@@ -109,7 +109,7 @@ TEST_CASE("kills at random moments lose nothing and double nothing", "[crash]") 
   const auto seed = std::random_device{}();
   INFO("seed " << seed);
   std::mt19937 random(seed);
-  std::uniform_int_distribution<int> delay_ms(50, 2200);
+  std::uniform_int_distribution<int> delay_ms(50, 1600);
   int writers_killed = 0, workers_killed = 0;
   while (writers_killed < 16 || workers_killed < 6) {
     RunningProgram running(output.path(), storm.arguments());

@@ -159,7 +159,7 @@ TEST_CASE("both storages measure the same of one training in double", "[numeric]
 TEST_CASE("training of every method is the same to the bit with all probes and with none",
           "[numeric]") {
   for (const Part& method : parts_of("weights")) {
-    Settings said = busy_method(method.name, "adamw", 24, 3);
+    Settings said = busy_method(method.name, "adamw", 16, 3);
     for (const char* storage : {"masked", "sparse"}) {
       said["storage"] = storage;
       const Config silent = small_run(said);

@@ -16,7 +16,8 @@ using namespace tandem::test;
 
 namespace {
 
-constexpr std::int64_t kSteps = 300;
+constexpr std::int64_t kSteps = 150, kInterval = 10;
+constexpr std::int64_t kLearningSteps = 300;  // until single precision has learnt something
 
 std::vector<Config> stored(const Settings& said, const std::string& storage) {
   Settings settings = said;
@@ -123,7 +124,7 @@ void require_parity(const Settings& said, at::ScalarType dtype, double tolerance
 }
 
 Settings busy(const std::string& method, const std::string& optimizer, Settings more = {}) {
-  Settings said = busy_method(method, optimizer, kSteps, 10);
+  Settings said = busy_method(method, optimizer, kSteps, kInterval);
   said["weight_decay"] = "0.01";
   said.merge(more);
   return said;
@@ -298,7 +299,7 @@ TEST_CASE("other shapes and activations train alike in both storages", "[parity]
 TEST_CASE("in single precision the storages come to the same accuracy", "[parity]") {
   for (const std::string method : {"set", "rigl"}) {
     CAPTURE(method);
-    Settings said = busy_method(method, "sgd", kSteps, 10);
+    Settings said = busy_method(method, "sgd", kLearningSteps, kInterval);
     said["lr"] = "0.1";
     said["validation"] = "0.03";
     const Outcome masked = outcome_of(said, "masked"), sparse = outcome_of(said, "sparse");

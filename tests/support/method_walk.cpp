@@ -161,14 +161,21 @@ void MethodWalk::over_methods(const Visit& visit) const {
   }
 }
 
+// A section of each method around those of its choices: Catch looks for a section among all of its
+// siblings, again in each of the passes, of which there is one per stop.
 void MethodWalk::over_choices(const Visit& visit) const {
-  for (const Choice& each : all_choices()) {
-    if (!only_with.empty() && !reads(each.method, only_with)) continue;
-    MethodWalk walk = *this;
-    for (const auto& [name, value] : each.settings) walk.settings[name] = value;
-    walk.label = text_of(each.settings);
-    walk.may_be_refused = true;
-    walk.over(each.method, visit);
+  for (const auto& [method, factory] : weights_methods().all()) {
+    if (!only_with.empty() && !reads(method, only_with)) continue;
+    DYNAMIC_SECTION("choices of " << method) {
+      for (const Choice& each : all_choices()) {
+        if (each.method != method) continue;
+        MethodWalk walk = *this;
+        for (const auto& [name, value] : each.settings) walk.settings[name] = value;
+        walk.label = text_of(each.settings);
+        walk.may_be_refused = true;
+        walk.over(method, visit);
+      }
+    }
   }
 }
 
