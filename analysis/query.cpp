@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -157,10 +158,10 @@ void expect_own_names(const std::vector<std::string>& columns) {
   }
 }
 
-std::string as_json(const QueryResult& r) {
+std::vector<std::string> json_objects(const QueryResult& r) {
   expect_own_names(r.columns);
   const std::vector<bool> numbers = number_columns(r);
-  std::string text = "[";
+  std::vector<std::string> objects;
   for (std::size_t i = 0; i < r.rows.size(); ++i) {
     nlohmann::ordered_json object = nlohmann::ordered_json::object();
     for (std::size_t j = 0; j < r.columns.size(); ++j) {
@@ -172,10 +173,156 @@ std::string as_json(const QueryResult& r) {
       else
         value = r.rows[i][j];
     }
-    text += (i == 0 ? "\n  " : ",\n  ") +
-            object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    objects.push_back(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+  return objects;
+}
+
+std::string as_json(const QueryResult& r) {
+  std::string text = "[";
+  for (const std::string& object : json_objects(r)) {
+    text += (text.size() == 1 ? "\n  " : ",\n  ") + object;
   }
   return text + (r.rows.empty() ? "]\n" : "\n]\n");
+}
+
+std::string as_json_lines(const QueryResult& r) {
+  std::string text;
+  for (const std::string& object : json_objects(r)) text += object + "\n";
+  return text;
+}
+
+std::string as_markdown(const QueryResult& r) {
+  const auto row = [](const std::vector<std::string>& cells) {
+    std::string text = "|";
+    for (const std::string& cell : cells) {
+      std::string safe = one_line(cell);
+      for (std::size_t at = 0; (at = safe.find('|', at)) != std::string::npos; at += 2) {
+        safe.insert(at, "\\");
+      }
+      text += " " + safe + " |";
+    }
+    return text + "\n";
+  };
+  const std::vector<bool> numbers = number_columns(r);
+  std::string text = row(r.columns) + "|";
+  for (const bool number : numbers) text += number ? "---:|" : "---|";
+  text += "\n";
+  for (const auto& cells : r.rows) text += row(cells);
+  return text;
+}
+
+// Runs of a grid and of its trials.
+std::vector<std::string> runs_of(const StoreReader& store, const std::string& grid) {
+  std::vector<std::string> ids;
+  for (const auto& row :
+       store
+           .query("SELECT run_id FROM grid_run WHERE grid IN (?1, ?1 || '/tuning')"
+                  " UNION SELECT run_id FROM tuning WHERE grid = ?1",
+                  {grid})
+           .rows)
+    ids.push_back(row[0]);
+  return ids;
+}
+
+std::vector<std::string> column_of(const QueryResult& result) {
+  std::vector<std::string> values;
+  for (const auto& row : result.rows) values.push_back(row[0]);
+  return values;
+}
+
+// The grid that is meant where none is named; "" where all runs are.
+std::string usual_grid(const StoreReader& store) {
+  const auto grid = store.last_grid();
+  if (!grid) return "";
+  const QueryResult alone = store.query(
+      "SELECT 1 FROM (SELECT id FROM run ORDER BY key DESC LIMIT 1) r WHERE NOT EXISTS"
+      " (SELECT 1 FROM grid_run g WHERE g.run_id = r.id)");
+  return alone.rows.empty() ? grid->name : "";
+}
+
+bool meets(const QueryResult& values, std::size_t row, const std::vector<Condition>& where) {
+  for (std::size_t c = 0; c < where.size(); ++c) {
+    const std::string stored =
+        option_text(where[c].key, values.rows[row][c + 1], values.null[row][c + 1]);
+    const bool any = std::any_of(where[c].values.begin(), where[c].values.end(),
+                                 [&](const std::string& v) { return same_value(stored, v); });
+    if (!any) return false;
+  }
+  return true;
+}
+
+std::vector<std::string> that_meet(const StoreReader& store, const std::vector<Condition>& where) {
+  const std::vector<std::string> names =
+      column_of(store.query("SELECT name FROM pragma_table_info('v_run')"));
+  std::string sql = "SELECT run";
+  for (const Condition& condition : where) {
+    if (std::find(names.begin(), names.end(), condition.key) == names.end())
+      throw ConfigError(did_you_mean("column of v_run", condition.key, names));
+    sql += ", \"" + condition.key + "\"";
+  }
+  const QueryResult values = store.query(sql + " FROM v_run");
+  std::vector<std::string> ids;
+  for (std::size_t i = 0; i < values.rows.size(); ++i) {
+    if (meets(values, i, where)) ids.push_back(values.rows[i][0]);
+  }
+  return ids;
+}
+
+// Which runs a named query is about, and how they are said.
+struct Chosen {
+  std::optional<std::vector<std::string>> ids;  // none: all
+  std::string grid, said;                       // said: "" where a parameter names the run
+};
+
+Chosen choose_runs(const StoreReader& store, const NamedQuery& query,
+                   const std::vector<std::string>& parameters, const QueryScope& scope) {
+  using Parameter = NamedQuery::Parameter;
+  if (query.parameter == Parameter::kRun && !parameters.empty()) {
+    return {column_of(store.query("SELECT id FROM run WHERE substr(id, 1, length(?1)) = ?1",
+                                  {parameters.front()})),
+            "", ""};
+  }
+  const bool names_grid = query.parameter == Parameter::kGrid && !parameters.empty();
+  std::string grid = names_grid ? parameters.front() : scope.grid;
+  if (!grid.empty()) {
+    expect_known(store, Parameter::kGrid, grid);
+  } else if (!scope.all) {
+    grid = usual_grid(store);
+  }
+  if (grid.empty()) return {std::nullopt, "", "all runs"};
+  return {runs_of(store, grid), grid, "grid " + grid};
+}
+
+QueryResult named_query(const StoreReader& store, const NamedQuery& query,
+                        std::vector<std::string> parameters, const QueryScope& scope,
+                        std::string* note) {
+  if (query.parameter != NamedQuery::Parameter::kNone && !parameters.empty())
+    expect_known(store, query.parameter, parameters.front());
+  if (query.sql.find("pragma_table_info") != std::string::npos) return store.query(query.sql);
+  const Chosen chosen = choose_runs(store, query, parameters, scope);
+  std::optional<StoreReader> of_grid, that_meet_it;
+  if (chosen.ids) of_grid.emplace(store.only(*chosen.ids));
+  const StoreReader* reader = of_grid ? &*of_grid : &store;
+  if (!scope.where.empty()) {
+    that_meet_it.emplace(store.only(that_meet(*reader, scope.where)));
+    reader = &*that_meet_it;
+  }
+  if (note != nullptr && !chosen.said.empty()) {
+    const auto count = [](const StoreReader& of) {
+      return of.query("SELECT count(*) FROM run").rows[0][0];
+    };
+    *note =
+        fmt::format("{}{}: {} of {} stored runs", chosen.said,
+                    scope.where.empty() ? "" : " where --set holds", count(*reader), count(store));
+    const bool by_default = scope.grid.empty() && parameters.empty();
+    if (!chosen.grid.empty() && by_default) {
+      *note += " (--grid NAME asks about another, --all about all)";
+    }
+  }
+  const bool takes_grid = query.parameter == NamedQuery::Parameter::kGrid;
+  if (takes_grid && parameters.empty() && !chosen.grid.empty()) parameters = {chosen.grid};
+  return reader->query(query.sql, parameters);
 }
 
 }  // namespace
@@ -186,25 +333,32 @@ const std::vector<NamedQuery>& named_queries() {
 }
 
 QueryResult run_query(const StoreReader& store, const std::string& what,
-                      const std::vector<std::string>& parameters) {
+                      const std::vector<std::string>& parameters, const QueryScope& scope,
+                      std::string* note) {
   std::vector<std::string> names;
   for (const NamedQuery& q : named_queries()) {
     names.push_back(q.name);
-    if (q.name != what) continue;
-    if (q.parameter != NamedQuery::Parameter::kNone && !parameters.empty())
-      expect_known(store, q.parameter, parameters.front());
-    return store.query(q.sql, parameters);
+    if (q.name == what) return named_query(store, q, parameters, scope, note);
   }
-  if (looks_like_sql(what)) return store.query(what, parameters);
-  throw ConfigError(did_you_mean("query", what, names) +
-                    ". SQL of one's own begins with SELECT or WITH");
+  if (!looks_like_sql(what)) {
+    throw ConfigError(did_you_mean("query", what, names) +
+                      ". SQL of one's own begins with SELECT or WITH");
+  }
+  if (scope.all || !scope.grid.empty() || !scope.where.empty()) {
+    throw ConfigError(
+        "--grid, --all and --set choose the runs of a named query; SQL says with WHERE which rows "
+        "it wants");
+  }
+  return store.query(what, parameters);
 }
 
 QueryFormat parse_query_format(const std::string& text) {
   if (text == "table") return QueryFormat::kAligned;
   if (text == "csv") return QueryFormat::kCsv;
   if (text == "json") return QueryFormat::kJson;
-  throw ConfigError(did_you_mean("format", text, {"table", "csv", "json"}));
+  if (text == "jsonl") return QueryFormat::kJsonLines;
+  if (text == "markdown") return QueryFormat::kMarkdown;
+  throw ConfigError(did_you_mean("format", text, {"table", "csv", "json", "jsonl", "markdown"}));
 }
 
 std::string csv_line(const std::vector<std::string>& cells) {
@@ -227,6 +381,8 @@ std::string csv_line(const std::vector<std::string>& cells) {
 std::string render(const QueryResult& result, QueryFormat format) {
   if (format == QueryFormat::kAligned) return aligned(result);
   if (format == QueryFormat::kJson) return as_json(result);
+  if (format == QueryFormat::kJsonLines) return as_json_lines(result);
+  if (format == QueryFormat::kMarkdown) return as_markdown(result);
   std::string text = csv_line(result.columns);
   for (const auto& row : result.rows) text += csv_line(row);
   return text;

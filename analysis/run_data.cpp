@@ -131,7 +131,8 @@ std::vector<RunData> read_runs(const TablePlan& plan, const QueryResult& q,
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     RunData run;
     for (std::size_t j = 0; j < q.columns.size(); ++j)
-      if (!q.null[i][j]) run.columns[q.columns[j]] = q.rows[i][j];
+      if (std::string text = option_text(q.columns[j], q.rows[i][j], q.null[i][j]); !text.empty())
+        run.columns[q.columns[j]] = std::move(text);
     run.id = run.column("run");
     if ((!places || places->count(run.id)) && meets(run, plan.where))
       runs.push_back(std::move(run));
@@ -141,6 +142,13 @@ std::vector<RunData> read_runs(const TablePlan& plan, const QueryResult& q,
       return places->at(a.id) < places->at(b.id);
     });
   return runs;
+}
+
+// A reader of the runs that have a place.
+StoreReader only(const StoreReader& store, const Places& places) {
+  std::vector<std::string> ids;
+  for (const auto& [id, place] : places) ids.push_back(id);
+  return store.only(ids);
 }
 
 void find_missing(const StoreReader& store, const TablePlan& plan, RunSet& set) {
@@ -334,12 +342,16 @@ std::string missing_note(const RunSet& set, const TablePlan& plan) {
   return note;
 }
 
-RunSet select_runs(const StoreReader& store, const TablePlan& plan) {
+RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
+  const std::optional<Places> places = places_of(whole, plan);
+  std::optional<StoreReader> of_places;
+  if (places) of_places.emplace(only(whole, *places));
+  const StoreReader& store = places ? *of_places : whole;
   const QueryResult q = store.query("SELECT * FROM v_run");
   expect_columns(plan, q.columns);
   RunSet set;
   set.column_names = q.columns;
-  for (RunData& run : read_runs(plan, q, places_of(store, plan))) {
+  for (RunData& run : read_runs(plan, q, places)) {
     if (run.column("state") == "done" || run.diverged())
       set.runs.push_back(std::move(run));
     else

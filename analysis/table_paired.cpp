@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "config/option.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -35,12 +36,20 @@ bool meets(const Keys& place, const Keys& names, const std::vector<Condition>& v
   return true;
 }
 
+// Nothing of the row's runs reads the option.
+bool lacks(const std::string& name, const std::string& value) {
+  const Option* option = find_option(name);
+  return value.empty() || (option != nullptr && option->of_part && value == option->neutral);
+}
+
 // `loose`: tuned_for may differ, and an option that only one of the two has.
 bool fits(const Keys& place, const Keys& own, const Keys& names,
           const std::vector<Condition>& versus, bool loose) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (condition_on(versus, names[i]) != nullptr || place[i] == own[i]) continue;
-    if (!loose || (names[i] != "tuned_for" && !place[i].empty() && !own[i].empty())) return false;
+    if (!loose ||
+        (names[i] != "tuned_for" && !lacks(names[i], place[i]) && !lacks(names[i], own[i])))
+      return false;
   }
   return true;
 }

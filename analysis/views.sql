@@ -16,38 +16,44 @@ SELECT
   r.state, r.attempt,
   r.step AS steps_done,
   r.train_seconds, r.eval_seconds, r.probe_seconds,
-  r.train_seconds + r.eval_seconds + r.probe_seconds AS seconds,
+  CAST(r.train_seconds + r.eval_seconds + r.probe_seconds AS DOUBLE) AS seconds,
   r.train_flops, r.inference_flops, r.message,
-  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.revision') AS revision,
-  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.device') AS device,
-  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.threads') AS threads,
-  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.machine') AS machine,
-  json_extract((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-               '$.storage') AS layer_storage,
+  CAST(json_extract(p.json, '$.revision') AS TEXT) AS revision,
+  CAST(json_extract(p.json, '$.device') AS TEXT) AS device,
+  CAST(json_extract(p.json, '$.threads') AS BIGINT) AS threads,
+  CAST(json_extract(p.json, '$.machine') AS TEXT) AS machine,
+  CAST(json_extract(p.json, '$.storage') AS TEXT) AS layer_storage,
   (SELECT group_concat(json_extract(f.value, '$.sha256'), ' ')
-   FROM json_each((SELECT p.json FROM run_provenance l JOIN provenance p ON p.id = l.provenance
-                   WHERE l.run = r.key ORDER BY l.attempt DESC, l.sequence DESC LIMIT 1),
-                  '$.data_files') f) AS data_sha256
-FROM run r;
+   FROM json_each(p.json, '$.data_files') f) AS data_sha256
+FROM run r
+LEFT JOIN config c ON c.run = r.key
+LEFT JOIN provenance p ON p.id = r.provenance;
+
+-- The values of releases before options had types, for one release more: neutral values where nothing
+-- of the run reads an option, flags in words.
+CREATE VIEW v_run_1 AS
+SELECT
+  v.run,
+  v.weights, v.attention, v.scenario, v.strategy, v.model, v.data, v.seed,
+  {old config columns}
+  v.state, v.attempt, v.steps_done, v.train_seconds, v.eval_seconds, v.probe_seconds, v.seconds,
+  v.train_flops, v.inference_flops, v.message, v.revision, v.device, v.threads, v.machine,
+  v.layer_storage, v.data_sha256
+FROM v_run v;
 
 CREATE VIEW v_eval AS
 SELECT
   v.*,
   e.sequence, e.stage, e.step, e.task,
-  e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget, e.masked, e.split,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, e.split,
   e.n_correct, e.n_total, e.loss,
-  1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
-  CASE WHEN v.data IN ({data told in bits}) THEN e.loss / 0.69314718055994530942 END AS bits_per_byte
+  CAST(1.0 * e.n_correct / nullif(e.n_total, 0) AS DOUBLE) AS accuracy,
+  CAST(CASE WHEN v.data IN ({data told in bits}) THEN e.loss / 0.69314718055994530942 END AS DOUBLE)
+    AS bits_per_byte
 FROM eval e
+JOIN readout o ON o.key = e.readout
 JOIN run r ON r.key = e.run
 JOIN v_run v ON v.run = r.id
 WHERE e.n_total > 0;
@@ -87,58 +93,42 @@ GROUP BY grid, method, readout, trial;
 CREATE VIEW v_setting AS
 SELECT
   r.id AS run,
-  CASE WHEN (SELECT c.value FROM config_value c WHERE c.run = r.key AND c.key = 'final') = 'true'
-       THEN 'final'
+  CASE WHEN c.final = 1 THEN 'final'
        WHEN EXISTS (SELECT 1 FROM grid_run g WHERE g.run_id = r.id AND g.grid GLOB '*/tuning')
          OR r.id IN (SELECT t.run_id FROM tuning t)
        THEN 'trial' ELSE 'run' END AS kind,
-  (SELECT group_concat(o.key || '=' || o.value, ' ')
-   FROM (SELECT c.key, c.value FROM config_value c
-         WHERE c.run = r.key AND c.key NOT IN ({seed names}) ORDER BY c.key) o) AS setting
-FROM run r;
+  r.setting
+FROM run r
+LEFT JOIN config c ON c.run = r.key;
 
 -- The end of a run in each read-out: its last stage, pooled over tasks; where that stage was
--- evaluated at several steps, the last of them. loss in nats per example.
+-- evaluated at several steps, the last of them. loss in nats per example. The writer keeps the sums.
 CREATE VIEW v_result AS
 SELECT
-  r.id AS run, r.state, p.attention_readout, p.attention_budget, p.weights_readout,
-  p.weights_budget, p.masked, p.split, p.stage, p.step, p.accuracy, p.loss,
-  CASE WHEN r.data IN ({data told in bits}) THEN p.loss / 0.69314718055994530942 END AS bits_per_byte
-FROM (
-  SELECT
-    e.run AS run_key, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,
-    e.masked, e.split, e.stage, e.step,
-    sum(e.n_correct) * 1.0 / nullif(sum(e.n_total), 0) AS accuracy,
-    CASE WHEN count(e.loss) = count(*)
-         THEN sum(e.loss * e.n_total) / nullif(sum(e.n_total), 0) END AS loss,
-    row_number() OVER (
-      PARTITION BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,
-                   e.weights_budget, e.masked, e.split
-      ORDER BY e.step DESC) AS place
-  FROM eval e
-  JOIN (SELECT run, max(stage) AS stage FROM eval GROUP BY run) last
-    ON last.run = e.run AND last.stage = e.stage
-  GROUP BY e.run, e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget,
-           e.masked, e.split, e.step) p
-JOIN run r ON r.key = p.run_key
-WHERE p.place = 1;
+  r.id AS run, r.state,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition,
+  p.split, p.stage, p.step,
+  CAST(1.0 * p.n_correct / nullif(p.n_total, 0) AS DOUBLE) AS accuracy,
+  CAST(p.loss_sum / nullif(p.n_total, 0) AS DOUBLE) AS loss,
+  CAST(CASE WHEN r.data IN ({data told in bits})
+       THEN p.loss_sum / nullif(p.n_total, 0) / 0.69314718055994530942 END AS DOUBLE) AS bits_per_byte
+FROM result p
+JOIN readout o ON o.key = p.readout
+JOIN run r ON r.key = p.run
+WHERE p.stage = (SELECT max(l.stage) FROM result l WHERE l.run = p.run);
 
 -- R(stage, task) of each run and read-out. n_tasks: how many the run has (T).
 CREATE VIEW v_matrix AS
-SELECT
-  run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
-  n_tasks, stage, task, step, accuracy
+SELECT run_key, readout, split, n_tasks, stage, task, step, accuracy
 FROM (
   SELECT
-    e.run AS run_key,
-    e.attention_readout, e.attention_budget, e.weights_readout, e.weights_budget, e.masked, e.split,
-    e.stage, e.task, e.step,
+    e.run AS run_key, e.readout, e.split, e.stage, e.task, e.step,
     1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
     max(max(e.task, e.stage)) OVER (PARTITION BY e.run) AS n_tasks,
-    row_number() OVER (
-      PARTITION BY e.run, e.attention_readout, e.attention_budget, e.weights_readout,
-                   e.weights_budget, e.masked, e.split, e.stage, e.task
-      ORDER BY e.step, e.sequence DESC) AS place
+    row_number() OVER (PARTITION BY e.run, e.readout, e.split, e.stage, e.task
+                       ORDER BY e.step, e.sequence DESC) AS place
   FROM eval e
   WHERE e.n_total > 0)
 WHERE place = 1;
@@ -151,34 +141,36 @@ WHERE place = 1;
 --   bwt_gem     mean over j < k of R(k, j) - R(j, j)                  (Lopez-Paz & Ranzato 2017, eq. 3)
 CREATE VIEW v_stage AS
 SELECT
-  run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
-  n_tasks, stage AS k,
-  max(CASE WHEN task = stage THEN accuracy END) AS learned,
-  CASE WHEN count(CASE WHEN task <= stage THEN accuracy END) = stage
-       THEN sum(CASE WHEN task <= stage THEN accuracy END) / stage END AS a_k,
-  CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
-       THEN sum(CASE WHEN task < stage THEN best_before - accuracy END) / (stage - 1)
-       END AS f_chaudhry,
-  CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
-       THEN sum(CASE WHEN task < stage THEN max(best_before, accuracy) - accuracy END) / (stage - 1)
-       END AS f_incl,
-  CASE WHEN count(CASE WHEN task < stage THEN accuracy - at_end_of_task END) = stage - 1
-       THEN sum(CASE WHEN task < stage THEN accuracy - at_end_of_task END) / (stage - 1)
-       END AS bwt_gem
+  s.run_key, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget, o.masked,
+  s.split, s.n_tasks, s.k, s.learned, s.a_k, s.f_chaudhry, s.f_incl, s.bwt_gem, s.readout
 FROM (
   SELECT
-    m.*,
-    max(accuracy) OVER (
-      PARTITION BY run_key, attention_readout, attention_budget, weights_readout, weights_budget,
-                   masked, split, task
-      ORDER BY stage ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS best_before,
-    max(CASE WHEN stage = task THEN accuracy END) OVER (
-      PARTITION BY run_key, attention_readout, attention_budget, weights_readout, weights_budget,
-                   masked, split, task) AS at_end_of_task
-  FROM v_matrix m
-  WHERE stage >= 1)
-GROUP BY run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
-         stage;
+    run_key, readout, split, n_tasks, stage AS k,
+    max(CASE WHEN task = stage THEN accuracy END) AS learned,
+    CASE WHEN count(CASE WHEN task <= stage THEN accuracy END) = stage
+         THEN sum(CASE WHEN task <= stage THEN accuracy END) / stage END AS a_k,
+    CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
+         THEN sum(CASE WHEN task < stage THEN best_before - accuracy END) / (stage - 1)
+         END AS f_chaudhry,
+    CASE WHEN count(CASE WHEN task < stage THEN best_before - accuracy END) = stage - 1
+         THEN sum(CASE WHEN task < stage THEN max(best_before, accuracy) - accuracy END)
+              / (stage - 1)
+         END AS f_incl,
+    CASE WHEN count(CASE WHEN task < stage THEN accuracy - at_end_of_task END) = stage - 1
+         THEN sum(CASE WHEN task < stage THEN accuracy - at_end_of_task END) / (stage - 1)
+         END AS bwt_gem
+  FROM (
+    SELECT
+      m.*,
+      max(accuracy) OVER (
+        PARTITION BY run_key, readout, split, task
+        ORDER BY stage ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS best_before,
+      max(CASE WHEN stage = task THEN accuracy END) OVER (
+        PARTITION BY run_key, readout, split, task) AS at_end_of_task
+    FROM v_matrix m
+    WHERE stage >= 1)
+  GROUP BY run_key, readout, split, stage) s
+JOIN readout o ON o.key = s.readout;
 
 -- The metrics of a whole sequence of T tasks; identity: acc = learning_accuracy + bwt_gem (T - 1) / T.
 --   acc                A_T                       learning_accuracy  mean over i of R(i, i)
@@ -186,12 +178,15 @@ GROUP BY run_key, attention_readout, attention_budget, weights_readout, weights_
 CREATE VIEW v_continual AS
 SELECT
   v.*,
-  c.attention_readout, c.attention_budget, c.weights_readout, c.weights_budget, c.masked, c.split,
-  c.n_tasks, c.acc, c.aia, c.f_chaudhry, c.f_incl, c.bwt_gem, c.learning_accuracy
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
+  c.n_tasks, CAST(c.acc AS DOUBLE) AS acc, CAST(c.aia AS DOUBLE) AS aia,
+  CAST(c.f_chaudhry AS DOUBLE) AS f_chaudhry, CAST(c.f_incl AS DOUBLE) AS f_incl,
+  CAST(c.bwt_gem AS DOUBLE) AS bwt_gem, CAST(c.learning_accuracy AS DOUBLE) AS learning_accuracy
 FROM (
   SELECT
-    run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
-    n_tasks,
+    run_key, readout, split, n_tasks,
     max(CASE WHEN k = n_tasks THEN a_k END) AS acc,
     CASE WHEN count(a_k) = n_tasks THEN avg(a_k) END AS aia,
     max(CASE WHEN k = n_tasks THEN f_chaudhry END) AS f_chaudhry,
@@ -199,8 +194,8 @@ FROM (
     max(CASE WHEN k = n_tasks THEN bwt_gem END) AS bwt_gem,
     CASE WHEN count(learned) = n_tasks THEN avg(learned) END AS learning_accuracy
   FROM v_stage
-  GROUP BY run_key, attention_readout, attention_budget, weights_readout, weights_budget, masked,
-           split) c
+  GROUP BY run_key, readout, split) c
+JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
 JOIN v_run v ON v.run = r.id;
 

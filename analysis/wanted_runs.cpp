@@ -63,6 +63,14 @@ std::string missing_text(const std::vector<MissingRun>& missing) {
   return join(parts, "; ");
 }
 
+std::string option_text(const std::string& column, const std::string& stored, bool null) {
+  const Option* option = find_option(column);
+  if (option == nullptr || option->scope != OptionScope::kRun) return stored;
+  if (null) return option->neutral;
+  if (option->type != OptionType::kFlag) return stored;
+  return stored == "1" ? "true" : stored == "0" ? "false" : stored;
+}
+
 bool same_value(const std::string& a, const std::string& b) {
   if (a == b) return true;
   const auto x = parse_real(a), y = parse_real(b);

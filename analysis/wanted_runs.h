@@ -40,6 +40,9 @@ struct MissingRun {
 std::string missing_text(const std::vector<MissingRun>& missing);
 
 // The same text, or the same number.
+// A value of v_run as options write it: flags, which the view has as 0 and 1, in words; NULL, where
+// nothing of the run reads the option, as its neutral value. "" of other columns that are NULL.
+std::string option_text(const std::string& column, const std::string& stored, bool null);
 bool same_value(const std::string& a, const std::string& b);
 
 // Whether the run, once it is in the store, can meet all conditions. Keys that are no options tell

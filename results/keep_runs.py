@@ -5,10 +5,11 @@
 
 The database is only read. The dump has the tables, indexes and views of the database, and of its rows:
 
-  run, config_value   all runs and their configs
-  eval                of finished runs, the rows of the last step of each stage; without example_bits
+  run, config         all runs and their configs
+  eval                of finished runs, the rows of the last step of each stage; without the bits per example
   metric              of each run, the last row of each metric and layer; of the runs marked final also all rows
                       of the metrics that --series names (a table's column `average:NAME` needs them)
+  readout, result     all of them
   grid, grid_run, tuning, tuning_plan, tuned_run, reference
   provenance          without the kernel's name and without the places of files; ids are those of the full text
 
@@ -32,7 +33,7 @@ import sys
 LIMIT = 1_000_000  # bytes of the compressed file
 ROWS_PER_INSERT = 200
 WHOLE = ("", "weights", "attention")  # "layers" of metric rows that are of the whole network or of a level
-LEFT_OUT_TABLES = ("topology_update", "event")
+LEFT_OUT_TABLES = ("topology_update", "event", "eval_bits")
 # A value that begins with a slash, or that has a home folder in it, is a place on some machine.
 PLACE = re.compile(r"^/|/home/|/root/|/tmp/|/Users/")
 
@@ -57,14 +58,14 @@ def rows_of(db, table, series, trials_metrics, layers):
     if table in LEFT_OUT_TABLES:
         return names, []
     if table == "eval":
-        columns = ", ".join("NULL" if name == "example_bits" else f'e."{name}"' for name in names)
+        columns = ", ".join(f'e."{name}"' for name in names)
         return names, db.execute(
             f"SELECT {columns} FROM eval e JOIN run r ON r.key = e.run WHERE r.state = 'done' AND e.step ="
             " (SELECT max(l.step) FROM eval l WHERE l.run = e.run AND l.stage = e.stage) ORDER BY e.run, e.sequence")
     if table == "metric":
         marks = ", ".join("?" for _ in series)
         columns = ", ".join(f'm."{name}"' for name in names)
-        final = "m.run IN (SELECT run FROM config_value WHERE key = 'final' AND value = 'true')"
+        final = "m.run IN (SELECT run FROM config WHERE final = 1)"
         return names, db.execute(
             f"SELECT {columns} FROM metric m JOIN metric_name n ON n.key = m.name WHERE (m.run, m.sequence) IN"
             " (SELECT run, max(sequence) FROM metric GROUP BY run, layer, name)"
@@ -73,8 +74,7 @@ def rows_of(db, table, series, trials_metrics, layers):
             + f" OR {final} AND n.name IN ({marks}) ORDER BY m.name, m.layer, m.run, m.sequence", series)
     if table == "provenance":
         return names, [(key, without_places(text)) for key, text in db.execute("SELECT id, json FROM provenance ORDER BY id")]
-    order = "key, run" if table == "config_value" else "1"
-    return names, db.execute(f'SELECT {quoted} FROM "{table}" ORDER BY {order}')
+    return names, db.execute(f'SELECT {quoted} FROM "{table}" ORDER BY 1')
 
 
 def without_places(text):

@@ -65,7 +65,8 @@ TANDEM_REGISTERED = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
-              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse",
+              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse\nbench store "
+              "[--db PATH]",
      .text =
          "engine: model-steps per second of an MLP and of the byte model of "
          "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
@@ -76,7 +77,9 @@ TANDEM_REGISTERED = declare_command(
          "and peak memory of every weights method in both storages; needs Fashion-MNIST.\nsparse: "
          "whole "
          "training steps with sparse connections beside masked and dense ones, two workers "
-         "against one, and time and memory of wide layers; needs Fashion-MNIST.",
+         "against one, and time and memory of wide layers; needs Fashion-MNIST.\nstore: time and "
+         "memory of queries, tables and plans on databases of 1,000 to 100,000 runs, copies of "
+         "those that the database has.",
      .options = bench_options(),
      .takes_config = false,
      .run = run_bench});

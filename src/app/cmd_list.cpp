@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "analysis/dictionary.h"
 #include "app/command.h"
 #include "config/command_line.h"
 #include "config/part.h"
@@ -30,7 +31,7 @@ const std::vector<std::pair<std::string, std::vector<std::string>>> kTopics = {
 std::vector<std::string> topic_names() {
   std::vector<std::string> names;
   for (const auto& [name, kinds] : kTopics) names.push_back(name);
-  names.push_back("options");
+  names.insert(names.end(), {"options", "columns"});
   return names;
 }
 
@@ -71,6 +72,17 @@ void print_parts(const std::string& kind, bool with_heading) {
   }
 }
 
+void print_columns() {
+  std::string view;
+  for (const ColumnMeaning& column : data_dictionary()) {
+    if (column.view != view) {
+      view = column.view;
+      fmt::print("{}{}\n", view, view == "v_run" || view == "v_tuning" ? ":" : ", beside v_run's:");
+    }
+    fmt::print("  {:<24} {:<7} {}\n", column.name, column.type, column.text);
+  }
+}
+
 ExitCode list(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args);
   if (parsed.positionals.size() != 1 || !parsed.settings.empty()) {
@@ -79,6 +91,10 @@ ExitCode list(const Arguments& args) {
   const std::string& topic = parsed.positionals.front();
   if (topic == "options") {
     fmt::print("{}", options_help());
+    return kExitDone;
+  }
+  if (topic == "columns") {
+    print_columns();
     return kExitDone;
   }
   const auto found = std::find_if(kTopics.begin(), kTopics.end(),
@@ -90,10 +106,11 @@ ExitCode list(const Arguments& args) {
 
 TANDEM_REGISTERED = declare_command(
     {.name = "list",
-     .summary = "list methods, strategies, scenarios, probes, models, optimizers, data or options",
+     .summary = "list methods, strategies, scenarios, probes, models, optimizers, data, options or "
+                "columns",
      .usage = "list TOPIC",
      .text = "TOPIC is one of methods, strategies, scenarios, probes, models, optimizers, data, "
-             "criteria, options.",
+             "criteria, options, columns (of the results database).",
      .run = list});
 
 }  // namespace

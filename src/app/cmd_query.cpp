@@ -4,9 +4,11 @@
 #include <algorithm>
 
 #include "analysis/query.h"
+#include "analysis/table_plan.h"
 #include "app/command.h"
 #include "app/execute.h"
 #include "config/command_line.h"
+#include "core/error.h"
 #include "core/log.h"
 #include "store/store.h"
 
@@ -18,7 +20,15 @@ const Option kQueryFormat = {.name = "format",
                              .default_value = "table",
                              .neutral = "table",
                              .help = "how rows are printed",
-                             .choices = {"table", "csv", "json"}};
+                             .choices = {"table", "csv", "json", "jsonl", "markdown"}};
+const Option kQueryGrid = text_option("grid", "ask about this grid's runs and trials");
+const Option kQuerySet =
+    text_option("set", "ask about runs that meet these conditions, KEY=VALUE as in a table");
+const Option kQueryAll = {.name = "all",
+                          .type = OptionType::kFlag,
+                          .default_value = "false",
+                          .neutral = "false",
+                          .help = "ask about all runs that are stored"};
 
 void print_names() {
   for (const auto& query : named_queries()) fmt::print("  {:<10} {}\n", query.name, query.title);
@@ -40,7 +50,8 @@ void note_interrupted(const QueryResult& result, const std::string& database) {
 }
 
 ExitCode run_query(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kQueryFormat});
+  const ParsedArguments parsed =
+      parse_arguments(args, {kQueryFormat, kQueryGrid, kQuerySet, kQueryAll});
   if (parsed.positionals.empty()) {
     fmt::print("named queries (tandem query NAME [PARAMETER ...]):\n");
     print_names();
@@ -51,8 +62,14 @@ ExitCode run_query(const Arguments& args) {
   const QueryFormat format = parse_query_format(extra_value(parsed, kQueryFormat));
   const std::string database = database_of(parsed.settings);
   const StoreReader store(database);
-  const QueryResult result = run_query(store, parsed.positionals.front(), parameters);
+  const QueryScope scope{extra_value(parsed, kQueryGrid), extra_value(parsed, kQueryAll) == "true",
+                         parse_conditions(extra_value(parsed, kQuerySet))};
+  if (scope.all && !scope.grid.empty())
+    throw ConfigError("--all asks about all runs and --grid about one grid's; give one of them");
+  std::string note;
+  const QueryResult result = run_query(store, parsed.positionals.front(), parameters, scope, &note);
   fmt::print("{}", render(result, format));
+  if (!note.empty()) log_info(note);
   note_interrupted(result, database);
   return kExitDone;
 }
@@ -60,10 +77,12 @@ ExitCode run_query(const Arguments& args) {
 TANDEM_REGISTERED = declare_command(
     {.name = "query",
      .summary = "ask the results database, in SQL or by a named query",
-     .usage = "query [SQL | NAME] [PARAMETER ...] [--db PATH] [--format table|csv|json]",
+     .usage = "query [SQL | NAME] [PARAMETER ...] [--grid NAME | --all] [--set KEY=VALUE] "
+              "[--db PATH] [--format table|csv|json|jsonl|markdown]",
      .text = "Without arguments it lists the named queries. The views v_run, v_eval, v_metric, "
-             "v_topology and v_continual are a stable contract.",
-     .options = {kQueryFormat},
+             "v_topology and v_continual are a stable contract. A named query is about the grid "
+             "that was added last, but about all runs where the newest belongs to no grid.",
+     .options = {kQueryFormat, kQueryGrid, kQuerySet, kQueryAll},
      .run = run_query});
 
 }  // namespace

@@ -20,10 +20,9 @@ namespace {
 // Contents that stored runs on the run's data set (and corpus) have; "" is the known one, or that
 // of a database from before contents were noted.
 constexpr const char* kStoredContents =
-    "SELECT DISTINCT coalesce((SELECT value FROM config_value WHERE run = r.key AND key = "
-    "'data_hash'), '') AS content FROM run r WHERE r.data = ?1 AND coalesce((SELECT value FROM "
-    "config_value WHERE run = r.key AND key = 'corpus'), '') = ?2 AND (?3 = '' OR r.id IN (SELECT "
-    "run_id FROM grid_run WHERE grid IN (?3, ?3 || '/tuning'))) ORDER BY content";
+    "SELECT DISTINCT coalesce(r.data_hash, '') AS content FROM v_run r WHERE r.data = ?1 AND "
+    "coalesce(r.corpus, '') = ?2 AND (?3 = '' OR r.run IN (SELECT run_id FROM grid_run WHERE grid "
+    "IN (?3, ?3 || '/tuning'))) ORDER BY content";
 
 std::vector<std::string> stored_contents(const Config& run, const ContentSearch& search) {
   if (!path_exists(search.database)) return {};

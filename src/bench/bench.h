@@ -105,5 +105,6 @@ void bench_continual(const Config& said);
 void bench_kernels();
 void bench_sparse();
 void bench_methods();
+void bench_store(const std::string& database);
 
 }  // namespace tandem

@@ -10,6 +10,7 @@
 
 #include "app/bench_command.h"
 #include "app/command.h"
+#include "app/execute.h"
 #include "bench/bench.h"
 #include "config/command_line.h"
 #include "core/text.h"
@@ -54,7 +55,8 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
 
 ExitCode bench(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, bench_options());
-  const std::vector<std::string> names = {"continual", "engine", "kernels", "methods", "sparse"};
+  const std::vector<std::string> names = {"continual", "engine", "kernels",
+                                          "methods",   "sparse", "store"};
   if (parsed.positionals.size() != 1) {
     throw ConfigError("tandem bench needs one name: " + join(names, ", "));
   }
@@ -74,6 +76,7 @@ ExitCode bench(const Arguments& args) {
   if (name == "kernels") bench_kernels();
   if (name == "methods") bench_methods();
   if (name == "sparse") bench_sparse();
+  if (name == "store") bench_store(database_of(parsed.settings));
   return kExitDone;
 }
 

@@ -226,13 +226,15 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   row.step = trainer.steps_of(r);
   row.task = split.task;
   const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
-  row.attention_readout = !has_attention ? "none" : readout.attention_sparse ? "sparse" : "full";
+  if (has_attention) row.readout.attention.stream = "full";
   if (has_attention && readout.attention_sparse) {
-    row.attention_budget = static_cast<double>(config.integer("blocks")) * readout.attention_factor;
+    const auto blocks = static_cast<double>(config.integer("blocks"));
+    row.readout.attention = {"sparse", blocks * readout.attention_factor, "blocks"};
   }
-  row.weights_readout = readout.weights_sparse ? "sparse" : "full";
-  if (readout.weights_sparse) row.weights_budget = config.real("density") * readout.weights_factor;
-  row.masked = masked;
+  if (readout.weights_sparse) {
+    row.readout.weights = {"sparse", config.real("density") * readout.weights_factor, "density"};
+  }
+  row.readout.masked = masked;
   row.split = evaluation.split;
   row.n_correct = tally.correct;
   row.n_total = tally.total;

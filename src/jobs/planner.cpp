@@ -380,7 +380,7 @@ TimePredictor::TimePredictor(const std::vector<RunRecord>& known, StretchOf stre
     : stretch_(std::move(stretch)) {
   for (const auto& record : known) {
     if (record.state != "done" || !(record.seconds > 0)) continue;
-    const Settings values(record.values.begin(), record.values.end());
+    const Settings values = values_of(record);
     std::optional<double> factor = 1.0;
     const auto match = values.find("match");
     if (match != values.end() && match->second != "steps") {

@@ -40,8 +40,8 @@ SQLite::Database open_for_reading(const std::string& path) {
           "{} is empty. `tandem run` and `tandem grid run` fill it; --db names another", path));
     if (version < kStoreVersion)
       throw StoreError(fmt::format(
-          "{} has schema version {}, this program reads version {}. Any command that writes to it "
-          "(tandem run, tandem grid run) brings it forward",
+          "{0} has schema version {1}, this program reads version {2}. `tandem db check --db {0}` "
+          "brings it forward, as any command that writes to it does",
           path, version, kStoreVersion));
     use_own_views(db);
     return db;
@@ -122,11 +122,36 @@ QueryResult rows_of(SQLite::Statement& s) {
 struct StoreReader::Impl {
   explicit Impl(const std::string& file) : path(file), db(open_for_reading(file)) {}
 
+  // Restricts what is read to these runs: views of this connection stand before the file's tables.
+  void restrict_to(const std::vector<std::string>& ids) {
+    guarded(path, "choosing runs", [&] {
+      db.exec("PRAGMA temp_store = MEMORY");
+      db.exec("CREATE TEMP TABLE wanted (run INTEGER PRIMARY KEY)");
+      SQLite::Statement add(
+          db, "INSERT OR IGNORE INTO temp.wanted SELECT key FROM main.run WHERE id = ?");
+      for (const std::string& id : ids) {
+        add.reset();
+        add.bind(1, id);
+        add.exec();
+      }
+      db.exec(
+          "CREATE TEMP VIEW run AS SELECT * FROM main.run"
+          " WHERE key IN (SELECT run FROM temp.wanted)");
+      for (const char* table :
+           {"config", "eval", "result", "metric", "topology_update", "run_provenance", "event"}) {
+        db.exec(
+            fmt::format("CREATE TEMP VIEW {0} AS SELECT t.* FROM temp.wanted w"
+                        " CROSS JOIN main.{0} t ON t.run = w.run",
+                        table));
+      }
+      use_own_views(db, /*always=*/true);
+    });
+  }
+
   std::vector<RunRecord> select(const std::string& rest, const std::string& parameter = "") {
     return guarded(path, "reading runs", [&] {
       SQLite::Transaction snapshot(db);
       SQLite::Statement s(db, kSelectRun + rest);
-      SQLite::Statement v(db, "SELECT key, value FROM config_value WHERE run = ? ORDER BY key");
       if (!parameter.empty()) s.bind(1, parameter);
       const bool written = has_live_writer(path);
       std::vector<RunRecord> found;
@@ -143,10 +168,6 @@ struct StoreReader::Impl {
         r.step = s.getColumn(7).getInt64();
         const SQLite::Column storage = s.getColumn(9);
         if (!storage.isNull()) r.storage = storage.getString();
-        v.reset();
-        v.bind(1, s.getColumn(8).getInt64());
-        while (v.executeStep())
-          r.values.emplace_back(v.getColumn(0).getString(), v.getColumn(1).getString());
         found.push_back(std::move(r));
       }
       return found;
@@ -163,6 +184,13 @@ bool has_live_writer(const std::string& path) {
 
 StoreReader::StoreReader(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
 StoreReader::~StoreReader() = default;
+StoreReader::StoreReader(StoreReader&&) noexcept = default;
+
+StoreReader StoreReader::only(const std::vector<std::string>& ids) const {
+  StoreReader reader(impl_->path);
+  reader.impl_->restrict_to(ids);
+  return reader;
+}
 
 std::vector<RunRecord> StoreReader::runs() const { return impl_->select("ORDER BY r.key"); }
 
@@ -188,6 +216,13 @@ std::optional<GridRecord> StoreReader::find_grid(const std::string& name) const 
   return grid;
 }
 
+std::optional<GridRecord> StoreReader::last_grid() const {
+  const QueryResult last = query(
+      "SELECT name FROM grid WHERE name NOT GLOB '*/tuning' ORDER BY used DESC, name LIMIT 1");
+  if (last.rows.empty()) return std::nullopt;
+  return find_grid(last.rows.front().front());
+}
+
 RunRecord StoreReader::find_run(const std::string& prefix) const {
   if (prefix.empty() || prefix.find_first_not_of("0123456789abcdef") != std::string::npos)
     throw ConfigError(fmt::format(
@@ -196,7 +231,12 @@ RunRecord StoreReader::find_run(const std::string& prefix) const {
         prefix));
   const std::vector<RunRecord> found =
       impl_->select("WHERE substr(r.id, 1, length(?1)) = ?1 ORDER BY r.id LIMIT 6", prefix);
-  if (found.size() == 1) return found.front();
+  if (found.size() == 1) {
+    RunRecord run = found.front();
+    const auto values = values_of(run);
+    run.values.assign(values.begin(), values.end());
+    return run;
+  }
   if (found.empty())
     throw ConfigError(fmt::format("{}: no run's id begins with {}. List them: tandem query runs",
                                   impl_->path, prefix));

@@ -63,20 +63,36 @@ std::string from_hex(const std::string& hex) {
   return bytes;
 }
 
+void add_level(json& j, const std::string& level, const LevelRead& read) {
+  j[level + "_readout"] = read.stream;
+  j[level + "_budget"] = optional_number(read.budget);
+  if (!read.unit.empty()) j[level + "_unit"] = read.unit;
+}
+
+// Rows of checkpoints from before budgets had units are of the one unit that there was.
+LevelRead to_level(const json& j, const std::string& level, const std::string& first_unit) {
+  LevelRead read;
+  j.at(level + "_readout").get_to(read.stream);
+  read.budget = to_optional(j.at(level + "_budget"));
+  read.unit = j.value(level + "_unit", read.budget ? first_unit : "");
+  return read;
+}
+
+void add_text(json& j, const char* name, const std::string& text) {
+  if (!text.empty()) j[name] = text;
+}
+
 json to_json(const EvalRow& r) {
-  json j = {{"kind", "eval"},
-            {"stage", r.stage},
-            {"step", r.step},
-            {"task", r.task},
-            {"attention_readout", r.attention_readout},
-            {"attention_budget", optional_number(r.attention_budget)},
-            {"weights_readout", r.weights_readout},
-            {"weights_budget", optional_number(r.weights_budget)},
-            {"masked", r.masked},
-            {"split", r.split},
-            {"n_correct", r.n_correct},
-            {"n_total", r.n_total},
-            {"loss", number(r.loss)}};
+  json j = {{"kind", "eval"},           {"stage", r.stage},           {"step", r.step},
+            {"task", r.task},           {"masked", r.readout.masked}, {"split", r.split},
+            {"n_correct", r.n_correct}, {"n_total", r.n_total},       {"loss", number(r.loss)}};
+  add_level(j, "attention", r.readout.attention);
+  add_level(j, "weights", r.readout.weights);
+  add_text(j, "net", r.readout.net);
+  if (r.readout.context) j["context"] = *r.readout.context;
+  add_text(j, "scaling", r.readout.scaling);
+  add_text(j, "statistics", r.readout.statistics);
+  add_text(j, "condition", r.readout.condition);
   if (!r.example_bits.empty()) j["example_bits"] = to_hex(r.example_bits);
   return j;
 }
@@ -113,11 +129,14 @@ EvalRow to_eval(const json& j) {
   j.at("stage").get_to(r.stage);
   j.at("step").get_to(r.step);
   j.at("task").get_to(r.task);
-  j.at("attention_readout").get_to(r.attention_readout);
-  r.attention_budget = to_optional(j.at("attention_budget"));
-  j.at("weights_readout").get_to(r.weights_readout);
-  r.weights_budget = to_optional(j.at("weights_budget"));
-  j.at("masked").get_to(r.masked);
+  r.readout.attention = to_level(j, "attention", "blocks");
+  r.readout.weights = to_level(j, "weights", "density");
+  j.at("masked").get_to(r.readout.masked);
+  r.readout.net = j.value("net", "");
+  if (j.contains("context")) r.readout.context = j.at("context").get<std::int64_t>();
+  r.readout.scaling = j.value("scaling", "");
+  r.readout.statistics = j.value("statistics", "");
+  r.readout.condition = j.value("condition", "");
   j.at("split").get_to(r.split);
   j.at("n_correct").get_to(r.n_correct);
   j.at("n_total").get_to(r.n_total);
@@ -160,6 +179,26 @@ RowBody to_body(const json& j) {
 }
 
 }  // namespace
+
+std::string identity_of(const ReadoutRecord& readout) {
+  const auto level = [](const char* name, const LevelRead& read) {
+    std::string text = std::string(name) + "=" + read.stream;
+    if (read.budget) text += fmt::format(":{}:{}", *read.budget, read.unit);
+    return text;
+  };
+  std::string text =
+      level("attention", readout.attention) + " " + level("weights", readout.weights);
+  if (readout.masked) text += " masked";
+  const auto add = [&text](const char* name, const std::string& value) {
+    if (!value.empty()) text += std::string(" ") + name + "=" + value;
+  };
+  add("net", readout.net);
+  if (readout.context) add("context", std::to_string(*readout.context));
+  add("scaling", readout.scaling);
+  add("statistics", readout.statistics);
+  add("condition", readout.condition);
+  return text;
+}
 
 std::string encode_row(const Row& row) {
   json j = std::visit([](const auto& body) { return to_json(body); }, row.body);

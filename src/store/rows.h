@@ -10,19 +10,39 @@
 
 namespace tandem {
 
+// How one level of a net was read.
+struct LevelRead {
+  std::string stream = "full";  // "none" (no such level), "full", "sparse", or a branch's own name
+  std::optional<double> budget = {};  // of "sparse", in `unit`
+  std::string unit = {};              // "density", "blocks", "top_p"; "" where there is no budget
+  bool operator==(const LevelRead&) const = default;
+};
+
+// How a net was read: what tells two evaluations of the same run, step and task apart. It is stored
+// once, in the table readout.
+struct ReadoutRecord {
+  LevelRead attention = {.stream = "none"}, weights = {};
+  bool masked = false;   // logits masked to the task's classes
+  std::string net = {};  // "task": each task through its own net; "": one net for all
+  std::optional<std::int64_t> context = {};  // tokens, where it is not the trained length
+  std::string scaling = {};                  // of positions beyond the trained length
+  std::string statistics = {};               // of batch normalisation, where the net has it
+  std::string condition = {};  // of the examples, "NAME=VALUE": distance, depth, length, ...
+  bool operator==(const ReadoutRecord&) const = default;
+};
+// A text that is equal exactly where the read-outs are: "attention=sparse:4:blocks weights=full".
+// Parts that are as by default are left out, so that a new part leaves old texts as they are.
+std::string identity_of(const ReadoutRecord& readout);
+
 // One evaluation of one run on one task, in one read-out. Counts first: metrics are views over
 // them.
 struct EvalRow {
   std::int64_t stage =
       0;  // tasks finished; 0 = before any training. A single-task run ends in stage 1
   std::int64_t step = 0;
-  std::int64_t task = 0;                   // which task's examples, from 1
-  std::string attention_readout = "none";  // "none" (no attention), "full", "sparse"
-  std::optional<double> attention_budget;  // blocks per query, for "sparse"
-  std::string weights_readout = "full";    // "full", "sparse"
-  std::optional<double> weights_budget;    // density, for "sparse"
-  bool masked = false;                     // logits masked to the task's classes
-  std::string split = "validation";        // "train", "validation", "test"
+  std::int64_t task = 0;  // which task's examples, from 1
+  ReadoutRecord readout = {};
+  std::string split = "validation";  // "train", "validation", "test"
   std::int64_t n_correct = 0, n_total = 0;
   double loss = 0;                // mean over n_total, nats
   std::string example_bits = {};  // one bit per example, final evaluations only; hex-free raw bytes

@@ -18,12 +18,14 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "core/text.h"
+#include "store/config_table.h"
 #include "store/store.h"
 
 namespace tandem {
 namespace {
 
 constexpr char kFolder[] = "src/store/";
+constexpr int kConfigTableVersion = 4;  // whose rows are filled from canonical forms
 
 bool is_migration(const std::string& path) {
   const std::size_t at = sizeof(kFolder) - 1;
@@ -37,31 +39,46 @@ int pragma(SQLite::Database& db, const char* name) {
   return db.execAndGet(fmt::format("PRAGMA {}", name)).getInt();
 }
 
-const char* sql_type(OptionType type) {
-  switch (type) {
-    case OptionType::kInt:
-      return "INTEGER";
-    case OptionType::kReal:
-      return "REAL";
-    default:
-      return "TEXT";
-  }
+// Columns that the file has; one that an older program wrote lacks those of newer options, which
+// its runs did not read.
+std::set<std::string> columns_of(SQLite::Database& db, const std::string& table) {
+  std::set<std::string> names;
+  SQLite::Statement each(db, fmt::format("SELECT name FROM pragma_table_info('{}')", table));
+  while (each.executeStep()) names.insert(each.getColumn(0).getString());
+  return names;
 }
 
-std::string config_columns() {
-  static const std::set<std::string> kOfTable = {"weights", "attention", "scenario", "strategy",
-                                                 "model",   "data",      "seed"};
-  std::vector<const Option*> options;
-  for (const Option& o : all_options())
-    if (o.scope == OptionScope::kRun && kOfTable.count(o.name) == 0) options.push_back(&o);
-  std::sort(options.begin(), options.end(),
-            [](const Option* a, const Option* b) { return a->name < b->name; });
+std::string config_columns(const std::set<std::string>& there) {
   std::string sql;
-  for (const Option* o : options)
-    sql += fmt::format(
-        "  CAST((SELECT NULLIF(c.value, '') FROM config_value c"
-        " WHERE c.run = r.key AND c.key = '{0}') AS {1}) AS \"{0}\",\n",
-        o->name, sql_type(o->type));
+  for (const Option* o : config_options()) {
+    if (there.count(o->name) != 0) {
+      sql += fmt::format("  c.\"{}\",\n", o->name);
+    } else {
+      sql += fmt::format("  CAST(NULL AS {}) AS \"{}\",\n", column_type(o->type), o->name);
+    }
+  }
+  return sql;
+}
+
+// As releases before typed configs had them: neutral values where nothing reads an option, flags in
+// words, all with the types of that time.
+std::string old_config_columns() {
+  std::string sql;
+  for (const Option* o : config_options()) {
+    const std::string value = fmt::format("v.\"{}\"", o->name);
+    const std::string neutral = fmt::format("nullif('{}', '')", o->neutral);
+    if (o->type == OptionType::kFlag) {
+      sql += fmt::format(
+          "  CASE {0} WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE {1} END AS \"{2}\",\n", value,
+          neutral, o->name);
+    } else {
+      const char* type = o->type == OptionType::kInt    ? "INTEGER"
+                         : o->type == OptionType::kReal ? "REAL"
+                                                        : "TEXT";
+      sql +=
+          fmt::format("  CAST(coalesce({}, {}) AS {}) AS \"{}\",\n", value, neutral, type, o->name);
+    }
+  }
   return sql;
 }
 
@@ -75,6 +92,16 @@ std::vector<std::string> seed_names() {
   for (const Option& o : all_options())
     if (is_seed(o.name)) names.push_back(o.name);
   return names;
+}
+
+void drop_views(SQLite::Database& db) {
+  std::vector<std::string> old;
+  SQLite::Statement names(db,
+                          "SELECT name FROM sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
+  while (names.executeStep()) old.push_back(names.getColumn(0).getString());
+  names.reset();
+  for (const std::string& name : old) db.exec(fmt::format("DROP VIEW IF EXISTS \"{}\"", name));
+  db.exec("DELETE FROM meta WHERE key = 'views'");
 }
 
 bool has_views(SQLite::Database& db, const std::string& hash) {
@@ -146,15 +173,21 @@ void migrate(SQLite::Database& db, const std::string& path,
   if (checked_version(db, path, newest) == newest) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
   const int from = checked_version(db, path, newest);
-  for (int version = from; version < newest; ++version) db.exec(files[version].text);
+  add_migration_functions(db);
+  if (from > 0 && from < newest) drop_views(db);  // they name what a migration renames
+  for (int version = from; version < newest; ++version) {
+    db.exec(files[version].text);
+    if (version + 1 == kConfigTableVersion) fill_configs(db);
+  }
   db.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   db.exec(fmt::format("PRAGMA user_version = {}", newest));
   transaction.commit();
 }
 
-std::string views_sql() {
+std::string views_sql(SQLite::Database& db) {
   const std::vector<std::pair<std::string, std::string>> markers = {
-      {"  {config columns}\n", config_columns()},
+      {"  {config columns}\n", config_columns(columns_of(db, "config"))},
+      {"  {old config columns}\n", old_config_columns()},
       {"{seed names}", quoted(seed_names())},
       {"{data told in bits}", quoted(data_told_in_bits())},
   };
@@ -176,12 +209,7 @@ void refresh_views(SQLite::Database& db, const std::string& sql) {
   const std::string hash = sha256(sql);
   if (has_views(db, hash)) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
-  std::vector<std::string> old;
-  SQLite::Statement names(db,
-                          "SELECT name FROM sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
-  while (names.executeStep()) old.push_back(names.getColumn(0).getString());
-  names.reset();
-  for (const std::string& name : old) db.exec(fmt::format("DROP VIEW IF EXISTS \"{}\"", name));
+  drop_views(db);
   db.exec(sql);
   SQLite::Statement remember(
       db,
@@ -192,10 +220,16 @@ void refresh_views(SQLite::Database& db, const std::string& sql) {
   transaction.commit();
 }
 
-void use_own_views(SQLite::Database& db) {
+void use_own_views(SQLite::Database& db, bool always) {
   constexpr char kCreate[] = "CREATE VIEW ", kTemporary[] = "CREATE TEMP VIEW ";
-  std::string sql = views_sql();
-  if (has_views(db, sha256(sql))) return;
+  std::string sql = views_sql(db);
+  if (!always && has_views(db, sha256(sql))) return;
+  std::vector<std::string> own;
+  SQLite::Statement names(
+      db, "SELECT name FROM temp.sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
+  while (names.executeStep()) own.push_back(names.getColumn(0).getString());
+  names.reset();
+  for (const std::string& name : own) db.exec(fmt::format("DROP VIEW temp.\"{}\"", name));
   for (std::size_t at = 0; (at = sql.find(kCreate, at)) != std::string::npos;)
     sql.replace(at, sizeof(kCreate) - 1, kTemporary);
   db.exec("PRAGMA temp_store = MEMORY");
@@ -206,7 +240,7 @@ const std::vector<std::string>& run_columns() {
   static const std::vector<std::string> columns = [] {
     SQLite::Database db(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
     migrate(db, ":memory:", migration_files(embedded_sql()));
-    refresh_views(db, views_sql());
+    refresh_views(db, views_sql(db));
     std::vector<std::string> names;
     SQLite::Statement each(db, "SELECT name FROM pragma_table_info('v_run')");
     while (each.executeStep()) names.push_back(each.getColumn(0).getString());

@@ -31,14 +31,16 @@ SQLite::Database open_read_only(const std::string& path);
 // Brings an empty or older file forward in one BEGIN IMMEDIATE transaction.
 void migrate(SQLite::Database& db, const std::string& path, const std::vector<EmbeddedFile>& files);
 
-// analysis/views.sql with its marker {config columns} replaced by one column of v_run for each
-// option of a run that the table run doesn't hold already, {seed names} by the options that differ
-// between repetitions, and {data told in bits} by the data sets whose score is bits per byte.
-std::string views_sql();
+// analysis/views.sql for this file, with its marker {config columns} replaced by one column of
+// v_run for each option of a run that the table run doesn't hold already, {old config columns} by
+// the same in the values of earlier releases, {seed names} by the options that differ between
+// repetitions, and {data told in bits} by the data sets whose score is bits per byte.
+std::string views_sql(SQLite::Database& db);
 // Drops and makes the views anew where `sql` differs from what the file has.
 void refresh_views(SQLite::Database& db, const std::string& sql);
-// Where the file has other views than this program's, this connection gets them, in memory alone.
-void use_own_views(SQLite::Database& db);
+// Where the file has other views than this program's, or `always`, this connection gets them, in
+// memory alone.
+void use_own_views(SQLite::Database& db, bool always = false);
 
 // "wal" on a local disk, "truncate" where `folder` is remote: WAL needs memory shared by all
 // processes that have the file open.

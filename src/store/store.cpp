@@ -19,6 +19,8 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
+#include "store/check.h"
+#include "store/config_table.h"
 #include "store/schema.h"
 #include "store/sqlite_error.h"
 
@@ -101,6 +103,8 @@ struct StoreWriter::Impl {
   void stop_abandoned_runs();
   void remove_run(const std::string& id);
 
+  std::int64_t readout_key(const ReadoutRecord& readout);
+  void add_to_result(std::int64_t run, std::int64_t readout, const EvalRow& r);
   void put(std::int64_t run, std::int64_t sequence, const EvalRow& r);
   void put(std::int64_t run, std::int64_t sequence, const MetricRow& r);
   void put(std::int64_t run, std::int64_t sequence, const TopologyRow& r);
@@ -110,8 +114,9 @@ struct StoreWriter::Impl {
   std::string path;
   FileLock lock;
   SQLite::Database db;
+  ConfigTable configs{db};
   std::unordered_map<std::string, std::unique_ptr<SQLite::Statement>> statements;
-  std::unordered_map<std::string, std::int64_t> runs, metrics, layers;
+  std::unordered_map<std::string, std::int64_t> runs, metrics, layers, readouts;
 };
 
 FileLock StoreWriter::Impl::make_lock(const std::string& path) {
@@ -133,7 +138,10 @@ SQLite::Database StoreWriter::Impl::make_database(const std::string& path) {
     migrate(db, path, files);
     db.execAndGet(fmt::format("PRAGMA journal_mode = {}", journal_mode_for(folder_of(path))));
     db.exec("PRAGMA foreign_keys = ON");
-    refresh_views(db, views_sql());
+    db.exec("BEGIN IMMEDIATE");
+    add_config_columns(db);
+    db.exec("COMMIT");
+    refresh_views(db, views_sql(db));
     return db;
   });
 }
@@ -169,6 +177,7 @@ void StoreWriter::Impl::transaction(const std::string& doing, F&& action) {
     runs.clear();
     metrics.clear();
     layers.clear();
+    readouts.clear();
     throw;
   }
 }
@@ -204,27 +213,19 @@ std::int64_t StoreWriter::Impl::name_key(const char* table,
 
 void StoreWriter::Impl::add_run(const RunRecord& run) {
   SQLite::Statement& s = statement(
-      "INSERT INTO run (id, canonical, weights, attention, scenario, strategy, model, data, seed)"
-      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS INTEGER)) ON CONFLICT (id) DO NOTHING");
+      "INSERT INTO run (id, canonical, setting, weights, attention, scenario, strategy, model, "
+      "data,"
+      " seed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS INTEGER)) ON CONFLICT (id) DO NOTHING");
   s.bind(1, run.id);
   s.bind(2, run.canonical);
-  int index = 3;
+  s.bind(3, setting_of(run.canonical));
+  int index = 4;
   for (const char* key :
        {"weights", "attention", "scenario", "strategy", "model", "data", "seed"}) {
     if (const std::string* value = find_value(run, key)) s.bind(index, *value);
     ++index;
   }
-  if (s.exec() > 0) {
-    const std::int64_t key = run_key(run.id);
-    for (const auto& [name, value] : run.values) {
-      SQLite::Statement& v =
-          statement("INSERT INTO config_value (run, key, value) VALUES (?, ?, ?)");
-      v.bind(1, key);
-      v.bind(2, name);
-      v.bind(3, value);
-      v.exec();
-    }
-  }
+  if (s.exec() > 0) configs.add(run_key(run.id), run.values);
 }
 
 void StoreWriter::Impl::add_event(std::int64_t run, const std::string& kind,
@@ -265,8 +266,8 @@ void StoreWriter::Impl::remove_run(const std::string& id) {
   if (!find.executeStep()) return;
   const std::int64_t key = find.getColumn(0).getInt64();
   find.tryReset();
-  for (const char* table :
-       {"eval", "metric", "topology_update", "run_provenance", "event", "config_value"}) {
+  for (const char* table : {"eval", "eval_bits", "result", "metric", "topology_update",
+                            "run_provenance", "event", "config"}) {
     SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table));
     rows.bind(1, key);
     rows.exec();
@@ -277,28 +278,85 @@ void StoreWriter::Impl::remove_run(const std::string& id) {
   runs.erase(id);
 }
 
+std::int64_t StoreWriter::Impl::readout_key(const ReadoutRecord& readout) {
+  const std::string identity = identity_of(readout);
+  const auto known = readouts.find(identity);
+  if (known != readouts.end()) return known->second;
+  SQLite::Statement& add = statement(
+      "INSERT INTO readout (identity, attention_readout, attention_budget, attention_unit,"
+      " weights_readout, weights_budget, weights_unit, masked, net, context, scaling, statistics,"
+      " condition) VALUES (?, ?, ?, nullif(?, ''), ?, ?, nullif(?, ''), ?, nullif(?, ''), ?,"
+      " nullif(?, ''), nullif(?, ''), nullif(?, '')) ON CONFLICT DO NOTHING");
+  add.bind(1, identity);
+  int column = 2;
+  for (const LevelRead* level : {&readout.attention, &readout.weights}) {
+    add.bind(column, level->stream);
+    if (level->budget) add.bind(column + 1, *level->budget);
+    add.bind(column + 2, level->unit);
+    column += 3;
+  }
+  add.bind(8, readout.masked ? 1 : 0);
+  add.bind(9, readout.net);
+  if (readout.context) add.bind(10, *readout.context);
+  add.bind(11, readout.scaling);
+  add.bind(12, readout.statistics);
+  add.bind(13, readout.condition);
+  add.exec();
+  SQLite::Statement& s = statement("SELECT key FROM readout WHERE identity = ?");
+  s.bind(1, identity);
+  s.executeStep();
+  const std::int64_t key = s.getColumn(0).getInt64();
+  s.tryReset();
+  return readouts[identity] = key;
+}
+
 void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const EvalRow& r) {
+  const std::int64_t readout = readout_key(r.readout);
   SQLite::Statement& s = statement(
-      "INSERT INTO eval (run, sequence, stage, step, task, attention_readout, attention_budget,"
-      " weights_readout, weights_budget, masked, split, n_correct, n_total, loss, example_bits)"
-      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-      " ON CONFLICT (run, sequence) DO NOTHING");
+      "INSERT INTO eval (run, sequence, readout, stage, step, task, split, n_correct, n_total, "
+      "loss)"
+      " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, sequence) DO NOTHING");
   s.bind(1, run);
   s.bind(2, sequence);
-  s.bind(3, r.stage);
-  s.bind(4, r.step);
-  s.bind(5, r.task);
-  s.bind(6, r.attention_readout);
-  if (r.attention_budget) s.bind(7, *r.attention_budget);
-  s.bind(8, r.weights_readout);
-  if (r.weights_budget) s.bind(9, *r.weights_budget);
-  s.bind(10, r.masked ? 1 : 0);
-  s.bind(11, r.split);
-  s.bind(12, r.n_correct);
-  s.bind(13, r.n_total);
-  s.bind(14, r.loss);
-  if (!r.example_bits.empty())
-    s.bind(15, r.example_bits.data(), static_cast<int>(r.example_bits.size()));
+  s.bind(3, readout);
+  s.bind(4, r.stage);
+  s.bind(5, r.step);
+  s.bind(6, r.task);
+  s.bind(7, r.split);
+  s.bind(8, r.n_correct);
+  s.bind(9, r.n_total);
+  s.bind(10, r.loss);
+  if (s.exec() == 0) return;  // known already, and counted in the result
+  if (!r.example_bits.empty()) {
+    SQLite::Statement& bits =
+        statement("INSERT INTO eval_bits (run, sequence, bits) VALUES (?, ?, ?)");
+    bits.bind(1, run);
+    bits.bind(2, sequence);
+    bits.bind(3, r.example_bits.data(), static_cast<int>(r.example_bits.size()));
+    bits.exec();
+  }
+  add_to_result(run, readout, r);
+}
+
+// A later stage or step begins anew, the same one adds a task, and an earlier one changes nothing.
+void StoreWriter::Impl::add_to_result(std::int64_t run, std::int64_t readout, const EvalRow& r) {
+  SQLite::Statement& s = statement(
+      "INSERT INTO result (run, readout, split, stage, step, n_correct, n_total, loss_sum)"
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 * ?7)"
+      " ON CONFLICT (run, readout, split) DO UPDATE SET"
+      " n_correct = iif((stage, step) = (?4, ?5), n_correct, 0) + excluded.n_correct,"
+      " n_total = iif((stage, step) = (?4, ?5), n_total, 0) + excluded.n_total,"
+      " loss_sum = iif((stage, step) = (?4, ?5), loss_sum, 0) + excluded.loss_sum,"
+      " stage = excluded.stage, step = excluded.step"
+      " WHERE (excluded.stage, excluded.step) >= (stage, step)");
+  s.bind(1, run);
+  s.bind(2, readout);
+  s.bind(3, r.split);
+  s.bind(4, r.stage);
+  s.bind(5, r.step);
+  s.bind(6, r.n_correct);
+  s.bind(7, r.n_total);
+  s.bind(8, r.loss);
   s.exec();
 }
 
@@ -368,6 +426,11 @@ void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const Prove
   link.bind(2, sequence);
   link.bind(3, id);
   link.exec();
+  SQLite::Statement& newest = statement(
+      "UPDATE run SET provenance = (SELECT provenance FROM run_provenance WHERE run = ?1"
+      " ORDER BY attempt DESC, sequence DESC LIMIT 1) WHERE key = ?1");
+  newest.bind(1, run);
+  newest.exec();
 }
 
 std::string database_file(const std::string& path) {
@@ -391,8 +454,9 @@ void StoreWriter::add_grid(const std::string& name, const std::string& file,
   Impl& m = *impl_;
   m.transaction("adding a grid", [&] {
     SQLite::Statement& s = m.statement(
-        "INSERT INTO grid (name, file, text) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
-        " SET file = excluded.file, text = excluded.text");
+        "INSERT INTO grid (name, file, text, used)"
+        " VALUES (?, ?, ?, (SELECT 1 + coalesce(max(used), 0) FROM grid)) ON CONFLICT (name)"
+        " DO UPDATE SET file = excluded.file, text = excluded.text, used = excluded.used");
     s.bind(1, name);
     s.bind(2, file);
     s.bind(3, text);
@@ -550,6 +614,10 @@ void StoreWriter::add_tuning_plan(const TuningPlanRecord& plan) {
     stale.bind(1, plan.grid);
     stale.exec();
   });
+}
+
+std::vector<std::string> StoreWriter::faults() {
+  return guarded(impl_->path, "checking the database", [&] { return faults_of(impl_->db); });
 }
 
 void StoreWriter::add_references(const std::vector<ReferenceRecord>& numbers) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,8 +16,9 @@ namespace tandem {
 struct RunRecord {
   std::string id;         // SHA-256 of canonical
   std::string canonical;  // Config::canonical()
-  std::vector<std::pair<std::string, std::string>>
-      values;             // every kRun option, resolved: config_value
+  // Every kRun option, resolved: for who writes it. A reader fills it for a single run alone
+  // (find_run); values_of() has it of any.
+  std::vector<std::pair<std::string, std::string>> values;
   std::string grid = {};  // read: a grid that it belongs to, or ""; not written
   // As stored; but a run that is stored as running while no writer holds the database is read as
   // "interrupted": its writer was killed, and the command that asked for it resumes it.
@@ -29,6 +31,9 @@ struct RunRecord {
   // none before.
   std::optional<std::string> storage = {};
 };
+
+// Every option of a run as its canonical form has it, which leaves out neutral values.
+std::map<std::string, std::string> values_of(const RunRecord& run);
 
 // One trial of a grid's [tune] section, scored on the validation split.
 struct TuningRecord {
@@ -103,6 +108,8 @@ class StoreWriter {
   void add_tuning(const std::vector<TuningRecord>& trials);
   void add_tuning_plan(const TuningPlanRecord& plan);
   void add_references(const std::vector<ReferenceRecord>& numbers);  // likewise
+  // A sentence for each fault of the file; see store/check.h.
+  std::vector<std::string> faults();
 
  private:
   struct Impl;
@@ -124,11 +131,18 @@ class StoreReader {
   ~StoreReader();
   StoreReader(const StoreReader&) = delete;
   StoreReader& operator=(const StoreReader&) = delete;
+  StoreReader(StoreReader&&) noexcept;
+
+  // Another reader of the same file, to which these runs are all that there is: what it is asked
+  // costs what they are, however many the file has. Ids that are not there are passed over.
+  StoreReader only(const std::vector<std::string>& ids) const;
 
   std::vector<RunRecord> runs() const;
   // In the grid's order, without those that have never run. ConfigError for an unknown grid.
   std::vector<RunRecord> runs_of_grid(const std::string& name) const;
   std::optional<GridRecord> find_grid(const std::string& name) const;
+  // The grid that a command added last, and its runs; nothing where there is no grid.
+  std::optional<GridRecord> last_grid() const;
   // Run whose id begins with `prefix`; ConfigError when none or several do, listing some.
   RunRecord find_run(const std::string& prefix) const;
   // One statement; parameters are bound as text to ?1, ?2, ... (CAST them where a number is meant).
@@ -154,6 +168,6 @@ struct StoreFacts {
   std::string note;
 };
 StoreFacts store_facts();
-constexpr int kStoreVersion = 3;
+constexpr int kStoreVersion = 4;
 
 }  // namespace tandem

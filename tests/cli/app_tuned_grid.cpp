@@ -76,7 +76,7 @@ TEST_CASE("a tuned grid is stopped, goes on, chooses, and shows why", "[cli]") {
 
   CHECK(grid.one("SELECT count(DISTINCT method) FROM tuning WHERE chosen") == "3");
   CHECK(grid.one("SELECT count(*) FROM tuned_run") == "6");
-  CHECK(grid.one("SELECT count(*) FROM v_eval WHERE split = 'test' AND final = 'false'") == "0");
+  CHECK(grid.one("SELECT count(*) FROM v_eval WHERE split = 'test' AND final = 0") == "0");
   CHECK(grid.one("SELECT count(*) FROM tuning t WHERE chosen AND score = (SELECT max(score) FROM "
                  "tuning o WHERE o.method = t.method)") == "3");
   // What was chosen is what the final runs have.

@@ -33,11 +33,16 @@ checkpoint_every_s = 0.05
 )";
 
 const char* const kQueries[] = {
-    "SELECT r.id, e.sequence, e.stage, e.step, e.task, e.attention_readout, e.attention_budget, "
-    "e.weights_readout, e.weights_budget, e.masked, e.split, e.n_correct, e.n_total, "
-    "printf('%.17g', e.loss), hex(e.example_bits) FROM eval e JOIN run r ON r.key = e.run ORDER BY "
-    "1, "
-    "2",
+    "SELECT r.id, e.sequence, e.stage, e.step, e.task, o.identity, e.split, e.n_correct, "
+    "e.n_total, "
+    "printf('%.17g', e.loss), hex(b.bits) FROM eval e JOIN run r ON r.key = e.run JOIN readout o "
+    "ON "
+    "o.key = e.readout LEFT JOIN eval_bits b ON b.run = e.run AND b.sequence = e.sequence ORDER BY "
+    "1, 2",
+    "SELECT r.id, o.identity, p.split, p.stage, p.step, p.n_correct, p.n_total, "
+    "printf('%.12g', p.loss_sum) FROM result p JOIN run r ON r.key = p.run JOIN readout o ON o.key "
+    "= "
+    "p.readout ORDER BY 1, 2, 3",
     "SELECT r.id, m.sequence, m.step, l.name, n.name, CASE WHEN n.name LIKE 'probe_%' THEN '' ELSE "
     "printf('%.17g', m.value) END FROM metric m JOIN run r ON r.key = m.run JOIN layer_name l ON "
     "l.key "

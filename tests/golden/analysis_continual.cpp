@@ -29,9 +29,9 @@ std::int64_t fill(StoreWriter& writer, const std::string& run, std::int64_t sequ
       if (seen_only && j > i) continue;
       Row row = test::eval(run, sequence++, i, j, r[i][j - 1], 100);
       auto& e = std::get<EvalRow>(row.body);
-      e.weights_readout = readout.weights;
-      e.weights_budget = readout.budget;
-      e.masked = readout.masked;
+      e.readout.weights.stream = readout.weights;
+      e.readout.weights.budget = readout.budget;
+      e.readout.masked = readout.masked;
       e.split = readout.split;
       rows.push_back(row);
     }

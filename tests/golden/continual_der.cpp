@@ -41,10 +41,10 @@ Averages run_protocol(const std::string& folder, const std::string& strategy) {
     const RowBody body = decode_row(line).body;
     const auto* row = std::get_if<EvalRow>(&body);
     if (row == nullptr || row->stage != 5 || row->split != "test") continue;
-    if (row->weights_readout != "full") continue;
+    if (row->readout.weights.stream != "full") continue;
     const double share =
         100.0 * static_cast<double>(row->n_correct) / static_cast<double>(row->n_total) / (5 * 3);
-    (row->masked ? averages.masked : averages.plain) += share;
+    (row->readout.masked ? averages.masked : averages.plain) += share;
   }
   return averages;
 }

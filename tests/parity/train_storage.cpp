@@ -281,7 +281,7 @@ TEST_CASE("within a superset a step is charged alike and the full read-out is it
       REQUIRE(mine[r].size() == 2);
       REQUIRE(other[r].size() == 2);
       for (std::size_t i = 0; i < 2; ++i) {
-        REQUIRE(mine[r][i].weights_readout == other[r][i].weights_readout);
+        REQUIRE(mine[r][i].readout.weights.stream == other[r][i].readout.weights.stream);
         REQUIRE(mine[r][i].n_correct == other[r][i].n_correct);
         REQUIRE(mine[r][i].loss == Approx(other[r][i].loss).epsilon(1e-9));
       }

@@ -15,8 +15,8 @@ inline Row readout(const std::string& run, std::int64_t sequence, std::int64_t n
                    const std::string& split = "validation") {
   Row row = eval(run, sequence, 1, 1, n_correct, 1000);
   auto& e = std::get<EvalRow>(row.body);
-  e.weights_readout = weights;
-  e.weights_budget = budget;
+  e.readout.weights.stream = weights;
+  e.readout.weights.budget = budget;
   e.split = split;
   e.loss = 1.0 - static_cast<double>(n_correct) / 1000;
   return row;

@@ -150,9 +150,9 @@ TEST_CASE("masked logits: when asked for, or where there is nothing else", "[uni
   StoreWriter writer(path);
   writer.add_runs({class_il, task_il});
   Row masked = test::eval(class_il.id, 1, 1, 1, 90, 100);
-  std::get<EvalRow>(masked.body).masked = true;
+  std::get<EvalRow>(masked.body).readout.masked = true;
   Row only = test::eval(task_il.id, 0, 1, 1, 95, 100);
-  std::get<EvalRow>(only.body).masked = true;
+  std::get<EvalRow>(only.body).readout.masked = true;
   writer.insert({test::eval(class_il.id, 0, 1, 1, 20, 100), masked, only,
                  test::state(class_il.id, 2, "done"), test::state(task_il.id, 2, "done")});
   const Table t = build_table(
@@ -268,10 +268,10 @@ TEST_CASE("two levels: named, or sparse where both were", "[unit]") {
                           const char* weights, double density, double loss) {
     Row r = test::eval(run.id, sequence, 1, 1, 1, 10);
     auto& e = std::get<EvalRow>(r.body);
-    e.attention_readout = attention;
-    if (blocks > 0) e.attention_budget = blocks;
-    e.weights_readout = weights;
-    if (density > 0) e.weights_budget = density;
+    e.readout.attention.stream = attention;
+    if (blocks > 0) e.readout.attention.budget = blocks;
+    e.readout.weights.stream = weights;
+    if (density > 0) e.readout.weights.budget = density;
     e.loss = loss;
     return r;
   };

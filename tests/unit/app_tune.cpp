@@ -37,8 +37,9 @@ void finish(StoreWriter& writer, const Config& run, const World& world) {
   const auto row = [&](std::int64_t sequence, const char* readout, double accuracy, double factor) {
     Row each = test::eval(record.id, sequence, 1, 1, std::llround(10000 * accuracy), 10000);
     auto& body = std::get<EvalRow>(each.body);
-    body.weights_readout = readout;
-    if (body.weights_readout == "sparse") body.weights_budget = factor * run.real("density");
+    body.readout.weights.stream = readout;
+    if (body.readout.weights.stream == "sparse")
+      body.readout.weights.budget = factor * run.real("density");
     return each;
   };
   std::vector<Row> rows = {row(1, "sparse", outcome.sparse, 1), row(2, "sparse", 1, 2)};

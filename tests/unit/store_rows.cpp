@@ -24,11 +24,11 @@ TEST_CASE("an evaluation travels whole", "[unit]") {
   r.stage = 3;
   r.step = 1234567890123;
   r.task = 2;
-  r.attention_readout = "sparse";
-  r.attention_budget = 4;
-  r.weights_readout = "sparse";
-  r.weights_budget = 0.1;
-  r.masked = true;
+  r.readout.attention.stream = "sparse";
+  r.readout.attention.budget = 4;
+  r.readout.weights.stream = "sparse";
+  r.readout.weights.budget = 0.1;
+  r.readout.masked = true;
   r.split = "test";
   r.n_correct = 99;
   r.n_total = 10000;
@@ -38,11 +38,11 @@ TEST_CASE("an evaluation travels whole", "[unit]") {
   CHECK(back.stage == 3);
   CHECK(back.step == 1234567890123);
   CHECK(back.task == 2);
-  CHECK(back.attention_readout == "sparse");
-  CHECK(back.attention_budget.value() == 4);
-  CHECK(back.weights_readout == "sparse");
-  CHECK(back.weights_budget.value() == 0.1);
-  CHECK(back.masked);
+  CHECK(back.readout.attention.stream == "sparse");
+  CHECK(back.readout.attention.budget.value() == 4);
+  CHECK(back.readout.weights.stream == "sparse");
+  CHECK(back.readout.weights.budget.value() == 0.1);
+  CHECK(back.readout.masked);
   CHECK(back.split == "test");
   CHECK(back.n_correct == 99);
   CHECK(back.n_total == 10000);
@@ -52,8 +52,8 @@ TEST_CASE("an evaluation travels whole", "[unit]") {
 
 TEST_CASE("absent budgets and bits stay absent", "[unit]") {
   const EvalRow back = round_trip(EvalRow{});
-  CHECK_FALSE(back.attention_budget.has_value());
-  CHECK_FALSE(back.weights_budget.has_value());
+  CHECK_FALSE(back.readout.attention.budget.has_value());
+  CHECK_FALSE(back.readout.weights.budget.has_value());
   CHECK(back.example_bits.empty());
 }
 

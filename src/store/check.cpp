@@ -1,0 +1,72 @@
+// What a database must be like if nothing has been lost or doubled in it.
+#include "store/check.h"
+
+#include <fmt/format.h>
+
+#include "core/hash.h"
+
+namespace tandem {
+namespace {
+
+constexpr std::size_t kMostOfAKind = 10;
+
+// Rows of one column, each a fault; `what` has a place for it.
+void add_faults(SQLite::Database& db, const char* sql, fmt::format_string<std::string> what,
+                std::vector<std::string>& faults) {
+  SQLite::Statement rows(db, sql);
+  std::size_t found = 0;
+  while (rows.executeStep()) {
+    if (++found > kMostOfAKind) continue;
+    faults.push_back(fmt::format(what, rows.getColumn(0).getString()));
+  }
+  if (found > kMostOfAKind) {
+    faults.push_back(fmt::format("... and {} more of this kind", found - kMostOfAKind));
+  }
+}
+
+void check_ids(SQLite::Database& db, std::vector<std::string>& faults) {
+  SQLite::Statement runs(db, "SELECT id, canonical FROM run");
+  while (runs.executeStep()) {
+    const std::string id = runs.getColumn(0).getString();
+    if (sha256(runs.getColumn(1).getString()) != id) {
+      faults.push_back("run " + id.substr(0, 12) + " has another config than its id says");
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> faults_of(SQLite::Database& db) {
+  std::vector<std::string> faults;
+  add_faults(db, "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
+             "the file is damaged: {}", faults);
+  add_faults(db,
+             "SELECT \"table\" || ' (row ' || coalesce(rowid, '?') || ') of ' || parent FROM "
+             "pragma_foreign_key_check",
+             "a row points at nothing: {}", faults);
+  add_faults(db,
+             "SELECT substr(r.id, 1, 12) FROM run r WHERE r.last_sequence < max("
+             "coalesce((SELECT max(sequence) FROM eval WHERE run = r.key), -1),"
+             "coalesce((SELECT max(sequence) FROM metric WHERE run = r.key), -1),"
+             "coalesce((SELECT max(sequence) FROM topology_update WHERE run = r.key), -1))",
+             "run {} has rows after the last one that it counts", faults);
+  add_faults(db,
+             "SELECT substr(r.id, 1, 12) FROM run r WHERE NOT EXISTS (SELECT 1 FROM config c WHERE "
+             "c.run = r.key)",
+             "run {} has no typed config", faults);
+  // loss sums depend on the order in which tasks came, in their last bits.
+  add_faults(
+      db,
+      "SELECT DISTINCT substr(r.id, 1, 12) FROM (SELECT run, readout, split, stage, step, "
+      "sum(n_correct) AS n_correct, sum(n_total) AS n_total FROM (SELECT e.*, rank() OVER "
+      "(PARTITION BY run, readout, split ORDER BY stage DESC, step DESC) AS place FROM eval "
+      "e) WHERE place = 1 GROUP BY run, readout, split) w LEFT JOIN result p ON p.run = w.run "
+      "AND p.readout = w.readout AND p.split = w.split JOIN run r ON r.key = w.run WHERE "
+      "p.run IS NULL OR (p.stage, p.step, p.n_correct, p.n_total) <> (w.stage, w.step, "
+      "w.n_correct, w.n_total)",
+      "run {} has other final results than its evaluations give", faults);
+  check_ids(db, faults);
+  return faults;
+}
+
+}  // namespace tandem
