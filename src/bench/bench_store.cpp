@@ -96,9 +96,10 @@ std::vector<Source> sources_in(const std::string& database) {
     sources.push_back({run, rows_of(store, run.id)});
   }
   if (sources.empty()) {
-    throw ConfigError(database +
-                      " has no finished run to copy; ./tandem demo trains some in a minute, and --db "
-                      "names another database");
+    throw ConfigError(
+        database +
+        " has no finished run to copy; ./tandem demo trains some in a minute, and --db "
+        "names another database");
   }
   return sources;
 }
@@ -152,8 +153,7 @@ struct Cost {
 
 // Of the program beside this one, with its output thrown away.
 Cost cost_of(const std::vector<std::string>& arguments) {
-  const auto program =
-      std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tandem";
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tandem";
   std::vector<std::string> words = {program.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
@@ -205,7 +205,8 @@ void report(const std::string& database, std::int64_t runs) {
 
 void report_plan(const std::string& folder, std::int64_t runs) {
   const std::string file = folder + "/plan.ini";
-  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << runs / 2 << "\n";
+  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << runs / 2
+                      << "\n";
   const Cost cost = cost_of({"grid", "plan", file, "--db", folder + "/none.sqlite"});
   fmt::print("{:>9} {:<24} {:>7.2f} s {:>6.0f} MB\n", runs, "grid plan", cost.seconds,
              cost.megabytes);
