@@ -48,11 +48,12 @@ ExitCode demo(const Arguments& args) {
       kGrids[0], kGrids[1]);
   for (const char* name : kGrids) {
     std::fflush(stdout);
-    const ExitCode code = run_grid(read_grid_request(grid_file(name), overrides, true));
+    const ExitCode code =
+        run_grid(read_grid_request(grid_file(name), overrides, ContentUse::kTrain));
     if (code != kExitDone) return code;
   }
   for (const char* name : kGrids) {
-    const Grid grid = read_grid_request(grid_file(name), overrides, false).file;
+    const Grid grid = read_grid_request(grid_file(name), overrides, ContentUse::kRead).file;
     for (const TableSpec& spec : grid.tables) {
       TablePlan plan = plan_table(spec);
       plan.wanted = wanted_runs(grid, database);

@@ -211,13 +211,13 @@ ExitCode run_export(const Arguments& args) {
   for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));
   std::string out = extra_value(parsed, kExportOut);
   if (out.empty()) out = short_id(record.id) + "-" + read_out + ".safetensors";
-  const auto folder = std::filesystem::path(out).parent_path();
-  if (!folder.empty()) ensure_folder(folder.string());
-  write_safetensors(out, views,
-                    {{"run", record.id},
-                     {"read_out", read_out},
-                     {"layout", torch_layout ? kTorchLayout : kTandemLayout},
-                     {"config", record.canonical}});
+  const TensorMetadata metadata = {{"run", record.id},
+                                   {"read_out", read_out},
+                                   {"layout", torch_layout ? kTorchLayout : kTandemLayout},
+                                   {"config", record.canonical}};
+  OutputFiles files;
+  files.add(out, [&](FileSink& sink) { write_safetensors(sink, views, metadata); });
+  files.commit();
   fmt::print("{} written: {} tensors of run {}, {} read-out\n", out, views.size(),
              short_id(record.id), read_out);
   return kExitDone;

@@ -10,9 +10,7 @@
 #include "analysis/query.h"
 #include "app/command.h"
 #include "app/execute.h"
-#include "app/run_content.h"
 #include "app/run_grid.h"
-#include "app/tune.h"
 #include "config/command_line.h"
 #include "config/grid.h"
 #include "core/log.h"
@@ -44,7 +42,9 @@ Request read_request(const Arguments& args) {
   }
   Request request;
   request.action = words[0];
-  request.grid = read_grid_request(words[1], parsed.settings, request.action == "run");
+  const std::map<std::string, ContentUse> uses = {
+      {"run", ContentUse::kTrain}, {"plan", ContentUse::kPlan}, {"status", ContentUse::kRead}};
+  request.grid = read_grid_request(words[1], parsed.settings, uses.at(request.action));
   request.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
   set_log_level(request.grid.now.runs.front().text("log_level"));
   return request;
@@ -83,14 +83,15 @@ void print_groups(const GridPlan& plan) {
 }
 
 ExitCode plan(const Request& request) {
-  check_grid(request.grid);
+  const RequestState state = state_of(request.grid);
+  check_grid(request.grid, state);
   const Grid& grid = request.grid.now;
-  const std::vector<Config> runs = wanted_now(grid, grid.runs.front().text("db"));
+  const std::vector<Config> runs = wanted_now(grid, state.now);
   if (!grid.tune.empty()) {
     fmt::print("tuning trials come first; {} final runs follow at what they choose\n",
                grid.runs.size());
   }
-  const std::string outside = outside_note(request.grid, runs);
+  const std::string outside = outside_note(request.grid, state, runs);
   if (!outside.empty()) log_warn(outside);
   const GridPlan plan = plan_execution(runs);
   const auto resumed = std::count_if(plan.groups.begin(), plan.groups.end(),
@@ -120,7 +121,8 @@ ExitCode status(const Request& request) {
   table.columns = {"weights", "attention", "strategy", "runs"};
   table.columns.insert(table.columns.end(), states.begin(), states.end());
   std::map<std::vector<std::string>, std::map<std::string, int>> counts;
-  for (const auto& config : wanted_now(grid, grid.runs.front().text("db"))) {
+  const TuningState state = tuning_state(grid, grid.runs.front().text("db"));
+  for (const auto& config : wanted_now(grid, state)) {
     const auto found = known.find(config.id());
     auto& of_method =
         counts[{config.text("weights"), config.text("attention"), config.text("strategy")}];

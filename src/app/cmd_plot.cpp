@@ -13,6 +13,7 @@
 #include "config/command_line.h"
 #include "config/grid.h"
 #include "core/files.h"
+#include "core/gone_at_signal.h"
 #include "core/text.h"
 #include "jobs/process.h"
 
@@ -61,6 +62,9 @@ std::string drawn_by(const std::string& gnuplot, const Figure& figure, const std
   const TemporaryFolder folder;
   const std::string drawn = folder / ("figure" + fs::path(out).extension().string());
   const std::string script = folder / "figure.gp";
+  GoneAtSignal noted;
+  noted.note_folder(folder.path());
+  for (const std::string& file : {drawn, script}) noted.note_file(file);
   atomic_write(script, gnuplot_script(figure, drawn));
   ChildProcess child = spawn({.path = gnuplot, .arguments = {script}, .environment = {}});
   child.input.close();
@@ -82,7 +86,7 @@ FigureRuns runs_of(const std::string& said, const std::string& kind, const std::
   FigureRuns runs{said, std::nullopt, parse_conditions(where)};
   std::error_code error;
   if (!fs::is_regular_file(said, error)) return runs;
-  const Grid grid = read_grid_with_content(said, {{"db", database}}, /*is_to_train=*/false);
+  const Grid grid = read_grid_with_content(said, {{"db", database}}, ContentUse::kRead);
   runs.grid = grid.name;
   if (kind == "curve") {
     runs.wanted = wanted_runs(grid, database);

@@ -59,7 +59,8 @@ ExitCode run_run(const Arguments& args) {
   }
   Execution execution;
   const Config said = Config::resolve(parsed.settings);
-  execution.runs = {with_found_content(said, {.database = said.text("db"), .is_to_train = true})};
+  execution.runs = {
+      with_found_content(said, {.database = said.text("db"), .use = ContentUse::kTrain})};
   execution.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
   const Config& config = execution.runs.front();
   set_log_level(config.text("log_level"));

@@ -86,7 +86,7 @@ std::vector<TablePlan> plans_of_options(const Settings& said) {
 std::vector<TablePlan> plans_of_file(const std::string& path, const ParsedArguments& parsed,
                                      const std::string& database) {
   const Settings said = said_plan(parsed);
-  const Grid grid = read_grid_with_content(path, {{"db", database}}, /*is_to_train=*/false);
+  const Grid grid = read_grid_with_content(path, {{"db", database}}, ContentUse::kRead);
   std::vector<TableSpec> specs = {{grid.name, {}}};
   if (said.count("rows") == 0 || said.count("columns") == 0) {
     specs = specs_of_file(grid, extra_value(parsed, kTable));

@@ -43,15 +43,28 @@ int jobs_of(const Config& run, const std::string& device) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-PlannerInput planner_input(const std::vector<Config>& runs, std::vector<RunRecord> known) {
+PlannerInput planner_input(const std::vector<Config>& runs, std::vector<RunRecord> known,
+                           StorageChooser storage) {
   PlannerInput input;
   input.wanted = runs;
   input.known = std::move(known);
   input.database = runs.front().text("db");
   input.device = resolve_device(runs.front().text("device"));
   input.jobs = jobs_of(runs.front(), input.device);
-  input.storage = storage_chooser();
+  input.storage = std::move(storage);
   return input;
+}
+
+// How layers of a run are stored: as at its first plan, where it had one, else as is chosen now.
+StorageChooser kept_storage(const std::vector<RunRecord>& known, StorageChooser chosen) {
+  std::map<std::string, std::string> kept;
+  for (const RunRecord& run : known) {
+    if (run.storage) kept.emplace(run.id, *run.storage);
+  }
+  return [kept, chosen = std::move(chosen)](const Config& run, const std::string& device) {
+    const auto found = kept.find(run.id());
+    return found == kept.end() ? chosen(run, device) : storages_of_text(found->second);
+  };
 }
 
 void note_wanted(StoreWriter& store, const Execution& execution) {
@@ -77,7 +90,8 @@ std::vector<RunRecord> known_runs(const std::string& database) {
 
 // Checks all but those that the database has finished: they need no data and no memory any more.
 std::map<std::string, int> checked(const std::vector<Config>& runs,
-                                   const std::vector<RunRecord>& known) {
+                                   const std::vector<RunRecord>& known,
+                                   const StorageChooser& storage) {
   std::set<std::string> finished;
   for (const RunRecord& run : known) {
     if (is_finished(run.state)) finished.insert(run.id);
@@ -86,14 +100,15 @@ std::map<std::string, int> checked(const std::vector<Config>& runs,
   for (const Config& run : runs) {
     if (finished.count(run.id()) == 0) open.push_back(run);
   }
-  return check_all(open, resolve_device(runs.front().text("device")));
+  return check_all(open, resolve_device(runs.front().text("device")), kept_storage(known, storage));
 }
 
-// Throws what check_runs() does, and says what there is to be warned of.
-void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& known) {
-  const auto warnings = checked(runs, known);
-  for (const auto& [text, count] : warnings) {
-    log_warn(fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
+// Throws what check_runs() does, and says what there is to be warned of: once, however many rounds
+// of runs a command executes.
+void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& known,
+                 const StorageChooser& storage) {
+  for (const auto& [text, count] : checked(runs, known, storage)) {
+    log_warn_once(text, fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
 }
 
@@ -211,12 +226,13 @@ std::string database_of(const Settings& settings) {
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
   std::vector<RunRecord> known = known_runs(runs.front().text("db"));
-  check_aloud(runs, known);
-  return plan_groups(planner_input(runs, std::move(known)));
+  const StorageChooser storage = storage_chooser();
+  check_aloud(runs, known, storage);
+  return plan_groups(planner_input(runs, std::move(known), storage));
 }
 
 void check_runs(const std::vector<Config>& runs) {
-  checked(runs, known_runs(runs.front().text("db")));
+  checked(runs, known_runs(runs.front().text("db")), storage_chooser());
 }
 
 ExecutionReport execute(const Execution& execution) {
@@ -224,8 +240,9 @@ ExecutionReport execute(const Execution& execution) {
   const std::string database = execution.runs.front().text("db");
   Results results(database);  // brings a database of an earlier version forward, so that it is read
   std::vector<RunRecord> known = known_runs(database);
-  check_aloud(execution.runs, known);
-  const PlannerInput input = planner_input(execution.runs, std::move(known));
+  const StorageChooser storage = storage_chooser();
+  check_aloud(execution.runs, known, storage);
+  const PlannerInput input = planner_input(execution.runs, std::move(known), storage);
   GridPlan plan = plan_groups(input);
   install_interrupt_handlers();
   replace_failed(results.store(), plan, input.known);

@@ -10,6 +10,7 @@
 #include "config/known_content.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "data/content.h"
 #include "store/store.h"
@@ -26,7 +27,7 @@ constexpr const char* kStoredContents =
 
 std::vector<std::string> stored_contents(const Config& run, const ContentSearch& search) {
   if (!path_exists(search.database)) return {};
-  if (search.is_to_train) StoreWriter brought_forward(search.database);
+  if (search.use == ContentUse::kTrain) StoreWriter brought_forward(search.database);
   std::vector<std::string> contents;
   const QueryResult found =
       StoreReader(search.database)
@@ -49,9 +50,19 @@ std::optional<std::string> content_of_files(const Config& run, const ContentSear
   try {
     return content_of(run);
   } catch (const DataError&) {
-    if (search.is_to_train && names_its_files(run)) throw;
+    if (search.use == ContentUse::kTrain && names_its_files(run)) throw;
     return std::nullopt;
   }
+}
+
+[[noreturn]] void refuse_several(const Config& run, const ContentSearch& search,
+                                 const std::vector<std::string>& contents, const char* files) {
+  std::vector<std::string> hashes;
+  for (const auto& content : contents) hashes.push_back(shown(run, content));
+  throw DataError(
+      fmt::format("{}: {}, and {} has runs on several contents ({}): say which with "
+                  "--data-hash",
+                  run.text("data"), files, search.database, join(hashes, ", ")));
 }
 
 Config without_files(const Config& run, const ContentSearch& search) {
@@ -62,28 +73,43 @@ Config without_files(const Config& run, const ContentSearch& search) {
   }
   if (contents.empty()) return run;
   if (contents.size() == 1) return with_content(run, contents.front());
-  std::vector<std::string> hashes;
-  for (const auto& content : contents) hashes.push_back(shown(run, content));
-  throw DataError(fmt::format(
-      "{}: its files aren't on this machine, and {} has runs on several contents ({}): say which "
-      "with --data-hash",
-      run.text("data"), search.database, join(hashes, ", ")));
+  refuse_several(run, search, contents, "its files aren't on this machine");
 }
 
-// A grid is one set of runs on one content; its tables would lose those on the other.
-void refuse_other_content(const Config& run, const ContentSearch& search) {
-  if (search.grid.empty() || !search.is_to_train) return;
-  const std::vector<std::string> contents = stored_contents(run, search);
-  const std::string own = shown(run, run.text("data_hash"));
-  for (const auto& content : contents) {
-    const std::string hash = shown(run, content);
-    if (hash == own || hash == "unknown") continue;
-    throw DataError(fmt::format(
-        "grid {} was begun in {} on the content {} of {}, and its files now have {}: name the "
-        "files that it was begun on with --data-dir or --corpus, another database with --db, or "
-        "the grid by another name",
-        search.grid, search.database, hash, run.text("data"), own));
-  }
+// The contents that stored runs of the grid were begun on, and that the files have no more. A grid
+// is one set of runs on one content; its tables would lose those on the other.
+std::vector<std::string> other_contents(const Config& filled, const ContentSearch& search) {
+  if (search.grid.empty()) return {};
+  const std::string own = shown(filled, filled.text("data_hash"));
+  std::vector<std::string> others = stored_contents(filled, search);
+  std::erase_if(others, [&](const std::string& content) {
+    const std::string hash = shown(filled, content);
+    return hash == own || hash == "unknown";
+  });
+  return others;
+}
+
+std::string begun_on(const Config& run, const ContentSearch& search, const std::string& stored,
+                     const std::string& found) {
+  return fmt::format("grid {} was begun in {} on the content {} of {}, and its files now have {}",
+                     search.grid, search.database, shown(run, stored), run.text("data"),
+                     shown(run, found));
+}
+
+constexpr const char* kOnOtherContent =
+    "runs on these would be new ones. Name the files that it was begun on with --data-dir or "
+    "--corpus, another database with --db, or the grid by another name";
+
+// Of runs that are read: what is stored counts, whatever the files of this machine are.
+Config as_stored(const Config& filled, const ContentSearch& search,
+                 const std::vector<std::string>& others) {
+  const std::string& own = filled.text("data_hash");
+  const std::vector<std::string> stored = stored_contents(filled, search);
+  if (others.empty() || std::count(stored.begin(), stored.end(), own) != 0) return filled;
+  if (others.size() > 1) refuse_several(filled, search, others, "its files are others");
+  const std::string differ = begun_on(filled, search, others.front(), own);
+  log_warn_once(differ, differ + ": what is stored is shown");
+  return with_content(filled, others.front());
 }
 
 }  // namespace
@@ -92,19 +118,27 @@ Config with_found_content(const Config& run, const ContentSearch& search) {
   const auto found = content_of_files(run, search);
   if (!found) return without_files(run, search);
   const std::string& said = run.text("data_hash");
+  const bool is_read = search.use == ContentUse::kRead;
   if (!said.empty() && said != *found) {
+    if (is_read) return with_content(run, said);
     throw DataError(
         fmt::format("{}: expected data with data_hash = {}, found data with the hash {}",
                     run.text("data"), said, *found));
   }
-  Config filled = with_content(run, *found);
-  refuse_other_content(filled, search);
+  const Config filled = with_content(run, *found);
+  const std::vector<std::string> others = other_contents(filled, search);
+  if (is_read) return as_stored(filled, search, others);
+  if (others.empty()) return filled;
+  const std::string differ = begun_on(filled, search, others.front(), filled.text("data_hash"));
+  if (search.use == ContentUse::kTrain) throw DataError(differ + "; " + kOnOtherContent);
+  log_warn_once(differ,
+                differ + ": `grid run` refuses them under this name, since " + kOnOtherContent);
   return filled;
 }
 
-Grid read_grid_with_content(const std::string& path, const Settings& overrides, bool is_to_train) {
+Grid read_grid_with_content(const std::string& path, const Settings& overrides, ContentUse use) {
   Grid grid = read_grid(path, overrides);
-  const ContentSearch search = {grid.runs.front().text("db"), grid.name, is_to_train};
+  const ContentSearch search = {grid.runs.front().text("db"), grid.name, use};
   std::map<std::vector<std::string>, std::string> contents;  // of each place that data come from
   for (std::size_t i = 0; i < grid.runs.size(); ++i) {
     Config& run = grid.runs[i];

@@ -9,18 +9,25 @@
 
 namespace tandem {
 
+// What is done with the runs: they are trained, it is said what training would do, or what is
+// stored of them is read.
+enum class ContentUse { kTrain, kPlan, kRead };
+
 struct ContentSearch {
-  std::string database;      // need not exist
-  std::string grid = "";     // whose stored runs are asked; "": all of the database
-  bool is_to_train = false;  // files that are named and can't be read are refused
+  std::string database;   // need not exist
+  std::string grid = "";  // whose stored runs are asked; "": all of the database
+  ContentUse use = ContentUse::kRead;
 };
 
-// Throws DataError where files are there and aren't what the run says; where they are missing and
-// the database has runs on several contents; where a stored grid was begun on other data.
+// Where files are there and aren't what the stored runs of the grid were begun on, a run that is
+// read takes the content of these, one that is planned takes that of the files, and a line says so;
+// one that is to be trained is refused. Throws DataError for that; for files that are to be trained
+// on, are named and can't be read; where files are there and aren't what the run says, unless it is
+// read; where it depends on the database, which has runs on several contents.
 Config with_found_content(const Config& run, const ContentSearch& search);
 
 // A grid whose runs, and the trials that are made of them, have their content. `overrides` as in
 // read_grid().
-Grid read_grid_with_content(const std::string& path, const Settings& overrides, bool is_to_train);
+Grid read_grid_with_content(const std::string& path, const Settings& overrides, ContentUse use);
 
 }  // namespace tandem

@@ -11,9 +11,8 @@
 #include "analysis/table_check.h"
 #include "analysis/table_plan.h"
 #include "app/execute.h"
-#include "app/run_content.h"
-#include "app/tune.h"
 #include "config/grid_file.h"
+#include "config/option.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -63,8 +62,6 @@ ExitCode run_round(const GridRequest& request, const std::string& name,
   execution.runs = runs;
   execution.grid = GridNote{name, request.file.file, request.file.text, ids_of(members)};
   execution.stop_after_steps = stop_after_steps;
-  const std::string outside = outside_text(request, name, runs, execution.grid->runs);
-  if (!outside.empty()) log_warn(outside);
   const ExecutionReport report = execute(execution);
   report_failures(report);
   fmt::print("grid {}: {}\n", name, describe(report));
@@ -79,20 +76,28 @@ std::vector<Config> decided(const GridMembers& members) {
   return runs;
 }
 
-// Rounds of trials until no choice asks for more of them.
-ExitCode tune(const GridRequest& request, const std::string& database,
-              std::int64_t stop_after_steps, TuningState& state) {
-  const Grid& grid = request.now;
-  state = tuning_state(grid, database);
-  for (std::size_t tried = 0; tried < state.trials().size();) {
-    const std::vector<Config> trials = state.trials();
-    const ExitCode code = run_round(request, grid.name + kTuningSuffix, trials,
-                                    members_of(request.file, database).trials, stop_after_steps);
+void warn_of_outside(const GridRequest& request, const std::string& name,
+                     const std::vector<Config>& runs, const std::vector<Config>& members) {
+  const std::string outside = outside_text(request, name, runs, ids_of(members));
+  if (!outside.empty()) log_warn(outside);
+}
+
+// Rounds of trials until no choice asks for more of them. What is outside of the grid is said of
+// the first round.
+ExitCode tune(const GridRequest& request, std::int64_t stop_after_steps, RequestState& state) {
+  const std::string name = request.now.name + kTuningSuffix;
+  for (std::size_t tried = 0; tried < state.now.trials().size();) {
+    const std::vector<Config> trials = state.now.trials();
+    const std::vector<Config> members = members_of(request.file, state.file).trials;
+    if (tried == 0) warn_of_outside(request, name, trials, members);
+    const ExitCode code = run_round(request, name, trials, members, stop_after_steps);
     if (code != kExitDone) return code;
     tried = trials.size();
-    state = tuning_state(grid, database);
+    state = state_of(request);
   }
-  if (!state.complete()) throw StoreError("tuning trials of " + grid.name + " have not ended");
+  if (!state.now.complete()) {
+    throw StoreError("tuning trials of " + request.now.name + " have not ended");
+  }
   return kExitDone;
 }
 
@@ -116,10 +121,23 @@ void check_validation(const Grid& grid) {
   }
 }
 
+// It tells final runs of a tuned grid apart, and nothing else.
+void warn_of_tuned_for(const Grid& grid) {
+  if (!grid.tune.empty()) return;
+  const auto said = std::count_if(grid.runs.begin(), grid.runs.end(), [](const Config& run) {
+    return run.text("tuned_for") != option("tuned_for").default_value;
+  });
+  if (said == 0) return;
+  log_warn(fmt::format(
+      "{} of {} runs: tuned_for is read by [tune] sections alone, and {} has none: it changes "
+      "nothing but the runs' ids",
+      said, grid.runs.size(), grid.file));
+}
+
 // The runs of a file, at what tuning chose where it has: those, unlike the file's, may be finished.
-std::vector<Config> runs_at_choices(const Grid& grid, const std::string& database) {
+std::vector<Config> runs_at_choices(const Grid& grid, const TuningState& state) {
   std::vector<Config> runs = grid.runs;
-  const GridMembers members = members_of(grid, database);
+  const GridMembers members = members_of(grid, state);
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (members.runs[i]) runs[i] = *members.runs[i];
   }
@@ -133,7 +151,7 @@ std::string whole_path(const std::string& path) {
 }
 
 // A grid that was edited or moved keeps its name; another one does not get it.
-void check_name(const Grid& file, const std::string& database) {
+void check_name(const Grid& file, const TuningState& state, const std::string& database) {
   if (!path_exists(database)) return;
   const StoreReader store(database);
   std::set<std::string> stored;
@@ -146,7 +164,7 @@ void check_name(const Grid& file, const std::string& database) {
     stored.insert(grid->runs.begin(), grid->runs.end());
   }
   if (stored.empty()) return;
-  const GridMembers members = members_of(file, database);
+  const GridMembers members = members_of(file, state);
   for (const auto& runs : {decided(members), members.trials}) {
     for (const Config& run : runs) {
       if (stored.count(run.id())) return;
@@ -160,8 +178,7 @@ void check_name(const Grid& file, const std::string& database) {
 
 }  // namespace
 
-GridRequest read_grid_request(const std::string& path, const Settings& overrides,
-                              bool is_to_train) {
+GridRequest read_grid_request(const std::string& path, const Settings& overrides, ContentUse use) {
   GridRequest request;
   Settings of_program;
   for (const auto& [name, value] : overrides) {
@@ -171,27 +188,35 @@ GridRequest read_grid_request(const std::string& path, const Settings& overrides
       request.changes.push_back(name + " = " + value);
     }
   }
-  request.file = read_grid_with_content(path, of_program, is_to_train);
+  request.file = read_grid_with_content(path, of_program, use);
   request.now =
-      request.changes.empty() ? request.file : read_grid_with_content(path, overrides, is_to_train);
+      request.changes.empty() ? request.file : read_grid_with_content(path, overrides, use);
   return request;
 }
 
-void check_grid(const GridRequest& request) {
+RequestState state_of(const GridRequest& request) {
+  const std::string database = database_of(request);
+  RequestState state;
+  state.file = tuning_state(request.file, database);
+  state.now = request.changes.empty() ? state.file : tuning_state(request.now, database);
+  return state;
+}
+
+void check_grid(const GridRequest& request, const RequestState& state) {
   const Grid& file = request.file;
   for (const TableSpec& table : file.tables) {
     check_table(plan_table(table), file.name, file.runs, tuned_options(file));
   }
   // Without tuning these are the runs that are planned or executed next, which checks them.
-  if (!request.now.tune.empty()) {
-    check_runs(runs_at_choices(request.now, database_of(request)));
-  }
+  if (!request.now.tune.empty()) check_runs(runs_at_choices(request.now, state.now));
   check_validation(request.now);
-  check_name(file, database_of(request));
+  warn_of_tuned_for(request.now);
+  check_name(file, state.file, database_of(request));
 }
 
-std::string outside_note(const GridRequest& request, const std::vector<Config>& runs) {
-  const GridMembers members = members_of(request.file, database_of(request));
+std::string outside_note(const GridRequest& request, const RequestState& state,
+                         const std::vector<Config>& runs) {
+  const GridMembers members = members_of(request.file, state.file);
   std::vector<Config> all = decided(members);
   all.insert(all.end(), members.trials.begin(), members.trials.end());
   return outside_text(request, request.file.name, runs, ids_of(all));
@@ -200,29 +225,29 @@ std::string outside_note(const GridRequest& request, const std::vector<Config>& 
 ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
   const std::string database = database_of(request);
   if (path_exists(database)) StoreWriter migrated(database);  // before it is read
-  check_grid(request);
+  RequestState state = state_of(request);
+  check_grid(request, state);
   const Grid& now = request.now;
-  if (now.tune.empty()) {
-    const std::vector<Config> members = decided(members_of(request.file, database));
-    return run_round(request, now.name, now.runs, members, stop_after_steps);
+  std::vector<Config> runs = now.runs;
+  if (!now.tune.empty()) {
+    const ExitCode code = tune(request, stop_after_steps, state);
+    if (code != kExitDone) return code;
+    if (!request.file.tune.empty()) {
+      StoreWriter writer(database);
+      writer.add_tuning(tuning_records(request.file, state.file));
+      writer.add_tuning_plan(tuning_plan(request.file, state.file));
+    }
+    fmt::print("{}", describe_choices(state.now));
+    for (const std::string& warning : edge_warnings(state.now)) log_warn(warning);
+    runs = final_runs(now, state.now);
   }
-  TuningState state;
-  const ExitCode code = tune(request, database, stop_after_steps, state);
-  if (code != kExitDone) return code;
-  if (!request.file.tune.empty()) {
-    const TuningState of_file = tuning_state(request.file, database);
-    StoreWriter writer(database);
-    writer.add_tuning(tuning_records(request.file, of_file));
-    writer.add_tuning_plan(tuning_plan(request.file, of_file));
-  }
-  fmt::print("{}", describe_choices(state));
-  for (const std::string& warning : edge_warnings(state)) log_warn(warning);
-  return run_round(request, now.name, final_runs(now, state),
-                   decided(members_of(request.file, database)), stop_after_steps);
+  const std::vector<Config> members = decided(members_of(request.file, state.file));
+  warn_of_outside(request, now.name, runs, members);
+  return run_round(request, now.name, runs, members, stop_after_steps);
 }
 
 WantedRuns wanted_runs(const Grid& file, const std::string& database) {
-  const GridMembers members = members_of(file, database);
+  const GridMembers members = members_of(file, tuning_state(file, database));
   WantedRuns wanted{file.file, {}};
   for (std::size_t i = 0; i < file.runs.size(); ++i) {
     const bool known = members.runs[i].has_value();
@@ -234,7 +259,7 @@ WantedRuns wanted_runs(const Grid& file, const std::string& database) {
 WantedRuns wanted_trials(const Grid& file, const std::string& database) {
   WantedRuns wanted{file.file, {}};
   std::vector<Settings> said;
-  for (const Config& trial : members_of(file, database).trials) {
+  for (const Config& trial : members_of(file, tuning_state(file, database)).trials) {
     said.push_back(trial.given());
     wanted.runs.push_back({trial});
   }

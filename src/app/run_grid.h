@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "analysis/wanted_runs.h"
+#include "app/run_content.h"
+#include "app/tune.h"
 #include "config/grid.h"
 #include "core/error.h"
 
@@ -21,17 +23,24 @@ struct GridRequest {
   std::vector<std::string> changes;  // options of a run that it says, as "seed = 1"
 };
 
-// Throws ConfigError as read_grid() does.
-GridRequest read_grid_request(const std::string& path, const Settings& overrides, bool is_to_train);
+// Throws ConfigError as read_grid() does, and what with_found_content() throws.
+GridRequest read_grid_request(const std::string& path, const Settings& overrides, ContentUse use);
+
+// What the database has of the tuning of both, read once.
+struct RequestState {
+  TuningState file, now;
+};
+RequestState state_of(const GridRequest& request);
 
 // All that can be told before the first step, for `grid plan` and `grid run` alike. Throws
 // ConfigError: for tables and contrasts that can't be made, runs that can't be trained, tuning
 // without a validation split, a name that is another grid's in the database.
-void check_grid(const GridRequest& request);
+void check_grid(const GridRequest& request, const RequestState& state);
 
 // What is said of those of the runs that the command line makes, and the file doesn't have; ""
 // where all are the file's.
-std::string outside_note(const GridRequest& request, const std::vector<Config>& runs);
+std::string outside_note(const GridRequest& request, const RequestState& state,
+                         const std::vector<Config>& runs);
 
 ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps = 0);
 

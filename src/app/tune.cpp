@@ -186,6 +186,7 @@ const TuningPoint* best_rival(const TuningCell& cell) {
 }  // namespace
 
 TuningState tuning_state(const Grid& grid, const std::string& database) {
+  if (grid.tune.empty()) return {};
   check_readouts(grid);
   const Scores scores(database);
   return plan_tuning(grid, [&scores](const Config& run, const std::string& tuned_for) {
@@ -193,18 +194,16 @@ TuningState tuning_state(const Grid& grid, const std::string& database) {
   });
 }
 
-std::vector<Config> wanted_now(const Grid& grid, const std::string& database) {
+std::vector<Config> wanted_now(const Grid& grid, const TuningState& state) {
   if (grid.tune.empty()) return grid.runs;
-  const TuningState state = tuning_state(grid, database);
   std::vector<Config> wanted = state.trials();
   if (!state.complete()) return wanted;
   for (const Config& run : final_runs(grid, state)) wanted.push_back(run);
   return wanted;
 }
 
-GridMembers members_of(const Grid& grid, const std::string& database) {
+GridMembers members_of(const Grid& grid, const TuningState& state) {
   if (grid.tune.empty()) return {{}, {grid.runs.begin(), grid.runs.end()}};
-  const TuningState state = tuning_state(grid, database);
   GridMembers members{state.trials(), {}};
   for (std::size_t i = 0; i < grid.runs.size(); ++i) {
     members.runs.push_back(final_run(grid, state, i));

@@ -18,13 +18,14 @@
 
 namespace tandem {
 
-// What the grid's trials have come to; `database` need not exist. Throws ConfigError where a run is
-// tuned for a read-out that its method doesn't have, or where a trial ended without results.
+// What the grid's trials have come to; `database` need not exist, and is read only where the grid
+// has [tune] sections. Throws ConfigError where a run is tuned for a read-out that its method
+// doesn't have, or where a trial ended without results.
 TuningState tuning_state(const Grid& grid, const std::string& database);
 
-// What a grid's file stands for now: without [tune] its runs; with it the trials and, once all of
-// them have ended, the final runs at what they chose.
-std::vector<Config> wanted_now(const Grid& grid, const std::string& database);
+// What a grid's file stands for now, by the state that its tuning is in: without [tune] its runs;
+// with it the trials and, once all of them have ended, the final runs at what they chose.
+std::vector<Config> wanted_now(const Grid& grid, const TuningState& state);
 
 // What belongs to a grid, as far as it is known: trials; and each of its runs at what was chosen,
 // none where its trials have not ended. Without [tune] sections the runs as the file says them.
@@ -32,7 +33,7 @@ struct GridMembers {
   std::vector<Config> trials;
   std::vector<std::optional<Config>> runs;  // of each of grid.runs
 };
-GridMembers members_of(const Grid& grid, const std::string& database);
+GridMembers members_of(const Grid& grid, const TuningState& state);
 
 // For the store. Of the cells that are complete.
 std::vector<TuningRecord> tuning_records(const Grid& grid, const TuningState& state);

@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/gone_at_signal.h"
 #include "core/text.h"
 
 namespace tandem {
@@ -73,19 +74,20 @@ namespace staging {
 
 // The temporaries that are being written, where a signal handler can find them.
 struct Noted {
-  std::atomic<int> state{0};  // 0 free, 1 being filled, 2 holds a name
+  static constexpr int kFree = 0, kBeingFilled = 1, kFile = 2, kFolder = 3;
+  std::atomic<int> state{kFree};
   char path[PATH_MAX] = {};
 };
 static_assert(std::atomic<int>::is_always_lock_free);
 inline std::array<Noted, 16> noted_temporaries;
 
-inline Noted* note_temporary(const std::string& path) {
+inline Noted* note_temporary(const std::string& path, int kind = Noted::kFile) {
   if (path.size() >= PATH_MAX) return nullptr;
   for (Noted& slot : noted_temporaries) {
-    int free = 0;
-    if (!slot.state.compare_exchange_strong(free, 1)) continue;
+    int free = Noted::kFree;
+    if (!slot.state.compare_exchange_strong(free, Noted::kBeingFilled)) continue;
     std::memcpy(slot.path, path.c_str(), path.size() + 1);
-    slot.state.store(2);
+    slot.state.store(kind);
     return &slot;
   }
   return nullptr;
@@ -99,7 +101,7 @@ class Temporary {
   Temporary& operator=(const Temporary&) = delete;
   ~Temporary() {
     if (armed_) ::unlink(path_.c_str());
-    if (noted_ != nullptr) noted_->state.store(0);
+    if (noted_ != nullptr) noted_->state.store(Noted::kFree);
   }
   const std::string& path() const { return path_; }
   void keep() { armed_ = false; }
@@ -237,9 +239,29 @@ std::vector<std::string> missing_folders(const std::filesystem::path& folder) {
 }  // namespace
 
 void remove_temporaries() noexcept {
-  for (staging::Noted& slot : staging::noted_temporaries) {
-    if (slot.state.load() == 2) ::unlink(slot.path);
+  using staging::Noted;
+  for (Noted& slot : staging::noted_temporaries) {
+    if (slot.state.load() == Noted::kFile) ::unlink(slot.path);
   }
+  // A folder may lie in another one, and places are in no order: each round empties one level.
+  for (std::size_t round = 0; round < staging::noted_temporaries.size(); ++round) {
+    for (Noted& slot : staging::noted_temporaries) {
+      if (slot.state.load() == Noted::kFolder) ::rmdir(slot.path);
+    }
+  }
+}
+
+GoneAtSignal::~GoneAtSignal() {
+  for (staging::Noted* place : places_) place->state.store(staging::Noted::kFree);
+}
+
+void GoneAtSignal::note_file(const std::string& path) {
+  if (auto* place = staging::note_temporary(path)) places_.push_back(place);
+}
+
+void GoneAtSignal::note_folder(const std::string& path) {
+  auto* place = staging::note_temporary(path, staging::Noted::kFolder);
+  if (place != nullptr) places_.push_back(place);
 }
 
 void FileSink::write(const void* data, std::size_t size_bytes) {
@@ -262,6 +284,7 @@ void atomic_write(const std::string& path, std::string_view bytes) {
 }
 
 struct OutputFiles::Staged {
+  std::unique_ptr<GoneAtSignal> folders;  // that were made for it
   staging::Staging file;
 };
 
@@ -274,9 +297,14 @@ OutputFiles::~OutputFiles() {
 
 void OutputFiles::add(const std::string& path, const std::function<void(FileSink&)>& fill) {
   const auto folder = std::filesystem::path(path).parent_path();
-  for (auto& missing : missing_folders(folder)) made_folders_.push_back(std::move(missing));
+  auto folders = std::make_unique<GoneAtSignal>();
+  for (auto& missing : missing_folders(folder)) {
+    folders->note_folder(missing);
+    made_folders_.push_back(std::move(missing));
+  }
   ensure_folder(folder.string());
-  files_.push_back(std::make_unique<Staged>(Staged{staging::Staging(path, fill)}));
+  files_.push_back(
+      std::make_unique<Staged>(Staged{std::move(folders), staging::Staging(path, fill)}));
 }
 
 void OutputFiles::add(const std::string& path, std::string_view bytes) {

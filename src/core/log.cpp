@@ -5,6 +5,8 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <mutex>
+#include <set>
 #include <utility>
 
 #include "core/error.h"
@@ -44,5 +46,12 @@ void set_log_level(const std::string& level) {
 void log_debug(const std::string& message) { logger().debug("{}", message); }
 void log_info(const std::string& message) { logger().info("{}", message); }
 void log_warn(const std::string& message) { logger().warn("{}", message); }
+
+void log_warn_once(const std::string& what, const std::string& message) {
+  static std::mutex mutex;
+  static std::set<std::string> told;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (told.insert(what).second) log_warn(message);
+}
 
 }  // namespace tandem

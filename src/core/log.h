@@ -9,5 +9,7 @@ void set_log_level(const std::string& level);  // debug, info, warn, off; throws
 void log_debug(const std::string& message);
 void log_info(const std::string& message);
 void log_warn(const std::string& message);
+// The same, unless the program has warned of `what` before.
+void log_warn_once(const std::string& what, const std::string& message);
 
 }  // namespace tandem

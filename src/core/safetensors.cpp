@@ -215,11 +215,14 @@ std::string safetensors_bytes(const std::vector<TensorView>& tensors,
 
 void write_safetensors(const std::string& path, const std::vector<TensorView>& tensors,
                        const TensorMetadata& metadata) {
+  atomic_write(path, [&](FileSink& sink) { write_safetensors(sink, tensors, metadata); });
+}
+
+void write_safetensors(FileSink& sink, const std::vector<TensorView>& tensors,
+                       const TensorMetadata& metadata) {
   const Layout layout = lay_out(tensors, metadata);
-  atomic_write(path, [&](FileSink& sink) {
-    sink.write(layout.head);
-    for (const auto* tensor : layout.order) sink.write(tensor->data, tensor->bytes());
-  });
+  sink.write(layout.head);
+  for (const auto* tensor : layout.order) sink.write(tensor->data, tensor->bytes());
 }
 
 struct SafetensorsFile::Storage {

@@ -17,6 +17,8 @@
 
 namespace tandem {
 
+class FileSink;  // core/files.h
+
 enum class DType { kF32, kF64, kI64, kI32, kU8, kBool, kF16, kBF16 };
 std::size_t size_bytes(DType dtype);
 const char* dtype_name(DType dtype);  // as in the file: "F32", ..., "BOOL", "F16", "BF16"
@@ -42,6 +44,9 @@ using TensorMetadata = std::map<std::string, std::string>;
 std::string safetensors_bytes(const std::vector<TensorView>& tensors,
                               const TensorMetadata& metadata = {});
 void write_safetensors(const std::string& path, const std::vector<TensorView>& tensors,
+                       const TensorMetadata& metadata = {});
+// The bytes alone, into a file that is being written.
+void write_safetensors(FileSink& sink, const std::vector<TensorView>& tensors,
                        const TensorMetadata& metadata = {});
 
 // Views of a file's tensors, valid while the object lives. Every flaw of the header is a DataError

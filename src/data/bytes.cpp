@@ -182,7 +182,8 @@ Option evaluation_windows() {
   option.type = OptionType::kInt;
   option.default_value = option.neutral = "0";
   option.help =
-      "windows of a byte corpus that validation and test each read, evenly spaced; 0: all";
+      "windows of a byte corpus that validation and test each read, evenly spaced; 0, or more than "
+      "there are: all";
   option.unit = "windows";
   option.minimum = 0;
   option.scope = OptionScope::kRun;

@@ -81,6 +81,12 @@ void split_images(Dataset& dataset, const Config& config) {
                     "choose a share below 1",
                     share, count, dataset.name));
   }
+  if (share > 0 && held_out < 1) {
+    throw ConfigError(
+        fmt::format("validation = {} of the {} training examples of {} is none of them; give at "
+                    "least {:.2g}, or 0 for no validation",
+                    share, count, dataset.name, 1 / static_cast<double>(count)));
+  }
   if (cut > left) {
     throw ConfigError(
         fmt::format("train_examples = {} is more than the {} training examples that "

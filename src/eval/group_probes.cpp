@@ -53,11 +53,13 @@ class Stopwatch {
 
 GroupProbes::GroupProbes(Trainer& trainer) : trainer_(trainer), runs_(probe_runs(trainer)) {
   Model& model = trainer.model();
-  check_dense_readers(model, runs_, runs_.front().config.flag("curve"));
+  check_dense_readers(model, runs_);
   const std::string too_large = too_large_to_copy(model);
   for (auto& [name, probe] : chosen_probes(runs_)) {
     if (!too_large.empty() && probe->reads_dense_weights()) {
-      log_warn("the probe '" + name + "' is left out: " + too_large);
+      // A run that is too large alone was warned of before it began; groups are no larger than can
+      // be copied, unless an earlier version began them.
+      if (runs_.size() > 1) log_warn("the probe '" + name + "' is left out: " + too_large);
       continue;
     }
     probe->begin(model);

@@ -21,8 +21,8 @@ namespace tandem {
 class GroupProbes {
  public:
   // `trainer` must outlive this and stand before its first step. Families that read dense weights
-  // are left out, with a warning, where layers are too large to copy; ConfigError where the runs
-  // ask for what reads them (see check_dense_readers).
+  // are left out where layers are too large to copy, which the check before the run has said;
+  // ConfigError where the runs ask for what reads them (see check_dense_readers).
   explicit GroupProbes(Trainer& trainer);
 
   struct Moment {

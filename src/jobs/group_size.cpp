@@ -5,6 +5,7 @@
 #include "jobs/storage_choice.h"
 #include "jobs/working_set.h"
 #include "methods/method.h"
+#include "readout/readout.h"
 
 namespace tandem {
 namespace {
@@ -33,6 +34,16 @@ double stored_weights(const Config& config, const std::vector<Storage>& storage)
   return stored;
 }
 
+// Read-outs and probes take dense copies of all runs at once. What can't be copied alone is the
+// business of whoever checks the run.
+std::int64_t most_copied(const Config& config, const std::vector<Storage>& storage) {
+  std::int64_t positions = 0;
+  for (const LayerShape& layer : stored_sparsely(linear_layers(config), storage)) {
+    positions += layer.positions();
+  }
+  return std::max<std::int64_t>(1, kDenseCopyPositions / std::max<std::int64_t>(1, positions));
+}
+
 std::int64_t whole_groups(double bytes, double each, std::int64_t most) {
   return std::clamp<std::int64_t>(static_cast<std::int64_t>(bytes / each), 1, most);
 }
@@ -46,8 +57,12 @@ std::int64_t group_size(const Config& config, const std::string& device,
                         kGpuMost);
   }
   WorkingSet set = working_set(config, 0);
-  if (any_sparse(storage)) set.weights = stored_weights(config, storage);
-  return whole_groups(kCacheBytes, 4 * (4 * set.weights + set.activations), kCpuMost);
+  std::int64_t most = kCpuMost;
+  if (any_sparse(storage)) {
+    set.weights = stored_weights(config, storage);
+    most = std::min(most, most_copied(config, storage));
+  }
+  return whole_groups(kCacheBytes, 4 * (4 * set.weights + set.activations), most);
 }
 
 }  // namespace tandem

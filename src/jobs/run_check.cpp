@@ -17,7 +17,9 @@
 #include "plan/stages.h"
 #include "policy/demands.h"
 #include "policy/rules.h"
+#include "probes/probe.h"
 #include "probes/probe_names.h"
+#include "readout/readout.h"
 #include "topology/storage.h"
 
 namespace tandem {
@@ -53,7 +55,23 @@ struct Networks {
   }
 };
 
-void ask_network(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
+// Its first mask, where training begins with one, holds no more than the density that is read out.
+bool begins_at_budget(const std::vector<LayerShape>& layers, const Policies& weights) {
+  const Schedule::Kind kind = weights.schedule.kind;
+  if (kind == Schedule::Kind::kFull || kind == Schedule::Kind::kPhases) return false;
+  const Start& start = weights.start;
+  if (start.pattern == Start::Pattern::kDense) return start.density >= 1;
+  const auto first = spread_budget(layers, start, start.first_density());
+  const auto read = spread_budget(layers, start, start.density);
+  std::int64_t more = 0;
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    if (!layers[l].exempt) more += first[l].active - read[l].active;
+  }
+  return more <= 0;
+}
+
+std::vector<LayerShape> ask_network(RunFacts& facts, const Dataset& data,
+                                    const TaskSequence& tasks) {
   const Config& run = *facts.config;
   const ModelOutline& outline = outline_of(run);
   Networks network{outline.layers(run, network_shape(data, tasks)), facts.weights.start};
@@ -68,9 +86,22 @@ void ask_network(RunFacts& facts, const Dataset& data, const TaskSequence& tasks
   const double density = facts.weights.start.density;
   if (run.text("widths_match") == "density" || density >= 1 ||
       facts.weights.start.granularity.kind == Granularity::Kind::kNm)
-    return;
+    return network.layers;
   facts.reachable_density = network.reach(density);
   facts.settled_density = network.settle(density);
+  return network.layers;
+}
+
+void ask_evaluation(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
+  const auto count = [](const std::vector<std::int64_t>& all) {
+    return static_cast<std::int64_t>(all.size());
+  };
+  facts.validation_examples = facts.task_validation_examples = count(data.validation);
+  facts.test_examples = count(data.test);
+  for (const Task& task : tasks.tasks) {
+    facts.task_validation_examples =
+        std::min(facts.task_validation_examples, count(task.validation));
+  }
 }
 
 void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
@@ -116,6 +147,21 @@ const TaskSequence& RunCheck::tasks_of(const Config& run, const Dataset& data) {
   return tasks_.emplace(key, make_tasks(run, data)).first->second;
 }
 
+void RunCheck::ask_copies(RunFacts& facts, const std::vector<LayerShape>& layers) {
+  std::vector<LayerShape> sparse;
+  for (const LayerShape& layer : layers) {
+    if (!layer.exempt) sparse.push_back(layer);
+  }
+  const Config& run = *facts.config;
+  if (too_large_to_copy(sparse, 1).empty() || !may_be_sparse(run, facts.weights, facts.on_gpu)) {
+    return;
+  }
+  facts.too_large_to_copy = too_large_to_copy(stored_sparsely(layers, storage_(run, device_)), 1);
+  if (facts.too_large_to_copy.empty()) return;
+  facts.begins_at_budget = begins_at_budget(layers, facts.weights);
+  facts.copying_probes = copying_probes({{run, facts.attention, facts.weights}});
+}
+
 std::vector<std::string> RunCheck::check(const Config& run) {
   said_probes(run);
   const Policies attention = policies_of(run, Level::kAttention);
@@ -129,22 +175,27 @@ std::vector<std::string> RunCheck::check(const Config& run) {
   check_config(facts);
   const auto data = load_dataset(run);
   const TaskSequence& tasks = tasks_of(run, *data);
-  ask_network(facts, *data, tasks);
+  const std::vector<LayerShape> layers = ask_network(facts, *data, tasks);
   ask_length(facts, *data, tasks);
+  ask_evaluation(facts, *data, tasks);
+  ask_copies(facts, layers);
   check_run(facts);
   std::vector<std::string> warnings = policy_warnings(weights, attention);
   for (std::string& each : run_warnings(facts)) warnings.push_back(std::move(each));
   return warnings;
 }
 
-std::map<std::string, int> check_all(const std::vector<Config>& runs, const std::string& device) {
-  RunCheck check(device);
+std::map<std::string, int> check_all(const std::vector<Config>& runs, const std::string& device,
+                                     StorageChooser storage) {
+  RunCheck check(device, std::move(storage));
   std::map<std::string, std::vector<std::string>> known;
   std::map<std::string, int> warnings;
   for (const Config& run : runs) {
     std::string kind;
     for (const auto& [name, value] : run.values()) {
       if (!is_seed(name)) kind += name + "=" + value + "\n";
+      // A stream's own seed may be one that the run doesn't read.
+      if (is_seed(name) && name != "seed" && value != option(name).neutral) kind += name + "\n";
     }
     const auto found = known.find(kind);
     const auto& own = found != known.end() ? found->second : known[kind] = check.check(run);

@@ -78,6 +78,15 @@ bool any_sparse(const std::vector<Storage>& storages) {
   return std::find(storages.begin(), storages.end(), Storage::kSparse) != storages.end();
 }
 
+std::vector<LayerShape> stored_sparsely(const std::vector<LayerShape>& layers,
+                                        const std::vector<Storage>& storages) {
+  std::vector<LayerShape> stored;
+  for (std::size_t l = 0; l < layers.size() && l < storages.size(); ++l) {
+    if (storages[l] == Storage::kSparse) stored.push_back(layers[l]);
+  }
+  return stored;
+}
+
 std::vector<LayerShape> linear_layers(const Config& config) {
   const auto data = load_dataset(config);
   std::vector<LayerShape> layers =

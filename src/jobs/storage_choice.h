@@ -17,6 +17,9 @@ namespace tandem {
 std::string storages_text(const std::vector<Storage>& storages);
 std::vector<Storage> storages_of_text(const std::string& text);
 bool any_sparse(const std::vector<Storage>& storages);
+// Of the layers those that are stored sparsely.
+std::vector<LayerShape> stored_sparsely(const std::vector<LayerShape>& layers,
+                                        const std::vector<Storage>& storages);
 
 // Whether some layer may be sparse: by what the option says, the method and the device.
 bool may_be_sparse(const Config& config, const Policies& weights, bool on_gpu);

@@ -14,8 +14,8 @@ TANDEM_REGISTERED =
                     .default_value = "0",
                     .neutral = "0",
                     .help = "batches over which gradients and inputs that rank weights are "
-                            "averaged, drawn for the update; 0: the step's own, or one where steps "
-                            "cut gradients to a stream's mask",
+                            "averaged, drawn for the update, with replacement; 0: the step's own, "
+                            "or one where steps cut gradients to a stream's mask",
                     .unit = "batches",
                     .minimum = 0,
                     .maximum = 1024,

@@ -13,6 +13,7 @@ struct CriterionFacts {
   bool everywhere = false;    // its slots are of all positions, dormant ones too
   bool inputs = false;        // reads the layer's inputs at an update
   bool per_sign = false;      // takes a share of each sign
+  bool draws = false;         // draws random numbers
   bool scored = true;         // has scores, so that a draw can be in proportion to them
   bool within_layer = false;  // chooses within one layer, so that no ranking of the net can use it
 };

@@ -31,8 +31,8 @@ std::vector<std::string> warnings_of(const RunFacts& facts, Rule::Of of) {
 const std::vector<Rule>& rules() {
   static const std::vector<Rule> all = [] {
     std::vector<Rule> table;
-    for (const auto& part :
-         {weights_rules(), topology_rules(), divergence_rules(), run_rules(), unread_rules()}) {
+    for (const auto& part : {weights_rules(), topology_rules(), divergence_rules(), run_rules(),
+                             data_rules(), unread_rules()}) {
       table.insert(table.end(), part.begin(), part.end());
     }
     return table;

@@ -44,6 +44,12 @@ struct RunFacts {
   std::int64_t examples = 0;       // of all tasks
   std::int64_t epoch_steps = 0;    // of the shortest epoch
   std::int64_t replay_slots = 0;   // examples that the strategy may add to a batch
+  // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
+  // the fewest.
+  std::int64_t validation_examples = 0, test_examples = 0, task_validation_examples = 0;
+  std::string too_large_to_copy = {};  // why no dense copies are made of what it stores, or ""
+  bool begins_at_budget = true;        // its first mask is the net that is read out
+  std::vector<std::string> copying_probes = {};  // those that read dense copies
 };
 
 struct Rule {
@@ -62,6 +68,7 @@ std::vector<Rule> weights_rules();     // streams, sets, alignment, dormant weig
 std::vector<Rule> topology_rules();    // granularity, budget and operations of updates
 std::vector<Rule> divergence_rules();  // settings that are known to diverge
 std::vector<Rule> run_rules();         // what the run's device, network, data and length allow
+std::vector<Rule> data_rules();        // options that count what the data may not have
 std::vector<Rule> unread_rules();      // options that nothing reads under the others
 
 // Throws ConfigError with the sentence of the first rule of policies that the weights level breaks.

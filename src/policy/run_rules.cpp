@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "config/option.h"
 #include "policy/rules.h"
 
 namespace tandem {
@@ -98,6 +97,12 @@ bool never_updates(const RunFacts& f) {
                   [](const auto& each) { return each.kind == TopologyOperation::Kind::kGrowTo; });
   return !rule.operations.empty() && !rule.at_phases && !reaches_a_budget &&
          update_interval(f) >= f.steps;
+}
+
+// The option topology_log_steps chooses among its topology updates.
+bool logs_by_steps(const RunFacts& f) {
+  const TopologyRule& rule = f.weights.topology;
+  return !rule.operations.empty() && !rule.at_phases;
 }
 
 // A layer of which one block is more than the whole, or a group more than a unit's inputs.
@@ -242,6 +247,45 @@ std::vector<Rule> device_rules() {
   };
 }
 
+// Read-outs and probes that need dense copies of layers that are stored sparsely.
+std::vector<Rule> copy_rules() {
+  return {
+      {"curve_too_large", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return !f.too_large_to_copy.empty() && f.config->flag("curve"); },
+       [](const RunFacts& f) {
+         return f.too_large_to_copy +
+                "; read-outs at other budgets than the trained one need them: give --curve=false";
+       }},
+      {"read_out_too_large", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return !f.too_large_to_copy.empty() && !f.begins_at_budget; },
+       [](const RunFacts& f) {
+         return f.too_large_to_copy +
+                "; the sparse read-out of a net that is not at its density needs them: give a "
+                "method that starts at its density, or smaller layers";
+       }},
+      {"probes_too_large", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return !f.too_large_to_copy.empty() && !f.copying_probes.empty() &&
+                number(f, "probe_every") > 0;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "{}; of the probes '{}' need them: name other families with --probes, or give "
+             "--probe-every=0, which leaves them out at the end as well",
+             f.too_large_to_copy, fmt::join(f.copying_probes, "', '"));
+       }},
+      {"probes_left_out", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return !f.too_large_to_copy.empty() && !f.copying_probes.empty() &&
+                number(f, "probe_every") == 0;
+       },
+       [](const RunFacts& f) {
+         return fmt::format("{}: of the probes '{}' are left out", f.too_large_to_copy,
+                            fmt::join(f.copying_probes, "', '"));
+       }},
+  };
+}
+
 std::vector<Rule> length_rules() {
   return {
       {"trains_nothing", kRefusedRun, kOfConfig,
@@ -308,6 +352,26 @@ std::vector<Rule> length_rules() {
              "topology updates are {} steps apart and a run of {} steps has none: the first mask "
              "stays",
              update_interval(f), f.steps);
+       }},
+      {"log_of_no_updates", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return number(f, "topology_log_steps") > 0 && !logs_by_steps(f); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--topology-log-steps {} parts updates that come by steps, and weights = {} has {}: "
+             "it changes nothing here",
+             number(f, "topology_log_steps"), f.config->text("weights"),
+             f.weights.topology.at_phases ? "those of its phases alone, which are all logged"
+                                          : "none");
+       }},
+      {"log_steps_beyond_run", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return number(f, "topology_log_steps") > f.steps && logs_by_steps(f);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--topology-log-steps {} is more than the {} steps of the run: its first topology "
+             "update and its last alone are logged",
+             number(f, "topology_log_steps"), f.steps);
        }},
       {"warmup_beyond_task", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return number(f, "warmup_steps") > f.task_steps; },
@@ -395,78 +459,15 @@ std::vector<Rule> example_rules() {
   };
 }
 
-// An option, what another must say for it to be read, and whether it does.
-struct Reader {
-  const char* option;
-  const char* needs;
-  bool (*reads)(const Config&);
-};
-
-const std::vector<Reader>& readers() {
-  static const std::vector<Reader> all = {
-      {"lr_final", "--lr-schedule cosine",
-       [](const Config& c) { return c.text("lr_schedule") == "cosine"; }},
-      {"lr_step_at", "--lr-schedule step",
-       [](const Config& c) { return c.text("lr_schedule") == "step"; }},
-      {"lr_step_factor", "--lr-schedule step",
-       [](const Config& c) { return c.text("lr_schedule") == "step"; }},
-      {"nesterov", "--momentum above 0", [](const Config& c) { return c.real("momentum") > 0; }},
-      {"nm_n", "--granularity n_m", [](const Config& c) { return c.text("granularity") == "n_m"; }},
-      {"nm_m", "--granularity n_m", [](const Config& c) { return c.text("granularity") == "n_m"; }},
-      {"granularity_block", "--granularity block",
-       [](const Config& c) { return c.text("granularity") == "block"; }},
-      {"weights_p_final", "--weights-p-schedule linear or cosine",
-       [](const Config& c) { return c.text("weights_p_schedule") != "constant"; }},
-      {"attention_p_final", "--attention-p-schedule linear or cosine",
-       [](const Config& c) { return c.text("attention_p_schedule") != "constant"; }},
-      {"weights_gap_rate", "--weights-gap-target above 0",
-       [](const Config& c) { return c.real("weights_gap_target") > 0; }},
-      {"weights_align_every", "--weights-alpha above 0",
-       [](const Config& c) { return c.real("weights_alpha") > 0; }},
-      {"weights_shuffle_target", "--weights-alpha above 0",
-       [](const Config& c) { return c.real("weights_alpha") > 0; }},
-      {"superset_random", "--superset-density above 0",
-       [](const Config& c) { return c.real("superset_density") > 0; }},
-      {"dormant_decay_lr_scaled", "--dormant-decay above 0",
-       [](const Config& c) { return c.real("dormant_decay") > 0; }},
-      {"dormant_decay_when", "--dormant-decay above 0",
-       [](const Config& c) { return c.real("dormant_decay") > 0; }},
-      {"teacher_temperature", "--teacher-alpha above 0",
-       [](const Config& c) { return c.real("teacher_alpha") > 0; }},
-      {"attention_gate_in_loss", "--attention-alpha above 0 and --head-gate",
-       [](const Config& c) { return c.real("attention_alpha") > 0 && c.flag("head_gate"); }},
-  };
-  return all;
-}
-
-// Options that differ from their default and from neutral, and that nothing reads.
-std::vector<std::string> unread(const RunFacts& f) {
-  std::vector<std::string> found;
-  for (const Reader& each : readers()) {
-    const Option& read = option(each.option);
-    const std::string& value = f.config->text(each.option);
-    if (value == read.default_value || value == read.neutral || each.reads(*f.config)) continue;
-    found.push_back(fmt::format("{} = {} is read under {} alone", each.option, value, each.needs));
-  }
-  return found;
-}
-
 }  // namespace
 
 std::vector<Rule> run_rules() {
   std::vector<Rule> all;
-  for (const auto& part : {network_rules(), device_rules(), length_rules(), example_rules()}) {
+  for (const auto& part :
+       {network_rules(), copy_rules(), device_rules(), length_rules(), example_rules()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;
-}
-
-std::vector<Rule> unread_rules() {
-  return {{"option_unread", kWarnedRun, kOfRun,
-           [](const RunFacts& f) { return !unread(f).empty(); },
-           [](const RunFacts& f) {
-             return fmt::format("{}, and changes nothing here", fmt::join(unread(f), "; "));
-           }}};
 }
 
 }  // namespace tandem

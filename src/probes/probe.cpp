@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "config/option.h"
-#include "core/error.h"
+#include "policy/rules.h"
 #include "probes/probe_names.h"
 
 namespace tandem {
@@ -41,28 +41,25 @@ std::vector<NamedProbe> chosen_probes(const std::vector<ReadoutRun>& runs) {
   return chosen;
 }
 
-void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool curve) {
+std::vector<std::string> copying_probes(const std::vector<ReadoutRun>& runs) {
+  std::vector<std::string> names;
+  for (const auto& [name, probe] : chosen_probes(runs)) {
+    if (probe->reads_dense_weights()) names.push_back(name);
+  }
+  return names;
+}
+
+void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs) {
   const std::string too_large = too_large_to_copy(model);
   if (too_large.empty()) return;
-  if (curve) {
-    throw ConfigError(too_large +
-                      "; read-outs at other budgets than the trained one need them: give "
-                      "--curve=false");
-  }
-  if (!keeps_own_nets(model, runs, trained_density(runs))) {
-    throw ConfigError(too_large +
-                      "; the sparse read-out of a net that is not at its density needs them: give "
-                      "a method that starts at its density, or smaller layers");
-  }
-  const bool probed = std::any_of(runs.begin(), runs.end(), [](const ReadoutRun& run) {
-    return run.config.integer("probe_every") > 0;
-  });
-  if (!probed) return;
-  for (const auto& [name, probe] : chosen_probes(runs)) {
-    if (!probe->reads_dense_weights()) continue;
-    throw ConfigError(too_large + "; the probe '" + name +
-                      "' needs them: name other families with --probes, or give --probe-every=0, "
-                      "which leaves it out at the end as well");
+  const bool at_budget = keeps_own_nets(model, runs, trained_density(runs));
+  const std::vector<std::string> names = copying_probes(runs);
+  for (const ReadoutRun& run : runs) {
+    RunFacts facts{run.policies.weights, run.policies.attention, &run.config};
+    facts.too_large_to_copy = too_large;
+    facts.begins_at_budget = at_budget;
+    facts.copying_probes = names;
+    check_rules({"curve_too_large", "read_out_too_large", "probes_too_large"}, facts);
   }
 }
 

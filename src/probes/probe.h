@@ -120,9 +120,12 @@ using NamedProbe = std::pair<std::string, std::unique_ptr<Probe>>;
 // ConfigError.
 std::vector<NamedProbe> chosen_probes(const std::vector<ReadoutRun>& runs);
 
-// Throws ConfigError where copies would be too large and the runs ask for what reads them: probes
-// inside of training, read-outs at other budgets (`curve`), or a net that starts above its budget.
-// It is called before the first step.
-void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs, bool curve);
+// Of these the names of those that read dense weights.
+std::vector<std::string> copying_probes(const std::vector<ReadoutRun>& runs);
+
+// Throws ConfigError where copies would be too large and the runs ask for what reads them, as the
+// rules say that a run is refused for before it begins (policy/rules.h). It is called before the
+// first step, of runs that together may be too large where each alone is not.
+void check_dense_readers(Model& model, const std::vector<ReadoutRun>& runs);
 
 }  // namespace tandem

@@ -179,23 +179,29 @@ void restore_weights(Model& model, const std::vector<at::Tensor>& kept) {
 }
 
 std::string too_large_to_copy(Model& model) {
-  std::int64_t total = 0, most = 0;
-  const Linear* largest = nullptr;
+  std::vector<LayerShape> layers;
+  std::int64_t replicas = 1;
   for (const Linear* layer : model.linears()) {
     if (is_dense(*layer)) continue;
-    const std::int64_t n = layer->connections->positions() * layer->connections->replicas();
-    total += n;
-    if (largest == nullptr || n > most) {
-      largest = layer;
-      most = n;
-    }
+    layers.push_back({layer->name(), layer->inputs(), layer->outputs()});
+    replicas = layer->connections->replicas();
+  }
+  return too_large_to_copy(layers, replicas);
+}
+
+std::string too_large_to_copy(const std::vector<LayerShape>& layers, std::int64_t replicas) {
+  std::int64_t total = 0;
+  const LayerShape* largest = nullptr;
+  for (const LayerShape& layer : layers) {
+    total += layer.positions() * replicas;
+    if (largest == nullptr || layer.positions() > largest->positions()) largest = &layer;
   }
   if (total <= kDenseCopyPositions) return {};
+  const std::string each = replicas == 1 ? "" : fmt::format(" in each of {} runs", replicas);
   return fmt::format(
-      "layer '{}' has {} x {} positions in each of {} runs, {} in all layers that are stored "
-      "sparsely, and dense copies are made of {} at most",
-      largest->name(), largest->inputs(), largest->outputs(), largest->connections->replicas(),
-      total, kDenseCopyPositions);
+      "layer '{}' has {} x {} positions{}, {} in all layers that are stored sparsely, and dense "
+      "copies are made of {} at most",
+      largest->name, largest->inputs, largest->outputs, each, total, kDenseCopyPositions);
 }
 
 // Holds what a layer has of its own, and puts it back.

@@ -96,6 +96,8 @@ LayerMasks current_masks(Model& model);         // of all layers
 constexpr std::int64_t kDenseCopyPositions = std::int64_t{1} << 27;
 // What is too large in a model whose layers store less; empty: nothing is.
 std::string too_large_to_copy(Model& model);
+// The same of so many runs, from the layers that store less.
+std::string too_large_to_copy(const std::vector<LayerShape>& layers, std::int64_t replicas);
 
 // While it lives, every layer that is stored otherwise is dense: its weight, with zeros where
 // nothing is stored, and a mask. Slots stay as they are and don't fit. Costs nothing where all

@@ -25,6 +25,7 @@ std::map<std::string, CriterionFacts> facts_of_criteria() {
                    .everywhere = each.everywhere,
                    .inputs = each.needs_inputs,
                    .per_sign = each.per_sign,
+                   .draws = each.random || each.needs_uniform || each.of_topology != nullptr,
                    .scored = !each.random,
                    .within_layer = each.needs_uniform || each.of_topology != nullptr};
   }

@@ -135,6 +135,52 @@ TEST_CASE("a grid is looked at where its data aren't, and goes on with no others
   CHECK_THAT(table.output, Contains("static"));
 }
 
+TEST_CASE("a grid is shown as it was stored where the files are others, and says so", "[cli]") {
+  const TwoFolders two;
+  const std::string file = two.folder / "content.ini";
+  atomic_write(file, kGrid);
+  const auto call = [&](std::vector<std::string> words, const std::string& data) {
+    words.insert(words.end(), {"--db", two.db});
+    // As on a machine of its own: its MNIST lies in TANDEM_DATA.
+    const std::string places = two.folder / "places";
+    std::filesystem::remove_all(places);
+    std::filesystem::create_directories(places);
+    std::filesystem::create_directory_symlink(data, places + "/mnist");
+    return run_program(words, {"TANDEM_CACHE=" + (two.folder / "cache"), "TANDEM_DATA=" + places});
+  };
+  const ProgramResult run = call({"grid", "run", file, "--jobs=1"}, two.a);
+  INFO(run.errors);
+  REQUIRE(run.exit_code == 0);
+  const ProgramResult shown = call({"table", file}, two.a);
+  REQUIRE(shown.exit_code == 0);
+  const std::string stored = two.ask("SELECT DISTINCT data_hash FROM v_run").substr(0, 64);
+  const auto count = [](const std::string& text, const std::string& part) {
+    int found = 0;
+    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+    return found;
+  };
+
+  const ProgramResult status = call({"grid", "status", file, "--seed=1"}, two.b);
+  INFO(status.errors);
+  CHECK_THAT(status.output, Matches("[^]*static +full +finetune +1 +1 +0[^]*"));
+  CHECK(count(status.errors, "on the content " + stored) == 1);
+  CHECK_THAT(status.errors, Contains("what is stored is shown"));
+  const ProgramResult table = call({"table", file}, two.b);
+  CHECK(table.output == shown.output);
+  CHECK(count(table.errors, "on the content " + stored) == 1);
+  CHECK(call({"grid", "status", file}, two.a).errors.empty());
+
+  const ProgramResult plan = call({"grid", "plan", file}, two.b);
+  CHECK(plan.exit_code == 0);
+  CHECK_THAT(plan.output, Contains("2 runs, 0 finished, 2 to do"));
+  CHECK_THAT(plan.errors, Matches("[^]*content " + stored + "[^]*now have [0-9a-f]{64}[^]*"));
+  CHECK_THAT(plan.errors, Contains("runs on these would be new ones"));
+  const ProgramResult refused = call({"grid", "run", file}, two.b);
+  CHECK(refused.exit_code == kExitData);
+  CHECK_THAT(refused.errors, Matches("[^]*content " + stored + "[^]*now have [0-9a-f]{64}[^]*"));
+  CHECK_THAT(refused.errors, Contains("runs on these would be new ones"));
+}
+
 TEST_CASE("two databases of one folder keep their own weights", "[cli]") {
   TwoFolders two;
   REQUIRE(two.run(two.a).exit_code == 0);

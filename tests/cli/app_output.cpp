@@ -166,6 +166,52 @@ TEST_CASE("a figure that can't be drawn leaves what was there", "[cli]") {
   CHECK(contains(read_file(made.folder / "g.csv"), "density"));
 }
 
+TEST_CASE("a command that is interrupted while it writes leaves nothing", "[cli]") {
+  const TemporaryFolder folder;
+  const std::string db = folder / "r.sqlite", file = folder / "one.grid";
+  atomic_write(file,
+               "name = one\ndensity = 0.2\ntrain_examples = 300\nsteps = 1\nwidths = 1500,1500\n"
+               "batch = 4\ndevice = cpu\nprobes = topology\ncurve = false\nvalidation = 0.001\n");
+  const ProgramResult made = run_program({"grid", "run", file, "--db", db});
+  INFO(made.errors);
+  REQUIRE(made.exit_code == 0);
+  const std::string id = StoreReader(db).runs().at(0).id, out = folder / "new/deep/net.safetensors";
+  // Some 14 MB are written; an export that was faster than the signal is tried again.
+  ProgramResult ended;
+  for (int tries = 0; tries < 20 && ended.exit_code != kExitStopped; ++tries) {
+    fs::remove_all(folder / "new");
+    const TemporaryFolder streams;
+    RunningProgram running(streams.path(), {"export", id, "--db", db, "--out", out});
+    while (!fs::exists(folder / "new/deep") && !running.ended()) {
+    }
+    running.send(SIGINT);
+    ended = running.wait();
+    if (ended.exit_code == kExitDone) CHECK(SafetensorsFile::open(out).metadata().at("run") == id);
+  }
+  CHECK(ended.exit_code == kExitStopped);
+  CHECK(contains(ended.errors, "nothing half-written is left"));
+  CHECK_FALSE(fs::exists(folder / "new"));
+
+  // A gnuplot that takes its time.
+  ensure_folder(folder / "bin");
+  ensure_folder(folder / "tmp");
+  atomic_write(folder / "bin/gnuplot",
+               "#!/bin/sh\n: > \"" + (folder / "begun") + "\"\nexec /bin/sleep 10\n");
+  REQUIRE(::chmod((folder / "bin/gnuplot").c_str(), 0755) == 0);
+  const TemporaryFolder streams;
+  RunningProgram drawing(streams.path(),
+                         {"plot", file, "curve", "--db", db, "--out", folder / "plots/f.svg"},
+                         {"PATH=" + (folder / "bin"), "TMPDIR=" + (folder / "tmp")});
+  while (!fs::exists(folder / "begun") && !drawing.ended()) {
+  }
+  drawing.send(SIGINT);
+  const ProgramResult stopped = drawing.wait();
+  INFO(stopped.errors);
+  CHECK(stopped.exit_code == kExitStopped);
+  CHECK(fs::is_empty(folder / "tmp"));
+  CHECK_FALSE(fs::exists(folder / "plots"));
+}
+
 TEST_CASE("paths that can be no file are told as such", "[cli]") {
   const TemporaryFolder folder;
   const std::string loop = folder / "loop", run = "run";

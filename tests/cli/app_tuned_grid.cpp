@@ -22,6 +22,7 @@ train_examples = 512
 batch = 64
 steps = 8
 widths = 24
+topology_log_steps = 9
 device = cpu
 [when weights=dense]
 tuned_for = full, sparse
@@ -51,6 +52,12 @@ struct TunedGrid {
   std::string one(const std::string& sql) const { return StoreReader(db).query(sql).rows[0][0]; }
 };
 
+int count_of(const std::string& text, const std::string& part) {
+  int found = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -71,6 +78,10 @@ TEST_CASE("a tuned grid is stopped, goes on, chooses, and shows why", "[cli]") {
   CHECK(contains(run.output, "grid tuned/tuning: "));
   CHECK(contains(run.output, "best rival"));
   CHECK(contains(run.output, "grid tuned: 6 runs: 0 were finished before, 6 done now"));
+  // Rounds of trials and the final runs are warned of once.
+  CHECK(count_of(run.output, "grid tuned/tuning: ") > 1);
+  CHECK(count_of(run.errors, "--topology-log-steps 9 parts updates") == 1);
+  CHECK(count_of(run.errors, "--topology-log-steps 9 is more than") == 1);
   const ProgramResult again = grid.program({"grid", "run", grid.file});
   CHECK(contains(again.output, "6 were finished before, 0 done now"));
 
@@ -124,6 +135,16 @@ TEST_CASE("a tuned grid is stopped, goes on, chooses, and shows why", "[cli]") {
     CHECK(contains(head, kind == "trials" ? "<svg" : "PNG"));
     CHECK(std::filesystem::exists(grid.folder / (kind + ".csv")));
   }
+}
+
+TEST_CASE("a read-out to tune for is said to change nothing where nothing is tuned", "[cli]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "g.ini", "weights = ssa\ntuned_for = full, sparse\ndevice = cpu\n");
+  const ProgramResult plan =
+      run_program({"grid", "plan", folder / "g.ini", "--db", folder / "r.sqlite"});
+  INFO(plan.errors);
+  CHECK(plan.exit_code == 0);
+  CHECK(contains(plan.errors, "2 of 2 runs: tuned_for is read by [tune] sections alone"));
 }
 
 }  // namespace tandem::test::app_tuned_grid_cli

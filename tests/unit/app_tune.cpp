@@ -59,7 +59,7 @@ struct Database {
     for (int looks = 1;; ++looks) {
       REQUIRE(looks < 500);
       std::vector<Config> open;
-      for (const Config& each : wanted_now(grid, path)) {
+      for (const Config& each : wanted_now(grid, tuning_state(grid, path))) {
         if (!ended.count(each.id())) open.push_back(each);
       }
       if (open.empty()) return looks;
@@ -99,7 +99,8 @@ std::vector<std::string> ids(const std::vector<Config>& runs) {
 TEST_CASE("a tuned grid wants trials, more of them at an edge, then its final runs", "[unit]") {
   const Grid grid = parse_grid(kGrid, "some.ini");
   Database database;
-  CHECK(wanted_now(grid, database.path).size() == 18);  // dense once for both of its read-outs
+  CHECK(wanted_now(grid, tuning_state(grid, database.path)).size() ==
+        18);  // dense once for both of its read-outs
   CHECK(database.run(grid, world, 1000) >= 4);
   const TuningState state = tuning_state(grid, database.path);
   REQUIRE(state.complete());
@@ -114,7 +115,7 @@ TEST_CASE("a tuned grid wants trials, more of them at an edge, then its final ru
   CHECK(state.cells[0].tuned_for == "full");
   CHECK(state.cells[1].tuned_for == "sparse");
   CHECK(decay(0) < decay(1));
-  const std::vector<Config> wanted = wanted_now(grid, database.path);
+  const std::vector<Config> wanted = wanted_now(grid, tuning_state(grid, database.path));
   const std::vector<Config> finals = final_runs(grid, state);
   CHECK(finals.size() == 8);
   CHECK(wanted.size() == state.trials().size() + finals.size());
@@ -127,7 +128,7 @@ TEST_CASE("trials take the default probes, final runs those that are said", "[un
       "[tune]\ntrials = 4\nlr = 0.01 .. 1\n",
       "some.ini", {{"seed", "1..2"}});
   Database database;
-  const std::vector<Config> trials = wanted_now(grid, database.path);
+  const std::vector<Config> trials = wanted_now(grid, tuning_state(grid, database.path));
   CHECK(trials.size() == 4);  // the cells differ in what trials don't have
   for (const Config& each : trials) CHECK(each.text("probes") == "default");
   database.run(grid, world, 1000);
@@ -143,8 +144,10 @@ TEST_CASE("killed after every run or never, a grid wants the same in the end", "
   whole.run(grid, world, 1000);
   parts.run(grid, world, 1);
   odd.run(grid, world, 7);
-  CHECK(ids(wanted_now(grid, parts.path)) == ids(wanted_now(grid, whole.path)));
-  CHECK(ids(wanted_now(grid, odd.path)) == ids(wanted_now(grid, whole.path)));
+  CHECK(ids(wanted_now(grid, tuning_state(grid, parts.path))) ==
+        ids(wanted_now(grid, tuning_state(grid, whole.path))));
+  CHECK(ids(wanted_now(grid, tuning_state(grid, odd.path))) ==
+        ids(wanted_now(grid, tuning_state(grid, whole.path))));
 }
 
 TEST_CASE("records hold the evidence: scores, rounds, read-outs, how many", "[unit]") {
@@ -195,7 +198,7 @@ TEST_CASE("a part of a tuned grid that is run leaves the rest of it to come", "[
   const Grid part = parse_grid(kGrid, "some.ini", {{"weights", "rigl"}, {"seed", "1"}});
   Database database;
   database.run(part, world, 1000);
-  const GridMembers members = members_of(file, database.path);
+  const GridMembers members = members_of(file, tuning_state(file, database.path));
   REQUIRE(members.runs.size() == 8);
   std::vector<std::string> known;
   for (std::size_t i = 0; i < 8; ++i) {
@@ -214,13 +217,13 @@ TEST_CASE("a part of a tuned grid that is run leaves the rest of it to come", "[
   }
   CHECK(tuning_plan(file, state).cells == "weights, tuned_for");
   CHECK(tuning_plan(file, state).runs.size() == 2);
-  CHECK(members_of(parse_grid("seed = 1..3\n", "g.ini"), database.path).runs.size() == 3);
+  CHECK(members_of(parse_grid("seed = 1..3\n", "g.ini"), {}).runs.size() == 3);
 }
 
 TEST_CASE("a trial without validation results says what to raise, not to run again", "[unit]") {
   const Grid grid = parse_grid("weights = rigl\n[tune]\nlr = 0.1, 0.2\n", "g.ini");
   Database database;
-  const std::vector<Config> wanted = wanted_now(grid, database.path);
+  const std::vector<Config> wanted = wanted_now(grid, tuning_state(grid, database.path));
   {
     StoreWriter writer(database.path);
     for (const Config& run : wanted) {
@@ -238,7 +241,7 @@ TEST_CASE("a trial without validation results says what to raise, not to run aga
 TEST_CASE("a method without a full read-out can't be tuned for one", "[unit]") {
   const Grid grid =
       parse_grid("weights = rigl\ntuned_for = full\n[tune]\nlr = 0.1, 0.2\n", "g.ini");
-  CHECK_THROWS_WITH(wanted_now(grid, "none.sqlite"),
+  CHECK_THROWS_WITH(tuning_state(grid, "none.sqlite"),
                     Contains("rigl") && Contains("no full read-out"));
 }
 

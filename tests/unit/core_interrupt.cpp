@@ -91,6 +91,33 @@ TEST_CASE("with nothing to save the first signal ends the program and no tempora
   }
 }
 
+TEST_CASE("a signal leaves nothing of files that would have appeared together", "[unit]") {
+  const TemporaryFolder folder;
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR2}) {
+    const auto [code, said] = ended_by([&folder, signal] {
+      end_at_interrupt("last words\n");
+      OutputFiles files;
+      files.add(folder / "new/deep/first", "whole");
+      files.add(folder / "new/other/second", [signal](FileSink& sink) {
+        sink.write("half");
+        ::raise(signal);
+      });
+      files.commit();
+    });
+    CHECK(code == 75);
+    CHECK(std::filesystem::is_empty(folder.path()));
+  }
+  const auto [code, said] = ended_by([&folder] {
+    end_at_interrupt("last words\n");
+    OutputFiles files;
+    files.add(folder / "kept/file", "whole");
+    files.commit();
+    ::raise(SIGINT);
+  });
+  CHECK(code == 75);
+  CHECK(read_file(folder / "kept/file") == "whole");
+}
+
 TEST_CASE("an unknown log level is refused", "[unit]") {
   CHECK_THROWS_AS(set_log_level("loud"), ConfigError);
   CHECK_NOTHROW(set_log_level("warn"));

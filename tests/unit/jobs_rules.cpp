@@ -1,10 +1,12 @@
 // The table of rules: each row fires where its condition holds and its neighbour is accepted, and
 // no row is without a case here.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <functional>
 #include <map>
 
 #include "core/error.h"
+#include "jobs/run_check.h"
 #include "policy/rules.h"
 #include "support/train_support.h"
 
@@ -38,6 +40,9 @@ struct Given {
     facts.task_examples = 3000;
     facts.examples = 6000;
     facts.epoch_steps = 100;
+    facts.validation_examples = 600;
+    facts.test_examples = 500;
+    facts.task_validation_examples = 300;
     if (more) more(facts);
     return ask(facts);
   }
@@ -464,6 +469,54 @@ Rows network_rows() {
   };
 }
 
+Rows copy_rows() {
+  const auto large = [](const Settings& said, bool at_budget, std::vector<std::string> probes) {
+    return config(said, [=](RunFacts& f) {
+      f.too_large_to_copy = "layer 'layer0' is large";
+      f.begins_at_budget = at_budget;
+      f.copying_probes = probes;
+    });
+  };
+  const Settings probed = {{"probe_every", "100"}};
+  return {
+      {"curve_too_large",
+       {large({{"curve", "true"}}, true, {}), large({{"curve", "false"}}, true, {}),
+        "'layer0' is large; read-outs at other budgets"}},
+      {"read_out_too_large", {large({}, false, {}), large({}, true, {}), "starts at its density"}},
+      {"probes_too_large",
+       {large(probed, true, {"gap", "weights"}), large(probed, true, {}),
+        "'gap', 'weights' need them"}},
+      {"probes_left_out",
+       {large({}, true, {"gap", "weights"}), large({}, true, {}), "'gap', 'weights' are left out"}},
+  };
+}
+
+Rows data_rows() {
+  const auto without = [](const Settings& said) {
+    return config(said,
+                  [](RunFacts& f) { f.validation_examples = f.task_validation_examples = 0; });
+  };
+  const auto growing = [](const std::string& batches) {
+    return config({{"weights", "rigl"}, {"growth_batches", batches}});
+  };
+  return {
+      {"windows_beyond_corpus",
+       {sequence({{"evaluation_windows", "501"}}), sequence({{"evaluation_windows", "500"}}),
+        "600 in validation and 500 in test"}},
+      {"growth_beyond_task", {growing("94"), growing("93"), "--growth-batches 94 of --batch 32"}},
+      {"nothing_to_read_out",
+       {without({{"validation", "0"}}), without({{"validation", "0"}, {"final", "true"}}),
+        "--final"}},
+      {"nothing_to_evaluate",
+       {without({{"final", "true"}, {"eval_every", "2"}}), without({{"final", "true"}}),
+        "--eval-every 2"}},
+      {"nothing_to_probe", {without({{"probe_every", "50"}}), without({}), "--probe-every 50"}},
+      {"task_without_validation",
+       {config({}, [](RunFacts& f) { f.task_validation_examples = 0; }),
+        config({}, [](RunFacts& f) { f.task_validation_examples = 1; }), "600 validation"}},
+  };
+}
+
 Given steered(std::int64_t every, std::int64_t warmup, double alpha = 1) {
   return weights([=](Policies& p) {
     p.alignment.alpha = alpha;
@@ -489,7 +542,17 @@ Rows length_rows() {
     return weights([steps](Policies& p) { p.schedule.draw_steps = steps; });
   };
   const auto long_run = [](RunFacts& f) { f.steps = 1000000000000; };
+  const auto logged = [&](Given given, const std::string& steps) {
+    given.said = {{"topology_log_steps", steps}};
+    return given;
+  };
+  const Given phased = operations({op(Operation::Kind::kRank, "magnitude")},
+                                  [](Policies& p) { p.topology.at_phases = true; });
   return {
+      {"log_of_no_updates",
+       {logged(phased, "10"), logged(ranked(100), "10"), "--topology-log-steps 10"}},
+      {"log_steps_beyond_run",
+       {logged(ranked(100), "1001"), logged(ranked(100), "1000"), "--topology-log-steps 1001"}},
       {"trains_nothing",
        {config({{"epochs", "0"}}), config({{"epochs", "0"}, {"steps", "1"}}), "--epochs 0"}},
       {"more_examples_than_countable",
@@ -522,7 +585,9 @@ Rows length_rows() {
 
 Rows all_rows() {
   Rows rows = weights_rows();
-  for (Rows part : {topology_rows(), network_rows(), length_rows()}) rows.merge(part);
+  for (Rows part : {topology_rows(), network_rows(), copy_rows(), length_rows(), data_rows()}) {
+    rows.merge(part);
+  }
   return rows;
 }
 
@@ -569,6 +634,20 @@ TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
     });
   };
   const std::vector<std::pair<Settings, std::string>> cases = {
+      {{{"steps", "7"}, {"scenario", "class_il"}, {"online", "true"}}, "steps"},
+      {{{"steps", "7"}, {"epochs", "5"}}, "epochs"},
+      {{{"lr_end", "0.2"}}, "lr_end"},
+      {{{"weight_decay", "0"}, {"decay_mode", "decoupled"}}, "decay_mode"},
+      {{{"weights", "set"}, {"update_interval", "7"}}, "update_interval"},
+      {{{"weights", "set"}, {"drop_final", "0.1"}}, "drop_final"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_alpha_warmup", "9"}},
+       "weights_alpha_warmup"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_lambda_full", "2"}},
+       "weights_lambda_full"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_lambda_sparse", "2"}},
+       "weights_lambda_sparse"},
+      {{{"weights", "ssa"}, {"weights_alpha", "0"}, {"weights_distance", "mse"}},
+       "weights_distance"},
       {{{"lr_step_factor", "0.2"}}, "lr_step_factor"},
       {{{"lr_step_at", "0.4"}}, "lr_step_at"},
       {{{"nm_n", "1"}}, "nm_n"},
@@ -592,12 +671,73 @@ TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
   }
   CHECK(sentence({}).empty());
   CHECK(sentence({{"weights", "ssa"}}).empty());
+  CHECK(sentence({{"attention", "ssa"}, {"attention_forced_first", "true"}, {"blocks", "1"}}, true)
+            .find("attention_forced_first = ") != std::string::npos);
+  for (const char* name :
+       {"attention_alpha_warmup", "attention_lambda_full", "attention_lambda_sparse"}) {
+    CHECK(sentence({{"attention", "ssa"}, {"attention_alpha", "0"}, {name, "3"}}, true)
+              .find(name + std::string(" = ")) != std::string::npos);
+  }
+  CHECK(sentence({{"attention", "ssa"}, {"attention_alpha", "0"}, {"attention_distance", "mse"}},
+                 true)
+            .find("attention_distance = ") != std::string::npos);
+  // What a method's own default says is no word of the user's.
+  CHECK(sentence({{"optimizer", "adamw"}, {"weight_decay", "0"}}).empty());
+  CHECK(sentence({{"weights", "set"}}).empty());
   CHECK(sentence({{"attention", "ssa"}, {"attention_p_final", "0.2"}}, true)
             .find("attention_p_final = ") != std::string::npos);
   CHECK(sentence({{"attention", "ssa"}, {"attention_gate_in_loss", "true"}, {"head_gate", "false"}},
                  true)
             .find("attention_gate_in_loss = ") != std::string::npos);
   CHECK(sentence({{"attention", "ssa"}}, true).empty());
+}
+
+TEST_CASE("a seed of its own that no stream of the run is drawn from is said", "[unit]") {
+  const auto said = [](const Settings& settings) {
+    const std::vector<std::string> warnings = RunCheck("cpu").check(small_run(settings));
+    return std::any_of(warnings.begin(), warnings.end(), [](const std::string& each) {
+      return each.find("seed_") == 0 && each.find("changes nothing here") != std::string::npos;
+    });
+  };
+  struct Seed {
+    std::string name;
+    std::vector<Settings> unread, read;
+  };
+  const std::vector<Seed> seeds = {
+      {"seed_streams",
+       {{{"weights", "dense"}},
+        {{"weights", "rigl"}},
+        {{"weights", "ssa"}, {"weights_draw", "turns"}}},
+       {{{"weights", "ssa"}},
+        {{"weights", "ssa"}, {"weights_draw", "turns"}, {"weights_nested", "1,0.5"}}}},
+      {"seed_topology",
+       {{{"weights", "dense"}}, {{"weights", "ssa"}}, {{"weights", "topkast"}}},
+       {{{"weights", "set"}},
+        {{"weights", "static"}},
+        {{"weights", "cht"}},
+        {{"weights", "ssa"}, {"superset_density", "0.3"}, {"superset_random", "true"}},
+        {{"weights", "ssa"}, {"mask_source", "random"}}}},
+      {"seed_classes",
+       {{{"weights", "dense"}}, {{"scenario", "class_il"}}},
+       {{{"scenario", "class_il"}, {"class_order", "random"}}}},
+      {"seed_data", {}, {{{"weights", "dense"}}}},
+      {"seed_init", {}, {{{"weights", "dense"}}}}};
+  for (const Seed& seed : seeds) {
+    for (const bool reads : {false, true}) {
+      for (Settings settings : reads ? seed.read : seed.unread) {
+        CAPTURE(seed.name, settings);
+        CHECK_FALSE(said(settings));
+        settings[seed.name] = "7";
+        CHECK(said(settings) == !reads);
+      }
+    }
+  }
+  // Runs that differ in the seed are spoken of together, and apart from one that says none.
+  const auto warnings = check_all(
+      {small_run({}), small_run({{"seed_streams", "1"}}), small_run({{"seed_streams", "2"}})},
+      "cpu");
+  REQUIRE(warnings.size() == 1);
+  CHECK(warnings.begin()->second == 2);
 }
 
 }  // namespace tandem::test::jobs_rules_unit

@@ -143,6 +143,53 @@ TEST_CASE("what a short run leaves of its schedule is said", "[unit]") {
   CHECK_NOTHROW(of_transformer({{"blocks", "8"}}));
 }
 
+TEST_CASE("what needs copies of layers that are too large is refused or said to be left out",
+          "[unit]") {
+  const auto large = [](Settings more, StorageChooser storage = storage_chooser()) {
+    more.insert({{"weights", "set"}, {"widths", "20000,20000"}, {"density", "0.001"}});
+    return RunCheck("cpu", std::move(storage)).check(small_run(more));
+  };
+  const Settings sparse = {{"storage", "sparse"}};
+  const auto with = [&](Settings more) {
+    more.insert(sparse.begin(), sparse.end());
+    return more;
+  };
+  CHECK_THROWS_WITH(large(with({{"curve", "true"}})),
+                    Contains("'layer1' has 20000 x 20000") && Contains("--curve=false"));
+  CHECK_THROWS_WITH(large(with({{"probe_every", "10"}})), Contains("--probe-every=0"));
+  CHECK_THROWS_WITH(large(with({{"weights", "gmp"}, {"initial_density", "0.002"}})),
+                    Contains("starts at its density"));
+  CHECK(warns(large(sparse), "'weights' are left out"));
+  CHECK_FALSE(warns(large(with({{"probes", "topology"}})), "left out"));
+  CHECK_NOTHROW(large(with({{"probes", "topology"}, {"probe_every", "10"}})));
+  // What `auto` stores is asked of whoever knows.
+  const auto stored = [](Storage storage) {
+    return
+        [storage](const Config&, const std::string&) { return std::vector<Storage>(3, storage); };
+  };
+  CHECK_THROWS_WITH(large({{"curve", "true"}}, stored(Storage::kSparse)),
+                    Contains("--curve=false"));
+  CHECK_NOTHROW(large({{"curve", "true"}}, stored(Storage::kMasked)));
+}
+
+TEST_CASE("what is counted and is not there is said", "[unit]") {
+  CHECK(warns(of_transformer({{"evaluation_windows", "1000000"}}), "as with 0"));
+  CHECK_FALSE(warns(of_transformer({{"evaluation_windows", "8"}}), "as with 0"));
+  CHECK(warns(warnings_of({{"weights", "rigl"}, {"growth_batches", "10"}}), "with replacement"));
+  CHECK_FALSE(
+      warns(warnings_of({{"weights", "rigl"}, {"growth_batches", "9"}}), "with replacement"));
+  CHECK(warns(warnings_of({{"validation", "0"}}), "the run has no results"));
+  CHECK_THROWS_WITH(warnings_of({{"validation", "1e-6"}}),
+                    Contains("validation = 0.000001") || Contains("validation = 1e-06"));
+  CHECK(warns(warnings_of({{"scenario", "class_il"}, {"validation", "0.00005"}}),
+              "a task has none of the 3 validation examples"));
+  CHECK(warns(warnings_of({{"topology_log_steps", "5"}}), "weights = dense has none"));
+  CHECK(warns(warnings_of({{"weights", "acdc"}, {"topology_log_steps", "5"}}), "phases alone"));
+  CHECK(warns(warnings_of({{"weights", "ste"}, {"topology_log_steps", "31"}}),
+              "more than the 30 steps"));
+  CHECK_FALSE(warns(warnings_of({{"weights", "ste"}, {"topology_log_steps", "30"}}), "log-steps"));
+}
+
 TEST_CASE("runs that differ in seeds are checked and warned of together", "[unit]") {
   const std::vector<Config> runs = {small_run({{"warmup_steps", "31"}, {"seed", "1"}}),
                                     small_run({{"warmup_steps", "31"}, {"seed", "2"}}),

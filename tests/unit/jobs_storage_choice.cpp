@@ -307,4 +307,12 @@ TEST_CASE("more replicas fit a cache where connections are sparse", "[unit]") {
   CHECK(group_size(run, "cpu", {kSparse, kSparse, kMasked}) > 2 * masked);
 }
 
+TEST_CASE("no more runs train together than dense copies are made of", "[unit]") {
+  // One has 60 million positions: copies are made of two.
+  const Config run = run_of({{"density", "0.0001"}, {"widths", "7400,7400"}, {"batch", "1"}});
+  CHECK(group_size(run, "cpu", {kSparse, kSparse, kMasked}) == 2);
+  const Config larger = run_of({{"density", "0.0001"}, {"widths", "9000,9000"}, {"batch", "1"}});
+  CHECK(group_size(larger, "cpu", {kSparse, kSparse, kMasked}) == 1);
+}
+
 }  // namespace tandem::test::jobs_storage_choice_unit

@@ -342,22 +342,22 @@ TEST_CASE("a layer that is too large to copy is refused by name before anything 
   CHECK(message([&] { DenseCopies{net}; }).find("'layer0'") != std::string::npos);
   CHECK(net.listed().copies == 0);
   CHECK(net.layer().connections.get() == &net.listed());
-  const std::vector<ReadoutRun> silent = {set_run({{"probe_every", "0"}})};
-  const std::vector<ReadoutRun> probed = {set_run({{"probe_every", "100"}})};
-  check_dense_readers(net, silent, false);
-  CHECK(message([&] { check_dense_readers(net, silent, true); }).find("--curve=false") !=
+  const std::vector<ReadoutRun> silent = {set_run({{"curve", "false"}})};
+  const std::vector<ReadoutRun> curved = {set_run({{"curve", "true"}})};
+  const std::vector<ReadoutRun> probed = {set_run({{"curve", "false"}, {"probe_every", "100"}})};
+  check_dense_readers(net, silent);
+  CHECK(message([&] { check_dense_readers(net, curved); }).find("--curve=false") !=
         std::string::npos);
-  CHECK(message([&] { check_dense_readers(net, probed, false); }).find("--probe-every=0") !=
+  CHECK(message([&] { check_dense_readers(net, probed); }).find("--probe-every=0") !=
         std::string::npos);
   // Its read-out ranks the two connections and keeps one.
   ListedNet above(65536, 65536, {{5, 6}});
   std::vector<ReadoutRun> within = silent;
   within[0].policies.weights.start.density = 1.0 / (65536.0 * 65536.0);
-  CHECK(message([&] { check_dense_readers(above, within, false); }).find("density") !=
-        std::string::npos);
+  CHECK(message([&] { check_dense_readers(above, within); }).find("density") != std::string::npos);
   ListedNet limit(1 << 14, 1 << 13, {{5}});
   CHECK(too_large_to_copy(limit).empty());
-  check_dense_readers(limit, probed, true);
+  check_dense_readers(limit, probed);
   ListedNet two(1 << 14, 1 << 13, {{5}, {6}});
   CHECK(too_large_to_copy(two).find("each of 2 runs") != std::string::npos);
 }
