@@ -90,8 +90,13 @@ std::vector<Row> rows_of(const StoreReader& store, const std::string& id) {
 
 std::vector<Source> sources_in(const std::string& database) {
   const StoreReader store(database);
+  std::vector<RunRecord> runs = store.runs();
+  // Those with the most rows: a database that keeps little of some runs should not look small.
+  std::stable_sort(runs.begin(), runs.end(), [](const RunRecord& a, const RunRecord& b) {
+    return a.last_sequence > b.last_sequence;
+  });
   std::vector<Source> sources;
-  for (RunRecord& run : store.runs()) {
+  for (const RunRecord& run : runs) {
     if (run.state != "done" || static_cast<std::int64_t>(sources.size()) == kMostSources) continue;
     sources.push_back({run, rows_of(store, run.id)});
   }

@@ -116,7 +116,7 @@ TEST_CASE("kills at random moments lose nothing and double nothing", "[crash]") 
   std::mt19937 random(seed);
   std::uniform_int_distribution<int> delay_ms(50, 1600);
   int writers_killed = 0, workers_killed = 0;
-  while (writers_killed < 16 || workers_killed < 6) {
+  while (writers_killed < 12 || workers_killed < 5) {
     RunningProgram running(output.path(), storm.arguments());
     std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms(random)));
     if (running.ended()) {
