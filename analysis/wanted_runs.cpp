@@ -80,10 +80,10 @@ bool same_value(const std::string& a, const std::string& b) {
 bool may_meet(const Config& run, const std::vector<Condition>& conditions,
               const std::set<std::string>& open) {
   return std::all_of(conditions.begin(), conditions.end(), [&](const Condition& condition) {
-    const auto said = run.values().find(condition.key);
-    if (said == run.values().end() || open.count(condition.key)) return true;
+    const std::string* value_there = run.find(condition.key);
+    if (value_there == nullptr || open.count(condition.key)) return true;
     return std::any_of(condition.values.begin(), condition.values.end(),
-                       [&](const std::string& value) { return same_value(said->second, value); });
+                       [&](const std::string& value) { return same_value(*value_there, value); });
   });
 }
 

@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "config/option.h"
 #include "config/part.h"
@@ -146,15 +148,71 @@ Value checked(const std::string& name, const std::string& text, const std::optio
 
 ConfigTables program_tables() { return {&option_table(), &part_table(), kEngineRevision}; }
 
-Config Config::resolve(const Settings& given, bool strict, const ConfigTables& tables) {
-  Config config;
-  for (const auto& [name, text] : given) {
+SharedSettings::SharedSettings(std::string key, const Settings& settings) {
+  static std::mutex mutex;
+  static std::unordered_map<std::string, std::shared_ptr<const Settings>> bases;
+  for (const auto& [name, value] : settings) key += " " + name;
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::shared_ptr<const Settings>& base = bases[key];
+    if (base == nullptr) base = std::make_shared<const Settings>(settings);
+    base_ = base;
+  }
+  auto shared = base_->begin();
+  for (const auto& [name, value] : settings) {
+    if (shared->second != value) own_.emplace_back(&shared->first, value);
+    ++shared;
+  }
+  own_.shrink_to_fit();
+}
+
+const std::string* SharedSettings::find(const std::string& name) const {
+  if (base_ == nullptr) return nullptr;
+  const auto own = std::lower_bound(own_.begin(), own_.end(), name,
+                                    [](const auto& x, const auto& y) { return *x.first < y; });
+  if (own != own_.end() && *own->first == name) return &own->second;
+  const auto shared = base_->find(name);
+  return shared == base_->end() ? nullptr : &shared->second;
+}
+
+Settings SharedSettings::all() const {
+  if (base_ == nullptr) return {};
+  Settings settings = *base_;
+  for (const auto& [name, value] : own_) settings[*name] = value;
+  return settings;
+}
+
+namespace {
+
+// Configs of one selection of parts are alike.
+std::string selection_key(const Settings& values) {
+  std::string key;
+  for (const std::string& kind : part_kinds()) {
+    const auto value = values.find(kind);
+    if (value != values.end()) key += value->second + "/";
+  }
+  return key;
+}
+
+}  // namespace
+
+void Config::hold(const Settings& values, const Settings& given, std::string canonical) {
+  canonical_ = std::move(canonical);
+  id_ = sha256(canonical_);
+  const std::string key = selection_key(values);
+  values_ = SharedSettings("values " + key, values);
+  given_ = SharedSettings("given " + key, given);
+}
+
+Config Config::resolve(const Settings& said, bool strict, const ConfigTables& tables) {
+  Settings given;
+  for (const auto& [name, text] : said) {
     const Option& each = tables.options->at(name);
     const std::string form = canonical_form(each, text);
     const bool neutral = each.of_part && form == each.neutral;
-    config.given_[name] = neutral ? form : canonical_value(each, text, *tables.parts);
+    given[name] = neutral ? form : canonical_value(each, text, *tables.parts);
   }
-  Layered layered = lay(config.given_, tables);
+  Layered layered = lay(given, tables);
   const auto used = used_options(layered.parts);
   for (const auto& each : tables.options->all()) {
     if (!each.of_part) continue;
@@ -164,15 +222,16 @@ Config Config::resolve(const Settings& given, bool strict, const ConfigTables& t
       continue;
     }
     const std::string unread = unread_value(each, layered.parts, *tables.parts);
-    if (strict && config.was_given(each.name) && value != unread) {
+    if (strict && given.count(each.name) != 0 && value != unread) {
       refuse_unused(each.name, layered, tables);
     }
-    config.given_.erase(each.name);
+    given.erase(each.name);
     layered.values[each.name] = unread;
   }
-  config.values_ = std::move(layered.values);
-  config.canonical_ = kHeader + canonical_lines(config.values_, *tables.options) +
-                      revision_lines(layered.parts, tables.engine_revision);
+  Config config;
+  config.hold(layered.values, given,
+              kHeader + canonical_lines(layered.values, *tables.options) +
+                  revision_lines(layered.parts, tables.engine_revision));
   return config;
 }
 
@@ -182,7 +241,7 @@ Config Config::from_canonical(const std::string& canonical, const ConfigTables& 
     refuse_canonical(
         "it doesn't begin with the line 'tandem-config v1' or doesn't end its last line");
   }
-  Config config;
+  Settings given, values;
   std::string revisions;
   auto lines = split(canonical.substr(header.size()), '\n');
   lines.pop_back();
@@ -194,26 +253,24 @@ Config Config::from_canonical(const std::string& canonical, const ConfigTables& 
       continue;
     }
     const std::string name = line.substr(0, equals);
-    config.given_[name] =
-        canonical_value(tables.options->at(name), line.substr(equals + 1), *tables.parts);
+    given[name] = canonical_value(tables.options->at(name), line.substr(equals + 1), *tables.parts);
   }
   for (const auto& each : tables.options->all()) {
-    config.values_[each.name] = each.scope == OptionScope::kRun ? each.neutral : each.default_value;
+    values[each.name] = each.scope == OptionScope::kRun ? each.neutral : each.default_value;
   }
-  for (const auto& [name, text] : config.given_) config.values_[name] = text;
-  config.canonical_ = header + canonical_lines(config.values_, *tables.options) + revisions;
-  if (config.canonical_ != canonical) {
+  for (const auto& [name, text] : given) values[name] = text;
+  Config config;
+  config.hold(values, given, header + canonical_lines(values, *tables.options) + revisions);
+  if (config.canonical() != canonical) {
     refuse_canonical("its lines are unsorted, doubled, not in canonical form or at neutral values");
   }
   return config;
 }
 
 const std::string& Config::text(const std::string& name) const {
-  const auto found = values_.find(name);
-  if (found == values_.end()) {
-    throw std::logic_error(fmt::format("no option is named '{}'", name));
-  }
-  return found->second;
+  const std::string* found = find(name);
+  if (found == nullptr) throw std::logic_error(fmt::format("no option is named '{}'", name));
+  return *found;
 }
 
 std::int64_t Config::integer(const std::string& name) const {
@@ -248,7 +305,5 @@ std::vector<double> Config::reals(const std::string& name) const {
   }
   return values;
 }
-
-std::string Config::id() const { return sha256(canonical_); }
 
 }  // namespace tandem

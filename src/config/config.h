@@ -8,7 +8,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tandem {
@@ -17,6 +19,21 @@ using Settings = std::map<std::string, std::string>;  // what a user gave: optio
 
 class OptionTable;
 class PartTable;
+
+// Settings of many configs that differ in a few: a base that alike ones share, and what differs, so
+// that a grid of 100,000 runs takes a fraction of a kilobyte for each. Copies are cheap.
+class SharedSettings {
+ public:
+  SharedSettings() = default;
+  // Settings with one `key` and the same names share a base, whoever makes them.
+  SharedSettings(std::string key, const Settings& settings);
+  const std::string* find(const std::string& name) const;
+  Settings all() const;
+
+ private:
+  std::shared_ptr<const Settings> base_;
+  std::vector<std::pair<const std::string*, std::string>> own_;  // names of the base, ascending
+};
 
 // The engine's revision: raised when the step itself changes results.
 constexpr int kEngineRevision = 1;
@@ -31,6 +48,7 @@ ConfigTables program_tables();
 
 class Config {
  public:
+  Config() = default;  // has no option; to be assigned to
   // Throws ConfigError for an unknown name, a bad value, or (with strict) a setting that no
   // selected part uses; without strict such a setting is dropped. resolve(config.values()) is the
   // same config again: the neutral value may be said where nothing uses the option.
@@ -48,18 +66,22 @@ class Config {
   std::vector<std::int64_t> integers(const std::string& name) const;
   std::vector<double> reals(const std::string& name) const;
 
-  const Settings& values() const { return values_; }
-  bool was_given(const std::string& name) const { return given_.count(name) != 0; }
-  const Settings& given() const { return given_; }
+  // Null where no option has the name.
+  const std::string* find(const std::string& name) const { return values_.find(name); }
+  Settings values() const { return values_.all(); }  // of every option
+  bool was_given(const std::string& name) const { return given_.find(name) != nullptr; }
+  Settings given() const { return given_.all(); }
 
   // "tandem-config v1\n", then sorted "key=value\n" of the kRun options that differ from neutral,
   // then "revision.engine=N\n" and "revision.KIND.NAME=N\n" of the selected parts that are not 1.
   const std::string& canonical() const { return canonical_; }
-  std::string id() const;  // SHA-256 of canonical(), 64 hex digits
+  std::string id() const { return id_; }  // SHA-256 of canonical(), 64 hex digits
 
  private:
-  Settings values_, given_;
-  std::string canonical_;
+  void hold(const Settings& values, const Settings& given, std::string canonical);
+
+  SharedSettings values_, given_;
+  std::string canonical_, id_;
 };
 
 inline std::string short_id(const std::string& id) { return id.substr(0, 12); }

@@ -11,8 +11,8 @@
 namespace tandem {
 
 inline std::uint64_t run_seed(const Config& config, const std::string& stream) {
-  const auto own = config.values().find("seed_" + stream);
-  const std::int64_t seed = own == config.values().end() ? -1 : config.integer(own->first);
+  const std::string own = "seed_" + stream;
+  const std::int64_t seed = config.find(own) == nullptr ? -1 : config.integer(own);
   return static_cast<std::uint64_t>(seed == -1 ? config.integer("seed") : seed);
 }
 

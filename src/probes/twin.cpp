@@ -91,7 +91,7 @@ class TwinProbe : public Probe {
  public:
   explicit TwinProbe(const std::vector<ReadoutRun>& runs) : layers_(runs.size()) {
     for (const ReadoutRun& run : runs) {
-      const bool named = run.config.values().count("twin") != 0;
+      const bool named = run.config.find("twin") != nullptr;
       paths_.push_back(named ? path_of(run.config) : std::string());
     }
   }

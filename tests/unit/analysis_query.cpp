@@ -13,6 +13,8 @@
 namespace tandem::test::analysis_query_unit {
 namespace {
 
+using Catch::Contains;
+
 TEST_CASE("each named query has a title and runs, with and without rows", "[unit]") {
   const TemporaryFolder folder;
   { StoreWriter empty(folder / "empty.sqlite"); }
@@ -186,6 +188,67 @@ TEST_CASE("named queries average what is alike but for seeds, without trials", "
   CHECK(table.rows[0].cells[0].mean.value() == Approx(0.625));
   const QueryResult c = run_query(reader, "continual");
   CHECK(c.rows.size() == q.rows.size());
+}
+
+TEST_CASE("a named query is about the grid that was added last, unless it is told", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord a = test::make_run({{"seed", "1"}}), b = test::make_run({{"seed", "2"}}),
+                  c = test::make_run({{"seed", "3"}, {"density", "0.5"}}),
+                  loose = test::make_run({{"seed", "4"}});
+  StoreWriter writer(path);
+  writer.add_runs({a, b, c});
+  writer.add_grid("first", "f.ini", "", {a.id, b.id});
+  writer.add_grid("second", "s.ini", "", {b.id, c.id});
+  const StoreReader reader(path);
+  const auto asked = [&](const QueryScope& scope, std::string* note = nullptr) {
+    return run_query(reader, "runs", {}, scope, note).rows.size();
+  };
+  std::string note;
+  CHECK(asked({}, &note) == 2);
+  CHECK_THAT(note, Contains("grid second: 2 of 3 stored runs") && Contains("--all"));
+  CHECK(asked({.grid = "first"}, &note) == 2);
+  CHECK_THAT(note, Contains("grid first") && !Contains("--all"));
+  CHECK(asked({.all = true}, &note) == 3);
+  CHECK_THAT(note, Contains("all runs: 3 of 3"));
+  CHECK(asked({.where = {{"density", {"0.5"}}}}) == 1);
+  CHECK(asked({.all = true, .where = {{"density", {"0.10", "0.5"}}, {"seed", {"1", "3"}}}}) == 2);
+  CHECK(asked({.where = {{"final", {"false"}}}}) == 2);  // flags as options write them
+  CHECK_THROWS_WITH(asked({.grid = "frist"}), Contains("did you mean first?"));
+  CHECK_THROWS_WITH(asked({.where = {{"densty", {"1"}}}}), Contains("density"));
+  CHECK_THROWS_WITH(run_query(reader, "SELECT 1", {}, {.all = true}), Contains("WHERE"));
+  writer.add_grid("first", "f.ini", "", {a.id, b.id});  // it was asked for again
+  CHECK(run_query(reader, "runs").rows.size() == 2);
+  CHECK(run_query(reader, "runs", {}, {}, &note).rows[0][0] == a.id.substr(0, 12));
+  writer.add_runs({loose});  // newest, and of no grid
+  CHECK(asked({}, &note) == 4);
+}
+
+TEST_CASE("the leader board ranks settings within what may be compared", "[unit]") {
+  const TemporaryFolder folder;
+  const test::SmallGrid grid(folder / "r.sqlite");
+  const QueryResult q = run_query(StoreReader(folder / "r.sqlite"), "top");
+  REQUIRE_FALSE(q.rows.empty());
+  double last = 2;
+  for (const auto& row : q.rows) {
+    const double accuracy = std::stod(row[11]);
+    if (row[0] == "1") last = 2;
+    CHECK(accuracy <= last);
+    last = accuracy;
+  }
+}
+
+TEST_CASE("results as JSON lines and as Markdown", "[unit]") {
+  QueryResult r;
+  r.columns = {"run", "value"};
+  r.rows = {{"a|b", "0.5"}, {"c", ""}};
+  r.null = {{false, false}, {false, true}};
+  CHECK(render(r, QueryFormat::kJsonLines) ==
+        "{\"run\":\"a|b\",\"value\":0.5}\n{\"run\":\"c\",\"value\":null}\n");
+  CHECK(render(r, QueryFormat::kMarkdown) ==
+        "| run | value |\n|---|---:|\n| a\\|b | 0.5 |\n| c |  |\n");
+  CHECK(parse_query_format("jsonl") == QueryFormat::kJsonLines);
+  CHECK_THROWS_WITH(parse_query_format("xml"), Contains("markdown"));
 }
 
 }  // namespace
