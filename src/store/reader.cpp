@@ -134,14 +134,18 @@ struct StoreReader::Impl {
         add.bind(1, id);
         add.exec();
       }
+      // Runs are joined by key and by id again and again: a table of their own, with both.
       db.exec(
-          "CREATE TEMP VIEW run AS SELECT * FROM main.run"
-          " WHERE key IN (SELECT run FROM temp.wanted)");
+          "CREATE TEMP TABLE run AS SELECT * FROM main.run WHERE key IN (SELECT run FROM "
+          "temp.wanted);"
+          "CREATE UNIQUE INDEX temp.wanted_key ON run (key);"
+          "CREATE UNIQUE INDEX temp.wanted_id ON run (id);");
       for (const char* table :
-           {"config", "eval", "result", "metric", "topology_update", "run_provenance", "event"}) {
+           {"eval", "result", "metric", "topology_update", "run_provenance", "event"}) {
+        // config and provenance are reached from run alone, by their keys.
         db.exec(
-            fmt::format("CREATE TEMP VIEW {0} AS SELECT t.* FROM temp.wanted w"
-                        " CROSS JOIN main.{0} t ON t.run = w.run",
+            fmt::format("CREATE TEMP VIEW {0} AS SELECT * FROM main.{0}"
+                        " WHERE run IN (SELECT run FROM temp.wanted)",
                         table));
       }
       use_own_views(db, /*always=*/true);
