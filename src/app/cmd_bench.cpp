@@ -65,7 +65,8 @@ TANDEM_REGISTERED = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
-              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse\nbench store "
+              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse\nbench "
+              "store "
               "[--db PATH]",
      .text =
          "engine: model-steps per second of an MLP and of the byte model of "

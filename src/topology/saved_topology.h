@@ -33,8 +33,8 @@ struct SavedTopology {
   at::Tensor save() const;
   // Inputs and outputs that it speaks of; nothing where it does not say.
   static std::optional<std::pair<std::int64_t, std::int64_t>> shape_in(const at::Tensor& saved);
-  // Reads the topology of a layer of that name and shape. Throws StoreError, which names both, where
-  // `saved` is damaged or another layer's.
+  // Reads the topology of a layer of that name and shape. Throws StoreError, which names both,
+  // where `saved` is damaged or another layer's.
   static SavedTopology load(const at::Tensor& saved, const std::string& name, std::int64_t inputs,
                             std::int64_t outputs);
 };

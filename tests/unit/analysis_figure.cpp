@@ -57,8 +57,8 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
         "1.00 by a line in kept mass");
   CHECK(count(figure.csv, "\n") == 6);
   CHECK_THAT(figure.csv, Contains("run,weights,") && Contains(",kept_mass,accuracy\n"));
-  CHECK_THAT(figure.csv,
-             Contains(trials.runs[0].id + ",ssa,full,fashion_mnist,0.1,0,0.001,1,own,done,0.5,0.9\n"));
+  CHECK_THAT(figure.csv, Contains(trials.runs[0].id +
+                                  ",ssa,full,fashion_mnist,0.1,0,0.001,1,own,done,0.5,0.9\n"));
   CHECK_THAT(figure.csv, Contains(trials.runs[3].id + ",static") && Contains(",done,,0.903\n"));
   CHECK_THAT(figure.script, Contains("0.5 90 0.001\n") && Contains("0.625 90.1 0\n"));
   CHECK(figure.script.find("0.25 ") == std::string::npos);
