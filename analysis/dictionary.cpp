@@ -3,6 +3,7 @@
 #include <map>
 
 #include "config/option.h"
+#include "store/config_table.h"
 #include "store/store.h"
 
 namespace tandem {
@@ -78,11 +79,6 @@ const std::vector<ColumnMeaning>& own_columns() {
   return columns;
 }
 
-const char* type_of(OptionType type) {
-  if (type == OptionType::kInt || type == OptionType::kFlag) return "BIGINT";
-  return type == OptionType::kReal ? "DOUBLE" : "TEXT";
-}
-
 }  // namespace
 
 std::vector<ColumnMeaning> data_dictionary() {
@@ -98,7 +94,7 @@ std::vector<ColumnMeaning> data_dictionary() {
       std::string text = option->help;
       if (!option->unit.empty()) text += " (" + option->unit + ")";
       if (option->of_part) text += "; NULL where nothing of the run reads it";
-      all.push_back({"v_run", name, type_of(option->type), text});
+      all.push_back({"v_run", name, column_type(option->type), text});
     } else {
       all.push_back({"v_run", name, "", ""});
     }

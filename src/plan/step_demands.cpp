@@ -1,6 +1,23 @@
 #include "plan/step_demands.h"
 
 namespace tandem {
+namespace {
+
+// A set is smaller than everything; that of the stream only where the stream's own is.
+bool cuts(Support set, bool stream_is_cut) {
+  switch (set) {
+    case Support::kMask:
+    case Support::kSuperset:
+      return true;
+    case Support::kStream:
+      return stream_is_cut;
+    case Support::kAll:
+      return false;
+  }
+  return false;
+}
+
+}  // namespace
 
 bool computes_both(const Demands& weights, const ReplicaPlan& plan) {
   return weights.both_streams || plan.levels.weights.alpha > 0;
@@ -15,29 +32,12 @@ bool full_in_layer(const Demands& weights, const ReplicaPlan& plan, std::size_t 
 }
 
 bool cuts_gradient(const Demands& weights, const ReplicaPlan& plan) {
-  switch (weights.gradient) {
-    case Support::kMask:
-    case Support::kSuperset:
-      return true;
-    case Support::kStream:
-      return !plan.levels.weights.full && !weights.layers_draw && !computes_both(weights, plan);
-    case Support::kAll:
-      return false;
-  }
-  return false;
+  const bool one_stream = !weights.layers_draw && !computes_both(weights, plan);
+  return cuts(weights.gradient, one_stream && !plan.levels.weights.full);
 }
 
 bool cuts_update(const Demands& weights, const ReplicaPlan& plan) {
-  switch (weights.update) {
-    case Support::kMask:
-    case Support::kSuperset:
-      return true;
-    case Support::kStream:
-      return !plan.levels.weights.full;
-    case Support::kAll:
-      return false;
-  }
-  return false;
+  return cuts(weights.update, !plan.levels.weights.full);
 }
 
 bool reaches_all(const Demands& weights, const ReplicaPlan& plan, std::size_t layer) {

@@ -16,11 +16,8 @@ namespace tandem {
 inline const std::string kAttentionLevel = level_name(Level::kAttention),
                          kWeightsLevel = level_name(Level::kWeights);
 
-enum class WholeNetRow {
-  kNone,
-  kMean,
-  kSum
-};  // what the whole net's row says of the layers' values
+// What the whole net's row says of the layers' values.
+enum class WholeNetRow { kNone, kMean, kSum };
 
 class Recorder {
  public:

@@ -102,11 +102,15 @@ const char* column_type(OptionType type) {
   return "TEXT";
 }
 
+std::set<std::string> columns_of(SQLite::Database& db, const std::string& table) {
+  std::set<std::string> names;
+  SQLite::Statement each(db, fmt::format("SELECT name FROM pragma_table_info('{}')", table));
+  while (each.executeStep()) names.insert(each.getColumn(0).getString());
+  return names;
+}
+
 void add_config_columns(SQLite::Database& db) {
-  std::set<std::string> there;
-  SQLite::Statement names(db, "SELECT name FROM pragma_table_info('config')");
-  while (names.executeStep()) there.insert(names.getColumn(0).getString());
-  names.reset();
+  const std::set<std::string> there = columns_of(db, "config");
   for (const Option* option : config_options()) {
     if (there.count(option->name) != 0) continue;
     db.exec(fmt::format("ALTER TABLE config ADD COLUMN \"{}\" {}", option->name,

@@ -1,5 +1,5 @@
-// The table of configs: one row per run, one typed column per option of a run. Private to the
-// store.
+// The table of configs: one row per run, one typed column per option of a run. Private to the store
+// and the data dictionary, which names the same types.
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,9 @@ namespace tandem {
 std::vector<const Option*> config_options();
 // The columns' type, as views show it: BIGINT (flags are 0 and 1), DOUBLE or TEXT.
 const char* column_type(OptionType type);
+
+// Names of a table's or a view's columns.
+std::set<std::string> columns_of(SQLite::Database& db, const std::string& table);
 
 // Adds columns for options that the file does not have yet.
 void add_config_columns(SQLite::Database& db);

@@ -122,7 +122,8 @@ QueryResult rows_of(SQLite::Statement& s) {
 struct StoreReader::Impl {
   explicit Impl(const std::string& file) : path(file), db(open_for_reading(file)) {}
 
-  // Restricts what is read to these runs: views of this connection stand before the file's tables.
+  // Restricts what is read to these runs: tables and views of this connection stand before the
+  // file's. config and provenance are reached from run alone, by their keys.
   void restrict_to(const std::vector<std::string>& ids) {
     guarded(path, "choosing runs", [&] {
       db.exec("PRAGMA temp_store = MEMORY");
@@ -142,7 +143,6 @@ struct StoreReader::Impl {
           "CREATE UNIQUE INDEX temp.wanted_id ON run (id);");
       for (const char* table :
            {"eval", "result", "metric", "topology_update", "run_provenance", "event"}) {
-        // config and provenance are reached from run alone, by their keys.
         db.exec(
             fmt::format("CREATE TEMP VIEW {0} AS SELECT * FROM main.{0}"
                         " WHERE run IN (SELECT run FROM temp.wanted)",

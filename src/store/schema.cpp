@@ -39,15 +39,8 @@ int pragma(SQLite::Database& db, const char* name) {
   return db.execAndGet(fmt::format("PRAGMA {}", name)).getInt();
 }
 
-// Columns that the file has; one that an older program wrote lacks those of newer options, which
-// its runs did not read.
-std::set<std::string> columns_of(SQLite::Database& db, const std::string& table) {
-  std::set<std::string> names;
-  SQLite::Statement each(db, fmt::format("SELECT name FROM pragma_table_info('{}')", table));
-  while (each.executeStep()) names.insert(each.getColumn(0).getString());
-  return names;
-}
-
+// `there`: columns that the file has; one that an older program wrote lacks those of newer options,
+// which its runs did not read.
 std::string config_columns(const std::set<std::string>& there) {
   std::string sql;
   for (const Option* o : config_options()) {
@@ -94,13 +87,21 @@ std::vector<std::string> seed_names() {
   return names;
 }
 
-void drop_views(SQLite::Database& db) {
+// The file's own views (main), or those of the connection (temp).
+void drop_views(SQLite::Database& db, const std::string& schema) {
   std::vector<std::string> old;
   SQLite::Statement names(db,
-                          "SELECT name FROM sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
+                          fmt::format("SELECT name FROM {}.sqlite_schema WHERE type = 'view' AND"
+                                      " name GLOB 'v_*'",
+                                      schema));
   while (names.executeStep()) old.push_back(names.getColumn(0).getString());
   names.reset();
-  for (const std::string& name : old) db.exec(fmt::format("DROP VIEW IF EXISTS \"{}\"", name));
+  for (const std::string& name : old) db.exec(fmt::format("DROP VIEW {}.\"{}\"", schema, name));
+}
+
+// What a migration renames is not named by views any more, and refresh_views() makes them anew.
+void drop_own_views(SQLite::Database& db) {
+  drop_views(db, "main");
   db.exec("DELETE FROM meta WHERE key = 'views'");
 }
 
@@ -174,7 +175,7 @@ void migrate(SQLite::Database& db, const std::string& path,
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
   const int from = checked_version(db, path, newest);
   add_migration_functions(db);
-  if (from > 0 && from < newest) drop_views(db);  // they name what a migration renames
+  if (from > 0 && from < newest) drop_own_views(db);
   for (int version = from; version < newest; ++version) {
     db.exec(files[version].text);
     if (version + 1 == kConfigTableVersion) fill_configs(db);
@@ -209,7 +210,7 @@ void refresh_views(SQLite::Database& db, const std::string& sql) {
   const std::string hash = sha256(sql);
   if (has_views(db, hash)) return;
   SQLite::Transaction transaction(db, SQLite::TransactionBehavior::IMMEDIATE);
-  drop_views(db);
+  drop_own_views(db);
   db.exec(sql);
   SQLite::Statement remember(
       db,
@@ -224,12 +225,7 @@ void use_own_views(SQLite::Database& db, bool always) {
   constexpr char kCreate[] = "CREATE VIEW ", kTemporary[] = "CREATE TEMP VIEW ";
   std::string sql = views_sql(db);
   if (!always && has_views(db, sha256(sql))) return;
-  std::vector<std::string> own;
-  SQLite::Statement names(
-      db, "SELECT name FROM temp.sqlite_schema WHERE type = 'view' AND name GLOB 'v_*'");
-  while (names.executeStep()) own.push_back(names.getColumn(0).getString());
-  names.reset();
-  for (const std::string& name : own) db.exec(fmt::format("DROP VIEW temp.\"{}\"", name));
+  drop_views(db, "temp");
   for (std::size_t at = 0; (at = sql.find(kCreate, at)) != std::string::npos;)
     sql.replace(at, sizeof(kCreate) - 1, kTemporary);
   db.exec("PRAGMA temp_store = MEMORY");
