@@ -39,6 +39,12 @@ NamedQuery::Parameter parameter_of(const NamedQuery& q) {
   throw std::logic_error("the title of query " + q.name + " does not say what ?1 is");
 }
 
+std::vector<std::string> column_of(const QueryResult& result) {
+  std::vector<std::string> values;
+  for (const auto& row : result.rows) values.push_back(row[0]);
+  return values;
+}
+
 void expect_known(const StoreReader& store, NamedQuery::Parameter kind, const std::string& said) {
   if (kind == NamedQuery::Parameter::kRun) {
     const QueryResult found =
@@ -47,8 +53,7 @@ void expect_known(const StoreReader& store, NamedQuery::Parameter kind, const st
     throw ConfigError(
         fmt::format("no run's id begins with '{}'. List them: tandem query runs", said));
   }
-  std::vector<std::string> names;
-  for (const auto& row : store.query("SELECT name FROM grid").rows) names.push_back(row[0]);
+  const std::vector<std::string> names = column_of(store.query("SELECT name FROM grid"));
   if (std::find(names.begin(), names.end(), said) == names.end())
     throw ConfigError(did_you_mean("grid", said, names));
 }
@@ -214,21 +219,10 @@ std::string as_markdown(const QueryResult& r) {
 
 // Runs of a grid and of its trials.
 std::vector<std::string> runs_of(const StoreReader& store, const std::string& grid) {
-  std::vector<std::string> ids;
-  for (const auto& row :
-       store
-           .query("SELECT run_id FROM grid_run WHERE grid IN (?1, ?1 || '/tuning')"
+  return column_of(
+      store.query("SELECT run_id FROM grid_run WHERE grid IN (?1, ?1 || '/tuning')"
                   " UNION SELECT run_id FROM tuning WHERE grid = ?1",
-                  {grid})
-           .rows)
-    ids.push_back(row[0]);
-  return ids;
-}
-
-std::vector<std::string> column_of(const QueryResult& result) {
-  std::vector<std::string> values;
-  for (const auto& row : result.rows) values.push_back(row[0]);
-  return values;
+                  {grid}));
 }
 
 // The grid that is meant where none is named; "" where all runs are.
@@ -241,20 +235,8 @@ std::string usual_grid(const StoreReader& store) {
   return alone.rows.empty() ? grid->name : "";
 }
 
-bool meets(const QueryResult& values, std::size_t row, const std::vector<Condition>& where) {
-  for (std::size_t c = 0; c < where.size(); ++c) {
-    const std::string stored =
-        option_text(where[c].key, values.rows[row][c + 1], values.null[row][c + 1]);
-    const bool any = std::any_of(where[c].values.begin(), where[c].values.end(),
-                                 [&](const std::string& v) { return same_value(stored, v); });
-    if (!any) return false;
-  }
-  return true;
-}
-
 std::vector<std::string> that_meet(const StoreReader& store, const std::vector<Condition>& where) {
-  const std::vector<std::string> names =
-      column_of(store.query("SELECT name FROM pragma_table_info('v_run')"));
+  const std::vector<std::string>& names = run_columns();
   std::string sql = "SELECT run";
   for (const Condition& condition : where) {
     if (std::find(names.begin(), names.end(), condition.key) == names.end())
@@ -264,7 +246,12 @@ std::vector<std::string> that_meet(const StoreReader& store, const std::vector<C
   const QueryResult values = store.query(sql + " FROM v_run");
   std::vector<std::string> ids;
   for (std::size_t i = 0; i < values.rows.size(); ++i) {
-    if (meets(values, i, where)) ids.push_back(values.rows[i][0]);
+    bool all = true;
+    for (std::size_t c = 0; c < where.size(); ++c) {
+      all = all && holds(where[c],
+                         option_text(where[c].key, values.rows[i][c + 1], values.null[i][c + 1]));
+    }
+    if (all) ids.push_back(values.rows[i][0]);
   }
   return ids;
 }

@@ -102,11 +102,8 @@ void add_series(const StoreReader& store, const Index& index, const std::string&
 }
 
 bool meets(const RunData& run, const std::vector<Condition>& where) {
-  return std::all_of(where.begin(), where.end(), [&run](const Condition& c) {
-    return std::any_of(c.values.begin(), c.values.end(), [&](const std::string& value) {
-      return same_value(run.column(c.key), value);
-    });
-  });
+  return std::all_of(where.begin(), where.end(),
+                     [&run](const Condition& c) { return holds(c, run.column(c.key)); });
 }
 
 using Places = std::unordered_map<std::string, std::size_t>;

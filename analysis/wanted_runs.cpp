@@ -77,13 +77,17 @@ bool same_value(const std::string& a, const std::string& b) {
   return x && y && *x == *y;
 }
 
+bool holds(const Condition& condition, const std::string& value) {
+  return std::any_of(condition.values.begin(), condition.values.end(),
+                     [&value](const std::string& wanted) { return same_value(value, wanted); });
+}
+
 bool may_meet(const Config& run, const std::vector<Condition>& conditions,
               const std::set<std::string>& open) {
   return std::all_of(conditions.begin(), conditions.end(), [&](const Condition& condition) {
     const std::string* value_there = run.find(condition.key);
     if (value_there == nullptr || open.count(condition.key)) return true;
-    return std::any_of(condition.values.begin(), condition.values.end(),
-                       [&](const std::string& value) { return same_value(*value_there, value); });
+    return holds(condition, *value_there);
   });
 }
 

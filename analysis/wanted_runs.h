@@ -43,6 +43,8 @@ std::string missing_text(const std::vector<MissingRun>& missing);
 // A value of v_run as options write it: flags, which the view has as 0 and 1, in words; NULL, where
 // nothing of the run reads the option, as its neutral value. "" of other columns that are NULL.
 std::string option_text(const std::string& column, const std::string& stored, bool null);
+// The value is one of the condition's.
+bool holds(const Condition& condition, const std::string& value);
 bool same_value(const std::string& a, const std::string& b);
 
 // Whether the run, once it is in the store, can meet all conditions. Keys that are no options tell

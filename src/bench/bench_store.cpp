@@ -103,7 +103,7 @@ std::vector<Source> sources_in(const std::string& database) {
   if (sources.empty()) {
     throw ConfigError(
         database +
-        " has no finished run to copy; ./tandem demo trains some in a minute, and --db "
+        " has no finished run to copy; ./tandem demo trains some in minutes, and --db "
         "names another database");
   }
   return sources;

@@ -176,9 +176,10 @@ const std::string* SharedSettings::find(const std::string& name) const {
 }
 
 Settings SharedSettings::all() const {
-  if (base_ == nullptr) return {};
-  Settings settings = *base_;
-  for (const auto& [name, value] : own_) settings[*name] = value;
+  Settings settings;
+  visit([&settings](const std::string& name, const std::string& value) {
+    settings.emplace_hint(settings.end(), name, value);
+  });
   return settings;
 }
 

@@ -29,6 +29,17 @@ class SharedSettings {
   SharedSettings(std::string key, const Settings& settings);
   const std::string* find(const std::string& name) const;
   Settings all() const;
+  // Calls visit(name, value) in the order of names, without a copy of them all.
+  template <class Visit>
+  void visit(const Visit& visit) const {
+    if (base_ == nullptr) return;
+    auto own = own_.begin();
+    for (const auto& [name, shared] : *base_) {
+      const bool differs = own != own_.end() && own->first == &name;
+      visit(name, differs ? own->second : shared);
+      if (differs) ++own;
+    }
+  }
 
  private:
   std::shared_ptr<const Settings> base_;
@@ -68,7 +79,12 @@ class Config {
 
   // Null where no option has the name.
   const std::string* find(const std::string& name) const { return values_.find(name); }
-  Settings values() const { return values_.all(); }  // of every option
+  Settings values() const { return values_.all(); }  // a copy, of every option
+  // The same without a copy: visit(name, value).
+  template <class Visit>
+  void visit_values(const Visit& visit) const {
+    values_.visit(visit);
+  }
   bool was_given(const std::string& name) const { return given_.find(name) != nullptr; }
   Settings given() const { return given_.all(); }
 

@@ -192,11 +192,11 @@ std::map<std::string, int> check_all(const std::vector<Config>& runs, const std:
   std::map<std::string, int> warnings;
   for (const Config& run : runs) {
     std::string kind;
-    for (const auto& [name, value] : run.values()) {
+    run.visit_values([&kind](const std::string& name, const std::string& value) {
       if (!is_seed(name)) kind += name + "=" + value + "\n";
       // A stream's own seed may be one that the run doesn't read.
       if (is_seed(name) && name != "seed" && value != option(name).neutral) kind += name + "\n";
-    }
+    });
     const auto found = known.find(kind);
     const auto& own = found != known.end() ? found->second : known[kind] = check.check(run);
     for (const std::string& each : own) ++warnings[each];

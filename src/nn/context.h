@@ -1,7 +1,7 @@
 // The context says what a forward pass of a model computes, and it is where the two streams of a
 // block are compared.
 //
-// A block computes the outputs that its level's view asks for and hands them to align_and_select(),
+// A block computes the outputs that its level's plan asks for and hands them to align_and_select(),
 // which adds the alignment term and returns the output that goes on to the next layer. Nothing
 // outside of align_and_select() and the products knows the level, and nothing here knows a method.
 //
@@ -35,8 +35,8 @@ enum class RunningStream { kFull, kSparse, kMixed };
 
 struct LevelPlan {
   StreamsWanted wanted = StreamsWanted::kFull;
-  RunningStream running = RunningStream::kFull;  // where view is kBoth
-  at::Tensor full_runs;        // bool [R], where view is kSelected, or kBoth and kMixed
+  RunningStream running = RunningStream::kFull;  // where wanted is kBoth
+  at::Tensor full_runs;        // bool [R], where wanted is kSelected, or kBoth and kMixed
   at::Tensor layer_full_runs;  // bool [R,L]: each layer's own; undefined: full_runs for all
   bool mask_gradient = false;  // kSparse, kBoth: the sparse product's weight gradient is masked
   bool superset = false;       // the full stream computes with the superset B

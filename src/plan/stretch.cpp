@@ -48,10 +48,10 @@ class StretchFinder {
   std::optional<double> of(const Config& config) {
     if (config.text("match") != "train_flops") return 1.0;
     std::string kind;
-    for (const auto& [name, value] : config.values()) {
-      if (option(name).scope != OptionScope::kRun || is_seed(name)) continue;
+    config.visit_values([&kind](const std::string& name, const std::string& value) {
+      if (option(name).scope != OptionScope::kRun || is_seed(name)) return;
       kind += name + "=" + value + "\n";
-    }
+    });
     const auto [known, added] = factors_.emplace(std::move(kind), std::nullopt);
     if (!added) return known->second;
     try {

@@ -1,7 +1,7 @@
 // This file decides which units SRigL leaves without inputs (Lasby et al. 2023, arXiv 2305.02299).
 // A weight is salient where its magnitude or its gradient puts it among those that the update keeps
 // or grows. All units are judged anew at each update, as in the authors' code: one that was ablated
-// comes back when enough of its weights are among by their gradients. The threshold is of the
+// comes back when enough of its weights are candidates by their gradients. The threshold is of the
 // fan-in that all units would share, so that it does not rise as units go.
 #include <algorithm>
 #include <numeric>

@@ -182,7 +182,7 @@ at::Tensor MaskedConnections::select_moved(TopologyChange change, const Criterio
 }
 
 // This is SRigL's growth: units without enough salient weights (what the drop left, and the best
-// `count` among) lose what they have, and the others are led to their new fan-in.
+// `count` candidates) lose what they have, and the others are led to their new fan-in.
 at::Tensor MaskedConnections::ablate_and_select(const TopologyChange& change,
                                                 const Criterion& criterion, const Rows& rows,
                                                 const std::vector<std::uint64_t>& keys) {
