@@ -93,7 +93,10 @@ std::vector<ColumnMeaning> data_dictionary() {
     } else if (const Option* option = find_option(name)) {
       std::string text = option->help;
       if (!option->unit.empty()) text += " (" + option->unit + ")";
-      if (option->of_part) text += "; NULL where nothing of the run reads it";
+      if (option->of_part) {
+        text += "; NULL where nothing of the run reads it";
+        if (!option->neutral.empty()) text += " (in v_run_1: " + option->neutral + ")";
+      }
       all.push_back({"v_run", name, column_type(option->type), text});
     } else {
       all.push_back({"v_run", name, "", ""});

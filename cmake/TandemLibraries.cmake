@@ -7,6 +7,8 @@ find_package(nlohmann_json QUIET)
 find_package(ZLIB QUIET)
 find_package(benchmark QUIET)
 find_library(TANDEM_ZLIB_STATIC libz.a)
+find_path(TANDEM_LZMA_INCLUDE lzma.h)
+find_library(TANDEM_LZMA_STATIC liblzma.a)
 find_library(TANDEM_CRYPTO_STATIC libcrypto.a)
 find_library(TANDEM_SQLITE_STATIC libsqlite3.a)
 find_library(TANDEM_SQLITECPP_STATIC libSQLiteCpp.a)
@@ -31,6 +33,7 @@ tandem_needs(libboost-program-options-dev Boost_PROGRAM_OPTIONS_FOUND)
 tandem_needs(libboost-dev TANDEM_BOOST_MATH_INCLUDE)
 tandem_needs(nlohmann-json3-dev nlohmann_json_FOUND)
 tandem_needs(zlib1g-dev ZLIB_FOUND TANDEM_ZLIB_STATIC)
+tandem_needs(liblzma-dev TANDEM_LZMA_INCLUDE TANDEM_LZMA_STATIC)
 tandem_needs(libssl-dev TANDEM_CRYPTO_STATIC)
 tandem_needs(libsqlite3-dev TANDEM_SQLITE_STATIC)
 tandem_needs(libsqlitecpp-dev TANDEM_SQLITECPP_STATIC TANDEM_SQLITECPP_INCLUDE)
@@ -64,7 +67,8 @@ target_compile_definitions(tandem_libraries INTERFACE
   $<$<NOT:$<BOOL:${TANDEM_FMT_ONCE}>>:FMT_HEADER_ONLY> SPDLOG_FMT_EXTERNAL)
 target_link_libraries(tandem_libraries INTERFACE
   Boost::program_options nlohmann_json::nlohmann_json
-  ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_ZLIB_STATIC} ${TANDEM_CRYPTO_STATIC}
+  ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_ZLIB_STATIC} ${TANDEM_LZMA_STATIC}
+  ${TANDEM_CRYPTO_STATIC}
   ${TANDEM_HWY} Threads::Threads ${CMAKE_DL_LIBS})
 
 # A shared libhwy lies beside the program, whose run path begins there, under the name it is linked by.

@@ -1,18 +1,91 @@
 // `tandem db`: care of a results database.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "analysis/export.h"
 #include "app/command.h"
 #include "app/execute.h"
 #include "config/command_line.h"
+#include "config/grid_file.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/text.h"
+#include "jobs/planner.h"
 #include "store/store.h"
 
 namespace tandem {
 namespace {
 
-ExitCode check(const std::string& database) {
+constexpr const char* kShareEnding = ".sql.xz";
+
+const Option kDbGrid =
+    text_option("grid", "merge, share, export: these grids alone, joined by ','");
+const Option kDbRename =
+    text_option("rename", "merge: the other file's grid OLD is called NEW here, OLD=NEW");
+const Option kDbSeries = text_option(
+    "series", "share: metrics of which every step of final runs is kept, joined by ','");
+const Option kDbMost = {.name = "most_kb",
+                        .type = OptionType::kInt,
+                        .default_value = "1000",
+                        .neutral = "1000",
+                        .help =
+                            "share: leave out metrics, first of tuning trials and then of single "
+                            "layers, until the file has at most so many kB",
+                        .minimum = 1,
+                        .maximum = 1000};
+const Option kDbOut = text_option("out", "export, share: file to write");
+const Option kDbFormat = {.name = "format",
+                          .type = OptionType::kChoice,
+                          .default_value = "long",
+                          .neutral = "long",
+                          .help =
+                              "export: a CSV row per number (long) or per run (wide), a line of "
+                              "JSON per run, or the whole database as SQL",
+                          .choices = {"long", "wide", "json", "sql"}};
+const Option kDbDry = {.name = "dry_run",
+                       .type = OptionType::kFlag,
+                       .default_value = "false",
+                       .neutral = "false",
+                       .help = "prune: say what would go, and change nothing"};
+
+struct DbRequest {
+  std::string action, database;
+  std::vector<std::string> files;  // of merge
+  std::optional<std::vector<std::string>> grids;
+  const ParsedArguments* parsed = nullptr;
+
+  std::string said(const Option& option) const { return extra_value(*parsed, option); }
+};
+
+std::string disk_text(double bytes) {
+  constexpr const char* kUnits[] = {"bytes", "kB", "MB", "GB", "TB"};
+  std::size_t unit = 0;
+  for (; bytes >= 1000 && unit < 4; ++unit) bytes /= 1000;
+  return unit == 0 ? fmt::format("{:.0f} {}", bytes, kUnits[unit])
+                   : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
+}
+
+std::vector<std::string> names_in(const std::string& text) {
+  std::vector<std::string> items;
+  for (const std::string& item : split(text, ',')) {
+    if (!trim(item).empty()) items.push_back(trim(item));
+  }
+  return items;
+}
+
+void expect_grids(const DbRequest& request, const StoreReader& store) {
+  for (const std::string& name : request.grids.value_or(std::vector<std::string>())) {
+    store.runs_of_grid(name);  // says which there are
+  }
+}
+
+ExitCode check(const DbRequest& request) {
+  const std::string& database = request.database;
   if (!path_exists(database)) StoreReader{database};  // says what is missing, and makes no file
   const std::vector<std::string> faults = StoreWriter(database).faults();
   for (const std::string& fault : faults) fmt::print("{}\n", fault);
@@ -23,26 +96,223 @@ ExitCode check(const std::string& database) {
   return faults.empty() ? kExitDone : kExitStore;
 }
 
+std::vector<std::pair<std::string, std::string>> renamed_of(const std::string& text) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (const std::string& item : names_in(text)) {
+    const std::size_t at = item.find('=');
+    if (at == std::string::npos || at == 0 || at + 1 == item.size()) {
+      throw ConfigError(fmt::format(
+          "--rename: '{}' is not allowed; expected OLD=NEW, two names of a grid", item));
+    }
+    pairs.emplace_back(trim(item.substr(0, at)), trim(item.substr(at + 1)));
+  }
+  return pairs;
+}
+
+ExitCode merge(const DbRequest& request) {
+  if (request.files.empty()) {
+    throw ConfigError(
+        "tandem db merge needs the files that are merged into the database: tandem db merge FILE "
+        "... [--db PATH]");
+  }
+  for (const std::string& file : request.files) {
+    if (!path_exists(file)) {
+      throw StoreError(file + ": there is no such file; name databases or dumps (.sql, .sql.xz)");
+    }
+  }
+  StoreWriter writer(request.database);
+  for (const std::string& file : request.files) {
+    const MergeReport report = writer.merge(
+        {.file = file, .grids = request.grids, .renamed = renamed_of(request.said(kDbRename))});
+    fmt::print("{}: {} runs: {} added, {} replaced by a later result, {} there already{}\n", file,
+               report.runs, report.added, report.replaced,
+               report.runs - report.added - report.replaced - report.unfinished,
+               report.unfinished == 0 ? ""
+                                      : fmt::format(", {} not ended (they go on where they began)",
+                                                    report.unfinished));
+    if (report.differing == 0) continue;
+    log_warn(fmt::format(
+        "{} runs have ended in both with other evaluations, so that something beside their configs "
+        "differs (machine, threads, libraries): {}{}. The result that stays does not depend on the "
+        "order of merging",
+        report.differing, join(report.named, ", "),
+        static_cast<std::int64_t>(report.named.size()) < report.differing ? ", ..." : ""));
+  }
+  return kExitDone;
+}
+
+// A file that appears whole, or standard output.
+void write_out(const std::string& out,
+               const std::function<void(const std::function<void(std::string_view)>&)>& fill) {
+  if (out.empty()) {
+    fill([](std::string_view piece) { fmt::print("{}", piece); });
+    return;
+  }
+  OutputFiles files;
+  files.add(out,
+            [&](FileSink& sink) { fill([&sink](std::string_view piece) { sink.write(piece); }); });
+  files.commit();
+}
+
+std::vector<std::string> ids_to_export(const DbRequest& request, const StoreReader& store) {
+  std::vector<std::string> ids;
+  if (request.grids) {
+    for (const std::string& grid : *request.grids) {
+      for (const RunRecord& run : store.runs_of_grid(grid)) {
+        if (std::find(ids.begin(), ids.end(), run.id) == ids.end()) ids.push_back(run.id);
+      }
+    }
+    return ids;
+  }
+  for (const auto& row : store.query("SELECT id FROM run ORDER BY key").rows) ids.push_back(row[0]);
+  return ids;
+}
+
+ExitCode export_results(const DbRequest& request) {
+  const StoreReader store(request.database);
+  expect_grids(request, store);
+  const std::string format = request.said(kDbFormat);
+  const std::map<std::string, ExportFormat> formats = {
+      {"long", ExportFormat::kLong}, {"wide", ExportFormat::kWide}, {"json", ExportFormat::kJson}};
+  write_out(request.said(kDbOut), [&](const std::function<void(std::string_view)>& write) {
+    if (format == "sql") {
+      dump_runs(request.database, request.grids, write);
+    } else {
+      export_runs(store, ids_to_export(request, store), formats.at(format), write);
+    }
+  });
+  return kExitDone;
+}
+
+ExitCode share(const DbRequest& request) {
+  std::string out = request.said(kDbOut);
+  if (out.empty()) out = std::string("runs") + kShareEnding;
+  const std::string ending = kShareEnding;
+  if (out.size() <= ending.size() ||
+      out.compare(out.size() - ending.size(), ending.size(), ending) != 0) {
+    throw ConfigError(
+        fmt::format("--out: '{}' is not allowed; expected a name that ends in {}", out, ending));
+  }
+  expect_grids(request, StoreReader(request.database));
+  const SharedRuns shared =
+      share_runs({.database = request.database,
+                  .grids = request.grids,
+                  .series = names_in(request.said(kDbSeries)),
+                  .most_bytes = *parse_integer(request.said(kDbMost)) * 1000});
+  OutputFiles files;
+  files.add(out, shared.bytes);
+  files.commit();
+  fmt::print("{}: {} runs, {}; left out: {}\n", out, shared.runs,
+             disk_text(static_cast<double>(shared.bytes.size())), join(shared.left_out, "; "));
+  return kExitDone;
+}
+
+ExitCode prune(const DbRequest& request) {
+  if (!path_exists(request.database)) StoreReader{request.database};
+  const bool dry = request.said(kDbDry) == "true";
+  StoreWriter writer(request.database);
+  std::vector<RunRecord> kept = StoreReader(request.database).runs();
+  std::vector<std::string> failed;
+  for (const RunRecord& run : kept) {
+    if (run.state == "failed") failed.push_back(run.id);
+  }
+  std::erase_if(kept, [](const RunRecord& run) { return run.state == "failed"; });
+  const std::vector<Leftover> files = leftovers(request.database, kept);
+  const auto [before, after] = writer.prune(failed, dry);
+  std::map<std::string, std::pair<int, std::uintmax_t>> kinds;
+  std::uintmax_t freed = 0;
+  for (const Leftover& file : files) {
+    auto& [count, bytes] = kinds[file.what];
+    ++count;
+    bytes += file.bytes;
+    freed += file.bytes;
+    if (!dry) remove_leftover(file);
+  }
+  const char* verb = dry ? "would go" : "removed";
+  fmt::print("failed runs {}: {}\n", verb, failed.size());
+  fmt::print("database: {} before, {} after\n", disk_text(static_cast<double>(before)),
+             disk_text(static_cast<double>(after)));
+  for (const auto& [what, of_kind] : kinds) {
+    fmt::print("{}s {}: {}, {}\n", what, verb, of_kind.first,
+               disk_text(static_cast<double>(of_kind.second)));
+  }
+  fmt::print("{} of disk {}\n",
+             disk_text(static_cast<double>(before - after) + static_cast<double>(freed)),
+             dry ? "would be freed" : "freed");
+  return kExitDone;
+}
+
+// What each action does, and the options that it reads beside --db.
+struct DbAction {
+  std::function<ExitCode(const DbRequest&)> run;
+  std::vector<const Option*> reads = {};
+};
+
+const std::map<std::string, DbAction>& db_actions() {
+  static const std::map<std::string, DbAction> all = {
+      {"check", {check}},
+      {"export", {export_results, {&kDbFormat, &kDbGrid, &kDbOut}}},
+      {"merge", {merge, {&kDbGrid, &kDbRename}}},
+      {"prune", {prune, {&kDbDry}}},
+      {"share", {share, {&kDbGrid, &kDbSeries, &kDbMost, &kDbOut}}}};
+  return all;
+}
+
 ExitCode run_db(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {});
-  const std::vector<std::string> names = {"check"};
-  if (parsed.positionals.size() != 1) {
-    throw ConfigError("tandem db needs one name: " + join(names, ", "));
+  const std::vector<Option> options = {kDbGrid, kDbRename, kDbSeries, kDbMost,
+                                       kDbOut,  kDbFormat, kDbDry};
+  const ParsedArguments parsed = parse_arguments(args, options);
+  std::vector<std::string> names;
+  for (const auto& [name, action] : db_actions()) names.push_back(name);
+  if (parsed.positionals.empty()) {
+    throw ConfigError("tandem db needs to know what to do: " + join(names, ", "));
   }
-  if (parsed.positionals.front() != names.front()) {
-    throw ConfigError(did_you_mean("part of tandem db", parsed.positionals.front(), names));
+  DbRequest request{parsed.positionals.front(), database_of(parsed.settings), {}, {}, &parsed};
+  const auto action = db_actions().find(request.action);
+  if (action == db_actions().end()) {
+    throw ConfigError(did_you_mean("part of tandem db", request.action, names));
   }
-  return check(database_of(parsed.settings));
+  request.files.assign(parsed.positionals.begin() + 1, parsed.positionals.end());
+  if (request.action != "merge" && !request.files.empty()) {
+    throw ConfigError(
+        fmt::format("tandem db {} takes no file, '{}' was given; --db names the "
+                    "database{}",
+                    request.action, request.files.front(),
+                    action->second.reads.empty() ? "" : " and --out what is written"));
+  }
+  for (const auto& [name, value] : parsed.extra) {
+    const auto& reads = action->second.reads;
+    if (std::none_of(reads.begin(), reads.end(),
+                     [&name](const Option* option) { return option->name == name; })) {
+      throw ConfigError(
+          fmt::format("option '{}' is not for tandem db {}; leave it out", name, request.action));
+    }
+  }
+  if (!request.said(kDbGrid).empty()) request.grids = names_in(request.said(kDbGrid));
+  return action->second.run(request);
 }
 
 TANDEM_REGISTERED = declare_command(
     {.name = "db",
-     .summary = "look after a results database",
-     .usage = "db check [--db PATH]",
+     .summary = "look after a results database: merge, check, export, share, prune",
+     .usage = "db merge FILE ... [--grid NAME,...] [--rename OLD=NEW] [--db PATH]\n"
+              "db check [--db PATH]\n"
+              "db export [--format long|wide|json|sql] [--grid NAME,...] [--out FILE] [--db PATH]\n"
+              "db share [--grid NAME,...] [--series METRIC,...] [--most-kb N] [--out NAME.sql.xz] "
+              "[--db PATH]\n"
+              "db prune [--dry-run] [--db PATH]",
      .text =
+         "merge takes what other databases or dumps (.sql, .sql.xz) have and this one lacks, in "
+         "any order and as often as you like: of two results of\none run an ended one stays, then "
+         "the one of the later step, then that with more rows, then that with the greater hash.\n"
          "check brings a database of an earlier version forward, and then verifies it: that the "
-         "file is whole, that no row points at nothing, that ids, typed configs and final "
-         "results fit what the runs logged.",
+         "file is whole, that no row points at\nnothing, that ids, typed configs and final "
+         "results fit what the runs logged.\n"
+         "export writes results for other programs; share writes what a result page rests on, for "
+         "a repository: final rows without names of\nhosts and places of files, at most 1 MB.\n"
+         "prune removes failed runs, checkpoints that no run goes on from and the events of "
+         "earlier attempts.",
+     .options = {kDbGrid, kDbRename, kDbSeries, kDbMost, kDbOut, kDbFormat, kDbDry},
      .takes_config = false,
      .run = run_db});
 

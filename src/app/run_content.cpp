@@ -140,21 +140,19 @@ Grid read_grid_with_content(const std::string& path, const Settings& overrides, 
   Grid grid = read_grid(path, overrides);
   const ContentSearch search = {grid.runs.front().text("db"), grid.name, use};
   std::map<std::vector<std::string>, std::string> contents;  // of each place that data come from
-  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
-    Config& run = grid.runs[i];
+  for (Config& run : grid.runs) {
     const std::vector<std::string> place = {run.text("data"), run.text("data_dir"),
                                             run.text("corpus"), run.text("data_hash")};
     const auto known = contents.find(place);
-    Settings said = run.given();
     if (known == contents.end()) {
       run = with_found_content(run, search);
       contents.emplace(place, run.text("data_hash"));
-    } else {
+    } else if (known->second != run.text("data_hash")) {
+      Settings said = run.given();
       said["data_hash"] = known->second;
+      if (known->second.empty()) said.erase("data_hash");
       run = Config::resolve(said, false);
     }
-    grid.cells[i]["data_hash"] = run.text("data_hash");
-    if (run.text("data_hash").empty()) grid.cells[i].erase("data_hash");
   }
   return grid;
 }

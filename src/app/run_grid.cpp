@@ -44,6 +44,7 @@ std::vector<std::string> ids_of(const std::vector<Config>& runs) {
 // Returns a sentence on runs that tables of the file won't show; "" where there are none.
 std::string outside_text(const GridRequest& request, const std::string& name,
                          const std::vector<Config>& runs, const std::vector<std::string>& members) {
+  if (request.changes.empty()) return "";
   const std::set<std::string> known(members.begin(), members.end());
   const auto outside = std::count_if(
       runs.begin(), runs.end(), [&known](const Config& run) { return known.count(run.id()) == 0; });
@@ -249,11 +250,13 @@ ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
 WantedRuns wanted_runs(const Grid& file, const std::string& database) {
   const GridMembers members = members_of(file, tuning_state(file, database));
   WantedRuns wanted{file.file, {}};
+  std::vector<Settings> said;
   for (std::size_t i = 0; i < file.runs.size(); ++i) {
+    said.push_back(file.runs[i].given());
     const bool known = members.runs[i].has_value();
     wanted.runs.push_back({known ? *members.runs[i] : file.runs[i], known});
   }
-  return told_apart(std::move(wanted), file.cells);
+  return told_apart(std::move(wanted), said);
 }
 
 WantedRuns wanted_trials(const Grid& file, const std::string& database) {

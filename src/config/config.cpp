@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -17,14 +19,31 @@
 #include "core/text.h"
 
 namespace tandem {
+
 namespace {
 
-constexpr const char* kHeader = "tandem-config v1\n";
+// Every option of a run in the order of names, as the run's parts lay it down. Configs of alike
+// runs share one, so that a grid of 100,000 runs takes a fraction of a kilobyte for each.
+struct ConfigBase {
+  struct Entry {
+    std::string name, value, neutral;
+    bool of_run;  // part of the identity
+  };
+  std::uint64_t number = 0;    // of this process, by which bases are told apart
+  std::vector<Entry> options;  // ascending names
+  std::string revisions;       // the last lines of a canonical form
 
-struct Layered {
-  Settings values;
-  std::vector<const Part*> parts;
+  // options.size() where there is none.
+  std::size_t place_of(const std::string& name) const {
+    const auto at =
+        std::lower_bound(options.begin(), options.end(), name,
+                         [](const Entry& entry, const std::string& x) { return entry.name < x; });
+    const bool found = at != options.end() && at->name == name;
+    return found ? static_cast<std::size_t>(at - options.begin()) : options.size();
+  }
 };
+
+constexpr const char* kHeader = "tandem-config v1\n";
 
 std::vector<std::string> selecting_options(const ConfigTables& tables) {
   std::vector<std::string> kinds;
@@ -32,40 +51,6 @@ std::vector<std::string> selecting_options(const ConfigTables& tables) {
     if (tables.options->find(kind) != nullptr) kinds.push_back(kind);
   }
   return kinds;
-}
-
-Layered lay_once(const Settings& defaults, const Settings& selection, const Settings& given,
-                 const ConfigTables& tables) {
-  Layered layered{defaults, {}};
-  for (const auto& kind : selecting_options(tables)) {
-    const Part& chosen = tables.parts->at(kind, selection.at(kind));
-    layered.parts.push_back(&chosen);
-    for (const auto& [name, text] : chosen.defaults) {
-      layered.values[name] = canonical_value(tables.options->at(name), text, *tables.parts);
-    }
-  }
-  for (const auto& [name, text] : given) layered.values[name] = text;
-  return layered;
-}
-
-// A part may set the default of another kind (a data set its model), so that laying is repeated
-// until the selection stays.
-Layered lay(const Settings& given, const ConfigTables& tables) {
-  Settings defaults;
-  for (const auto& each : tables.options->all()) defaults[each.name] = each.default_value;
-  Settings selection = defaults;
-  for (const auto& [name, text] : given) selection[name] = text;
-  const auto kinds = selecting_options(tables);
-  for (std::size_t round = 0; round <= kinds.size(); ++round) {
-    Layered layered = lay_once(defaults, selection, given, tables);
-    bool settled = true;
-    for (const auto& kind : kinds) settled = settled && layered.values[kind] == selection[kind];
-    if (settled) return layered;
-    selection = layered.values;
-  }
-  throw ConfigError(
-      "the defaults of the selected parts select each other in a circle; say data, model, scenario "
-      "and strategy yourself");
 }
 
 std::set<std::string> used_options(const std::vector<const Part*>& parts) {
@@ -96,10 +81,9 @@ std::string unread_value(const Option& option, const std::vector<const Part*>& s
   return option.neutral;
 }
 
-[[noreturn]] void refuse_unused(const std::string& name, const Layered& layered,
+[[noreturn]] void refuse_unused(const std::string& name, const std::vector<std::string>& selected,
                                 const ConfigTables& tables) {
-  std::vector<std::string> selected, users;
-  for (const Part* each : layered.parts) selected.push_back(each->kind + "=" + each->name);
+  std::vector<std::string> users;
   for (const auto& each : tables.parts->all()) {
     for (const auto& use : each.uses) {
       if (use == name) users.push_back(each.kind + "=" + each.name);
@@ -109,15 +93,6 @@ std::string unread_value(const Option& option, const std::vector<const Part*>& s
       "option '{}' is read by none of the selected parts ({}); {}", name, join(selected, ", "),
       users.empty() ? "no part reads it: leave it out"
                     : "leave it out or select one of those that read it: " + join(users, ", ")));
-}
-
-std::string canonical_lines(const Settings& values, const OptionTable& options) {
-  std::string lines;
-  for (const auto& [name, text] : values) {
-    const Option& each = options.at(name);
-    if (each.scope == OptionScope::kRun && text != each.neutral) lines += name + "=" + text + "\n";
-  }
-  return lines;
 }
 
 std::string revision_lines(const std::vector<const Part*>& parts, int engine_revision) {
@@ -144,96 +119,236 @@ Value checked(const std::string& name, const std::string& text, const std::optio
       fmt::format("option '{}' holds '{}', which is not of the type it is read as", name, text));
 }
 
+// What a selection of parts makes of the options, before anybody says anything.
+struct Layout {
+  std::vector<std::string> selected;       // "weights=rigl", in the order of part_kinds()
+  std::shared_ptr<const ConfigBase> base;  // what stands where nothing else is said
+  std::set<std::string> used;              // of_part options that a part reads
+  std::vector<std::string> refused;        // used ones whose own value is not allowed
+};
+
+// What follows from tables alone is made once for each selection of parts, and once for each list
+// of names that are said: a grid has few of them and many runs.
+class Layouts {
+ public:
+  const Layout& of_selection(const Settings& given, const ConfigTables& tables);
+  // The base of canonical forms with these revisions: they leave out what is neutral.
+  std::shared_ptr<const ConfigBase> neutral(const std::string& revisions,
+                                            const ConfigTables& tables);
+  std::shared_ptr<const std::vector<std::string>> names_of(const Settings& given);
+
+ private:
+  using Selection = std::map<std::string, std::string>;  // kind -> part
+  struct Laid {
+    Selection selected;  // what the defaults of the parts select
+    Layout layout;
+  };
+  const Laid& lay(const Selection& selection, const ConfigTables& tables);
+
+  std::mutex mutex_;
+  std::map<std::pair<std::string, Selection>, Laid> laid_;
+  std::map<std::string, Selection> defaults_;
+  std::unordered_map<std::string, std::shared_ptr<const ConfigBase>> neutral_;
+  std::unordered_map<std::string, std::shared_ptr<const std::vector<std::string>>> names_;
+};
+
+std::string state_of(const ConfigTables& tables) {
+  return fmt::format("{} {} {}", tables.options->state(), tables.parts->state(),
+                     tables.engine_revision);
+}
+
+std::shared_ptr<const ConfigBase> make_base(const Settings& values, std::string revisions,
+                                            const ConfigTables& tables) {
+  static std::atomic<std::uint64_t> number{0};
+  auto base = std::make_shared<ConfigBase>();
+  base->number = ++number;
+  for (const auto& [name, value] : values) {
+    const Option& option = tables.options->at(name);
+    base->options.push_back({name, value, option.neutral, option.scope == OptionScope::kRun});
+  }
+  base->revisions = std::move(revisions);
+  return base;
+}
+
+bool is_allowed(const Option& option, const std::string& value, const PartTable& parts) {
+  try {
+    canonical_value(option, value, parts);
+    return true;
+  } catch (const ConfigError&) {
+    return false;
+  }
+}
+
+const Layouts::Laid& Layouts::lay(const Selection& selection, const ConfigTables& tables) {
+  const auto [at, added] = laid_.try_emplace({state_of(tables), selection});
+  Laid& laid = at->second;
+  if (!added) return laid;
+  try {
+    Settings values;
+    for (const auto& each : tables.options->all()) values[each.name] = each.default_value;
+    std::vector<const Part*> parts;
+    for (const std::string& kind : selecting_options(tables)) {
+      parts.push_back(&tables.parts->at(kind, selection.at(kind)));
+      laid.layout.selected.push_back(kind + "=" + selection.at(kind));
+    }
+    for (const Part* part : parts) {
+      for (const auto& [name, text] : part->defaults) {
+        values[name] = canonical_value(tables.options->at(name), text, *tables.parts);
+      }
+    }
+    for (const auto& [kind, name] : selection) laid.selected[kind] = values.at(kind);
+    laid.layout.used = used_options(parts);
+    for (const auto& each : tables.options->all()) {
+      if (!each.of_part) continue;
+      if (laid.layout.used.count(each.name) == 0) {
+        values[each.name] = unread_value(each, parts, *tables.parts);
+      } else if (!is_allowed(each, values[each.name], *tables.parts)) {
+        laid.layout.refused.push_back(each.name);
+      }
+    }
+    for (const auto& [kind, name] : selection) values[kind] = name;
+    laid.layout.base = make_base(values, revision_lines(parts, tables.engine_revision), tables);
+  } catch (...) {
+    laid_.erase(at);
+    throw;
+  }
+  return laid;
+}
+
+// A part may set the default of another kind (a data set its model), so that laying is repeated
+// until the selection stays.
+const Layout& Layouts::of_selection(const Settings& given, const ConfigTables& tables) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto [defaults, added] = defaults_.try_emplace(state_of(tables));
+  if (added) {
+    for (const auto& kind : selecting_options(tables)) {
+      defaults->second[kind] = tables.options->at(kind).default_value;
+    }
+  }
+  const auto with_given = [&given](Selection selection) {
+    for (auto& [kind, name] : selection) {
+      const auto said = given.find(kind);
+      if (said != given.end()) name = said->second;
+    }
+    return selection;
+  };
+  Selection selection = with_given(defaults->second);
+  for (std::size_t round = 0; round <= selection.size(); ++round) {
+    const Laid& laid = lay(selection, tables);
+    Selection next = with_given(laid.selected);
+    if (next == selection) return laid.layout;
+    selection = std::move(next);
+  }
+  throw ConfigError(
+      "the defaults of the selected parts select each other in a circle; say data, model, scenario "
+      "and strategy yourself");
+}
+
+std::shared_ptr<const ConfigBase> Layouts::neutral(const std::string& revisions,
+                                                   const ConfigTables& tables) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto& base = neutral_[state_of(tables) + "\n" + revisions];
+  if (base == nullptr) {
+    Settings values;
+    for (const auto& each : tables.options->all()) {
+      values[each.name] = each.scope == OptionScope::kRun ? each.neutral : each.default_value;
+    }
+    base = make_base(values, revisions, tables);
+  }
+  return base;
+}
+
+std::shared_ptr<const std::vector<std::string>> Layouts::names_of(const Settings& given) {
+  std::string key;
+  for (const auto& [name, text] : given) key += name + " ";
+  const std::lock_guard<std::mutex> lock(mutex_);
+  auto& names = names_[key];
+  if (names == nullptr) {
+    std::vector<std::string> all;
+    for (const auto& [name, text] : given) all.push_back(name);
+    names = std::make_shared<const std::vector<std::string>>(std::move(all));
+  }
+  return names;
+}
+
+Layouts& layouts() {
+  static Layouts all;
+  return all;
+}
+
 }  // namespace
 
 ConfigTables program_tables() { return {&option_table(), &part_table(), kEngineRevision}; }
 
-SharedSettings::SharedSettings(std::string key, const Settings& settings) {
-  static std::mutex mutex;
-  static std::unordered_map<std::string, std::shared_ptr<const Settings>> bases;
-  for (const auto& [name, value] : settings) key += " " + name;
-  {
-    const std::lock_guard<std::mutex> lock(mutex);
-    std::shared_ptr<const Settings>& base = bases[key];
-    if (base == nullptr) base = std::make_shared<const Settings>(settings);
-    base_ = base;
+struct Config::Body {
+  Body(std::shared_ptr<const ConfigBase> of, const Settings& said)
+      : base(std::move(of)), given(layouts().names_of(said)) {
+    for (const auto& [name, text] : said) {
+      const std::size_t i = base->place_of(name);
+      if (base->options[i].value != text) own.emplace_back(static_cast<std::uint32_t>(i), text);
+    }
+    own.shrink_to_fit();
+    const std::string hash = sha256(canonical());
+    std::copy(hash.begin(), hash.end(), id.begin());
   }
-  auto shared = base_->begin();
-  for (const auto& [name, value] : settings) {
-    if (shared->second != value) own_.emplace_back(&shared->first, value);
-    ++shared;
+
+  template <class F>
+  void visit(const F& each) const {
+    auto differs = own.begin();
+    for (std::size_t i = 0; i < base->options.size(); ++i) {
+      const bool other = differs != own.end() && differs->first == i;
+      each(base->options[i], other ? differs->second : base->options[i].value);
+      if (other) ++differs;
+    }
   }
-  own_.shrink_to_fit();
-}
 
-const std::string* SharedSettings::find(const std::string& name) const {
-  if (base_ == nullptr) return nullptr;
-  const auto own = std::lower_bound(own_.begin(), own_.end(), name,
-                                    [](const auto& x, const auto& y) { return *x.first < y; });
-  if (own != own_.end() && *own->first == name) return &own->second;
-  const auto shared = base_->find(name);
-  return shared == base_->end() ? nullptr : &shared->second;
-}
-
-Settings SharedSettings::all() const {
-  Settings settings;
-  visit([&settings](const std::string& name, const std::string& value) {
-    settings.emplace_hint(settings.end(), name, value);
-  });
-  return settings;
-}
-
-namespace {
-
-// Configs of one selection of parts are alike.
-std::string selection_key(const Settings& values) {
-  std::string key;
-  for (const std::string& kind : part_kinds()) {
-    const auto value = values.find(kind);
-    if (value != values.end()) key += value->second + "/";
+  std::string canonical() const {
+    std::string text = kHeader;
+    visit([&text](const ConfigBase::Entry& option, const std::string& value) {
+      if (!option.of_run || value == option.neutral) return;
+      text.append(option.name).append("=").append(value).append("\n");
+    });
+    return text + base->revisions;
   }
-  return key;
-}
 
-}  // namespace
-
-void Config::hold(const Settings& values, const Settings& given, std::string canonical) {
-  canonical_ = std::move(canonical);
-  id_ = sha256(canonical_);
-  const std::string key = selection_key(values);
-  values_ = SharedSettings("values " + key, values);
-  given_ = SharedSettings("given " + key, given);
-}
+  std::shared_ptr<const ConfigBase> base;
+  std::vector<std::pair<std::uint32_t, std::string>> own;  // where the base has another value
+  std::shared_ptr<const std::vector<std::string>> given;   // names, ascending; alike runs share it
+  std::array<char, 64> id = {};
+};
 
 Config Config::resolve(const Settings& said, bool strict, const ConfigTables& tables) {
   Settings given;
   for (const auto& [name, text] : said) {
     const Option& each = tables.options->at(name);
-    const std::string form = canonical_form(each, text);
+    std::string form = canonical_form(each, text);
     const bool neutral = each.of_part && form == each.neutral;
-    given[name] = neutral ? form : canonical_value(each, text, *tables.parts);
+    if (!neutral) canonical_value(each, text, *tables.parts);
+    given.emplace_hint(given.end(), name, std::move(form));
   }
-  Layered layered = lay(given, tables);
-  const auto used = used_options(layered.parts);
-  for (const auto& each : tables.options->all()) {
-    if (!each.of_part) continue;
-    const std::string value = layered.values[each.name];
-    if (used.count(each.name) != 0) {
-      canonical_value(each, value, *tables.parts);
-      continue;
-    }
-    const std::string unread = unread_value(each, layered.parts, *tables.parts);
-    if (strict && given.count(each.name) != 0 && value != unread) {
-      refuse_unused(each.name, layered, tables);
-    }
-    given.erase(each.name);
-    layered.values[each.name] = unread;
+  const Layout& layout = layouts().of_selection(given, tables);
+  const ConfigBase& base = *layout.base;
+  for (const std::string& name : layout.refused) {
+    if (given.count(name) != 0) continue;
+    canonical_value(tables.options->at(name), base.options[base.place_of(name)].value,
+                    *tables.parts);
   }
-  Config config;
-  config.hold(layered.values, given,
-              kHeader + canonical_lines(layered.values, *tables.options) +
-                  revision_lines(layered.parts, tables.engine_revision));
-  return config;
+  for (auto each = given.begin(); each != given.end();) {
+    const auto& [name, text] = *each;
+    const Option& option = tables.options->at(name);
+    if (!option.of_part) {
+      ++each;
+    } else if (layout.used.count(name) != 0) {
+      canonical_value(option, text, *tables.parts);
+      ++each;
+    } else {
+      if (strict && text != base.options[base.place_of(name)].value) {
+        refuse_unused(name, layout.selected, tables);
+      }
+      each = given.erase(each);
+    }
+  }
+  return Config(std::make_shared<const Body>(layout.base, given));
 }
 
 Config Config::from_canonical(const std::string& canonical, const ConfigTables& tables) {
@@ -242,7 +357,7 @@ Config Config::from_canonical(const std::string& canonical, const ConfigTables& 
     refuse_canonical(
         "it doesn't begin with the line 'tandem-config v1' or doesn't end its last line");
   }
-  Settings given, values;
+  Settings given;
   std::string revisions;
   auto lines = split(canonical.substr(header.size()), '\n');
   lines.pop_back();
@@ -256,16 +371,63 @@ Config Config::from_canonical(const std::string& canonical, const ConfigTables& 
     const std::string name = line.substr(0, equals);
     given[name] = canonical_value(tables.options->at(name), line.substr(equals + 1), *tables.parts);
   }
-  for (const auto& each : tables.options->all()) {
-    values[each.name] = each.scope == OptionScope::kRun ? each.neutral : each.default_value;
-  }
-  for (const auto& [name, text] : given) values[name] = text;
-  Config config;
-  config.hold(values, given, header + canonical_lines(values, *tables.options) + revisions);
+  Config config(std::make_shared<const Body>(layouts().neutral(revisions, tables), given));
   if (config.canonical() != canonical) {
     refuse_canonical("its lines are unsorted, doubled, not in canonical form or at neutral values");
   }
   return config;
+}
+
+std::string Config::canonical() const { return body_ == nullptr ? "" : body_->canonical(); }
+
+std::string Config::id() const {
+  return body_ == nullptr ? "" : std::string(body_->id.begin(), body_->id.end());
+}
+
+const std::string* Config::find(const std::string& name) const {
+  if (body_ == nullptr) return nullptr;
+  const ConfigBase& base = *body_->base;
+  const std::size_t i = base.place_of(name);
+  if (i == base.options.size()) return nullptr;
+  const auto own = std::find_if(body_->own.begin(), body_->own.end(),
+                                [i](const auto& each) { return each.first == i; });
+  return own != body_->own.end() ? &own->second : &base.options[i].value;
+}
+
+void Config::visit_values(const Visit& visit) const {
+  if (body_ == nullptr) return;
+  body_->visit([&visit](const ConfigBase::Entry& option, const std::string& value) {
+    visit(option.name, value);
+  });
+}
+
+std::string Config::likeness(const std::function<bool(const std::string&)>& left_out) const {
+  if (body_ == nullptr) return "";
+  std::string text = fmt::format("{}\n", body_->base->number);
+  for (const auto& [i, value] : body_->own) {
+    const std::string& name = body_->base->options[i].name;
+    if (!left_out(name)) text += name + "=" + value + "\n";
+  }
+  return text;
+}
+
+Settings Config::values() const {
+  Settings all;
+  visit_values([&all](const std::string& name, const std::string& value) {
+    all.emplace_hint(all.end(), name, value);
+  });
+  return all;
+}
+
+bool Config::was_given(const std::string& name) const {
+  return body_ != nullptr && std::binary_search(body_->given->begin(), body_->given->end(), name);
+}
+
+Settings Config::given() const {
+  Settings all;
+  if (body_ == nullptr) return all;
+  for (const std::string& name : *body_->given) all.emplace_hint(all.end(), name, *find(name));
+  return all;
 }
 
 const std::string& Config::text(const std::string& name) const {

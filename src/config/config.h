@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,32 +20,6 @@ using Settings = std::map<std::string, std::string>;  // what a user gave: optio
 
 class OptionTable;
 class PartTable;
-
-// Settings of many configs that differ in a few: a base that alike ones share, and what differs, so
-// that a grid of 100,000 runs takes a fraction of a kilobyte for each. Copies are cheap.
-class SharedSettings {
- public:
-  SharedSettings() = default;
-  // Settings with one `key` and the same names share a base, whoever makes them.
-  SharedSettings(std::string key, const Settings& settings);
-  const std::string* find(const std::string& name) const;
-  Settings all() const;
-  // Calls visit(name, value) in the order of names, without a copy of them all.
-  template <class Visit>
-  void visit(const Visit& visit) const {
-    if (base_ == nullptr) return;
-    auto own = own_.begin();
-    for (const auto& [name, shared] : *base_) {
-      const bool differs = own != own_.end() && own->first == &name;
-      visit(name, differs ? own->second : shared);
-      if (differs) ++own;
-    }
-  }
-
- private:
-  std::shared_ptr<const Settings> base_;
-  std::vector<std::pair<const std::string*, std::string>> own_;  // names of the base, ascending
-};
 
 // The engine's revision: raised when the step itself changes results.
 constexpr int kEngineRevision = 1;
@@ -78,26 +53,29 @@ class Config {
   std::vector<double> reals(const std::string& name) const;
 
   // Null where no option has the name.
-  const std::string* find(const std::string& name) const { return values_.find(name); }
-  Settings values() const { return values_.all(); }  // a copy, of every option
-  // The same without a copy: visit(name, value).
-  template <class Visit>
-  void visit_values(const Visit& visit) const {
-    values_.visit(visit);
-  }
-  bool was_given(const std::string& name) const { return given_.find(name) != nullptr; }
-  Settings given() const { return given_.all(); }
+  const std::string* find(const std::string& name) const;
+  Settings values() const;  // a copy, of every option
+  // The same without a copy, in the order of names.
+  using Visit = std::function<void(const std::string& name, const std::string& value)>;
+  void visit_values(const Visit& visit) const;
+  // A short text by which what follows from values can be kept: two configs of this process have it
+  // in common only where all values are equal but those of the options that are `left_out`. It is
+  // made of what a config has of its own, and so in a fraction of the time that visiting all takes.
+  std::string likeness(const std::function<bool(const std::string& name)>& left_out) const;
+  bool was_given(const std::string& name) const;
+  Settings given() const;
 
   // "tandem-config v1\n", then sorted "key=value\n" of the kRun options that differ from neutral,
   // then "revision.engine=N\n" and "revision.KIND.NAME=N\n" of the selected parts that are not 1.
-  const std::string& canonical() const { return canonical_; }
-  std::string id() const { return id_; }  // SHA-256 of canonical(), 64 hex digits
+  // Made anew at each call.
+  std::string canonical() const;
+  std::string id() const;  // SHA-256 of canonical(), 64 hex digits
 
  private:
-  void hold(const Settings& values, const Settings& given, std::string canonical);
+  struct Body;
+  explicit Config(std::shared_ptr<const Body> body) : body_(std::move(body)) {}
 
-  SharedSettings values_, given_;
-  std::string canonical_, id_;
+  std::shared_ptr<const Body> body_;  // never changed, so that copies share it
 };
 
 inline std::string short_id(const std::string& id) { return id.substr(0, 12); }

@@ -20,17 +20,40 @@ namespace {
 
 constexpr std::size_t kMostCells = 1'000'000;
 
-void multiply(std::vector<Settings>& cells, const GridEntry& axis, const GridFile& file) {
+// What is said for one run: names and values of the file's entries, which outlive it, since a grid
+// may have very many runs.
+class Cell {
+ public:
+  void set(const std::string& name, const std::string& value) {
+    for (auto& [known, said] : said_) {
+      if (*known == name) {
+        said = &value;
+        return;
+      }
+    }
+    said_.emplace_back(&name, &value);
+  }
+  Settings settings() const {
+    Settings all;
+    for (const auto& [name, value] : said_) all[*name] = *value;
+    return all;
+  }
+
+ private:
+  std::vector<std::pair<const std::string*, const std::string*>> said_;
+};
+
+void multiply(std::vector<Cell>& cells, const GridEntry& axis, const GridFile& file) {
   if (cells.size() * axis.values.size() > kMostCells) {
     file.fail(axis.line, fmt::format("'{}' brings the grid beyond {} cells; make it smaller",
                                      axis.name, kMostCells));
   }
-  std::vector<Settings> product;
+  std::vector<Cell> product;
   product.reserve(cells.size() * axis.values.size());
-  for (const auto& cell : cells) {
+  for (const Cell& cell : cells) {
     for (const auto& value : axis.values) {
       product.push_back(cell);
-      product.back()[axis.name] = value;
+      product.back().set(axis.name, value);
     }
   }
   cells = std::move(product);
@@ -43,9 +66,9 @@ bool matches(const Config& config, const std::vector<GridEntry>& conditions) {
   });
 }
 
-Config resolve_cell(const Settings& cell, const GridFile& file, const ConfigTables& tables) {
+Config resolve_cell(const Cell& cell, const GridFile& file, const ConfigTables& tables) {
   try {
-    return Config::resolve(cell, false, tables);
+    return Config::resolve(cell.settings(), false, tables);
   } catch (const ConfigError& error) {
     throw ConfigError(fmt::format("{}: {}", file.path, error.what()));
   }
@@ -80,13 +103,13 @@ Config resolve_cell(const Settings& cell, const GridFile& file, const ConfigTabl
 }
 
 // `strict`: refuses a section that no cell meets.
-void apply_when(std::vector<Settings>& cells, const GridSection& section, const GridFile& file,
+void apply_when(std::vector<Cell>& cells, const GridSection& section, const GridFile& file,
                 const ConfigTables& tables, bool strict) {
-  std::vector<Settings> result;
+  std::vector<Cell> result;
   std::vector<Config> runs;
   bool any = false;
-  for (auto& cell : cells) {
-    std::vector<Settings> branch = {cell};
+  for (const Cell& cell : cells) {
+    std::vector<Cell> branch = {cell};
     Config run = resolve_cell(cell, file, tables);
     if (matches(run, section.conditions)) {
       any = true;
@@ -119,9 +142,9 @@ void remove_overridden(GridFile& file, const Settings& overrides) {
   }
 }
 
-std::vector<Settings> expand(const GridFile& file, const std::vector<GridEntry>& overrides,
-                             const ConfigTables& tables, bool strict) {
-  std::vector<Settings> cells = {Settings()};
+std::vector<Cell> expand(const GridFile& file, const std::vector<GridEntry>& overrides,
+                         const ConfigTables& tables, bool strict) {
+  std::vector<Cell> cells(1);
   for (const auto& entry : file.sections.front().entries) multiply(cells, entry, file);
   for (const auto& entry : overrides) multiply(cells, entry, file);
   for (const auto& section : file.sections) {
@@ -145,15 +168,15 @@ bool excluded(const Config& config, const GridFile& file) {
   });
 }
 
-void keep_runs(Grid& grid, const std::vector<Settings>& cells, const GridFile& file,
+void keep_runs(Grid& grid, const std::vector<Cell>& cells, const GridFile& file,
                const ConfigTables& tables, bool strict) {
   std::set<std::string> ids;
   std::vector<Config> runs;
-  for (const auto& cell : cells) runs.push_back(resolve_cell(cell, file, tables));
+  runs.reserve(cells.size());
+  for (const Cell& cell : cells) runs.push_back(resolve_cell(cell, file, tables));
   if (strict) check_excludes(runs, file);
   for (Config& config : runs) {
     if (excluded(config, file) || !ids.insert(config.id()).second) continue;
-    grid.cells.push_back(config.given());
     grid.runs.push_back(std::move(config));
   }
   if (grid.runs.empty()) {
@@ -175,9 +198,9 @@ int line_that_sets(const std::string& name, const GridFile& file) {
 }
 
 void check_tuning(const Grid& grid, const GridFile& file, const ConfigTables& tables) {
-  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
-    for (const TuneAxis& axis : grid.tune.axes_of(grid.runs[i], tables)) {
-      if (grid.cells[i].count(axis.name) == 0) continue;
+  for (const Config& run : grid.runs) {
+    for (const TuneAxis& axis : grid.tune.axes_of(run, tables)) {
+      if (!run.was_given(axis.name)) continue;
       file.fail(axis.line, fmt::format("'{}' is tuned here and set in line {}; keep one", axis.name,
                                        line_that_sets(axis.name, file)));
     }

@@ -42,9 +42,7 @@ struct Grid {
   std::string name;
   std::string file;
   std::string text;  // as read
-  // What was said for each run, in file order, without those whose id came before; and the same
-  // resolved.
-  std::vector<Settings> cells;
+  // In file order, without those whose id came before; given() has what was said for each.
   std::vector<Config> runs;
   Tuning tune;
   std::vector<TableSpec> tables;

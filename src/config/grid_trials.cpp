@@ -297,7 +297,7 @@ TuningState plan_tuning(const Grid& grid, const TuningScore& score, const Config
   TuningState state;
   std::map<std::string, std::size_t> index;
   for (std::size_t i = 0; i < grid.runs.size(); ++i) {
-    const std::string method = method_of(grid.cells[i], tables);
+    const std::string method = method_of(grid.runs[i].given(), tables);
     const auto [at, added] = index.emplace(method, state.cells.size());
     state.cell_of_run.push_back(at->second);
     if (!added) continue;
@@ -306,7 +306,8 @@ TuningState plan_tuning(const Grid& grid, const TuningScore& score, const Config
     cell.method = method;
     cell.tuned_for = run.text("tuned_for");
     cell.axes = grid.tune.axes_of(run, tables);
-    CellTuner(grid, grid.cells[i], score, tables, cell).run();
+    const Settings said = run.given();
+    CellTuner(grid, said, score, tables, cell).run();
     state.cells.push_back(std::move(cell));
   }
   return state;
@@ -316,7 +317,7 @@ std::optional<Config> final_run(const Grid& grid, const TuningState& state, std:
                                 const ConfigTables& tables) {
   const TuningCell& cell = state.cells[state.cell_of_run[i]];
   if (!cell.complete) return std::nullopt;
-  Settings said = grid.cells[i];
+  Settings said = grid.runs[i].given();
   for (const auto& [name, value] : cell.points.at(cell.best).values) said[name] = value;
   said["final"] = "true";
   return Config::resolve(said, false, tables);
@@ -325,7 +326,7 @@ std::optional<Config> final_run(const Grid& grid, const TuningState& state, std:
 std::vector<Config> final_runs(const Grid& grid, const TuningState& state,
                                const ConfigTables& tables) {
   std::vector<Config> runs;
-  for (std::size_t i = 0; i < grid.cells.size(); ++i) {
+  for (std::size_t i = 0; i < grid.runs.size(); ++i) {
     runs.push_back(final_run(grid, state, i, tables).value());
   }
   return runs;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <stdexcept>
 
 #include "config/options.h"
@@ -164,6 +165,11 @@ std::string describe_domain(const Option& option, const PartTable& parts) {
   return "one of " + join(choices_of(option, parts), " | ");
 }
 
+std::uint64_t next_table_state() {
+  static std::atomic<std::uint64_t> state{0};
+  return ++state;
+}
+
 OptionTable::OptionTable(std::vector<Option> options) {
   for (auto& each : options) declare(std::move(each));
 }
@@ -187,6 +193,7 @@ void OptionTable::declare(Option added) {
   }
   index_[added.name] = options_.size();
   options_.push_back(std::move(added));
+  state_ = next_table_state();
 }
 
 const Option* OptionTable::find(const std::string& name) const {

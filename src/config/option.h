@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -44,6 +45,7 @@ struct Option {
 };
 
 class PartTable;
+std::uint64_t next_table_state();  // counts up
 
 // A table of options. The program has one; tests make their own.
 class OptionTable {
@@ -60,8 +62,11 @@ class OptionTable {
   const Option& at(const std::string& name) const;  // throws ConfigError as option() does
   // The same for what a user says: throws also where the option is retired, with what to say now.
   const Option& sayable(const std::string& name) const;
+  // A number that no other content of a table in this process has.
+  std::uint64_t state() const { return state_; }
 
  private:
+  std::uint64_t state_ = next_table_state();
   std::vector<Option> options_;
   std::map<std::string, std::size_t> index_;
 };

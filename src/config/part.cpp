@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "config/option.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -41,6 +42,7 @@ void PartTable::declare(Part added) {
                                        added.name, there->file, added.file));
   }
   parts_.push_back(std::move(added));
+  state_ = next_table_state();
 }
 
 const Part* PartTable::find(const std::string& kind, const std::string& name) const {

@@ -3,6 +3,7 @@
 // happens in the thing's own file; a duplicate name aborts and names both files.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <utility>
@@ -45,8 +46,10 @@ class PartTable {
   const Part& at(const std::string& kind, const std::string& name) const;  // throws ConfigError
   std::vector<Part> of(const std::string& kind) const;                     // sorted by name
   std::vector<std::string> names_of(const std::string& kind) const;        // sorted
+  std::uint64_t state() const { return state_; }                           // as OptionTable's
 
  private:
+  std::uint64_t state_ = 0;
   std::vector<Part> parts_;
 };
 PartTable& part_table();

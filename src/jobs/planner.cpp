@@ -362,6 +362,77 @@ void write_group_file(const std::string& database, const GroupPlan& group) {
   atomic_write(group.folder + "/" + kGroupFile, facts.dump() + "\n");
 }
 
+namespace {
+
+std::uintmax_t bytes_below(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return fs::file_size(path, error);
+  std::uintmax_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path, error)) {
+    if (entry.is_regular_file(error)) bytes += entry.file_size(error);
+  }
+  return bytes;
+}
+
+// Whether some run goes on from the group's checkpoint: all have begun here, and one has not ended.
+bool goes_on(const StoredGroup& group, const std::map<std::string, const RunRecord*>& runs) {
+  bool open = false;
+  for (const std::string& id : group.ids) {
+    const auto run = runs.find(id);
+    if (run == runs.end() || run->second->attempt == 0) return false;
+    open = open || !is_finished(run->second->state);
+  }
+  return open;
+}
+
+}  // namespace
+
+std::vector<Leftover> leftovers(const std::string& database, const std::vector<RunRecord>& runs) {
+  std::map<std::string, const RunRecord*> by_id;
+  for (const RunRecord& run : runs) by_id[run.id] = &run;
+  std::vector<Leftover> found;
+  const auto add = [&found](const fs::path& path, const char* what) {
+    found.push_back({path.string(), what, bytes_below(path)});
+  };
+  const auto add_damaged = [&add](const fs::path& folder) {
+    std::error_code error;
+    for (const auto& file : fs::directory_iterator(folder, error)) {
+      if (file.path().extension() == ".damaged") add(file.path(), "damaged file");
+    }
+  };
+  const fs::path root = checkpoint_root(database);
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(root, error)) {
+    if (!entry.is_directory(error) || entry.path().filename() == "final") continue;
+    const auto group = read_group(entry.path());
+    if (lock_holder((entry.path() / "lock").string())) continue;
+    if (group && group->database == database_name(database) && goes_on(*group, by_id)) {
+      add_damaged(entry.path());
+    } else {
+      add(entry.path(), "checkpoint");
+    }
+  }
+  for (const auto& entry : fs::directory_iterator(root / "final", error)) {
+    if (by_id.count(entry.path().filename().string()) == 0) {
+      add(entry.path(), "final weights");
+    } else {
+      add_damaged(entry.path());
+    }
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Leftover& a, const Leftover& b) { return a.path < b.path; });
+  return found;
+}
+
+void remove_leftover(const Leftover& leftover) {
+  std::error_code error;
+  fs::remove_all(leftover.path, error);
+  if (error) {
+    throw StoreError(fmt::format("{} can't be removed: {}. Change its permissions and start again",
+                                 leftover.path, error.message()));
+  }
+}
+
 void remove_group_folder(const std::string& folder) {
   std::error_code error;
   if (!fs::exists(folder, error)) return;

@@ -8,6 +8,7 @@
 // all of its runs have begun in this database: rows before its checkpoint are nowhere else.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -71,6 +72,17 @@ std::string group_folder(const std::string& database, const std::vector<Config>&
 void write_group_file(const std::string& database, const GroupPlan& group);  // throws StoreError
 // Unless a worker still holds its lock (of a writer that was killed; it is about to stop).
 void remove_group_folder(const std::string& folder);
+
+// What lies beside a database and none of its runs needs: checkpoints that no run goes on from,
+// final weights of runs that it doesn't have, files that were set aside as damaged.
+struct Leftover {
+  std::string path;
+  std::string what;  // "checkpoint", "final weights", "damaged file"
+  std::uintmax_t bytes = 0;
+};
+// `runs`: those that the database has, or keeps.
+std::vector<Leftover> leftovers(const std::string& database, const std::vector<RunRecord>& runs);
+void remove_leftover(const Leftover& leftover);
 
 // The expected seconds of a run: the mean of earlier ones with the same (weights, attention, model,
 // data, scenario, steps, epochs, batch), each over its stretch, times the run's own.

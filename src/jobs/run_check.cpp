@@ -190,13 +190,16 @@ std::map<std::string, int> check_all(const std::vector<Config>& runs, const std:
   RunCheck check(device, std::move(storage));
   std::map<std::string, std::vector<std::string>> known;
   std::map<std::string, int> warnings;
+  std::vector<const Option*> stream_seeds;
+  for (const Option& each : all_options()) {
+    if (is_seed(each.name) && each.name != "seed") stream_seeds.push_back(&each);
+  }
   for (const Config& run : runs) {
-    std::string kind;
-    run.visit_values([&kind](const std::string& name, const std::string& value) {
-      if (!is_seed(name)) kind += name + "=" + value + "\n";
-      // A stream's own seed may be one that the run doesn't read.
-      if (is_seed(name) && name != "seed" && value != option(name).neutral) kind += name + "\n";
-    });
+    std::string kind = run.likeness(is_seed);
+    // A stream's own seed may be one that the run doesn't read.
+    for (const Option* seed : stream_seeds) {
+      if (run.text(seed->name) != seed->neutral) kind += seed->name + "\n";
+    }
     const auto found = known.find(kind);
     const auto& own = found != known.end() ? found->second : known[kind] = check.check(run);
     for (const std::string& each : own) ++warnings[each];

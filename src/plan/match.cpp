@@ -212,11 +212,8 @@ double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double
 std::string key_of(const RunSchedule& run) {
   static const std::set<std::string> kIrrelevant = {"lr",   "weight_decay", "momentum",
                                                     "clip", "tuned_for",    "final"};
-  std::string key;
-  run.config.visit_values([&key](const std::string& name, const std::string& value) {
-    if (name.rfind("seed", 0) == 0 || kIrrelevant.count(name) != 0) return;
-    key += name + "=" + value + "\n";
-  });
+  std::string key = run.config.likeness(
+      [](const std::string& name) { return is_seed(name) || kIrrelevant.count(name) != 0; });
   for (const std::int64_t steps : run.timeline.task_steps) key += fmt::format("{},", steps);
   for (const std::int64_t steps : run.timeline.steps_per_epoch) key += fmt::format("{};", steps);
   return key;

@@ -47,10 +47,8 @@ class StretchFinder {
  public:
   std::optional<double> of(const Config& config) {
     if (config.text("match") != "train_flops") return 1.0;
-    std::string kind;
-    config.visit_values([&kind](const std::string& name, const std::string& value) {
-      if (option(name).scope != OptionScope::kRun || is_seed(name)) return;
-      kind += name + "=" + value + "\n";
+    std::string kind = config.likeness([](const std::string& name) {
+      return option(name).scope != OptionScope::kRun || is_seed(name);
     });
     const auto [known, added] = factors_.emplace(std::move(kind), std::nullopt);
     if (!added) return known->second;

@@ -54,6 +54,18 @@ std::vector<std::string> faults_of(SQLite::Database& db) {
              "SELECT substr(r.id, 1, 12) FROM run r WHERE NOT EXISTS (SELECT 1 FROM config c WHERE "
              "c.run = r.key)",
              "run {} has no typed config", faults);
+  add_faults(db,
+             "SELECT DISTINCT substr(r.id, 1, 12) FROM (SELECT run, sequence FROM eval UNION ALL "
+             "SELECT run, sequence FROM metric UNION ALL SELECT run, sequence FROM topology_update "
+             "UNION ALL SELECT run, sequence FROM run_provenance) x JOIN run r ON r.key = x.run "
+             "GROUP BY x.run, x.sequence HAVING count(*) > 1",
+             "run {} has two rows of one sequence number", faults);
+  add_faults(
+      db,
+      "SELECT DISTINCT substr(r.id, 1, 12) FROM eval_bits b JOIN run r ON r.key = b.run LEFT "
+      "JOIN eval e ON e.run = b.run AND e.sequence = b.sequence WHERE e.run IS NULL OR "
+      "length(b.bits) <> (e.n_total + 7) / 8",
+      "run {} has bits of examples that fit no evaluation", faults);
   // loss sums depend on the order in which tasks came, in their last bits.
   add_faults(
       db,

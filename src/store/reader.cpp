@@ -11,6 +11,7 @@
 #include "store/schema.h"
 #include "store/sqlite_error.h"
 #include "store/store.h"
+#include "store/tables.h"
 
 namespace tandem {
 namespace {
@@ -27,11 +28,7 @@ constexpr char kSelectRun[] =
     " LIMIT 1), 0)) END, r.key, r.storage FROM run r ";
 
 SQLite::Database open_for_reading(const std::string& path) {
-  if (!path_exists(path))
-    throw StoreError(fmt::format(
-        "{}: there is no such results database. `tandem run` and `tandem grid run` make one; "
-        "--db names another",
-        path));
+  expect_results_database(path);
   return guarded(path, "opening the database", [&path] {
     SQLite::Database db = open_read_only(path);
     const int version = checked_version(db, path, kStoreVersion);
@@ -141,12 +138,12 @@ struct StoreReader::Impl {
           "temp.wanted);"
           "CREATE UNIQUE INDEX temp.wanted_key ON run (key);"
           "CREATE UNIQUE INDEX temp.wanted_id ON run (id);");
-      for (const char* table :
-           {"eval", "result", "metric", "topology_update", "run_provenance", "event"}) {
+      for (const RunTable& table : tables_of_runs(db)) {
+        if (table.name == "config") continue;
         db.exec(
             fmt::format("CREATE TEMP VIEW {0} AS SELECT * FROM main.{0}"
                         " WHERE run IN (SELECT run FROM temp.wanted)",
-                        table));
+                        table.name));
       }
       use_own_views(db, /*always=*/true);
     });

@@ -155,6 +155,14 @@ void expect_database_place(const std::string& path) {
       "{} is a folder; --db names the database's file, for example {}/tandem.sqlite", path, path));
 }
 
+void expect_results_database(const std::string& path) {
+  if (path_exists(path)) return;
+  throw StoreError(fmt::format(
+      "{}: there is no such results database. `tandem run` and `tandem grid run` make one; --db "
+      "names another",
+      path));
+}
+
 SQLite::Database open_read_only(const std::string& path) {
   expect_database_place(path);
   constexpr char kTouch[] = "SELECT count(*) FROM sqlite_schema";

@@ -24,6 +24,8 @@ int checked_version(SQLite::Database& db, const std::string& path, int newest);
 // A folder, a device, a pipe or a circle of links where a database is wanted is a StoreError that
 // says so.
 void expect_database_place(const std::string& path);
+// StoreError where nothing is at the path, which says how a database is made.
+void expect_results_database(const std::string& path);
 // Opens read-only. Where a killed writer left a half-done change in a rollback journal, which a
 // read-only connection can't undo, it is undone first.
 SQLite::Database open_read_only(const std::string& path);

@@ -7,6 +7,7 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
+#include <sqlite3.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,8 +22,10 @@
 #include "core/hash.h"
 #include "store/check.h"
 #include "store/config_table.h"
+#include "store/merge.h"
 #include "store/schema.h"
 #include "store/sqlite_error.h"
+#include "store/tables.h"
 
 namespace tandem {
 namespace {
@@ -117,6 +120,7 @@ struct StoreWriter::Impl {
   ConfigTable configs{db};
   std::unordered_map<std::string, std::unique_ptr<SQLite::Statement>> statements;
   std::unordered_map<std::string, std::int64_t> runs, metrics, layers, readouts;
+  std::vector<RunTable> run_tables;
 };
 
 FileLock StoreWriter::Impl::make_lock(const std::string& path) {
@@ -133,7 +137,8 @@ SQLite::Database StoreWriter::Impl::make_database(const std::string& path) {
       SQLite::Database look = open_read_only(path);
       checked_version(look, path, static_cast<int>(files.size()));
     }
-    SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE, kBusyTimeout_ms);
+    SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | SQLite::OPEN_URI,
+                        kBusyTimeout_ms);
     db.exec("PRAGMA synchronous = FULL");
     migrate(db, path, files);
     db.execAndGet(fmt::format("PRAGMA journal_mode = {}", journal_mode_for(folder_of(path))));
@@ -266,9 +271,9 @@ void StoreWriter::Impl::remove_run(const std::string& id) {
   if (!find.executeStep()) return;
   const std::int64_t key = find.getColumn(0).getInt64();
   find.tryReset();
-  for (const char* table : {"eval", "eval_bits", "result", "metric", "topology_update",
-                            "run_provenance", "event", "config"}) {
-    SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table));
+  if (run_tables.empty()) run_tables = tables_of_runs(db);
+  for (const RunTable& table : run_tables) {
+    SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table.name));
     rows.bind(1, key);
     rows.exec();
   }
@@ -618,6 +623,89 @@ void StoreWriter::add_tuning_plan(const TuningPlanRecord& plan) {
 
 std::vector<std::string> StoreWriter::faults() {
   return guarded(impl_->path, "checking the database", [&] { return faults_of(impl_->db); });
+}
+
+namespace {
+
+// For ATTACH, which takes a name alone: the file must stay as it is.
+std::string read_only_uri(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path) {
+    uri += c == '%' || c == '?' || c == '#'
+               ? fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)))
+               : std::string(1, c);
+  }
+  return uri + "?mode=ro";
+}
+
+bool is_same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return std::filesystem::equivalent(a, b, error) && !error;
+}
+
+}  // namespace
+
+MergeReport StoreWriter::merge(const MergeRequest& request) {
+  Impl& m = *impl_;
+  if (is_same_file(request.file, m.path)) {
+    throw ConfigError(request.file + " is the database itself; name another one to merge into it");
+  }
+  const TemporaryFolder folder("tandem_merge");
+  const std::string source = attachable(request.file, folder.path());
+  guarded(m.path, "opening " + request.file, [&] {
+    SQLite::Statement attach(m.db, "ATTACH ? AS source");
+    attach.bind(1, read_only_uri(source));
+    attach.exec();
+  });
+  struct Detach {
+    Impl& m;
+    ~Detach() {
+      m.statements.clear();
+      sqlite3_exec(m.db.getHandle(), "DETACH source", nullptr, nullptr, nullptr);
+    }
+  } detach{m};
+  MergeReport report;
+  m.transaction("merging " + request.file, [&] {
+    report = merge_source(m.db, request, [&m](const std::string& run) { m.remove_run(run); },
+                          {m.path, request.file});
+  });
+  m.runs.clear();
+  return report;
+}
+
+std::pair<std::int64_t, std::int64_t> StoreWriter::prune(const std::vector<std::string>& runs,
+                                                         bool dry) {
+  Impl& m = *impl_;
+  const auto pages = [&m](const char* which) {
+    return m.db.execAndGet(fmt::format("PRAGMA {}", which)).getInt64();
+  };
+  const auto bytes = [&] { return pages("page_count") * pages("page_size"); };
+  const std::int64_t before = bytes();
+  std::int64_t after = before;
+  const auto drop = [&] {
+    for (const std::string& run : runs) m.remove_run(run);
+    m.db.exec(
+        "DELETE FROM event WHERE run IN (SELECT key FROM run WHERE state IN ('done', 'diverged'))"
+        " AND attempt < (SELECT attempt FROM run r WHERE r.key = event.run)");
+    m.db.exec("DELETE FROM provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
+  };
+  if (!dry) {
+    m.transaction("dropping what is not needed", drop);
+    m.statements.clear();
+    guarded(m.path, "giving unused pages back", [&] {
+      m.db.exec("VACUUM");
+      m.db.execAndGet("PRAGMA wal_checkpoint(TRUNCATE)");
+    });
+    return {before, bytes()};
+  }
+  guarded(m.path, "looking for what is not needed", [&] {
+    SQLite::Transaction undone(m.db, SQLite::TransactionBehavior::IMMEDIATE);
+    drop();
+    after = bytes() - pages("freelist_count") * pages("page_size");
+  });
+  m.statements.clear();
+  m.runs.clear();
+  return {before, after};
 }
 
 void StoreWriter::add_references(const std::vector<ReferenceRecord>& numbers) {

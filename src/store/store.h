@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "store/rows.h"
@@ -76,6 +79,23 @@ struct GridRecord {
   std::vector<std::string> runs;
 };
 
+// What merge() takes from another database.
+struct MergeRequest {
+  std::string file;  // a results database, of an earlier version too, or a dump (.sql, .sql.xz)
+  // These grids with their trials and runs alone; none: everything.
+  std::optional<std::vector<std::string>> grids = {};
+  std::vector<std::pair<std::string, std::string>> renamed = {};  // grids: name there, name here
+};
+
+struct MergeReport {
+  std::int64_t runs = 0;        // that the file has, or its grids
+  std::int64_t added = 0;       // were not here
+  std::int64_t replaced = 0;    // were here with a lesser result
+  std::int64_t unfinished = 0;  // have not ended there: here it is known that they are wanted
+  std::int64_t differing = 0;   // have ended in both, with other evaluations
+  std::vector<std::string> named = {};  // the first few of these, short ids
+};
+
 // The file that a path names: symbolic links are followed, also one to a file that does not exist
 // yet. What belongs to a database (its lock, its checkpoints) lies beside this file.
 std::string database_file(const std::string& path);
@@ -110,6 +130,14 @@ class StoreWriter {
   void add_references(const std::vector<ReferenceRecord>& numbers);  // likewise
   // A sentence for each fault of the file; see store/check.h.
   std::vector<std::string> faults();
+  // Takes what the other file has and this one lacks: runs, grids, trials, published numbers.
+  // Again, or in another order, it comes out the same; store/merge.cpp says which of two results
+  // stays. StoreError, and nothing is changed, where one name stands for two grids.
+  MergeReport merge(const MergeRequest& request);
+  // Drops what an ended run's earlier attempts left in the event log, and provenance that no run
+  // has; gives the file's unused pages back to the disk. Returns bytes of the file before and
+  // after. `dry`: says what it would be and changes nothing.
+  std::pair<std::int64_t, std::int64_t> prune(const std::vector<std::string>& runs, bool dry);
 
  private:
   struct Impl;
@@ -169,5 +197,25 @@ struct StoreFacts {
 };
 StoreFacts store_facts();
 constexpr int kStoreVersion = 4;
+
+// What a result page rests on, for a repository: final rows alone, without names of hosts and
+// places of files, as compressed SQL that sqlite3 restores.
+struct ShareRequest {
+  std::string database;
+  std::optional<std::vector<std::string>> grids = {};  // none: everything
+  std::vector<std::string> series = {};  // metrics of which every step of final runs is kept
+  std::int64_t most_bytes = 1'000'000;   // more is left out, step by step, until it fits
+};
+struct SharedRuns {
+  std::string bytes;                  // of a file .sql.xz
+  std::vector<std::string> left_out;  // in words
+  std::int64_t runs = 0;
+};
+// StoreError where it can't be made small enough, or where a value names a place on a machine.
+SharedRuns share_runs(const ShareRequest& request);
+
+// The whole file, or these grids, as SQL text. `write` is called with one piece after another.
+void dump_runs(const std::string& database, const std::optional<std::vector<std::string>>& grids,
+               const std::function<void(std::string_view)>& write);
 
 }  // namespace tandem

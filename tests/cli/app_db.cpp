@@ -1,9 +1,11 @@
 // `tandem db check`, `tandem list columns`, and what a query says of whom it asked.
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "core/files.h"
+#include "core/text.h"
 #include "support/run_program.h"
 #include "unit/store_fixture.h"
 
@@ -60,6 +62,101 @@ TEST_CASE("the data dictionary is listed, and a query says whom it asked", "[cli
       run_program({"query", "runs", "--db", path, "--all", "--set", "seed=2"});
   CHECK_THAT(both.errors, Contains("all runs where --set holds: 1 of 2"));
   CHECK(run_program({"query", "runs", "--db", path, "--all", "--grid", "g"}).exit_code == 2);
+}
+
+// Two databases with one finished run each, and one that failed.
+void fill_two(const std::string& a, const std::string& b) {
+  const RunRecord first = make_run({{"note", "comma, \"quote\""}}),
+                  second = make_run({{"seed", "2"}}), failed = make_run({{"seed", "3"}});
+  StoreWriter left(a), right(b);
+  left.add_grid("g", "g.ini", "seed = 1..2", {first.id});
+  right.add_grid("g", "g.ini", "seed = 1..2", {second.id, failed.id});
+  left.add_runs({first});
+  right.add_runs({second, failed});
+  for (auto [writer, run] : {std::pair(&left, &first), std::pair(&right, &second)}) {
+    writer->begin_attempt(run->id);
+    writer->insert({eval(run->id, 0, 1, 1, 3, 8), metric(run->id, 1, 10, "", "gap", 0.1),
+                    metric(run->id, 2, 20, "", "gap", 0.30000000000000004),
+                    state(run->id, 3, "done", 100)});
+  }
+  right.set_state(failed.id, "failed", "out of memory");
+}
+
+TEST_CASE("databases are merged, shared, exported and pruned from the command line", "[cli]") {
+  const TemporaryFolder folder;
+  const std::string a = folder / "a.sqlite", b = folder / "b.sqlite", all = folder / "all.sqlite",
+                    shared = folder / "runs.sql.xz";
+  fill_two(a, b);
+  const ProgramResult merged = run_program({"db", "merge", a, b, "--db", all});
+  CHECK(merged.exit_code == 0);
+  CHECK_THAT(merged.output, Contains("1 added") && Contains("2 runs: 2 added"));
+  CHECK_THAT(run_program({"db", "merge", a, b, "--db", all}).output, Contains("0 added"));
+  CHECK(run_program({"db", "check", "--db", all}).exit_code == 0);
+
+  const ProgramResult rows = run_program({"db", "export", "--db", all});
+  CHECK_THAT(rows.output,
+             Contains("run,sequence,step,stage,task,split,readout,layer,measure,value") &&
+                 Contains(",accuracy,0.375\n") && Contains("gap,0.30000000000000004\n"));
+  const ProgramResult wide = run_program({"db", "export", "--format", "wide", "--db", all});
+  const std::vector<std::string> lines = split(wide.output, '\n');
+  REQUIRE(lines.size() == 5);  // a head, three runs, the end
+  CHECK_THAT(lines[0], Contains(",grids,") && Contains("accuracy validation"));
+  const auto commas = [](const std::string& line) {
+    return std::count(line.begin(), line.end(), ',');
+  };
+  CHECK(commas(lines[1]) == commas(lines[0]));
+  const ProgramResult json = run_program({"db", "export", "--format=json", "--db", all});
+  CHECK_THAT(json.output, Contains("\"accuracy\"") && Contains("\"gap\":0.30000000000000004") &&
+                              Contains("\"density\":0.1,") && Contains("\"grids\":[\"g\"]"));
+  const std::string sql = folder / "all.sql";
+  CHECK(run_program({"db", "export", "--format=sql", "--out", sql, "--db", all}).exit_code == 0);
+  const std::string again = folder / "again.sqlite";
+  CHECK(run_program({"db", "merge", sql, "--db", again}).exit_code == 0);
+  CHECK(test::dump(again) == test::dump(all));
+
+  CHECK(run_program({"db", "share", "--grid", "g", "--out", shared, "--db", all}).exit_code == 0);
+  const std::string back = folder / "back.sqlite";
+  CHECK(run_program({"db", "merge", shared, "--db", back}).exit_code == 0);
+  CHECK(StoreReader(back).runs().size() == 2);
+
+  const std::string weights = folder / ("checkpoints/all.sqlite/final/" + std::string(64, 'a'));
+  ensure_folder(weights);
+  atomic_write(weights + "/w.safetensors", std::string(5000, 'x'));
+  const ProgramResult dry = run_program({"db", "prune", "--dry-run", "--db", all});
+  CHECK_THAT(dry.output, Contains("failed runs would go: 1") && Contains("5.0 kB"));
+  CHECK(path_exists(weights));
+  CHECK(run_program({"db", "prune", "--db", all}).exit_code == 0);
+  CHECK_FALSE(path_exists(weights));
+  CHECK(StoreReader(all).runs().size() == 2);
+}
+
+TEST_CASE("wrong words for a database's care are refused, and nothing is written", "[cli]") {
+  const TemporaryFolder folder;
+  const std::string a = folder / "a.sqlite", b = folder / "b.sqlite", none = folder / "none.sqlite";
+  fill_two(a, b);
+  const auto refused = [&](const std::vector<std::string>& words, int code,
+                           const std::string& text) {
+    std::vector<std::string> all = {"db"};
+    all.insert(all.end(), words.begin(), words.end());
+    const ProgramResult result = run_program(all);
+    CHECK(result.exit_code == code);
+    CHECK_THAT(result.errors, Contains(text));
+  };
+  refused({}, 2, "merge");
+  refused({"merge", "--db", a}, 2, "FILE");
+  refused({"merge", folder / "gone.sqlite", "--db", none}, 4, "gone.sqlite");
+  CHECK_FALSE(path_exists(none));
+  refused({"merge", a, "--db", a}, 2, "itself");
+  refused({"merge", b, "--rename", "g", "--db", a}, 2, "OLD=NEW");
+  refused({"merge", b, "--out", "x", "--db", a}, 2, "'out' is not for tandem db merge");
+  refused({"export", "--grid", "h", "--db", a}, 2, "h");
+  refused({"export", a}, 2, "--db names the database");
+  refused({"share", "--out", folder / "x.sql", "--db", a}, 2, ".sql.xz");
+  refused({"share", "--series", "gab", "--out", folder / "x.sql.xz", "--db", a}, 2, "gap");
+  CHECK_FALSE(path_exists(folder / "x.sql.xz"));
+  atomic_write(folder / "bad.sql.xz", "no xz");
+  refused({"merge", folder / "bad.sql.xz", "--db", a}, 3, "bad.sql.xz");
+  CHECK(StoreReader(a).runs().size() == 1);
 }
 
 }  // namespace tandem::test::app_db_cli

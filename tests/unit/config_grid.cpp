@@ -85,9 +85,9 @@ TEST_CASE("lists and ranges are axes, the first one slowest", "[unit]") {
   CHECK(column(product, "seed") == Texts{"1", "2", "3", "1", "2", "3"});
   CHECK(column(grid("seed = 1..9:4, 20\n"), "seed") == Texts{"1", "5", "9", "20"});
   CHECK(column(grid("seed = 1..8:4\n"), "seed") == Texts{"1", "5"});
-  CHECK(product.cells[0] == Settings{{"weights", "dense"}, {"seed", "1"}});
+  CHECK(product.runs[0].given() == Settings{{"weights", "dense"}, {"seed", "1"}});
   for (std::size_t i = 0; i < product.runs.size(); ++i) {
-    CHECK(fixture.id(product.cells[i]) == product.runs[i].id());
+    CHECK(fixture.id(product.runs[i].given()) == product.runs[i].id());
   }
 }
 
@@ -108,7 +108,7 @@ TEST_CASE("runs of equal id are kept once; unread settings are dropped", "[unit]
   CHECK(grid("lr = 0.1, 0.10, 1e-1\n").runs.size() == 1);
   const Grid mixed = grid("weights = dense, rigl\ndrop_fraction = 0.1, 0.2\n");
   CHECK(column(mixed, "weights") == Texts{"dense", "rigl", "rigl"});
-  CHECK(mixed.cells[0] == Settings{{"weights", "dense"}});
+  CHECK(mixed.runs[0].given() == Settings{{"weights", "dense"}});
   CHECK_THAT(refusal("weights = dense\ndrop_fraction = 0.1\n"),
              Contains("some.ini:2:") && Contains("drop_fraction"));
 }

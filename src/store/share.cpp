@@ -1,0 +1,196 @@
+// The runs are merged into a database of their own, which is made smaller until its text fits; so
+// the text depends on the runs alone, and not on the database that they come from.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "core/xz.h"
+#include "store/dump.h"
+#include "store/merge.h"
+#include "store/sqlite_error.h"
+#include "store/store.h"
+#include "store/tables.h"
+
+namespace tandem {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFinal = "run IN (SELECT run FROM config WHERE final = 1)";
+
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// A line that begins with a slash, or sets something to what does, or that has a home folder in it,
+// names a place on some machine.
+bool names_place(const std::string& line) {
+  const std::size_t equals = line.find('=');
+  const std::string value = trim(equals == std::string::npos ? line : line.substr(equals + 1));
+  if (value.rfind('/', 0) == 0 || line.rfind('/', 0) == 0) return true;
+  constexpr std::array<const char*, 4> kPlaces = {"/home/", "/root/", "/tmp/", "/Users/"};
+  return std::any_of(kPlaces.begin(), kPlaces.end(),
+                     [&](const char* place) { return line.find(place) != std::string::npos; });
+}
+
+void refuse_place(const std::string& table, const std::string& column, const std::string& value) {
+  constexpr std::size_t kShown = 80;
+  for (const std::string& line : split(value, '\n')) {
+    if (!names_place(line)) continue;
+    throw StoreError(fmt::format(
+        "{}.{} names a place on a machine: {}. What is shared must not; train on data that are "
+        "named without it (a relative path, --data-dir, TANDEM_DATA)",
+        table, column, line.substr(0, kShown)));
+  }
+}
+
+// Sizes and hashes of data files stay; provenance keeps the id of its full text.
+std::string without_places(const std::string& text) {
+  json value = json::parse(text);
+  for (const char* key : {"kernel", "host", "hostname"}) value.erase(key);
+  if (value.contains("data_files")) {
+    for (json& file : value["data_files"]) {
+      const std::string path = file.value("path", "");
+      file["path"] = file_name(path.substr(0, path.find(" (")));
+    }
+  }
+  return value.dump();
+}
+
+void update_each(SQLite::Database& db, const std::string& table, const std::string& key,
+                 const std::string& column,
+                 const std::function<std::string(const std::string&)>& change) {
+  std::vector<std::pair<std::string, std::string>> changed;
+  SQLite::Statement rows(db, fmt::format("SELECT {}, {} FROM {}", key, column, table));
+  while (rows.executeStep()) {
+    changed.emplace_back(rows.getColumn(0).getString(), change(rows.getColumn(1).getString()));
+  }
+  rows.reset();
+  SQLite::Statement set(db, fmt::format("UPDATE {} SET {} = ? WHERE {} = ?", table, column, key));
+  for (const auto& [id, value] : changed) {
+    set.reset();
+    set.bind(1, value);
+    set.bind(2, id);
+    set.exec();
+  }
+}
+
+void expect_metrics(SQLite::Database& db, const ShareRequest& request) {
+  std::vector<std::string> there;
+  SQLite::Statement rows(db, "SELECT name FROM metric_name ORDER BY name");
+  while (rows.executeStep()) there.push_back(rows.getColumn(0).getString());
+  for (const std::string& name : request.series) {
+    if (std::count(there.begin(), there.end(), name) == 0) {
+      throw ConfigError(
+          fmt::format("{}: {}", request.database, did_you_mean("metric", name, there)));
+    }
+  }
+}
+
+// What no result page reads.
+void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
+  constexpr const char* kEnded = "SELECT key FROM run WHERE state IN ('done', 'diverged')";
+  for (const RunTable& table : tables_of_runs(db)) {
+    const bool kept = table.name == "eval" || table.name == "metric" || table.name == "result" ||
+                      table.name == "run_provenance" || table.name == "config";
+    db.exec(fmt::format("DELETE FROM {} WHERE {}", table.name,
+                        kept ? fmt::format("run NOT IN ({})", kEnded) : "true"));
+  }
+  db.exec(fmt::format("DELETE FROM run WHERE key NOT IN ({})", kEnded));
+  db.exec("DELETE FROM provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
+  db.exec(
+      "DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done') OR step <> (SELECT"
+      " max(l.step) FROM eval l WHERE l.run = eval.run AND l.stage = eval.stage)");
+  std::vector<std::string> series;
+  for (const std::string& name : request.series) series.push_back("'" + name + "'");
+  db.exec(
+      fmt::format("DELETE FROM metric WHERE (run, sequence) NOT IN (SELECT run, max(sequence)"
+                  " FROM metric GROUP BY run, layer, name) AND NOT ({} AND name IN (SELECT key"
+                  " FROM metric_name WHERE name IN ({})))",
+                  kFinal, join(series, ", ")));
+  update_each(db, "provenance", "id", "json", without_places);
+  update_each(db, "grid", "name", "file", [](const std::string& file) {
+    return file.rfind('/', 0) == 0 ? file_name(file) : file;
+  });
+}
+
+// Dictionary rows that nothing points at any more.
+void drop_unused_names(SQLite::Database& db) {
+  for (const Dictionary& dictionary : dictionaries(db)) {
+    std::vector<std::string> used;
+    for (const RunTable& table : tables_of_runs(db)) {
+      for (const auto& [column, name] : table.references) {
+        if (name != dictionary.name) continue;
+        used.push_back(fmt::format("SELECT \"{}\" FROM {}", column, table.name));
+      }
+    }
+    db.exec(fmt::format("DELETE FROM {} WHERE key NOT IN ({})", dictionary.name,
+                        join(used, " UNION ")));
+  }
+}
+
+struct Step {
+  const char* left_out;
+  const char* sql;
+};
+// In this order, until it fits.
+const std::vector<Step> kSteps = {
+    {"", ""},
+    {"metrics of tuning trials",
+     "DELETE FROM metric WHERE run NOT IN (SELECT run FROM config WHERE final = 1)"},
+    {"metrics of single layers",
+     "DELETE FROM metric WHERE layer NOT IN (SELECT key FROM layer_name WHERE name IN ('', "
+     "'weights',"
+     " 'attention'))"}};
+
+}  // namespace
+
+SharedRuns share_runs(const ShareRequest& request) {
+  const TemporaryFolder folder("tandem_share");
+  const std::string file = folder / "runs.sqlite";
+  StoreWriter(file).merge({.file = request.database, .grids = request.grids});
+  return guarded(request.database, "sharing runs", [&] {
+    SQLite::Database db(file, SQLite::OPEN_READWRITE);
+    expect_metrics(db, request);
+    keep_final_rows(db, request);
+    SharedRuns shared;
+    shared.runs = db.execAndGet("SELECT count(*) FROM run").getInt64();
+    if (shared.runs == 0) {
+      throw StoreError(request.database + ": no run has ended that could be shared");
+    }
+    shared.left_out = {"bits per example of evaluations",
+                       "evaluations and metrics before a run's last ones",
+                       "topology updates, digests and events",
+                       "the kernel's name and the places of data files in provenance"};
+    for (const Step& step : kSteps) {
+      db.exec(step.sql);
+      drop_unused_names(db);
+      if (step.left_out[0] != '\0') shared.left_out.emplace_back(step.left_out);
+      DumpOptions options;
+      options.head = {
+          "Runs behind result tables, written by `tandem db share`. Restore: xz -dc FILE | sqlite3 "
+          "runs.sqlite",
+          "Left out: " + join(shared.left_out, "; ") + "."};
+      if (!request.series.empty()) {
+        options.head.push_back(
+            "Kept at every step, of the final runs: " + join(request.series, ", ") + ".");
+      }
+      options.look = refuse_place;
+      std::string text;
+      write_dump(
+          db, [&text](std::string_view piece) { text += piece; }, options);
+      shared.bytes = xz_compress(text);
+      if (static_cast<std::int64_t>(shared.bytes.size()) <= request.most_bytes) return shared;
+    }
+    throw StoreError(fmt::format(
+        "{}: what is shared would have {} bytes and may have {}. Share a grid of it (--grid), or "
+        "fewer metrics at every step (--series)",
+        request.database, shared.bytes.size(), request.most_bytes));
+  });
+}
+
+}  // namespace tandem
