@@ -113,6 +113,11 @@ class Trainer {
   // gradients in place.
   std::function<void(const std::vector<char>& due)> before_update;
 
+  // Names of all parameters as checkpoints have them, and the digests (topology/digest.h) of the
+  // replicas that are wanted, [R][names]; the others have none. Between steps.
+  std::vector<std::string> parameter_names() const;
+  std::vector<std::vector<std::uint64_t>> digests(const std::vector<char>& wanted) const;
+
   // State of replica r as named CPU tensors ("parameter/NAME", "slot/NAME/SLOT", "mask/NAME",
   // "strategy/NAME") and counters; loading restores training bit for bit.
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;

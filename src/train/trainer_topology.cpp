@@ -5,6 +5,7 @@
 
 #include "config/seeds.h"
 #include "data/tensor.h"
+#include "topology/digest.h"
 #include "topology/storage.h"
 #include "train/trainer.h"
 
@@ -191,6 +192,16 @@ std::vector<std::int64_t> integers_of(const at::Tensor& values) {
 }
 
 }  // namespace
+
+std::vector<std::string> Trainer::parameter_names() const {
+  std::vector<std::string> names;
+  for (const Parameter* parameter : parameters()) names.push_back(parameter->name);
+  return names;
+}
+
+std::vector<std::vector<std::uint64_t>> Trainer::digests(const std::vector<char>& wanted) const {
+  return digests_of(parameters(), wanted);
+}
 
 std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) const {
   std::vector<std::pair<std::string, at::Tensor>> all;
