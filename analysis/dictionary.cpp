@@ -60,6 +60,8 @@ const std::vector<ColumnMeaning>& own_columns() {
       {"v_topology", "dropped", "BIGINT", "active before the update and not after it"},
       {"v_topology", "grown", "BIGINT", "active after the update and not before it"},
       {"v_topology", "mask_hash", "TEXT", "hash of the set of active positions"},
+      {"v_digest", "tensor", "TEXT", "the parameter, as a checkpoint names it"},
+      {"v_digest", "digest", "TEXT", "16 hex digits that change with any bit of its values"},
       {"v_continual", "n_tasks", "BIGINT", "tasks of the sequence (T)"},
       {"v_continual", "acc", "DOUBLE", "mean accuracy over all tasks after the last (A_T)"},
       {"v_continual", "aia", "DOUBLE", "mean of A_k over stages"},

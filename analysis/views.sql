@@ -73,6 +73,16 @@ JOIN layer_name l ON l.key = t.layer
 JOIN run r ON r.key = t.run
 JOIN v_run v ON v.run = r.id;
 
+-- A row is one tensor of a run after so many steps; digest: 16 hex digits of what its bits are.
+CREATE VIEW v_digest AS
+SELECT v.*, d.sequence, d.step, t.value AS tensor,
+       lower(hex(substr(d.digests, 8 * t.key + 1, 8))) AS digest
+FROM digest d
+JOIN tensor_list l ON l.key = d.tensors
+JOIN json_each(l.name) t
+JOIN run r ON r.key = d.run
+JOIN v_run v ON v.run = r.id;
+
 -- Trials of [tune] sections. score: validation accuracy, or minus the loss, in the read-out; NULL where
 -- the run diverged. round: 0 from the file's ranges, later ones extended them.
 CREATE VIEW v_tuning AS

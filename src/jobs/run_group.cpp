@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "core/error.h"
@@ -36,6 +37,9 @@ struct RunLog {
   std::int64_t sequence = 0;
   bool ended = false;                  // its closing state row is out
   std::set<std::string> emptied = {};  // layers that it has been warned of
+  // Of which of its steps the last digests are; -1: of none yet. None: it was begun by a program
+  // that had no digests, and goes on without, so that its rows keep their numbers.
+  std::optional<std::int64_t> digested = -1;
 };
 
 class GroupRun {
@@ -54,6 +58,7 @@ class GroupRun {
   std::int64_t steps_to_boundary() const;
   bool take_steps();
   void emit_updates(const StepReport& report);
+  void emit_digests(std::vector<char> wanted);
   void warn_of_emptied(std::int64_t r, const std::string& layer);
   void log_losses(std::int64_t r);
   void boundaries();
@@ -240,6 +245,8 @@ bool GroupRun::note_diverged() {
 }
 
 void GroupRun::emit_updates(const StepReport& report) {
+  // They are of the weights after the update.
+  emit_digests(report.updated);
   for (std::size_t r = 0; r < report.updated.size(); ++r) {
     if (!report.updated[r]) continue;
     const auto replica = static_cast<std::int64_t>(r);
@@ -253,6 +260,28 @@ void GroupRun::emit_updates(const StepReport& report) {
                                 update.grown[r], update.mask_hash[r]});
     }
   }
+}
+
+// Once a step: what is evaluated after an update that is logged are the same weights.
+void GroupRun::emit_digests(std::vector<char> wanted) {
+  bool any = false;
+  for (std::size_t r = 0; r < wanted.size(); ++r) {
+    if (!wanted[r]) continue;
+    RunLog& log = logs_[r];
+    const std::int64_t step = trainer_.steps_of(static_cast<std::int64_t>(r));
+    wanted[r] = log.digested && *log.digested != step;
+    if (wanted[r]) log.digested = step;
+    any = any || wanted[r];
+  }
+  if (!any) return;
+  const auto begin = Clock::now();
+  const auto digests = trainer_.digests(wanted);
+  for (std::size_t r = 0; r < wanted.size(); ++r) {
+    if (!wanted[r]) continue;
+    emit(static_cast<std::int64_t>(r),
+         DigestRow{*logs_[r].digested, trainer_.parameter_names(), digests[r]});
+  }
+  eval_s_ += seconds_since(begin);
 }
 
 // A ranking of the whole net, or growth that layers share, may leave a layer nothing.
@@ -306,6 +335,7 @@ void GroupRun::boundaries() {
 
 void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                             const std::vector<char>& wanted) {
+  emit_digests(wanted);
   const auto begin = Clock::now();
   Evaluation evaluation{stage, split, curve, wanted};
   const auto rows = evaluate(trainer_, evaluation);
@@ -386,8 +416,10 @@ void GroupRun::save() {
                 {"rows", json::array()}};
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const RunLog& log = logs_[static_cast<std::size_t>(r)];
-    state["runs"][log.id] = {
+    json& own = state["runs"][log.id];
+    own = {
         {"sequence", log.sequence}, {"ended", log.ended}, {"flops", trainer_.flops().training(r)}};
+    if (log.digested) own["digested"] = *log.digested;
     for (const auto& part : {trainer_.save(r), probes_.save(r)}) {
       for (const auto& [name, tensor] : part) {
         checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
@@ -426,6 +458,8 @@ bool GroupRun::resume() {
     const json& own = state["runs"][log.id];
     log.sequence = own["sequence"];
     log.ended = own["ended"];
+    log.digested.reset();
+    if (own.contains("digested")) log.digested = own["digested"];
     trainer_.flops().set_training(r, own["flops"]);
     std::vector<std::pair<std::string, at::Tensor>> tensors;
     const std::string prefix = log.id + "/";

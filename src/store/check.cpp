@@ -48,7 +48,8 @@ std::vector<std::string> faults_of(SQLite::Database& db) {
              "SELECT substr(r.id, 1, 12) FROM run r WHERE r.last_sequence < max("
              "coalesce((SELECT max(sequence) FROM eval WHERE run = r.key), -1),"
              "coalesce((SELECT max(sequence) FROM metric WHERE run = r.key), -1),"
-             "coalesce((SELECT max(sequence) FROM topology_update WHERE run = r.key), -1))",
+             "coalesce((SELECT max(sequence) FROM topology_update WHERE run = r.key), -1),"
+             "coalesce((SELECT max(sequence) FROM digest WHERE run = r.key), -1))",
              "run {} has rows after the last one that it counts", faults);
   add_faults(db,
              "SELECT substr(r.id, 1, 12) FROM run r WHERE NOT EXISTS (SELECT 1 FROM config c WHERE "
@@ -77,6 +78,12 @@ std::vector<std::string> faults_of(SQLite::Database& db) {
       "p.run IS NULL OR (p.stage, p.step, p.n_correct, p.n_total) <> (w.stage, w.step, "
       "w.n_correct, w.n_total)",
       "run {} has other final results than its evaluations give", faults);
+  add_faults(
+      db,
+      "SELECT substr(r.id, 1, 12) || ', step ' || d.step FROM digest d JOIN tensor_list l ON "
+      "l.key = d.tensors JOIN run r ON r.key = d.run WHERE length(d.digests) <> 8 * "
+      "json_array_length(l.name)",
+      "run {} has not one digest for each of its tensors", faults);
   check_ids(db, faults);
   return faults;
 }

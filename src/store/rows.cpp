@@ -122,6 +122,10 @@ json to_json(const StateRow& r) {
           {"message", r.message}};
 }
 
+json to_json(const DigestRow& r) {
+  return {{"kind", "digest"}, {"step", r.step}, {"tensors", r.tensors}, {"digests", r.digests}};
+}
+
 json to_json(const ProvenanceRow& r) { return {{"kind", "provenance"}, {"json", r.json}}; }
 
 EvalRow to_eval(const json& j) {
@@ -154,6 +158,14 @@ TopologyRow to_topology(const json& j) {
           j.at("dropped"), j.at("grown"), j.at("mask_hash")};
 }
 
+DigestRow to_digest(const json& j) {
+  DigestRow r{j.at("step"), j.at("tensors"), j.at("digests")};
+  if (r.tensors.size() != r.digests.size()) {
+    throw StoreError(fmt::format("{} digests of {} tensors", r.digests.size(), r.tensors.size()));
+  }
+  return r;
+}
+
 StateRow to_state(const json& j) {
   StateRow r;
   j.at("state").get_to(r.state);
@@ -174,8 +186,9 @@ RowBody to_body(const json& j) {
   if (kind == "topology") return to_topology(j);
   if (kind == "state") return to_state(j);
   if (kind == "provenance") return ProvenanceRow{j.at("json")};
-  throw StoreError(
-      fmt::format("kind \"{}\" is none of eval, metric, topology, state, provenance", kind));
+  if (kind == "digest") return to_digest(j);
+  throw StoreError(fmt::format(
+      "kind \"{}\" is none of eval, metric, topology, state, provenance, digest", kind));
 }
 
 }  // namespace

@@ -62,6 +62,14 @@ struct TopologyRow {
   std::string mask_hash;  // 16 hex digits of the set of active positions, see topology/active_set.h
 };
 
+// Digests (kernels/digest/digest.h) of all parameters of the run after `step` of its steps, as its
+// storage has them: equal digests are equal bits. At most one row a step.
+struct DigestRow {
+  std::int64_t step = 0;
+  std::vector<std::string> tensors;    // names, as checkpoints have them
+  std::vector<std::uint64_t> digests;  // of each
+};
+
 // State of the run: "running", "done", "diverged", "failed", "stopped".
 struct StateRow {
   std::string state;
@@ -76,7 +84,7 @@ struct ProvenanceRow {
   std::string json;  // one object: revision, machine, libraries, data files, threads, argv, device
 };
 
-using RowBody = std::variant<EvalRow, MetricRow, TopologyRow, StateRow, ProvenanceRow>;
+using RowBody = std::variant<EvalRow, MetricRow, TopologyRow, StateRow, ProvenanceRow, DigestRow>;
 
 struct Row {
   std::string run;  // run id, 64 hex digits

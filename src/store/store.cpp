@@ -113,13 +113,14 @@ struct StoreWriter::Impl {
   void put(std::int64_t run, std::int64_t sequence, const TopologyRow& r);
   void put(std::int64_t run, std::int64_t sequence, const StateRow& r);
   void put(std::int64_t run, std::int64_t sequence, const ProvenanceRow& r);
+  void put(std::int64_t run, std::int64_t sequence, const DigestRow& r);
 
   std::string path;
   FileLock lock;
   SQLite::Database db;
   ConfigTable configs{db};
   std::unordered_map<std::string, std::unique_ptr<SQLite::Statement>> statements;
-  std::unordered_map<std::string, std::int64_t> runs, metrics, layers, readouts;
+  std::unordered_map<std::string, std::int64_t> runs, metrics, layers, readouts, tensor_lists;
   std::vector<RunTable> run_tables;
 };
 
@@ -183,6 +184,7 @@ void StoreWriter::Impl::transaction(const std::string& doing, F&& action) {
     metrics.clear();
     layers.clear();
     readouts.clear();
+    tensor_lists.clear();
     throw;
   }
 }
@@ -436,6 +438,24 @@ void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const Prove
       " ORDER BY attempt DESC, sequence DESC LIMIT 1) WHERE key = ?1");
   newest.bind(1, run);
   newest.exec();
+}
+
+void StoreWriter::Impl::put(std::int64_t run, std::int64_t sequence, const DigestRow& r) {
+  const std::int64_t tensors =
+      name_key("tensor_list", tensor_lists, nlohmann::json(r.tensors).dump());
+  std::string bytes;
+  for (const std::uint64_t digest : r.digests) {
+    for (int shift = 56; shift >= 0; shift -= 8) bytes += static_cast<char>(digest >> shift);
+  }
+  SQLite::Statement& s = statement(
+      "INSERT INTO digest (run, sequence, step, tensors, digests) VALUES (?, ?, ?, ?, ?)"
+      " ON CONFLICT (run, sequence) DO NOTHING");
+  s.bind(1, run);
+  s.bind(2, sequence);
+  s.bind(3, r.step);
+  s.bind(4, tensors);
+  s.bind(5, bytes.data(), static_cast<int>(bytes.size()));
+  s.exec();
 }
 
 std::string database_file(const std::string& path) {

@@ -196,7 +196,7 @@ struct StoreFacts {
   std::string note;
 };
 StoreFacts store_facts();
-constexpr int kStoreVersion = 4;
+constexpr int kStoreVersion = 5;
 
 // What a result page rests on, for a repository: final rows alone, without names of hosts and
 // places of files, as compressed SQL that sqlite3 restores.

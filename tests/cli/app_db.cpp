@@ -20,7 +20,7 @@ TEST_CASE("a database is verified, and what is wrong with it is said", "[cli]") 
   {
     StoreWriter writer(path);
     writer.add_runs({run});
-    writer.insert({eval(run.id, 0, 1, 1, 5, 10)});
+    writer.insert({eval(run.id, 0, 1, 1, 5, 10), {run.id, 1, DigestRow{100, {"w", "b"}, {1, 2}}}});
   }
   const ProgramResult whole = run_program({"db", "check", "--db", path});
   CHECK(whole.exit_code == 0);
@@ -30,13 +30,15 @@ TEST_CASE("a database is verified, and what is wrong with it is said", "[cli]") 
     db.exec(
         "UPDATE result SET n_correct = 6; UPDATE run SET last_sequence = -1;"
         "INSERT INTO eval_bits VALUES (77, 0, x'01'); DELETE FROM config;"
-        "UPDATE run SET canonical = 'other';");
+        "UPDATE run SET canonical = 'other'; UPDATE digest SET digests = x'0102030405060708';");
   }
   const ProgramResult broken = run_program({"db", "check", "--db", path});
   CHECK(broken.exit_code == 4);
   CHECK_THAT(broken.output, Contains("other final results") && Contains("after the last one") &&
                                 Contains("points at nothing") && Contains("no typed config") &&
-                                Contains("another config than its id") && Contains("5 faults"));
+                                Contains("another config than its id") &&
+                                Contains("step 100 has not one digest for each") &&
+                                Contains("6 faults"));
   const ProgramResult absent = run_program({"db", "check", "--db", folder / "none.sqlite"});
   CHECK(absent.exit_code == 4);
   CHECK_FALSE(path_exists(folder / "none.sqlite"));

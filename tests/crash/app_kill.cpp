@@ -50,6 +50,8 @@ const char* const kQueries[] = {
     "SELECT r.id, t.sequence, t.step, l.name, t.nnz, t.dropped, t.grown, t.mask_hash FROM "
     "topology_update t JOIN run r ON r.key = t.run JOIN layer_name l ON l.key = t.layer ORDER BY "
     "1, 2",
+    "SELECT r.id, d.sequence, d.step, l.name, hex(d.digests) FROM digest d JOIN run r ON r.key = "
+    "d.run JOIN tensor_list l ON l.key = d.tensors ORDER BY 1, 2",
     "SELECT id, state, step, last_sequence, train_flops, inference_flops FROM run ORDER BY 1"};
 
 struct Storm {

@@ -14,7 +14,7 @@ std::vector<Row> rows_of(const std::string& run, std::mt19937_64& rng) {
   const auto below = [&rng](int n) { return static_cast<std::int64_t>(rng() % n); };
   for (std::int64_t i = 0; i < 60; ++i) {
     const std::string layer = "fc" + std::to_string(below(3));
-    switch (below(5)) {
+    switch (below(6)) {
       case 0:
         rows.push_back(test::eval(run, i, below(4), 1 + below(3), below(100), 100));
         break;
@@ -26,6 +26,9 @@ std::vector<Row> rows_of(const std::string& run, std::mt19937_64& rng) {
         break;
       case 3:
         rows.push_back({run, i, ProvenanceRow{"{\"a\":" + std::to_string(below(3)) + "}"}});
+        break;
+      case 4:
+        rows.push_back({run, i, DigestRow{i, {layer, "bias"}, {rng(), rng()}}});
         break;
       default:
         rows.push_back(test::metric(run, i, i, layer, "m" + std::to_string(below(4)), 0.5));

@@ -70,6 +70,7 @@ inline std::string dump(const std::string& path) {
         "SELECT run, sequence, step, layer, name, value FROM v_metric ORDER BY run, sequence",
         "SELECT run, sequence, step, layer, nnz, dropped, grown, mask_hash FROM v_topology"
         " ORDER BY run, sequence",
+        "SELECT run, sequence, step, tensor, digest FROM v_digest ORDER BY run, sequence, tensor",
         "SELECT * FROM run_provenance ORDER BY run, sequence, provenance",
         "SELECT * FROM provenance ORDER BY id"}) {
     const QueryResult result = reader.query(sql);

@@ -90,6 +90,37 @@ TEST_CASE("version 3 is brought forward with its rows", "[unit]") {
   CHECK(reader.last_grid()->name == "second");
 }
 
+TEST_CASE("version 4 is brought forward, and has no digests yet", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "old.sqlite";
+  const RunRecord run = make_run({});
+  {
+    std::vector<EmbeddedFile> files = migration_files(embedded_sql());
+    files.resize(4);
+    SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    migrate(db, path, files);
+    CHECK_FALSE(db.tableExists("digest"));
+    SQLite::Statement add(db, "INSERT INTO run (key, id, canonical) VALUES (1, ?, ?)");
+    add.bind(1, run.id);
+    add.bind(2, run.canonical);
+    add.exec();
+    db.exec(
+        "INSERT INTO config (run) VALUES (1);"
+        "INSERT INTO layer_name VALUES (1, 'layer0');"
+        "INSERT INTO topology_update VALUES (1, 0, 50, 1, 9, 2, 2, '0123456789abcdef');"
+        "UPDATE run SET last_sequence = 0");
+  }
+  CHECK_THROWS_WITH(StoreReader(path), Contains("schema version 4"));
+  StoreWriter writer(path);
+  CHECK(writer.faults().empty());
+  const StoreReader reader(path);
+  CHECK(lines(reader, "SELECT step, mask_hash FROM v_topology") == Lines{"50 0123456789abcdef"});
+  CHECK(lines(reader, "SELECT * FROM v_digest").empty());
+  writer.insert({{run.id, 1, DigestRow{50, {"layer0.weight"}, {255}}}});
+  CHECK(lines(reader, "SELECT step, tensor, digest FROM v_digest") ==
+        Lines{"50 layer0.weight 00000000000000ff"});
+}
+
 TEST_CASE("configs are typed, and NULL where nothing reads an option", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = old_file(folder);
@@ -151,11 +182,16 @@ TEST_CASE("a reader of some runs sees these alone", "[unit]") {
   StoreWriter writer(path);
   const RunRecord a = make_run({}), b = make_run({{"seed", "2"}});
   writer.add_runs({a, b});
-  writer.insert({eval(a.id, 0, 1, 1, 5, 10), metric(a.id, 1, 1, "", "x", 1),
-                 eval(b.id, 0, 1, 1, 7, 10), metric(b.id, 1, 1, "", "x", 2)});
+  writer.insert({eval(a.id, 0, 1, 1, 5, 10),
+                 metric(a.id, 1, 1, "", "x", 1),
+                 eval(b.id, 0, 1, 1, 7, 10),
+                 metric(b.id, 1, 1, "", "x", 2),
+                 {a.id, 2, DigestRow{1, {"w"}, {1}}},
+                 {b.id, 2, DigestRow{1, {"w"}, {2}}}});
   const StoreReader reader(path);
   const StoreReader only = reader.only({b.id, "absent"});
-  for (const char* view : {"v_run", "v_eval", "v_metric", "v_result", "v_matrix", "v_setting"}) {
+  for (const char* view :
+       {"v_run", "v_eval", "v_metric", "v_digest", "v_result", "v_matrix", "v_setting"}) {
     CAPTURE(view);
     const std::string count = std::string("SELECT count(*) FROM ") + view;
     CHECK(lines(only, count) == Lines{"1"});

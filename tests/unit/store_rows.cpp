@@ -66,6 +66,17 @@ TEST_CASE("numbers that JSON lacks, and the least and largest, travel", "[unit]"
     CHECK(round_trip(MetricRow{1, "", "gap", x}).value == x);
 }
 
+TEST_CASE("digests travel whole, as many as there are tensors", "[unit]") {
+  const auto d =
+      round_trip(DigestRow{7, {"layer0.weight", "a\n\"b\""}, {0xFFFFFFFFFFFFFFFFull, 1}});
+  CHECK(d.step == 7);
+  CHECK(d.tensors == std::vector<std::string>{"layer0.weight", "a\n\"b\""});
+  CHECK(d.digests == std::vector<std::uint64_t>{0xFFFFFFFFFFFFFFFFull, 1});
+  CHECK(round_trip(DigestRow{}).tensors.empty());
+  CHECK_THROWS_WITH(decode_row(encode_row({"ab12", 7, DigestRow{1, {"a"}, {1, 2}}})),
+                    Catch::Contains("2 digests of 1 tensors"));
+}
+
 TEST_CASE("topology, state and provenance travel whole", "[unit]") {
   const auto t = round_trip(TopologyRow{5, "fc\n1", 100, 10, 11, "0123456789abcdef"});
   CHECK(t.layer == "fc\n1");

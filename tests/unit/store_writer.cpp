@@ -79,6 +79,30 @@ TEST_CASE("what is written can be read", "[unit]") {
   CHECK(one(reader, "SELECT lr FROM v_run WHERE seed = 3 AND density < 0.2") == "0.05");
 }
 
+TEST_CASE("digests are one row a step, and a view of one row a tensor", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord a = make_run({{"seed", "1"}}), b = make_run({{"seed", "2"}});
+  const std::vector<std::string> names = {"layer0.weight", "layer0.bias"};
+  StoreWriter writer(path);
+  writer.add_runs({a, b});
+  writer.insert({{a.id, 0, DigestRow{50, names, {0x0123456789ABCDEFull, 0xFFFFFFFFFFFFFFFFull}}},
+                 {a.id, 1, DigestRow{60, names, {0, 256}}},
+                 {b.id, 0, DigestRow{50, names, {1, 2}}},
+                 {b.id, 1, DigestRow{50, {"other"}, {3}}}});
+  writer.insert({{a.id, 1, DigestRow{60, names, {7, 7}}}});  // known
+  const StoreReader reader(path);
+  CHECK(one(reader, "SELECT count(*) FROM tensor_list") == "2");
+  CHECK(one(reader,
+            "SELECT group_concat(step || ' ' || tensor || ' ' || digest, ', ') FROM (SELECT * FROM "
+            "v_digest WHERE seed = 1 ORDER BY step, tensor DESC)") ==
+        "50 layer0.weight 0123456789abcdef, 50 layer0.bias ffffffffffffffff, "
+        "60 layer0.weight 0000000000000000, 60 layer0.bias 0000000000000100");
+  CHECK(one(reader.only({b.id}), "SELECT count(*) FROM v_digest") == "3");
+  CHECK(reader.find_run(a.id).last_sequence == 1);
+  CHECK(writer.faults().empty());
+}
+
 TEST_CASE("a stored row of no examples is no evaluation", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
@@ -101,7 +125,8 @@ TEST_CASE("a view names each column once, and v_run has every option of a run", 
   const TemporaryFolder folder;
   { StoreWriter writer(folder / "r.sqlite"); }
   const StoreReader reader(folder / "r.sqlite");
-  for (const char* view : {"v_run", "v_eval", "v_metric", "v_topology", "v_continual"}) {
+  for (const char* view :
+       {"v_run", "v_eval", "v_metric", "v_topology", "v_digest", "v_continual"}) {
     const QueryResult r = reader.query(std::string("SELECT * FROM ") + view);
     const std::set<std::string> names(r.columns.begin(), r.columns.end());
     INFO(view);
@@ -170,12 +195,14 @@ TEST_CASE("a removed run takes its rows along and nobody else's", "[unit]") {
                    test::metric(run.id, 1, 10, "fc1", "gap", 0.25),
                    {run.id, 2, TopologyRow{10, "fc1", 50, 5, 5, "ff"}},
                    {run.id, 3, ProvenanceRow{R"({"revision":"abc"})"}},
-                   test::state(run.id, 4, "failed", 10)});
+                   test::state(run.id, 4, "failed", 10),
+                   {run.id, 5, DigestRow{10, {"fc1.weight"}, {9}}}});
   }
   writer.remove_runs({a.id, "none"});
   const StoreReader reader(path);
   CHECK(one(reader, "SELECT group_concat(id) FROM run") == b.id);
-  for (const char* table : {"eval", "metric", "topology_update", "run_provenance", "event"}) {
+  for (const char* table :
+       {"eval", "metric", "topology_update", "digest", "run_provenance", "event"}) {
     INFO(table);
     CHECK(one(reader, std::string("SELECT count(DISTINCT run) FROM ") + table) == "1");
   }
@@ -363,11 +390,11 @@ TEST_CASE("a file of an older version is brought forward, whole or not at all", 
   }
   SQLite::Database db(path, SQLite::OPEN_READWRITE);
   std::vector<EmbeddedFile> broken = files;
-  broken.push_back({"src/store/0005_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
+  broken.push_back({"src/store/0006_x.sql", "CREATE TABLE added (a INTEGER) STRICT; SELECT nope;"});
   CHECK_THROWS(migrate(db, path, broken));
   CHECK_FALSE(db.tableExists("added"));
   CHECK(db.execAndGet("PRAGMA user_version").getInt() == kStoreVersion);
-  files.push_back({"src/store/0005_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
+  files.push_back({"src/store/0006_x.sql", "CREATE TABLE added (a INTEGER) STRICT;"});
   migrate(db, path, files);
   migrate(db, path, files);
   CHECK(db.tableExists("added"));
