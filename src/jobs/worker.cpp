@@ -120,8 +120,8 @@ void Worker::log_line(const std::string& line) {
     return;
   }
   last_line_ = line;
-  const std::string marked =
-      fmt::format("[group {}] {}", group_.folder.substr(group_.folder.rfind('/') + 1), line);
+  const std::string name = group_.folder.substr(group_.folder.rfind('/') + 1);
+  const std::string marked = name.empty() ? line : fmt::format("[group {}] {}", name, line);
   line.find(" warning ") == std::string::npos ? log_info(marked) : log_warn(marked);
 }
 
