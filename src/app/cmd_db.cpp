@@ -78,12 +78,6 @@ std::vector<std::string> names_in(const std::string& text) {
   return items;
 }
 
-void expect_grids(const DbRequest& request, const StoreReader& store) {
-  for (const std::string& name : request.grids.value_or(std::vector<std::string>())) {
-    store.runs_of_grid(name);  // says which there are
-  }
-}
-
 ExitCode check(const DbRequest& request) {
   const std::string& database = request.database;
   if (!path_exists(database)) StoreReader{database};  // says what is missing, and makes no file
@@ -169,8 +163,6 @@ std::vector<std::string> ids_to_export(const DbRequest& request, const StoreRead
 }
 
 ExitCode export_results(const DbRequest& request) {
-  const StoreReader store(request.database);
-  expect_grids(request, store);
   const std::string format = request.said(kDbFormat);
   const std::map<std::string, ExportFormat> formats = {
       {"long", ExportFormat::kLong}, {"wide", ExportFormat::kWide}, {"json", ExportFormat::kJson}};
@@ -178,6 +170,7 @@ ExitCode export_results(const DbRequest& request) {
     if (format == "sql") {
       dump_runs(request.database, request.grids, write);
     } else {
+      const StoreReader store(request.database);
       export_runs(store, ids_to_export(request, store), formats.at(format), write);
     }
   });
@@ -193,7 +186,6 @@ ExitCode share(const DbRequest& request) {
     throw ConfigError(
         fmt::format("--out: '{}' is not allowed; expected a name that ends in {}", out, ending));
   }
-  expect_grids(request, StoreReader(request.database));
   const SharedRuns shared =
       share_runs({.database = request.database,
                   .grids = request.grids,
@@ -208,7 +200,7 @@ ExitCode share(const DbRequest& request) {
 }
 
 ExitCode prune(const DbRequest& request) {
-  if (!path_exists(request.database)) StoreReader{request.database};
+  if (!path_exists(request.database)) StoreReader{request.database};  // says what is missing
   const bool dry = request.said(kDbDry) == "true";
   StoreWriter writer(request.database);
   std::vector<RunRecord> kept = StoreReader(request.database).runs();

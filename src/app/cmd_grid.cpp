@@ -112,7 +112,11 @@ ExitCode plan(const Request& request) {
 // Runs of the file by method and state; a run that the database doesn't have is missing.
 ExitCode status(const Request& request) {
   const Grid& grid = request.grid.now;
-  const StoreReader store(grid.runs.front().text("db"));
+  const TuningState state = tuning_state(grid, grid.runs.front().text("db"));
+  const std::vector<Config> wanted = wanted_now(grid, state);
+  std::vector<std::string> ids;
+  for (const Config& run : wanted) ids.push_back(run.id());
+  const StoreReader store = StoreReader(grid.runs.front().text("db")).only(ids);
   std::map<std::string, RunRecord> known;
   for (auto& record : store.runs()) known.emplace(record.id, record);
   const std::vector<std::string> states = {"done",        "diverged", "running", "stopped",
@@ -121,8 +125,7 @@ ExitCode status(const Request& request) {
   table.columns = {"weights", "attention", "strategy", "runs"};
   table.columns.insert(table.columns.end(), states.begin(), states.end());
   std::map<std::vector<std::string>, std::map<std::string, int>> counts;
-  const TuningState state = tuning_state(grid, grid.runs.front().text("db"));
-  for (const auto& config : wanted_now(grid, state)) {
+  for (const Config& config : wanted) {
     const auto found = known.find(config.id());
     auto& of_method =
         counts[{config.text("weights"), config.text("attention"), config.text("strategy")}];

@@ -1,9 +1,10 @@
-// `tandem replay`: a finished run once more, alone, and what differs from what is stored of it. The
+// `tandem replay`: a finished run once more, and what differs from what is stored of it. The
 // database is read and nothing is written: the run's rows are compared as they come, and training
 // ends at the first step that differs.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "analysis/repetition.h"
@@ -89,13 +90,30 @@ struct Repetition {
   }
 };
 
+// On a GPU a product is rounded by how many replicas it is of, so that a run comes out the same
+// only in a group of as many. Who they are does not matter: the run itself with other seeds.
+std::vector<Config> in_company(const Config& config, const std::vector<std::string>& places) {
+  std::vector<Config> runs = {config};
+  if (places.empty()) return runs;
+  const nlohmann::json place = nlohmann::json::parse(places.back(), nullptr, false);
+  const auto size = place.is_object() ? place.value("group_size", std::int64_t{1}) : 1;
+  Settings said = config.values();
+  for (std::int64_t i = 1; i < size; ++i) {
+    said["seed"] = std::to_string(config.integer("seed") + i);
+    runs.push_back(Config::resolve(said, false));
+  }
+  return runs;
+}
+
 Repetition train_again(const GridPlan& plan, const std::string& device, const RunTrace& stored) {
   const GroupPlan& group = plan.groups.front();
   Progress progress(plan, 1, stderr);
   progress.group_started(group, 1);
   Repetition now;
   train_unstored(group, device, progress, [&](const std::vector<Row>& rows) {
-    for (const Row& row : rows) now.add(row);
+    for (const Row& row : rows) {
+      if (row.run == group.runs.front().id()) now.add(row);
+    }
     // Rows of its last step may still be on their way.
     return !compare_traces(stored, now.trace, now.step).differs;
   });
@@ -193,7 +211,7 @@ ExitCode run_replay(const Arguments& args) {
   check_all({config}, device, storage);
   GridPlan plan;
   GroupPlan& group = plan.groups.emplace_back();
-  group.runs = {config};
+  group.runs = is_gpu(device) ? in_company(config, places) : std::vector<Config>{config};
   group.storage = storage(config, device);
   const Repetition now = train_again(plan, device, stored);
   return print_result(run, compare_traces(stored, now.trace), now, places, has_digests);
@@ -203,8 +221,9 @@ TANDEM_REGISTERED = declare_command(
     {.name = "replay",
      .summary = "train a finished run again and say whether it is the same to the bit",
      .usage = "replay RUN [--db PATH] [--device DEVICE] [--data-dir FOLDER]",
-     .text = "RUN is the first digits of a run's id. It is trained alone, on the kind of device "
-             "that it had, and what it leaves is compared with what is stored: digests of its "
+     .text = "RUN is the first digits of a run's id. It is trained on the kind of device that it "
+             "had, alone or, on a GPU, in a group as large as its own was, and what it leaves is "
+             "compared with what is stored: digests of its "
              "tensors, masks after topology updates, evaluations. Where a step differs, training "
              "ends there, and the tensors are named, and in what the two places differ. The "
              "database is only read, and nothing is kept. Exit code 4 where something differs.",

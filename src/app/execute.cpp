@@ -83,9 +83,18 @@ void keep_storage(StoreWriter& store, const GroupPlan& group) {
   store.keep_storage(ids, storages_text(group.storage));
 }
 
-std::vector<RunRecord> known_runs(const std::string& database) {
+// Of what is stored as much as a plan of `runs` reads, so that it costs what is planned: these
+// runs, those of stopped groups, and the newest that ended, from which times are foretold.
+std::vector<RunRecord> known_runs(const std::vector<Config>& runs) {
+  const std::string& database = runs.front().text("db");
   if (!path_exists(database)) return {};
-  return StoreReader(database).runs();
+  const StoreReader store(database);
+  std::vector<std::string> ids = stored_group_runs(database);
+  for (const Config& run : runs) ids.push_back(run.id());
+  const QueryResult newest = store.query(
+      "SELECT id FROM run WHERE state IN ('done', 'diverged') ORDER BY key DESC LIMIT 2000");
+  for (const auto& row : newest.rows) ids.push_back(row[0]);
+  return store.only(ids).runs();
 }
 
 // Checks all but those that the database has finished: they need no data and no memory any more.
@@ -225,21 +234,21 @@ std::string database_of(const Settings& settings) {
 }
 
 GridPlan plan_execution(const std::vector<Config>& runs) {
-  std::vector<RunRecord> known = known_runs(runs.front().text("db"));
+  std::vector<RunRecord> known = known_runs(runs);
   const StorageChooser storage = storage_chooser();
   check_aloud(runs, known, storage);
   return plan_groups(planner_input(runs, std::move(known), storage));
 }
 
 void check_runs(const std::vector<Config>& runs) {
-  checked(runs, known_runs(runs.front().text("db")), storage_chooser());
+  checked(runs, known_runs(runs), storage_chooser());
 }
 
 ExecutionReport execute(const Execution& execution) {
   if (!stop_requested()) end_at_interrupt(kBeforeTraining);
   const std::string database = execution.runs.front().text("db");
   Results results(database);  // brings a database of an earlier version forward, so that it is read
-  std::vector<RunRecord> known = known_runs(database);
+  std::vector<RunRecord> known = known_runs(execution.runs);
   const StorageChooser storage = storage_chooser();
   check_aloud(execution.runs, known, storage);
   const PlannerInput input = planner_input(execution.runs, std::move(known), storage);

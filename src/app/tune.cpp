@@ -31,27 +31,21 @@ std::vector<std::string> readouts_of(const Config& run, Level level, const std::
   return names;
 }
 
-// Scores of a database's runs: those of tables, at the end of each run.
+// Scores of a database's runs: those of tables, at the end of each run. A run is read when it is
+// asked for, so that tuning costs what its trials are and not what is stored.
 class Scores {
  public:
   explicit Scores(const std::string& database) {
-    if (!path_exists(database)) return;
-    const StoreReader store(database);
-    const QueryResult states = store.query("SELECT id, state FROM run");
-    for (const auto& row : states.rows) states_[row[0]] = row[1];
-    const QueryResult results = store.query(
-        "SELECT run, weights_readout, weights_budget, attention_readout, attention_budget, masked,"
-        " accuracy, loss FROM v_result WHERE split = 'validation'");
-    for (const auto& row : results.rows) {
-      results_[row[0]].push_back({row[1], row[3], parse_real(row[2]), parse_real(row[4]),
-                                  row[5] == "1", parse_real(row[6]), parse_real(row[7])});
-    }
+    if (path_exists(database)) store_.emplace(database);
   }
 
-  std::optional<double> of(const Config& run, const std::string& tuned_for) const {
-    const auto state = states_.find(run.id());
-    if (state == states_.end() || !is_finished(state->second)) return std::nullopt;
-    if (state->second == "diverged") return std::nan("");
+  std::optional<double> of(const Config& run, const std::string& tuned_for) {
+    if (!store_) return std::nullopt;
+    const std::string id = run.id();
+    const QueryResult stored = store_->query("SELECT state FROM run WHERE id = ?1", {id});
+    if (stored.rows.empty() || !is_finished(stored.rows[0][0])) return std::nullopt;
+    if (stored.rows[0][0] == "diverged") return std::nan("");
+    read(id);
     double sum = 0;
     int count = 0;
     for (const std::string& weights : readouts_of(run, Level::kWeights, tuned_for)) {
@@ -78,11 +72,22 @@ class Scores {
     std::optional<double> accuracy, loss;
   };
 
+  void read(const std::string& id) {
+    const auto [results, added] = results_.try_emplace(id);
+    if (!added) return;
+    const QueryResult found = store_->query(
+        "SELECT weights_readout, weights_budget, attention_readout, attention_budget, masked,"
+        " accuracy, loss FROM v_result WHERE split = 'validation' AND run = ?1",
+        {id});
+    for (const auto& row : found.rows) {
+      results->second.push_back({row[0], row[2], parse_real(row[1]), parse_real(row[3]),
+                                 row[4] == "1", parse_real(row[5]), parse_real(row[6])});
+    }
+  }
+
   std::optional<double> of_readout(const Config& run, const std::string& weights,
                                    const std::string& attention) const {
-    const auto found = results_.find(run.id());
-    if (found == results_.end()) return std::nullopt;
-    const auto& all = found->second;
+    const auto& all = results_.at(run.id());
     const bool masked =
         std::all_of(all.begin(), all.end(), [](const Result& each) { return each.masked; });
     for (const Result& each : all) {
@@ -97,8 +102,8 @@ class Scores {
     return std::nullopt;
   }
 
-  std::map<std::string, std::vector<Result>> results_;
-  std::map<std::string, std::string> states_;
+  std::optional<StoreReader> store_;
+  std::map<std::string, std::vector<Result>> results_;  // of runs that have ended
 };
 
 void check_readouts(const Grid& grid) {
@@ -188,7 +193,7 @@ const TuningPoint* best_rival(const TuningCell& cell) {
 TuningState tuning_state(const Grid& grid, const std::string& database) {
   if (grid.tune.empty()) return {};
   check_readouts(grid);
-  const Scores scores(database);
+  Scores scores(database);
   return plan_tuning(grid, [&scores](const Config& run, const std::string& tuned_for) {
     return scores.of(run, tuned_for);
   });

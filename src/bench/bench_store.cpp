@@ -182,8 +182,15 @@ Cost cost_of(const std::vector<std::string>& arguments) {
   return {taken.count(), static_cast<double>(usage.ru_maxrss) / 1024};
 }
 
-void report(const std::string& database, std::int64_t runs) {
-  const std::string grid = "copies_0";
+std::string plan_file(const std::string& folder, std::int64_t runs) {
+  const std::string file = folder + "/plan.ini";
+  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << runs / 2
+                      << "\n";
+  return file;
+}
+
+void report(const std::string& database, const std::string& folder, std::int64_t runs) {
+  const std::string grid = "copies_0", file = plan_file(folder, kGridRuns);
   const std::vector<std::pair<std::string, std::vector<std::string>>> commands = {
       {"opening: query columns", {"query", "columns"}},
       {"query accuracy --grid", {"query", "accuracy", "--grid", grid}},
@@ -194,26 +201,29 @@ void report(const std::string& database, std::int64_t runs) {
       {"table with metrics",
        {"table", "--grid", grid, "--rows", "weights,density", "--columns", "metric:train_loss"}},
       {"query accuracy --all", {"query", "accuracy", "--all"}},
+      {"status of another grid", {"grid", "status", file}},
+      {"plan of another grid", {"grid", "plan", file}},
+      {"db export of a grid", {"db", "export", "--format", "wide", "--grid", grid}},
+      {"db share of a grid", {"db", "share", "--grid", grid, "--out", folder + "/runs.sql.xz"}},
+      {"db merge of what is there", {"db", "merge", folder + "/runs.sql.xz"}},
   };
   std::error_code unseen;
   const auto bytes = static_cast<double>(std::filesystem::file_size(database, unseen));
-  fmt::print("{:>9} {:<24} {:>9} {:>9}\n", runs, "database", "",
+  fmt::print("{:>9} {:<25} {:>9} {:>9}\n", runs, "database", "",
              fmt::format("{:.0f} MB", bytes / 1e6));
   for (const auto& [name, words] : commands) {
     std::vector<std::string> all = words;
     all.insert(all.end(), {"--db", database});
     const Cost cost = cost_of(all);
-    fmt::print("{:>9} {:<24} {:>7.2f} s {:>6.0f} MB\n", runs, name, cost.seconds, cost.megabytes);
+    fmt::print("{:>9} {:<25} {:>7.2f} s {:>6.0f} MB\n", runs, name, cost.seconds, cost.megabytes);
     std::fflush(stdout);
   }
 }
 
 void report_plan(const std::string& folder, std::int64_t runs) {
-  const std::string file = folder + "/plan.ini";
-  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << runs / 2
-                      << "\n";
-  const Cost cost = cost_of({"grid", "plan", file, "--db", folder + "/none.sqlite"});
-  fmt::print("{:>9} {:<24} {:>7.2f} s {:>6.0f} MB\n", runs, "grid plan", cost.seconds,
+  const Cost cost =
+      cost_of({"grid", "plan", plan_file(folder, runs), "--db", folder + "/none.sqlite"});
+  fmt::print("{:>9} {:<25} {:>7.2f} s {:>6.0f} MB\n", runs, "plan of as many runs", cost.seconds,
              cost.megabytes);
 }
 
@@ -227,7 +237,7 @@ void bench_store(const std::string& database) {
              sources.size(), database, rows / sources.size());
   const TemporaryFolder folder;
   const std::string copies = folder / "copies.sqlite";
-  fmt::print("{:>9} {:<24} {:>9} {:>9}\n", "runs", "what", "time", "memory");
+  fmt::print("{:>9} {:<25} {:>9} {:>9}\n", "runs", "what", "time", "memory");
   std::int64_t made = 0;
   for (const std::int64_t size : kSizes) {
     const auto room = static_cast<double>(std::filesystem::space(folder.path()).available);
@@ -238,9 +248,9 @@ void bench_store(const std::string& database) {
     const auto begin = std::chrono::steady_clock::now();
     add_copies(copies, sources, made, size);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-    fmt::print("{:>9} {:<24} {:>7.2f} s\n", size - made, "runs written", taken.count());
+    fmt::print("{:>9} {:<25} {:>7.2f} s\n", size - made, "runs written", taken.count());
     made = size;
-    report(copies, size);
+    report(copies, folder.path(), size);
     report_plan(folder.path(), size);
   }
 }

@@ -20,8 +20,6 @@
 
 namespace tandem {
 
-namespace {
-
 // Every option of a run in the order of names, as the run's parts lay it down. Configs of alike
 // runs share one, so that a grid of 100,000 runs takes a fraction of a kilobyte for each.
 struct ConfigBase {
@@ -42,6 +40,8 @@ struct ConfigBase {
     return found ? static_cast<std::size_t>(at - options.begin()) : options.size();
   }
 };
+
+namespace {
 
 constexpr const char* kHeader = "tandem-config v1\n";
 

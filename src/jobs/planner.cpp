@@ -317,6 +317,14 @@ class Planner {
 
 bool is_finished(const std::string& state) { return state == "done" || state == "diverged"; }
 
+std::vector<std::string> stored_group_runs(const std::string& database) {
+  std::vector<std::string> ids;
+  for (const StoredGroup& group : stored_groups(database)) {
+    ids.insert(ids.end(), group.ids.begin(), group.ids.end());
+  }
+  return ids;
+}
+
 std::string checkpoint_root(const std::string& database) {
   return folder_of_all(database) + "/" + database_name(database);
 }

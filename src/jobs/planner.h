@@ -36,8 +36,10 @@ struct GroupPlan {
 
 struct PlannerInput {
   std::vector<Config> wanted;
-  std::vector<RunRecord> known;  // all runs of the store
-  std::string database;          // path
+  // Those of the store that are wanted or in stored groups, and others that tell how long runs
+  // take.
+  std::vector<RunRecord> known;
+  std::string database;  // path
   std::string device = "cpu";
   int jobs = 1;
   std::function<std::string(const Config&)> key = group_key;
@@ -59,6 +61,9 @@ struct GridPlan {
 GridPlan plan_groups(const PlannerInput& input);
 
 bool is_finished(const std::string& state);  // done or diverged
+
+// Ids of all runs whose groups have a folder of checkpoints.
+std::vector<std::string> stored_group_runs(const std::string& database);
 
 // checkpoints/NAME beside the database, NAME being its file's.
 std::string checkpoint_root(const std::string& database);

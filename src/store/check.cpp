@@ -58,6 +58,7 @@ std::vector<std::string> faults_of(SQLite::Database& db) {
   add_faults(db,
              "SELECT DISTINCT substr(r.id, 1, 12) FROM (SELECT run, sequence FROM eval UNION ALL "
              "SELECT run, sequence FROM metric UNION ALL SELECT run, sequence FROM topology_update "
+             "UNION ALL SELECT run, sequence FROM digest "
              "UNION ALL SELECT run, sequence FROM run_provenance) x JOIN run r ON r.key = x.run "
              "GROUP BY x.run, x.sequence HAVING count(*) > 1",
              "run {} has two rows of one sequence number", faults);

@@ -95,11 +95,14 @@ class Merger {
   void name_grids() {
     db_.exec("CREATE TEMP TABLE grid_names (source TEXT PRIMARY KEY, target TEXT NOT NULL)");
     std::vector<std::string> there = column("SELECT name FROM source.grid ORDER BY name");
+    const auto expect = [&](const std::string& name) {
+      if (std::count(there.begin(), there.end(), name) != 0) return;
+      throw ConfigError(fmt::format("{}: {}", named_.second, did_you_mean("grid", name, there)));
+    };
+    if (request_.grids) std::for_each(request_.grids->begin(), request_.grids->end(), expect);
     std::map<std::string, std::string> renamed;
     for (const auto& [from, to] : request_.renamed) {
-      if (std::count(there.begin(), there.end(), from) == 0) {
-        throw ConfigError(fmt::format("{}: {}", named_.second, did_you_mean("grid", from, there)));
-      }
+      expect(from);
       renamed[from] = to;
       renamed[from + kTuningGrid] = to + kTuningGrid;
     }

@@ -96,7 +96,8 @@ void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   constexpr const char* kEnded = "SELECT key FROM run WHERE state IN ('done', 'diverged')";
   for (const RunTable& table : tables_of_runs(db)) {
     const bool kept = table.name == "eval" || table.name == "metric" || table.name == "result" ||
-                      table.name == "run_provenance" || table.name == "config";
+                      table.name == "run_provenance" || table.name == "config" ||
+                      table.name == "digest";
     db.exec(fmt::format("DELETE FROM {} WHERE {}", table.name,
                         kept ? fmt::format("run NOT IN ({})", kEnded) : "true"));
   }
@@ -105,6 +106,10 @@ void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   db.exec(
       "DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done') OR step <> (SELECT"
       " max(l.step) FROM eval l WHERE l.run = eval.run AND l.stage = eval.stage)");
+  // `tandem replay RUN` compares the last one.
+  db.exec(
+      "DELETE FROM digest WHERE (run, sequence) NOT IN (SELECT run, max(sequence) FROM digest GROUP"
+      " BY run)");
   std::vector<std::string> series;
   for (const std::string& name : request.series) series.push_back("'" + name + "'");
   db.exec(
@@ -163,8 +168,8 @@ SharedRuns share_runs(const ShareRequest& request) {
       throw StoreError(request.database + ": no run has ended that could be shared");
     }
     shared.left_out = {"bits per example of evaluations",
-                       "evaluations and metrics before a run's last ones",
-                       "topology updates, digests and events",
+                       "evaluations, metrics and digests before a run's last ones",
+                       "topology updates and events",
                        "the kernel's name and the places of data files in provenance"};
     for (const Step& step : kSteps) {
       db.exec(step.sql);

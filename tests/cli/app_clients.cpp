@@ -73,13 +73,13 @@ TEST_CASE("DuckDB reads the views with their types, and an export without its ex
   const std::string path = fill(folder);
   const std::string csv = folder / "rows.csv";
   REQUIRE(run_program({"db", "export", "--out", csv, "--db", path}).exit_code == 0);
-  atomic_write(folder / "csv.py", R"py(
+  atomic_write(folder / "export.py", R"py(
 import duckdb, sys
 rows = "read_csv('" + sys.argv[1] + "')"
 print(duckdb.sql("SELECT avg(value), count(*) FROM " + rows + " WHERE measure = 'accuracy'").fetchall())
 print(duckdb.sql("DESCRIBE SELECT value, step FROM " + rows).fetchall())
 )py");
-  CHECK_THAT(output_of(folder, "python3 " + (folder / "csv.py") + " " + csv),
+  CHECK_THAT(output_of(folder, "python3 " + (folder / "export.py") + " " + csv),
              Contains("(0.55, 10)") && Contains("'DOUBLE'") && Contains("'BIGINT'"));
   // Its SQLite reader is an extension of its own.
   const std::string load = R"py(

@@ -49,6 +49,9 @@ TEST_CASE("the data dictionary is listed, and a query says whom it asked", "[cli
   const ProgramResult columns = run_program({"list", "columns"});
   CHECK(columns.exit_code == 0);
   CHECK_THAT(columns.output, Contains("density") && Contains("DOUBLE") && Contains("bwt_gem"));
+  // The page is what the program prints: `./tandem list columns`.
+  CHECK_THAT(read_file(std::string(TANDEM_SOURCE_DIR) + "/docs/columns.md"),
+             Contains("```text\n" + columns.output + "```"));
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
   const RunRecord run = make_run({}), other = make_run({{"seed", "2"}});
@@ -114,7 +117,12 @@ TEST_CASE("databases are merged, shared, exported and pruned from the command li
   CHECK(run_program({"db", "export", "--format=sql", "--out", sql, "--db", all}).exit_code == 0);
   const std::string again = folder / "again.sqlite";
   CHECK(run_program({"db", "merge", sql, "--db", again}).exit_code == 0);
-  CHECK(test::dump(again) == test::dump(all));
+  const auto sorted_rows = [](const std::string& database) {
+    auto sorted = split(run_program({"db", "export", "--db", database}).output, '\n');
+    std::sort(sorted.begin(), sorted.end());
+    return sorted;
+  };
+  CHECK(sorted_rows(again) == sorted_rows(all));
 
   CHECK(run_program({"db", "share", "--grid", "g", "--out", shared, "--db", all}).exit_code == 0);
   const std::string back = folder / "back.sqlite";
@@ -150,7 +158,7 @@ TEST_CASE("wrong words for a database's care are refused, and nothing is written
   CHECK_FALSE(path_exists(none));
   refused({"merge", a, "--db", a}, 2, "itself");
   refused({"merge", b, "--rename", "g", "--db", a}, 2, "OLD=NEW");
-  refused({"merge", b, "--out", "x", "--db", a}, 2, "'out' is not for tandem db merge");
+  refused({"merge", b, "--out", "x", "--db", a}, 2, "is not for tandem db merge");
   refused({"export", "--grid", "h", "--db", a}, 2, "h");
   refused({"export", a}, 2, "--db names the database");
   refused({"share", "--out", folder / "x.sql", "--db", a}, 2, ".sql.xz");

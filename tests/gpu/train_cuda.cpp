@@ -192,6 +192,18 @@ TEST_CASE("a group on a GPU resumes to the same bits", "[gpu]") {
 }
 
 // Class orders of their own, so that the tasks' lengths differ, and a replay buffer that fills up.
+TEST_CASE("digests of weights on a GPU are those of the same weights on a CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    const auto runs = seeds_of(busy_method("set", "sgd", 20, 5), 3);
+    Trainer gpu(runs, options_of(kDevice, dtype)), cpu(runs, options_of("cpu", dtype));
+    train(gpu, 20);
+    for (std::int64_t r = 0; r < 3; ++r) cpu.load(r, gpu.save(r));
+    REQUIRE(gpu.digests({1, 0, 1}) == cpu.digests({1, 0, 1}));
+    REQUIRE(gpu.digests({1, 1, 1})[1].size() == gpu.parameter_names().size());
+  }
+}
+
 TEST_CASE("a task sequence with replay trains on a GPU as on the CPU", "[gpu]") {
   if (gpu_missing()) return;
   for (const std::string weights : {"set", "ssa", "rigl_teacher"}) {

@@ -8,6 +8,7 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "jobs/storage_choice.h"
+#include "jobs/working_set.h"
 #include "support/train_support.h"
 
 namespace tandem::test::jobs_storage_choice_unit {

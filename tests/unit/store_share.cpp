@@ -40,7 +40,7 @@ void fill(const std::string& path, const std::string& data_file, int metrics = 1
     Row early = eval(run.id, 0, 1, 1, 4, 10), last = eval(run.id, 1, 1, 1, 5, 10);
     std::get<EvalRow>(early.body).step = 50;
     std::get<EvalRow>(last.body).loss = 0.1 + 0.2;
-    std::get<EvalRow>(last.body).example_bits = "\xff";
+    std::get<EvalRow>(last.body).example_bits = "\xff\x03";
     writer.insert({early,
                    last,
                    metric(run.id, 2, 10, "fc1", "gap", 1e-300),
