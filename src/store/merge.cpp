@@ -468,6 +468,7 @@ std::string attachable(const std::string& file, const std::string& folder) {
   }
   expect_results_database(file);
   return guarded(file, "reading the database", [&] {
+    expect_own_file(file, kStoreVersion);
     SQLite::Database look = open_read_only(file);
     const std::vector<EmbeddedFile> files = migration_files(embedded_sql());
     const int version = checked_version(look, file, static_cast<int>(files.size()));

@@ -30,6 +30,7 @@ constexpr char kSelectRun[] =
 SQLite::Database open_for_reading(const std::string& path) {
   expect_results_database(path);
   return guarded(path, "opening the database", [&path] {
+    expect_own_file(path, kStoreVersion);
     SQLite::Database db = open_read_only(path);
     const int version = checked_version(db, path, kStoreVersion);
     if (version == 0)

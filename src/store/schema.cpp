@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <set>
+#include <string_view>
 #include <system_error>
 
 #include "config/data_score.h"
@@ -125,23 +127,54 @@ std::vector<EmbeddedFile> migration_files(const std::vector<EmbeddedFile>& all) 
   return files;
 }
 
-int checked_version(SQLite::Database& db, const std::string& path, int newest) {
-  const int application = pragma(db, "application_id");
-  const int version = pragma(db, "user_version");
-  if (application != kApplicationId) {
-    const int objects = db.execAndGet("SELECT count(*) FROM sqlite_schema").getInt();
-    if (application == 0 && version == 0 && objects == 0) return 0;
+namespace {
+
+void expect_identity(std::int64_t application, std::int64_t version, const std::string& path,
+                     int newest) {
+  if (application != kApplicationId)
     throw StoreError(fmt::format(
         "{} is an SQLite file of another program (application_id {:#x}, expected {:#x}); it was "
         "left as it is. Choose another file with --db",
         path, static_cast<unsigned>(application), static_cast<unsigned>(kApplicationId)));
-  }
   if (version > newest)
     throw StoreError(fmt::format(
         "{} has schema version {}, this program knows versions up to {}; the file was left as it "
         "is. Use the newer Tandem that wrote it, or choose another file with --db",
         path, version, newest));
+}
+
+// A number of SQLite's file header.
+std::int64_t big_endian(const std::string& header, std::size_t at) {
+  std::uint32_t value = 0;
+  for (std::size_t i = at; i < at + 4; ++i) {
+    value = value << 8 | static_cast<unsigned char>(header[i]);
+  }
+  return value;
+}
+
+}  // namespace
+
+int checked_version(SQLite::Database& db, const std::string& path, int newest) {
+  const int application = pragma(db, "application_id");
+  const int version = pragma(db, "user_version");
+  if (application == 0 && version == 0 &&
+      db.execAndGet("SELECT count(*) FROM sqlite_schema").getInt() == 0)
+    return 0;
+  expect_identity(application, version, path, newest);
   return version;
+}
+
+void expect_own_file(const std::string& path, int newest) {
+  constexpr std::size_t kHeaderBytes = 100, kVersionAt = 60, kApplicationAt = 68;
+  constexpr std::string_view kMagic = "SQLite format 3";
+  expect_database_place(path);
+  if (!path_exists(path) || path_exists(path + "-wal")) return;
+  std::string header(kHeaderBytes, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(header.data(), kHeaderBytes) || header.rfind(kMagic, 0) != 0) return;
+  const std::int64_t application = big_endian(header, kApplicationAt);
+  const std::int64_t version = big_endian(header, kVersionAt);
+  if (application != 0 || version != 0) expect_identity(application, version, path, newest);
 }
 
 void expect_database_place(const std::string& path) {

@@ -21,6 +21,10 @@ std::vector<EmbeddedFile> migration_files(const std::vector<EmbeddedFile>& all);
 // and for one newer than `newest`.
 int checked_version(SQLite::Database& db, const std::string& path, int newest);
 
+// The same by the file's own header, before SQLite opens it, which leaves a log beside a file in
+// WAL mode that it only reads. What such a log may say otherwise, or nothing, is left to the above.
+void expect_own_file(const std::string& path, int newest);
+
 // A folder, a device, a pipe or a circle of links where a database is wanted is a StoreError that
 // says so.
 void expect_database_place(const std::string& path);

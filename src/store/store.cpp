@@ -135,6 +135,7 @@ SQLite::Database StoreWriter::Impl::make_database(const std::string& path) {
   return guarded(path, "opening the database", [&path] {
     const std::vector<EmbeddedFile> files = migration_files(embedded_sql());
     if (path_exists(path)) {  // looked at read-only: a refused file stays untouched
+      expect_own_file(path, static_cast<int>(files.size()));
       SQLite::Database look = open_read_only(path);
       checked_version(look, path, static_cast<int>(files.size()));
     }
