@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string_view>
 #include <system_error>
 #include <thread>
 
@@ -15,6 +16,7 @@
 #include "core/files.h"
 #include "core/interrupt.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "jobs/checkpoint.h"
 #include "jobs/device.h"
 #include "jobs/progress.h"
@@ -112,6 +114,55 @@ std::map<std::string, int> checked(const std::vector<Config>& runs,
   return check_all(open, resolve_device(runs.front().text("device")), kept_storage(known, storage));
 }
 
+constexpr std::string_view kRevision = "revision.";
+
+struct Revised {
+  std::string said;       // a canonical form without the revisions of the parts that it selects
+  std::string revisions;  // "weights.ssa=3 ..."; what is of revision 1 isn't named
+};
+
+Revised parted(const std::string& canonical) {
+  Revised parts;
+  for (const auto& line : split(canonical, '\n')) {
+    const std::string text(line);
+    if (text.rfind(kRevision, 0) == 0) {
+      parts.revisions += (parts.revisions.empty() ? "" : " ") + text.substr(kRevision.size());
+    } else {
+      parts.said += text + "\n";
+    }
+  }
+  return parts;
+}
+
+// A run that an earlier revision of its method began is another run, from which none goes on.
+void warn_of_revised(const std::vector<Config>& runs, const std::vector<RunRecord>& known) {
+  std::set<std::string> ids;
+  for (const RunRecord& run : known) ids.insert(run.id);
+  std::map<std::string, const Config*> fresh;
+  for (const Config& run : runs) {
+    if (ids.count(run.id()) == 0) fresh.emplace(parted(run.canonical()).said, &run);
+  }
+  if (fresh.empty()) return;
+  std::size_t count = 0;
+  std::string example;
+  for (const RunRecord& run : known) {
+    if (run.attempt == 0) continue;
+    const Revised before = parted(run.canonical);
+    const auto found = fresh.find(before.said);
+    if (found == fresh.end() || count++ > 0) continue;
+    const std::string now = parted(found->second->canonical()).revisions;
+    example = fmt::format("run {} with {} is run {} with {} now", short_id(run.id),
+                          before.revisions.empty() ? "the first" : before.revisions,
+                          short_id(found->second->id()), now.empty() ? "the first" : now);
+  }
+  if (count == 0) return;
+  log_warn_once(std::string(kRevision),
+                fmt::format("{} of the runs that are asked for {} stored as an earlier revision of "
+                            "the program ran {} ({}): what is stored stays as it is, and {} anew",
+                            count, count == 1 ? "is" : "are", count == 1 ? "it" : "them", example,
+                            count == 1 ? "it begins" : "they begin"));
+}
+
 // Throws what check_runs() does, and says what there is to be warned of: once, however many rounds
 // of runs a command executes.
 void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& known,
@@ -119,6 +170,7 @@ void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& 
   for (const auto& [text, count] : checked(runs, known, storage)) {
     log_warn_once(text, fmt::format("{} run{}: {}", count, count == 1 ? "" : "s", text));
   }
+  warn_of_revised(runs, known);
 }
 
 // The progress line goes away before anything else is printed.
@@ -201,6 +253,32 @@ void replace_failed(StoreWriter& store, const GridPlan& plan, const std::vector<
   store.remove_runs(replaced);
 }
 
+// Runs of no stored group begin anew, and without the rows of an earlier attempt: another version
+// may have counted them otherwise.
+void forget_earlier_rows(StoreWriter& store, const GridPlan& plan,
+                         const std::vector<RunRecord>& known) {
+  std::set<std::string> begun;
+  for (const RunRecord& run : known) {
+    if (run.attempt > 0 && run.state != "failed") begun.insert(run.id);
+  }
+  std::vector<std::string> anew;
+  for (const GroupPlan& group : plan.groups) {
+    for (const Config& run : group.runs) {
+      if (!group.resumed && begun.count(run.id()) != 0) anew.push_back(run.id());
+    }
+  }
+  store.forget_rows(anew);
+}
+
+void warn_of_outdated(const GridPlan& plan) {
+  for (const std::string& folder : plan.outdated_folders) {
+    log_warn(fmt::format(
+        "the checkpoint in {} is another version's, which this program can't go on from: its runs "
+        "begin anew, and their rows with them; the folder goes once they have ended",
+        folder));
+  }
+}
+
 // Removes what groups leave that failed before their first checkpoint.
 void remove_empty_folders(const GridPlan& plan) {
   for (const GroupPlan& group : plan.groups) {
@@ -237,7 +315,9 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
   std::vector<RunRecord> known = known_runs(runs);
   const StorageChooser storage = storage_chooser();
   check_aloud(runs, known, storage);
-  return plan_groups(planner_input(runs, std::move(known), storage));
+  GridPlan plan = plan_groups(planner_input(runs, std::move(known), storage));
+  warn_of_outdated(plan);
+  return plan;
 }
 
 void check_runs(const std::vector<Config>& runs) {
@@ -254,7 +334,9 @@ ExecutionReport execute(const Execution& execution) {
   const PlannerInput input = planner_input(execution.runs, std::move(known), storage);
   GridPlan plan = plan_groups(input);
   install_interrupt_handlers();
+  warn_of_outdated(plan);
   replace_failed(results.store(), plan, input.known);
+  forget_earlier_rows(results.store(), plan, input.known);
   note_wanted(results.store(), execution);
   results.forget_failed();
   for (auto& group : plan.groups) {

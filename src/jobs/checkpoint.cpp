@@ -146,14 +146,19 @@ json verified_body(const std::string& text) {
   return manifest["body"];
 }
 
-Checkpoint load_generation(const std::string& folder, std::int64_t number) {
-  const json body = verified_body(read_file(generation_path(folder, number, kManifest)));
+json verified_generation(const std::string& folder, std::int64_t number) {
+  json body = verified_body(read_file(generation_path(folder, number, kManifest)));
   if (body.value("format", 0) != kFormat) {
     throw StoreError(fmt::format(
         "{} has checkpoints of format {}, this program reads {}: use the program that wrote it, or "
         "delete the folder to train anew",
         folder, body.value("format", 0), kFormat));
   }
+  return body;
+}
+
+Checkpoint load_generation(const std::string& folder, std::int64_t number) {
+  const json body = verified_generation(folder, number);
   const std::string tensors = folder + "/" + body.at("tensors").get<std::string>();
   std::error_code error;
   if (!fs::exists(tensors, error)) throw Damaged{"the tensors are missing: " + tensors};
@@ -217,6 +222,17 @@ std::optional<Checkpoint> load_checkpoint(const std::string& folder) {
       return load_generation(folder, number);
     } catch (const Damaged& damaged) {
       set_aside(folder, number, damaged.reason);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> checkpoint_state(const std::string& folder) {
+  for (const std::int64_t number : generations_of(folder)) {
+    try {
+      return verified_generation(folder, number).at("state").get<std::string>();
+    } catch (const Damaged&) {
+      continue;
     }
   }
   return std::nullopt;

@@ -27,6 +27,8 @@ struct Checkpoint {
 // Throws StoreError (disk full, read-only) and leaves the older generations as they are.
 void save_checkpoint(const std::string& folder, const Checkpoint& checkpoint);
 std::optional<Checkpoint> load_checkpoint(const std::string& folder);
+// The state alone of the newest checkpoint whose manifest is whole; tensors aren't looked at.
+std::optional<std::string> checkpoint_state(const std::string& folder);
 void remove_checkpoints(const std::string& folder);
 bool has_checkpoint(const std::string& folder);  // a manifest is there, whole or not
 

@@ -16,6 +16,7 @@
 #include "core/hash.h"
 #include "jobs/checkpoint.h"
 #include "jobs/device.h"
+#include "jobs/run_group.h"
 
 namespace tandem {
 namespace {
@@ -155,7 +156,12 @@ class Planner {
       return wanted_.count(id) != 0 && !finished(id) && placed_.count(id) == 0 &&
              stored.frozen.count(id) == 0;
     });
-    if (wanted) resume(stored);
+    if (!wanted) return;
+    if (is_of_this_version(stored.folder)) {
+      resume(stored);
+    } else {
+      plan_.outdated_folders.push_back(stored.folder);
+    }
   }
 
   bool is_wanted(const std::string& id) const { return wanted_.count(id) != 0; }

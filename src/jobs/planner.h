@@ -52,10 +52,11 @@ struct PlannerInput {
 };
 
 struct GridPlan {
-  std::vector<GroupPlan> groups;             // in the order in which they start
-  std::vector<std::string> finished;         // wanted runs that are done or diverged
-  std::vector<std::string> useless_folders;  // of finished groups, and of no use to this database
-  std::optional<double> predicted_seconds;   // of the whole, on `jobs` workers
+  std::vector<GroupPlan> groups;              // in the order in which they start
+  std::vector<std::string> finished;          // wanted runs that are done or diverged
+  std::vector<std::string> useless_folders;   // of finished groups, and of no use to this database
+  std::vector<std::string> outdated_folders;  // of another version: their wanted runs begin anew
+  std::optional<double> predicted_seconds;    // of the whole, on `jobs` workers
 };
 
 GridPlan plan_groups(const PlannerInput& input);

@@ -29,7 +29,7 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-constexpr int kCheckpointFormat = 4;  // of the group's state; another one is not resumed
+bool has_this_format(const json& state) { return state.value("format", 1) == kCheckpointFormat; }
 
 // What the rows of one run need beside its trainer's state.
 struct RunLog {
@@ -437,11 +437,7 @@ bool GroupRun::resume() {
   const auto checkpoint = load_checkpoint(spec_.checkpoint_folder);
   if (!checkpoint) return false;
   const json state = json::parse(checkpoint->state);
-  if (state.value("format", 1) != kCheckpointFormat) {
-    log_warn("the checkpoint in " + spec_.checkpoint_folder +
-             " is another version's; its runs start anew");
-    return false;
-  }
+  if (!has_this_format(state)) return false;  // the planner has said so
   for (const RunLog& log : logs_) {
     if (!state["runs"].contains(log.id)) return false;  // of another membership
   }
@@ -567,6 +563,11 @@ bool is_out_of_memory(const c10::Error& error) {
 }
 
 }  // namespace
+
+bool is_of_this_version(const std::string& checkpoint_folder) {
+  const auto state = checkpoint_state(checkpoint_folder);
+  return !state || has_this_format(json::parse(*state));
+}
 
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
   if (spec.runs.empty()) throw ConfigError("a group needs at least one run");

@@ -104,6 +104,7 @@ struct StoreWriter::Impl {
   void add_run(const RunRecord& run);
   void add_event(std::int64_t run, const std::string& kind, const std::string& message);
   void stop_abandoned_runs();
+  void remove_rows(std::int64_t run, const std::set<std::string>& but);
   void remove_run(const std::string& id);
 
   std::int64_t readout_key(const ReadoutRecord& readout);
@@ -268,18 +269,24 @@ void StoreWriter::Impl::stop_abandoned_runs() {
   });
 }
 
+// A run's rows in all tables but those named.
+void StoreWriter::Impl::remove_rows(std::int64_t run, const std::set<std::string>& but) {
+  if (run_tables.empty()) run_tables = tables_of_runs(db);
+  for (const RunTable& table : run_tables) {
+    if (but.count(table.name) != 0) continue;
+    SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table.name));
+    rows.bind(1, run);
+    rows.exec();
+  }
+}
+
 void StoreWriter::Impl::remove_run(const std::string& id) {
   SQLite::Statement& find = statement("SELECT key FROM run WHERE id = ?");
   find.bind(1, id);
   if (!find.executeStep()) return;
   const std::int64_t key = find.getColumn(0).getInt64();
   find.tryReset();
-  if (run_tables.empty()) run_tables = tables_of_runs(db);
-  for (const RunTable& table : run_tables) {
-    SQLite::Statement& rows = statement(fmt::format("DELETE FROM {} WHERE run = ?", table.name));
-    rows.bind(1, key);
-    rows.exec();
-  }
+  remove_rows(key, {});
   SQLite::Statement& run = statement("DELETE FROM run WHERE key = ?");
   run.bind(1, key);
   run.exec();
@@ -524,6 +531,21 @@ void StoreWriter::remove_runs(const std::vector<std::string>& ids) {
   if (ids.empty()) return;
   impl_->transaction("removing runs", [&] {
     for (const std::string& id : ids) impl_->remove_run(id);
+  });
+}
+
+void StoreWriter::forget_rows(const std::vector<std::string>& ids) {
+  if (ids.empty()) return;
+  Impl& m = *impl_;
+  m.transaction("forgetting rows of runs that begin anew", [&] {
+    for (const std::string& id : ids) {
+      const std::int64_t key = m.run_key(id);
+      m.remove_rows(key, {"config", "event", "run_provenance"});
+      SQLite::Statement& run =
+          m.statement("UPDATE run SET last_sequence = -1, step = 0 WHERE key = ?");
+      run.bind(1, key);
+      run.exec();
+    }
   });
 }
 

@@ -120,6 +120,9 @@ class StoreWriter {
   void keep_storage(const std::vector<std::string>& runs, const std::string& storage);
   void remove_runs(
       const std::vector<std::string>& ids);  // with all of their rows; ids that are there
+  // For runs that train from the beginning again: what an earlier attempt logged goes, what is
+  // known of the attempts stays.
+  void forget_rows(const std::vector<std::string>& ids);
   void set_state(const std::string& run, const std::string& state, const std::string& message = "");
   std::int64_t begin_attempt(const std::string& run);  // state running, attempt + 1
   void insert(const std::vector<Row>& rows);           // one transaction; StateRow also updates run

@@ -1,4 +1,6 @@
 // From wanted runs and a store's records to groups.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -10,6 +12,7 @@
 #include "core/files.h"
 #include "jobs/checkpoint.h"
 #include "jobs/planner.h"
+#include "jobs/run_group.h"
 
 namespace tandem::test::jobs_planner_unit {
 namespace {
@@ -53,12 +56,12 @@ struct Fixture {
     return sizes;
   }
   // A stored group of the runs with a checkpoint.
-  GroupPlan store(const std::vector<Config>& runs) const {
+  GroupPlan store(const std::vector<Config>& runs, int format = kCheckpointFormat) const {
     GroupPlan group;
     group.runs = runs;
     group.folder = group_folder(input.database, runs);
     write_group_file(input.database, group);
-    save_checkpoint(group.folder, {"{}", {}});
+    save_checkpoint(group.folder, {fmt::format(R"({{"format":{}}})", format), {}});
     return group;
   }
 };
@@ -278,6 +281,20 @@ TEST_CASE("a stored group keeps its storages, whatever would be chosen now", "[u
   CHECK(storages_text(plan.groups[0].storage) == "sparse,masked");
   f.input.device = "cuda:0";
   CHECK_THROWS_WITH(plan_groups(f.input), Catch::Contains("--device cpu"));
+}
+
+TEST_CASE("runs of a checkpoint that another version wrote begin anew, and it is said", "[unit]") {
+  Fixture f;
+  f.want("dense", 2);
+  const GroupPlan stored = f.store(f.input.wanted, kCheckpointFormat - 1);
+  f.input.known = {record_of(f.input.wanted[0], "stopped"),
+                   record_of(f.input.wanted[1], "stopped")};
+  const GridPlan plan = plan_groups(f.input);
+  CHECK(plan.outdated_folders == std::vector<std::string>{stored.folder});
+  CHECK(plan.useless_folders.empty());
+  REQUIRE(plan.groups.size() == 1);
+  CHECK_FALSE(plan.groups[0].resumed);
+  CHECK(plan.groups[0].runs.size() == 2);
 }
 
 TEST_CASE("another database's group is left alone, as is one that nobody wants", "[unit]") {
