@@ -19,27 +19,34 @@ namespace tandem {
 namespace {
 
 // Contents that stored runs on the run's data set (and corpus) have; "" is the known one, or that
-// of a database from before contents were noted.
+// of a database from before contents were noted. Of a corpus, which has one file, the hash of that
+// was recorded beside the run even then.
 constexpr const char* kStoredContents =
-    "SELECT DISTINCT coalesce(r.data_hash, '') AS content FROM v_run r WHERE r.data = ?1 AND "
-    "coalesce(r.corpus, '') = ?2 AND (?3 = '' OR r.run IN (SELECT run_id FROM grid_run WHERE grid "
-    "IN (?3, ?3 || '/tuning'))) ORDER BY content";
+    "SELECT DISTINCT coalesce(r.data_hash, '') AS content, CASE WHEN r.data_hash IS NULL AND "
+    "r.corpus <> '' THEN coalesce(r.data_sha256, '') ELSE '' END AS recorded FROM v_run r WHERE "
+    "r.data = ?1 AND coalesce(r.corpus, '') = ?2 AND (?3 = '' OR r.run IN (SELECT run_id FROM "
+    "grid_run WHERE grid IN (?3, ?3 || '/tuning'))) ORDER BY content, recorded";
 
-std::vector<std::string> stored_contents(const Config& run, const ContentSearch& search) {
+struct StoredContent {
+  std::string said;  // the runs' data_hash
+  std::string hash;  // what it stands for; "": unknown
+};
+
+std::vector<StoredContent> stored_contents(const Config& run, const ContentSearch& search) {
   if (!path_exists(search.database)) return {};
   if (search.use == ContentUse::kTrain) StoreWriter brought_forward(search.database);
-  std::vector<std::string> contents;
+  const std::string &data = run.text("data"), &corpus = run.text("corpus");
+  std::vector<StoredContent> contents;
   const QueryResult found =
-      StoreReader(search.database)
-          .query(kStoredContents, {run.text("data"), run.text("corpus"), search.grid});
-  for (const auto& row : found.rows) contents.push_back(row[0]);
+      StoreReader(search.database).query(kStoredContents, {data, corpus, search.grid});
+  for (const auto& row : found.rows) {
+    const std::string expected = expected_content(data, corpus, row[0]);
+    contents.push_back({row[0], expected.empty() ? row[1] : expected});
+  }
   return contents;
 }
 
-std::string shown(const Config& run, const std::string& content) {
-  const std::string hash = expected_content(run.text("data"), run.text("corpus"), content);
-  return hash.empty() ? "unknown" : hash;
-}
+std::string shown(const std::string& hash) { return hash.empty() ? "unknown" : hash; }
 
 bool names_its_files(const Config& run) {
   return !run.text("data_dir").empty() || !run.text("corpus").empty();
@@ -56,9 +63,9 @@ std::optional<std::string> content_of_files(const Config& run, const ContentSear
 }
 
 [[noreturn]] void refuse_several(const Config& run, const ContentSearch& search,
-                                 const std::vector<std::string>& contents, const char* files) {
+                                 const std::vector<StoredContent>& contents, const char* files) {
   std::vector<std::string> hashes;
-  for (const auto& content : contents) hashes.push_back(shown(run, content));
+  for (const auto& content : contents) hashes.push_back(shown(content.hash));
   throw DataError(
       fmt::format("{}: {}, and {} has runs on several contents ({}): say which with "
                   "--data-hash",
@@ -67,33 +74,46 @@ std::optional<std::string> content_of_files(const Config& run, const ContentSear
 
 Config without_files(const Config& run, const ContentSearch& search) {
   if (!run.text("data_hash").empty()) return with_content(run, run.text("data_hash"));
-  std::vector<std::string> contents = stored_contents(run, search);
+  std::vector<StoredContent> contents = stored_contents(run, search);
   if (contents.empty() && !search.grid.empty()) {
     contents = stored_contents(run, {.database = search.database});
   }
   if (contents.empty()) return run;
-  if (contents.size() == 1) return with_content(run, contents.front());
+  const std::string& first = contents.front().said;
+  const bool several = std::any_of(contents.begin(), contents.end(),
+                                   [&first](const auto& each) { return each.said != first; });
+  if (!several) return with_content(run, first);
   refuse_several(run, search, contents, "its files aren't on this machine");
+}
+
+// The stored runs on this content may say nothing of it. Then the run is one of theirs and says
+// nothing either, so that what is stored is found and goes on.
+bool is_unnoted(const Config& run, const ContentSearch& search, const std::string& hash) {
+  if (run.text("corpus").empty()) return false;  // what is known goes without saying anyhow
+  bool unnoted = false;
+  for (const StoredContent& content : stored_contents(run, search)) {
+    if (content.said == hash) return false;
+    unnoted = unnoted || content.hash == hash;
+  }
+  return unnoted;
 }
 
 // The contents that stored runs of the grid were begun on, and that the files have no more. A grid
 // is one set of runs on one content; its tables would lose those on the other.
-std::vector<std::string> other_contents(const Config& filled, const ContentSearch& search) {
+std::vector<StoredContent> other_contents(const Config& filled, const ContentSearch& search,
+                                          const std::string& own) {
   if (search.grid.empty()) return {};
-  const std::string own = shown(filled, filled.text("data_hash"));
-  std::vector<std::string> others = stored_contents(filled, search);
-  std::erase_if(others, [&](const std::string& content) {
-    const std::string hash = shown(filled, content);
-    return hash == own || hash == "unknown";
+  std::vector<StoredContent> others = stored_contents(filled, search);
+  std::erase_if(others, [&own](const StoredContent& content) {
+    return content.hash == own || content.hash.empty();
   });
   return others;
 }
 
-std::string begun_on(const Config& run, const ContentSearch& search, const std::string& stored,
+std::string begun_on(const Config& run, const ContentSearch& search, const StoredContent& stored,
                      const std::string& found) {
   return fmt::format("grid {} was begun in {} on the content {} of {}, and its files now have {}",
-                     search.grid, search.database, shown(run, stored), run.text("data"),
-                     shown(run, found));
+                     search.grid, search.database, shown(stored.hash), run.text("data"), found);
 }
 
 constexpr const char* kOnOtherContent =
@@ -102,14 +122,17 @@ constexpr const char* kOnOtherContent =
 
 // Of runs that are read: what is stored counts, whatever the files of this machine are.
 Config as_stored(const Config& filled, const ContentSearch& search,
-                 const std::vector<std::string>& others) {
+                 const std::vector<StoredContent>& others, const std::string& found) {
   const std::string& own = filled.text("data_hash");
-  const std::vector<std::string> stored = stored_contents(filled, search);
-  if (others.empty() || std::count(stored.begin(), stored.end(), own) != 0) return filled;
+  const std::vector<StoredContent> stored = stored_contents(filled, search);
+  const bool is_stored = std::any_of(stored.begin(), stored.end(), [&](const auto& content) {
+    return content.said == own && content.hash == found;
+  });
+  if (others.empty() || is_stored) return filled;
   if (others.size() > 1) refuse_several(filled, search, others, "its files are others");
-  const std::string differ = begun_on(filled, search, others.front(), own);
+  const std::string differ = begun_on(filled, search, others.front(), found);
   log_warn_once(differ, differ + ": what is stored is shown");
-  return with_content(filled, others.front());
+  return with_content(filled, others.front().said);
 }
 
 }  // namespace
@@ -125,11 +148,12 @@ Config with_found_content(const Config& run, const ContentSearch& search) {
         fmt::format("{}: expected data with data_hash = {}, found data with the hash {}",
                     run.text("data"), said, *found));
   }
-  const Config filled = with_content(run, *found);
-  const std::vector<std::string> others = other_contents(filled, search);
-  if (is_read) return as_stored(filled, search, others);
+  const bool unnoted = said.empty() && is_unnoted(run, search, *found);
+  const Config filled = with_content(run, unnoted ? "" : *found);
+  const std::vector<StoredContent> others = other_contents(filled, search, *found);
+  if (is_read) return as_stored(filled, search, others, *found);
   if (others.empty()) return filled;
-  const std::string differ = begun_on(filled, search, others.front(), filled.text("data_hash"));
+  const std::string differ = begun_on(filled, search, others.front(), *found);
   if (search.use == ContentUse::kTrain) throw DataError(differ + "; " + kOnOtherContent);
   log_warn_once(differ,
                 differ + ": `grid run` refuses them under this name, since " + kOnOtherContent);

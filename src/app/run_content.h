@@ -1,5 +1,7 @@
 // The `data_hash` of runs, filled before anything looks at their ids: by the content of the files
-// that they name, else, on a machine without those, by what the database holds.
+// that they name, else, on a machine without those, by what the database holds. Stored runs on a
+// named corpus may have none: those of releases before it. It stays empty where the corpus is
+// theirs.
 #pragma once
 
 #include <string>
