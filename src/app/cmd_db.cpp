@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "analysis/export.h"
 #include "app/command.h"
@@ -103,6 +104,39 @@ std::vector<std::pair<std::string, std::string>> renamed_of(const std::string& t
   return pairs;
 }
 
+// Of runs whose final weights lie here: what tells one training of a run from another.
+std::map<std::string, std::string> trained(const std::string& database) {
+  std::map<std::string, std::string> runs;
+  const std::filesystem::path folder = checkpoint_root(database) + "/final";
+  std::error_code error;
+  std::vector<std::string> ids;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    ids.push_back(entry.path().filename().string());
+  }
+  if (ids.empty()) return runs;
+  const QueryResult rows = StoreReader(database).only(ids).query(
+      "SELECT id, attempt || ' ' || last_sequence || ' ' ||"
+      " quote(train_seconds) || ' ' || quote(provenance) FROM run");
+  for (const auto& row : rows.rows) runs[row[0]] = row[1];
+  return runs;
+}
+
+// Weights of a result that gave way are not those of the numbers any more.
+void set_weights_aside(const std::string& database,
+                       const std::map<std::string, std::string>& before) {
+  const std::map<std::string, std::string> after = trained(database);
+  for (const auto& [run, facts] : before) {
+    const auto now = after.find(run);
+    if (now != after.end() && now->second == facts) continue;
+    const std::string folder = final_folder(database, run);
+    std::error_code error;
+    std::filesystem::rename(folder, folder + ".replaced", error);
+    log_warn(fmt::format(
+        "run {} has the numbers of another training now: its weights here are set aside as {}",
+        short_id(run), folder + ".replaced"));
+  }
+}
+
 ExitCode merge(const DbRequest& request) {
   if (request.files.empty()) {
     throw ConfigError(
@@ -114,10 +148,28 @@ ExitCode merge(const DbRequest& request) {
       throw StoreError(file + ": there is no such file; name databases or dumps (.sql, .sql.xz)");
     }
   }
-  StoreWriter writer(request.database);
+  const bool made = !path_exists(request.database);
+  std::optional<StoreWriter> store;
+  store.emplace(request.database);
+  StoreWriter& writer = *store;
+  // A database that is made for nothing goes away again.
+  struct Made {
+    bool for_nothing;
+    const std::string& path;
+    std::optional<StoreWriter>& store;
+    ~Made() {
+      if (!for_nothing) return;
+      store.reset();
+      std::remove(path.c_str());
+      std::remove((path + ".lock").c_str());
+    }
+  } result{made, request.database, store};
   for (const std::string& file : request.files) {
+    const std::map<std::string, std::string> before = trained(request.database);
     const MergeReport report = writer.merge(
         {.file = file, .grids = request.grids, .renamed = renamed_of(request.said(kDbRename))});
+    result.for_nothing = false;
+    set_weights_aside(request.database, before);
     fmt::print("{}: {} runs: {} added, {} replaced by a later result, {} there already{}\n", file,
                report.runs, report.added, report.replaced,
                report.runs - report.added - report.replaced - report.unfinished,
@@ -151,9 +203,10 @@ void write_out(const std::string& out,
 std::vector<std::string> ids_to_export(const DbRequest& request, const StoreReader& store) {
   std::vector<std::string> ids;
   if (request.grids) {
+    std::set<std::string> seen;
     for (const std::string& grid : *request.grids) {
       for (const RunRecord& run : store.runs_of_grid(grid)) {
-        if (std::find(ids.begin(), ids.end(), run.id) == ids.end()) ids.push_back(run.id);
+        if (seen.insert(run.id).second) ids.push_back(run.id);
       }
     }
     return ids;
@@ -204,11 +257,17 @@ ExitCode prune(const DbRequest& request) {
   const bool dry = request.said(kDbDry) == "true";
   StoreWriter writer(request.database);
   std::vector<RunRecord> kept = StoreReader(request.database).runs();
+  // One with a checkpoint goes on from it when it is asked for again.
+  const std::vector<std::string> stored = stored_group_runs(request.database);
+  const std::set<std::string> go_on(stored.begin(), stored.end());
+  const auto is_lost = [&go_on](const RunRecord& run) {
+    return run.state == "failed" && go_on.count(run.id) == 0;
+  };
   std::vector<std::string> failed;
   for (const RunRecord& run : kept) {
-    if (run.state == "failed") failed.push_back(run.id);
+    if (is_lost(run)) failed.push_back(run.id);
   }
-  std::erase_if(kept, [](const RunRecord& run) { return run.state == "failed"; });
+  std::erase_if(kept, is_lost);
   const std::vector<Leftover> files = leftovers(request.database, kept);
   const auto [before, after] = writer.prune(failed, dry);
   std::map<std::string, std::pair<int, std::uintmax_t>> kinds;
@@ -300,10 +359,12 @@ TANDEM_REGISTERED = declare_command(
          "check brings a database of an earlier version forward, and then verifies it: that the "
          "file is whole, that no row points at\nnothing, that ids, typed configs and final "
          "results fit what the runs logged.\n"
-         "export writes results for other programs; share writes what a result page rests on, for "
+         "export writes results for other programs (as SQL, runs of a --grid that have not ended "
+         "are named alone); share writes what a result page rests on, for "
          "a repository: final rows without names of\nhosts and places of files, at most 1 MB.\n"
-         "prune removes failed runs, checkpoints that no run goes on from and the events of "
-         "earlier attempts.",
+         "prune removes failed runs without a checkpoint, checkpoints that no run goes on from and "
+         "the events of earlier attempts. Before it looks,\nit brings a database of an earlier "
+         "version forward, with --dry-run too.",
      .options = {kDbGrid, kDbRename, kDbSeries, kDbMost, kDbOut, kDbFormat, kDbDry},
      .takes_config = false,
      .run = run_db});

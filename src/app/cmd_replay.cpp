@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "analysis/repetition.h"
@@ -92,11 +91,14 @@ struct Repetition {
 
 // On a GPU a product is rounded by how many replicas it is of, so that a run comes out the same
 // only in a group of as many. Who they are does not matter: the run itself with other seeds.
-std::vector<Config> in_company(const Config& config, const std::vector<std::string>& places) {
+std::vector<Config> in_company(const Config& config, const StoreReader& store) {
   std::vector<Config> runs = {config};
-  if (places.empty()) return runs;
-  const nlohmann::json place = nlohmann::json::parse(places.back(), nullptr, false);
-  const auto size = place.is_object() ? place.value("group_size", std::int64_t{1}) : 1;
+  const QueryResult stored = store.query(
+      "SELECT json_extract(p.json, '$.group_size') FROM run r JOIN provenance p ON p.id ="
+      " r.provenance WHERE r.id = ?1",
+      {config.id()});
+  if (stored.rows.empty() || stored.null[0][0]) return runs;
+  const std::int64_t size = parse_integer(stored.rows[0][0]).value_or(1);
   Settings said = config.values();
   for (std::int64_t i = 1; i < size; ++i) {
     said["seed"] = std::to_string(config.integer("seed") + i);
@@ -211,7 +213,7 @@ ExitCode run_replay(const Arguments& args) {
   check_all({config}, device, storage);
   GridPlan plan;
   GroupPlan& group = plan.groups.emplace_back();
-  group.runs = is_gpu(device) ? in_company(config, places) : std::vector<Config>{config};
+  group.runs = is_gpu(device) ? in_company(config, store) : std::vector<Config>{config};
   group.storage = storage(config, device);
   const Repetition now = train_again(plan, device, stored);
   return print_result(run, compare_traces(stored, now.trace), now, places, has_digests);

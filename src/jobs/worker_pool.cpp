@@ -138,7 +138,12 @@ class WorkerPool {
 
   void commit() {
     if (rows_.empty()) return;
-    store_.insert(rows_);
+    // A run that had ended before keeps what is stored of it: another machine may have ended it.
+    std::vector<Row> wanted;
+    for (const Row& row : rows_) {
+      if (finished_.count(row.run) == 0) wanted.push_back(row);
+    }
+    store_.insert(wanted);
     for (std::size_t i = 0; i < rows_.size(); ++i) senders_[i]->acknowledge(rows_[i]);
     for (auto& worker : workers_) worker->send_acknowledgements();
     observer_.rows_committed(rows_);

@@ -1,3 +1,6 @@
+-- Whether some run still has a provenance is asked of each that goes.
+CREATE INDEX run_provenance_by_provenance ON run_provenance (provenance);
+
 -- What a run's weights were where they were looked at: a 64-bit digest of each tensor, as
 -- kernels/digest/digest.h defines it, in one row a step.
 

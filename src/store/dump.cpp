@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -21,12 +23,47 @@ namespace {
 
 constexpr int kRowsPerInsert = 200;
 
-std::string real_literal(double value) {
-  if (std::isinf(value)) return value > 0 ? "9e999" : "-9e999";
-  std::string text = fmt::format("{}", value);  // the shortest that gives the same bits back
-  if (text.find_first_of(".e") == std::string::npos) text += ".0";
-  return text;
-}
+// SQLite 3.40 reads some decimal numbers one unit of the last place off, so that each text is read
+// back; what none of them says right is written as a product or quotient, which is exact
+// everywhere.
+class RealText {
+ public:
+  explicit RealText(SQLite::Database& db) : read_(db, "SELECT CAST(? AS REAL)") {}
+
+  std::string of(double value) {
+    if (std::isinf(value)) return value > 0 ? "9e999" : "-9e999";
+    for (std::string text : {fmt::format("{}", value), fmt::format("{:.17g}", value)}) {
+      if (text.find_first_of(".e") == std::string::npos) text += ".0";
+      if (read(text) == value) return text;
+    }
+    return product(value);
+  }
+
+ private:
+  double read(const std::string& text) {
+    read_.reset();
+    read_.bind(1, text);
+    read_.executeStep();
+    return read_.getColumn(0).getDouble();
+  }
+
+  // A whole number times or through powers of two.
+  static std::string product(double value) {
+    constexpr int kDigits = 53, kMostShift = 62;
+    int exponent = 0;
+    const double mantissa = std::frexp(value, &exponent);
+    std::string text =
+        fmt::format("({}*1.0", static_cast<std::int64_t>(std::ldexp(mantissa, kDigits)));
+    for (exponent -= kDigits; exponent != 0;) {
+      const int shift = std::clamp(exponent, -kMostShift, kMostShift);
+      text += fmt::format("{}{}", shift < 0 ? '/' : '*', std::int64_t{1} << std::abs(shift));
+      exponent -= shift;
+    }
+    return text + ")";
+  }
+
+  SQLite::Statement read_;
+};
 
 std::string text_literal(const std::string& text) {
   std::string quoted = "'";
@@ -34,10 +71,10 @@ std::string text_literal(const std::string& text) {
   return quoted + "'";
 }
 
-std::string literal(const SQLite::Column& value) {
+std::string literal(const SQLite::Column& value, RealText& reals) {
   if (value.isNull()) return "NULL";
   if (value.isInteger()) return std::to_string(value.getInt64());
-  if (value.isFloat()) return real_literal(value.getDouble());
+  if (value.isFloat()) return reals.of(value.getDouble());
   if (value.isBlob()) {
     return "X'" + to_hex(value.getBlob(), static_cast<std::size_t>(value.getBytes())) + "'";
   }
@@ -73,6 +110,7 @@ void write_rows(SQLite::Database& db, const std::string& table,
                 const std::function<void(std::string_view)>& write, const DumpOptions& options) {
   SQLite::Statement rows(
       db, fmt::format("SELECT * FROM main.\"{}\" ORDER BY {}", table, order_of(db, table)));
+  RealText reals(db);
   int in_statement = 0;
   while (rows.executeStep()) {
     std::string text =
@@ -82,7 +120,7 @@ void write_rows(SQLite::Database& db, const std::string& table,
       if (options.look && value.isText()) {
         options.look(table, rows.getColumnName(i), value.getString());
       }
-      text += (i == 0 ? "" : ",") + literal(value);
+      text += (i == 0 ? "" : ",") + literal(value, reals);
     }
     text += ")";
     if (++in_statement == kRowsPerInsert) {
@@ -132,14 +170,16 @@ void restore_dump(const std::string& dump, const std::string& path) {
     db.exec("PRAGMA journal_mode = OFF");
     db.exec("PRAGMA synchronous = OFF");
     db.exec(text);
-    if (checked_version(db, dump, kStoreVersion) > 0) return;
+    const bool whole = sqlite3_get_autocommit(db.getHandle()) != 0 && db.tableExists("run");
+    if (whole && checked_version(db, dump, kStoreVersion) > 0) return;
   } catch (const SQLite::Exception& error) {
     throw StoreError(
         fmt::format("{}: expected the SQL text of a results database, as `tandem db "
                     "share` and `tandem db export --format=sql` write it: {}",
                     dump, error.what()));
   }
-  throw StoreError(fmt::format("{}: the SQL text makes no results database", dump));
+  throw StoreError(
+      fmt::format("{}: the SQL text makes no whole results database; get the file again", dump));
 }
 
 void dump_runs(const std::string& database, const std::optional<std::vector<std::string>>& grids,

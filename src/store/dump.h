@@ -22,7 +22,7 @@ void write_dump(SQLite::Database& db, const std::function<void(std::string_view)
                 const DumpOptions& options = {});
 
 // Makes the database `path` of a dump, .sql or .sql.xz. The text can reach no other file.
-// StoreError where it is no dump of a results database.
+// StoreError where it is no whole dump of a results database, DataError where an .xz is damaged.
 void restore_dump(const std::string& dump, const std::string& path);
 
 }  // namespace tandem

@@ -1,7 +1,9 @@
 // A run's result is taken whole or not at all. Of two results of one run the better one stays, in
 // an order that asks for nothing but what the two hold, so that databases may be merged in any
 // order and again: the one that ended comes before one that failed, and that before one that has
-// not ended; then the later step; then more rows; then the greater hash of its rows.
+// not ended; then the later step; then the greater last number; then more rows; then the greater
+// hash of them. A run that has begun here and not ended goes on here: only one that has ended
+// elsewhere takes its place.
 #include "store/merge.h"
 
 #include <SQLiteCpp/Backup.h>
@@ -64,16 +66,20 @@ class Merger {
   MergeReport merge() {
     name_grids();
     choose_runs();
+    // What is shared has less of it than where it was trained: the longer text stays.
     db_.exec(
-        "INSERT OR IGNORE INTO main.provenance SELECT * FROM source.provenance p WHERE"
-        " EXISTS (SELECT 1 FROM source.run_provenance l JOIN temp.taken t ON t.source = l.run"
-        " WHERE l.provenance = p.id AND t.whole = 1)");
+        "INSERT INTO main.provenance SELECT * FROM source.provenance p WHERE EXISTS (SELECT 1 FROM"
+        " source.run_provenance l JOIN temp.taken t ON t.source = l.run WHERE l.provenance = p.id"
+        " AND t.whole = 1) ON CONFLICT (id) DO UPDATE SET json = excluded.json WHERE"
+        " (length(excluded.json), excluded.json) > (length(json), json)");
     map_dictionaries();
     add_new_config_columns();
     copy_runs();
     for (const RunTable& table : tables_) copy_rows(table);
-    // That of results which gave way.
-    db_.exec("DELETE FROM main.provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
+    if (report_.replaced > 0) {  // that of results which gave way
+      db_.exec(
+          "DELETE FROM main.provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
+    }
     copy_grids();
     copy_tuning();
     copy_references();
@@ -106,13 +112,20 @@ class Merger {
       renamed[from] = to;
       renamed[from + kTuningGrid] = to + kTuningGrid;
     }
+    std::set<std::string> targets;
     SQLite::Statement add(db_, "INSERT INTO temp.grid_names VALUES (?, ?)");
     for (const std::string& name : there) {
       if (!wanted(name)) continue;
       const auto other = renamed.find(name);
+      const std::string target = other == renamed.end() ? name : other->second;
+      if (!targets.insert(target).second) {
+        throw ConfigError(fmt::format(
+            "--rename: {} has a grid {} of its own; choose a name that none of its grids has",
+            named_.second, target));
+      }
       add.reset();
       add.bind(1, name);
-      add.bind(2, other == renamed.end() ? name : other->second);
+      add.bind(2, target);
       add.exec();
     }
     refuse_other_grids();
@@ -136,8 +149,8 @@ class Merger {
     if (other.empty()) return;
     throw StoreError(fmt::format(
         "the grid {0} of {1} is another than that of {2}: they have other texts and no run in "
-        "common, and one name can't stand for both. Nothing was merged. Give one a name of its "
-        "own: --rename {0}=NAME",
+        "common, and one name can't stand for both. Nothing of {1} was merged. Give one a name of "
+        "its own: --rename {0}=NAME",
         other.front(), named_.second, named_.first));
   }
 
@@ -152,15 +165,17 @@ class Merger {
                                    " temp.grid_names n ON n.source = r.grid)"
                                  : "";
     SQLite::Statement runs(
-        db_, fmt::format("SELECT s.id, s.key, s.state, s.step, s.last_sequence, m.key, m.state,"
-                         " m.step, m.last_sequence, (s.attempt, s.train_seconds, s.eval_seconds,"
-                         " s.probe_seconds, s.train_flops, s.message, s.provenance) IS (m.attempt,"
-                         " m.train_seconds, m.eval_seconds, m.probe_seconds, m.train_flops,"
-                         " m.message, m.provenance) FROM source.run s LEFT JOIN main.run m ON m.id"
-                         " = s.id{} ORDER BY (SELECT min(g.grid) FROM source.grid_run g WHERE"
-                         " g.run_id = s.id), (SELECT min(g.position) FROM source.grid_run g WHERE"
-                         " g.run_id = s.id), s.id",
-                         some));
+        db_,
+        fmt::format(
+            "SELECT s.id, s.key, s.state, s.step, s.last_sequence, m.key, m.state,"
+            " m.step, m.last_sequence, (s.attempt, s.train_seconds, s.eval_seconds,"
+            " s.probe_seconds, s.train_flops, s.message, s.provenance) IS (m.attempt,"
+            " m.train_seconds, m.eval_seconds, m.probe_seconds, m.train_flops,"
+            " m.message, m.provenance), m.attempt FROM source.run s LEFT JOIN main.run m ON m.id"
+            " = s.id{} ORDER BY (SELECT min(g.grid) FROM source.grid_run g WHERE"
+            " g.run_id = s.id), (SELECT min(g.position) FROM source.grid_run g WHERE"
+            " g.run_id = s.id), s.id",
+            some));
     SQLite::Statement take(db_, "INSERT INTO temp.taken (id, source, whole) VALUES (?, ?, ?)");
     std::vector<std::string> replaced;
     while (runs.executeStep()) {
@@ -171,6 +186,9 @@ class Merger {
       if (!runs.getColumn(5).isNull()) {
         if (rank == 0) continue;
         const int own = rank_of(runs.getColumn(6).getString());
+        const bool goes_on_here = own == 0 && runs.getColumn(10).getInt64() > 0;
+        if (rank == 1 && goes_on_here) continue;
+        const std::int64_t here = runs.getColumn(5).getInt64();
         const auto result = [&](int i, int first) {
           return std::tuple(i, runs.getColumn(first).getInt64(),
                             runs.getColumn(first + 1).getInt64());
@@ -178,13 +196,13 @@ class Merger {
         const auto theirs = result(rank, 3), ours = result(own, 7);
         bool better = theirs > ours;
         if (theirs == ours) {
-          const std::int64_t here = runs.getColumn(5).getInt64();
           // Times to the nanosecond and counts tell two trainings apart; only others are read
           // whole.
           const bool same = runs.getColumn(9).getInt() != 0 &&
+                            rows_of("source", key) == rows_of("main", here) &&
                             hash_of_results("source", key) == hash_of_results("main", here);
           better = !same && decide(id, key, here);
-        } else if (rank == 2 && own == 2) {
+        } else if (rank == 2 && own == 2 && evaluations_differ(key, here)) {
           differ(id);
         }
         if (!better) continue;
@@ -216,49 +234,75 @@ class Merger {
 
   // Two results that are alike in all that comes first. Whether the source's is the better one.
   bool decide(const std::string& id, std::int64_t theirs, std::int64_t ours) {
-    const auto [their_rows, their_evals] = hash_of("source", theirs);
-    const auto [our_rows, our_evals] = hash_of("main", ours);
-    if (their_evals != our_evals) differ(id);
-    return their_rows > our_rows;
+    if (evaluations_differ(theirs, ours)) differ(id);
+    const std::int64_t their_rows = rows_of("source", theirs), our_rows = rows_of("main", ours);
+    if (their_rows != our_rows) return their_rows > our_rows;
+    return hash_of("source", theirs) > hash_of("main", ours);
   }
 
-  std::string hash_of_results(const std::string& schema, std::int64_t key) {
+  std::int64_t rows_of(const std::string& schema, std::int64_t key) {
+    std::int64_t rows = 0;
+    for (const RunTable& table : tables_) {
+      if (!table.sequenced) continue;
+      SQLite::Statement count(
+          db_, fmt::format("SELECT count(*) FROM {}.{} WHERE run = ?", schema, table.name));
+      count.bind(1, key);
+      count.executeStep();
+      rows += count.getColumn(0).getInt64();
+    }
+    return rows;
+  }
+
+  std::string hash_of_rows(const std::string& sql, std::int64_t key) {
     Sha256 hash;
-    SQLite::Statement each(
-        db_, fmt::format("SELECT o.identity, p.split, p.stage, p.step, p.n_correct, p.n_total,"
-                         " p.loss_sum FROM {0}.result p JOIN {0}.readout o ON o.key = p.readout"
-                         " WHERE p.run = ? ORDER BY 1, 2",
-                         schema));
+    SQLite::Statement each(db_, sql);
     each.bind(1, key);
     while (each.executeStep()) add_row(hash, each);
     return hash.finish();
   }
 
-  // Of all that a run said and of the row that it has, and of its evaluations alone.
-  std::pair<std::string, std::string> hash_of(const std::string& schema, std::int64_t key) {
-    Sha256 all;
-    std::string evaluations;
+  // At the end, whatever their numbers are: those of rows of other kinds move them.
+  bool evaluations_differ(std::int64_t theirs, std::int64_t ours) {
+    const auto hash = [this](const char* schema, std::int64_t key) {
+      return hash_of_rows(
+          fmt::format(
+              "SELECT o.identity, e.split, e.stage, e.step, e.task, e.n_correct, e.n_total,"
+              " e.loss FROM {0}.result p JOIN {0}.eval e ON e.run = p.run AND e.readout ="
+              " p.readout AND e.split = p.split AND e.stage = p.stage AND e.step = p.step"
+              " JOIN {0}.readout o ON o.key = e.readout WHERE p.run = ? ORDER BY 1, 2, 3, 4,"
+              " 5",
+              schema),
+          key);
+    };
+    return hash("source", theirs) != hash("main", ours);
+  }
+
+  std::string hash_of_results(const char* schema, std::int64_t key) {
+    return hash_of_rows(
+        fmt::format("SELECT o.identity, p.split, p.stage, p.step, p.n_correct, p.n_total,"
+                    " p.loss_sum FROM {0}.result p JOIN {0}.readout o ON o.key = p.readout"
+                    " WHERE p.run = ? ORDER BY 1, 2",
+                    schema),
+        key);
+  }
+
+  // Of all that a run said and of the row that it has.
+  std::string hash_of(const std::string& schema, std::int64_t key) {
     std::vector<std::string> own = columns_in_order(db_, "run");
     std::erase(own, "key");
-    SQLite::Statement run(
-        db_, fmt::format("SELECT {} FROM {}.run WHERE key = ?", column_list(own), schema));
-    run.bind(1, key);
-    run.executeStep();
-    add_row(all, run);
+    Sha256 all;
+    all.update(hash_of_rows(
+        fmt::format("SELECT {} FROM {}.run WHERE key = ?", column_list(own), schema), key));
     for (const RunTable& table : tables_) {
       if (!table.sequenced) continue;
-      Sha256 rows;
-      SQLite::Statement each(
-          db_, fmt::format("SELECT {} FROM {}.{} t WHERE t.run = ? ORDER BY"
-                           " t.sequence, {}",
-                           named_columns(table, schema), schema, table.name, table.columns.size()));
-      each.bind(1, key);
-      while (each.executeStep()) add_row(rows, each);
-      const std::string hash = rows.finish();
-      if (table.name == "eval") evaluations = hash;
-      all.update(table.name + hash);
+      all.update(table.name);
+      all.update(hash_of_rows(
+          fmt::format("SELECT {} FROM {}.{} t WHERE t.run = ? ORDER BY"
+                      " t.sequence, {}",
+                      named_columns(table, schema), schema, table.name, table.columns.size()),
+          key));
     }
-    return {all.finish(), evaluations};
+    return all.finish();
   }
 
   const Dictionary& dictionary(const std::string& name) const {
@@ -370,12 +414,16 @@ class Merger {
 
   // Members of both; of two texts the greater one, as they are compared byte by byte.
   void copy_grids() {
+    // Those that come were used after those that are here.
+    const std::int64_t used =
+        db_.execAndGet("SELECT coalesce(max(used), 0) FROM main.grid").getInt64();
     db_.exec(
-        "INSERT INTO main.grid (name, file, text, used) SELECT n.target, g.file, g.text,"
-        " (SELECT coalesce(max(used), 0) FROM main.grid) + g.used FROM source.grid g"
-        " JOIN temp.grid_names n ON n.source = g.name WHERE true"
-        " ON CONFLICT (name) DO UPDATE SET file = excluded.file, text = excluded.text"
-        " WHERE (excluded.text, excluded.file) > (text, file)");
+        fmt::format("INSERT INTO main.grid (name, file, text, used) SELECT n.target, g.file, "
+                    "g.text, {} + g.used"
+                    " FROM source.grid g JOIN temp.grid_names n ON n.source = g.name WHERE true"
+                    " ON CONFLICT (name) DO UPDATE SET file = excluded.file, text = excluded.text"
+                    " WHERE (excluded.text, excluded.file) > (text, file)",
+                    used));
     db_.exec(
         "INSERT INTO main.grid_run (grid, run_id, position) SELECT n.target, r.run_id, r.position"
         " FROM source.grid_run r JOIN temp.grid_names n ON n.source = r.grid WHERE true"

@@ -22,16 +22,22 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kFinal = "run IN (SELECT run FROM config WHERE final = 1)";
+// As v_setting has it.
+constexpr const char* kTrials =
+    "SELECT r.key FROM run r WHERE NOT EXISTS (SELECT 1 FROM config c WHERE c.run = r.key AND"
+    " c.final = 1) AND (r.id IN (SELECT run_id FROM tuning) OR EXISTS (SELECT 1 FROM grid_run g"
+    " WHERE g.run_id = r.id AND g.grid GLOB '*/tuning'))";
 
 std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// A line that begins with a slash, or sets something to what does, or that has a home folder in it,
-// names a place on some machine.
+// A word that begins with a slash, or that has a home folder in it, names a place on some machine.
 bool names_place(const std::string& line) {
-  const std::size_t equals = line.find('=');
-  const std::string value = trim(equals == std::string::npos ? line : line.substr(equals + 1));
-  if (value.rfind('/', 0) == 0 || line.rfind('/', 0) == 0) return true;
+  constexpr std::string_view kBefore = " ,:=\"'\t({";
+  for (std::size_t at = 0; (at = line.find('/', at)) != std::string::npos; ++at) {
+    const bool begins = at == 0 || kBefore.find(line[at - 1]) != std::string_view::npos;
+    const char next = at + 1 < line.size() ? line[at + 1] : ' ';
+    if (begins && next != ' ' && next != '/') return true;  // neither "a / b" nor "https://"
+  }
   constexpr std::array<const char*, 4> kPlaces = {"/home/", "/root/", "/tmp/", "/Users/"};
   return std::any_of(kPlaces.begin(), kPlaces.end(),
                      [&](const char* place) { return line.find(place) != std::string::npos; });
@@ -54,8 +60,10 @@ std::string without_places(const std::string& text) {
   for (const char* key : {"kernel", "host", "hostname"}) value.erase(key);
   if (value.contains("data_files")) {
     for (json& file : value["data_files"]) {
-      const std::string path = file.value("path", "");
-      file["path"] = file_name(path.substr(0, path.find(" (")));
+      std::string path = file.value("path", "");
+      // "/usr/lib/python3 (162 files)"
+      if (!path.empty() && path.back() == ')') path = path.substr(0, path.rfind(" ("));
+      file["path"] = file_name(path);
     }
   }
   return value.dump();
@@ -103,54 +111,66 @@ void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   }
   db.exec(fmt::format("DELETE FROM run WHERE key NOT IN ({})", kEnded));
   db.exec("DELETE FROM provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
+  // Of each task a stage's first evaluation, which v_matrix reads, and the run's last ones.
   db.exec(
-      "DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done') OR step <> (SELECT"
-      " max(l.step) FROM eval l WHERE l.run = eval.run AND l.stage = eval.stage)");
+      "DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done') OR (run, sequence)"
+      " NOT IN (SELECT run, sequence FROM (SELECT run, sequence, row_number() OVER (PARTITION BY"
+      " run, readout, split, stage, task ORDER BY step, sequence DESC) AS place FROM eval) WHERE"
+      " place = 1 UNION ALL SELECT e.run, e.sequence FROM eval e JOIN result p ON p.run = e.run AND"
+      " p.readout = e.readout AND p.split = e.split AND p.stage = e.stage AND p.step = e.step)");
   // `tandem replay RUN` compares the last one.
   db.exec(
       "DELETE FROM digest WHERE (run, sequence) NOT IN (SELECT run, max(sequence) FROM digest GROUP"
       " BY run)");
   std::vector<std::string> series;
   for (const std::string& name : request.series) series.push_back("'" + name + "'");
-  db.exec(
-      fmt::format("DELETE FROM metric WHERE (run, sequence) NOT IN (SELECT run, max(sequence)"
-                  " FROM metric GROUP BY run, layer, name) AND NOT ({} AND name IN (SELECT key"
-                  " FROM metric_name WHERE name IN ({})))",
-                  kFinal, join(series, ", ")));
+  db.exec(fmt::format(
+      "DELETE FROM metric WHERE (run, sequence) NOT IN (SELECT run, max(sequence)"
+      " FROM metric GROUP BY run, layer, name) AND NOT (run NOT IN ({}) AND name IN (SELECT key"
+      " FROM metric_name WHERE name IN ({})))",
+      kTrials, join(series, ", ")));
   update_each(db, "provenance", "id", "json", without_places);
+  // Their order alone, so that the text is the same wherever the runs come from.
+  db.exec(
+      "CREATE TEMP TABLE places AS SELECT name, row_number() OVER (ORDER BY used, name) AS place"
+      " FROM grid;"
+      "UPDATE grid SET used = (SELECT place FROM temp.places p WHERE p.name = grid.name);"
+      "DROP TABLE temp.places");
   update_each(db, "grid", "name", "file", [](const std::string& file) {
     return file.rfind('/', 0) == 0 ? file_name(file) : file;
   });
 }
 
-// Dictionary rows that nothing points at any more.
-void drop_unused_names(SQLite::Database& db) {
-  for (const Dictionary& dictionary : dictionaries(db)) {
-    std::vector<std::string> used;
-    for (const RunTable& table : tables_of_runs(db)) {
-      for (const auto& [column, name] : table.references) {
-        if (name != dictionary.name) continue;
-        used.push_back(fmt::format("SELECT \"{}\" FROM {}", column, table.name));
-      }
-    }
-    db.exec(fmt::format("DELETE FROM {} WHERE key NOT IN ({})", dictionary.name,
-                        join(used, " UNION ")));
-  }
-}
-
 struct Step {
-  const char* left_out;
-  const char* sql;
+  std::string left_out, sql;
 };
 // In this order, until it fits.
 const std::vector<Step> kSteps = {
     {"", ""},
-    {"metrics of tuning trials",
-     "DELETE FROM metric WHERE run NOT IN (SELECT run FROM config WHERE final = 1)"},
+    {"metrics of tuning trials", fmt::format("DELETE FROM metric WHERE run IN ({})", kTrials)},
     {"metrics of single layers",
      "DELETE FROM metric WHERE layer NOT IN (SELECT key FROM layer_name WHERE name IN ('', "
      "'weights',"
      " 'attention'))"}};
+
+std::string text_of(const std::string& file, const ShareRequest& request,
+                    const std::vector<std::string>& left_out) {
+  DumpOptions options;
+  options.head = {
+      "Runs behind result tables, written by `tandem db share`. Restore: xz -dc FILE | sqlite3 "
+      "runs.sqlite",
+      "Left out: " + join(left_out, "; ") + "."};
+  if (!request.series.empty()) {
+    options.head.push_back(
+        "Kept at every step, of runs that are no trials: " + join(request.series, ", ") + ".");
+  }
+  options.look = refuse_place;
+  SQLite::Database db(file, SQLite::OPEN_READONLY);
+  std::string text;
+  write_dump(
+      db, [&text](std::string_view piece) { text += piece; }, options);
+  return text;
+}
 
 }  // namespace
 
@@ -173,22 +193,11 @@ SharedRuns share_runs(const ShareRequest& request) {
                        "the kernel's name and the places of data files in provenance"};
     for (const Step& step : kSteps) {
       db.exec(step.sql);
-      drop_unused_names(db);
-      if (step.left_out[0] != '\0') shared.left_out.emplace_back(step.left_out);
-      DumpOptions options;
-      options.head = {
-          "Runs behind result tables, written by `tandem db share`. Restore: xz -dc FILE | sqlite3 "
-          "runs.sqlite",
-          "Left out: " + join(shared.left_out, "; ") + "."};
-      if (!request.series.empty()) {
-        options.head.push_back(
-            "Kept at every step, of the final runs: " + join(request.series, ", ") + ".");
-      }
-      options.look = refuse_place;
-      std::string text;
-      write_dump(
-          db, [&text](std::string_view piece) { text += piece; }, options);
-      shared.bytes = xz_compress(text);
+      if (!step.left_out.empty()) shared.left_out.push_back(step.left_out);
+      // Keys and names are those of what is left, since it is merged once more.
+      const std::string rest = fmt::format("{}/rest_{}.sqlite", folder.path(), &step - &kSteps[0]);
+      StoreWriter(rest).merge({.file = file});
+      shared.bytes = xz_compress(text_of(rest, request, shared.left_out));
       if (static_cast<std::int64_t>(shared.bytes.size()) <= request.most_bytes) return shared;
     }
     throw StoreError(fmt::format(

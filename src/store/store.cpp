@@ -672,7 +672,7 @@ namespace {
 
 // For ATTACH, which takes a name alone: the file must stay as it is.
 std::string read_only_uri(const std::string& path) {
-  std::string uri = "file:";
+  std::string uri = path.rfind('/', 0) == 0 ? "file://" : "file:";
   for (const char c : path) {
     uri += c == '%' || c == '?' || c == '#'
                ? fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)))

@@ -167,6 +167,10 @@ TEST_CASE("wrong words for a database's care are refused, and nothing is written
   atomic_write(folder / "bad.sql.xz", "no xz");
   refused({"merge", folder / "bad.sql.xz", "--db", a}, 3, "bad.sql.xz");
   CHECK(StoreReader(a).runs().size() == 1);
+  refused({"merge", folder / "bad.sql.xz", "--db", none}, 3, "bad.sql.xz");
+  refused({"merge", a, "--grid", "h", "--db", none}, 2, "h");
+  CHECK_FALSE(path_exists(none));
+  CHECK_FALSE(path_exists(none + ".lock"));
 }
 
 }  // namespace tandem::test::app_db_cli

@@ -248,6 +248,63 @@ TEST_CASE("one name for two grids is refused before anything is merged, and may 
   CHECK(one(a, "SELECT grid FROM tuning") == "colleague");
 }
 
+TEST_CASE("a name that the other file has already is none to rename to", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string a = folder / "a.sqlite", b = folder / "b.sqlite";
+  {
+    StoreWriter writer(b);
+    writer.add_grid("p", "p.ini", "seed = 1", {seeded(1).id});
+    writer.add_grid("q", "q.ini", "seed = 2", {seeded(2).id});
+  }
+  CHECK_THROWS_WITH(StoreWriter(a).merge({.file = b, .renamed = {{"p", "q"}}}),
+                    Contains("has a grid q of its own"));
+}
+
+TEST_CASE("a run that goes on here gives way to one that ended, and to no failed one", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string here = folder / "here.sqlite", failed = folder / "failed.sqlite",
+                    done = folder / "done.sqlite";
+  {
+    StoreWriter writer(here), other(failed), last(done);
+    train(writer, seeded(1), 5, "stopped", 60);
+    train(other, seeded(1), 6, "failed", 80);
+    train(last, seeded(1), 7, "done");
+  }
+  StoreWriter writer(here);
+  writer.merge({.file = failed});
+  CHECK(one(here, "SELECT state || step FROM run") == "stopped60");
+  CHECK(one(here, "SELECT min(n_correct) FROM eval") == "5");
+  writer.merge({.file = done});
+  CHECK(one(here, "SELECT state || step FROM run") == "done100");
+}
+
+TEST_CASE("what is shared of a run gives way to where it comes from, in both orders", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string origin = folder / "a.sqlite", shared = folder / "a.sql.xz";
+  {
+    StoreWriter writer(origin);
+    train(writer, seeded(1), 5, "done");
+    Row early = eval(seeded(1).id, 7, 0, 1, 2, 16);
+    StateRow end{.state = "done", .step = 100, .train_seconds = 3.9202294240905182};
+    writer.insert({early, {seeded(1).id, 8, end}});
+    writer.insert(
+        {{seeded(1).id, 9, ProvenanceRow{R"({"kernel":"6.1","machine":"m","data_files":[]})"}}});
+  }
+  atomic_write(shared, share_runs({.database = origin}).bytes);
+  const std::string one_way = folder / "one.sqlite", other_way = folder / "other.sqlite";
+  {
+    StoreWriter first(one_way), second(other_way);
+    first.merge({.file = shared});
+    const MergeReport came = first.merge({.file = origin});
+    CHECK(came.replaced == 1);
+    CHECK(came.differing == 0);
+    second.merge({.file = origin});
+    CHECK(second.merge({.file = shared}).replaced == 0);
+  }
+  CHECK(content(one_way) == content(other_way));
+  CHECK(content(one_way) == content(origin));
+}
+
 TEST_CASE("of a grid that is asked for, its runs and trials alone are merged", "[unit]") {
   const TemporaryFolder folder;
   const std::string a = folder / "a.sqlite", b = folder / "b.sqlite";

@@ -2,10 +2,12 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstdlib>
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/philox.h"
 #include "core/xz.h"
 #include "store/dump.h"
 #include "store/store.h"
@@ -34,7 +36,8 @@ void fill(const std::string& path, const std::string& data_file, int metrics = 1
   const RunRecord a = make_run({{"final", "true"}, {"message", "it's \"so\""}}),
                   b = make_run({{"seed", "2"}}), c = make_run({{"seed", "3"}});
   writer.add_runs({a, b, c});
-  writer.add_grid("g", "/somewhere/g.ini", "seed = 1", {a.id, b.id, c.id});
+  writer.add_grid("g", "/somewhere/g.ini", "seed = 1", {a.id, c.id});
+  writer.add_grid("g/tuning", "/somewhere/g.ini", "seed = 1", {b.id});
   for (const RunRecord& run : {a, b, c}) writer.begin_attempt(run.id);
   for (const RunRecord& run : {a, b}) {
     Row early = eval(run.id, 0, 1, 1, 4, 10), last = eval(run.id, 1, 1, 1, 5, 10);
@@ -84,7 +87,7 @@ TEST_CASE("what is shared has final rows and names no place", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite", out = folder / "runs.sql.xz",
                     back = folder / "back.sqlite";
-  fill(path, "/home/someone/train.gz");
+  fill(path, "/home/someone (old)/train.gz");
   const SharedRuns shared = share_runs({.database = path, .series = {"gap"}});
   CHECK(shared.runs == 2);
   atomic_write(out, shared.bytes);
@@ -93,17 +96,90 @@ TEST_CASE("what is shared has final rows and names no place", "[unit]") {
                        Contains("train.gz") && Contains("EPYC"));
   StoreWriter(back).merge({.file = out});
   CHECK(one(back, "SELECT count(*) FROM run") == "2");
-  CHECK(one(back, "SELECT count(*) FROM eval") == "2");
+  // A stage's first evaluation and the last one.
+  CHECK(one(back, "SELECT count(*) FROM eval") == "4");
   CHECK(one(back, "SELECT count(*) FROM eval_bits") == "0");
   CHECK(one(back, "SELECT count(*) FROM topology_update") == "0");
-  CHECK(one(back, "SELECT group_concat(n_correct) FROM v_eval") == "5,5");
-  // Every step of the final run, the last one of the other.
+  CHECK(one(back, "SELECT group_concat(n_correct) FROM v_eval") == "4,5,4,5");
+  // Every step of the final run, the last one of the trial.
   CHECK(one(back, "SELECT count(*) FROM v_metric WHERE name = 'gap' AND final = 1") == "3");
   CHECK(one(back, "SELECT count(*) FROM v_metric WHERE name = 'gap' AND final IS NOT 1") == "2");
   CHECK(StoreWriter(back).faults().empty());
   CHECK_THROWS_WITH(share_runs({.database = path, .series = {"gab"}}), Contains("gap"));
-  CHECK(share_runs({.database = path, .series = {"gap"}}).bytes == shared.bytes);
-  CHECK(share_runs({.database = back, .series = {"gap"}}).bytes == shared.bytes);
+  CHECK((share_runs({.database = path, .series = {"gap"}}).bytes == shared.bytes));
+  CHECK((share_runs({.database = back, .series = {"gap"}}).bytes == shared.bytes));
+}
+
+TEST_CASE("what is shared of a task sequence gives the same measures of it", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite", out = folder / "r.sql.xz",
+                    back = folder / "b.sqlite";
+  {
+    StoreWriter writer(path);
+    const RunRecord run = make_run({{"final", "true"}});
+    writer.add_runs({run});
+    std::int64_t sequence = 0, step = 0;
+    // Three tasks, each stage evaluated at three steps: the first counts for the matrix, later ones
+    // fall.
+    for (std::int64_t stage = 0; stage <= 3; ++stage) {
+      for (int again = 0; again < 3; ++again, step += 10) {
+        for (const char* split : {"validation", "test"}) {
+          for (std::int64_t task = 1; task <= 3; ++task) {
+            Row row =
+                eval(run.id, sequence++, stage, task, 40 + 10 * stage - 3 * task - 5 * again, 80);
+            std::get<EvalRow>(row.body).step = step;
+            std::get<EvalRow>(row.body).split = split;
+            writer.insert({row});
+          }
+        }
+      }
+    }
+    writer.insert({state(run.id, sequence, "done", step)});
+  }
+  atomic_write(out, share_runs({.database = path}).bytes);
+  StoreWriter(back).merge({.file = out});
+  const auto measures = [](const std::string& database) {
+    std::string text;
+    const QueryResult rows = StoreReader(database).query(
+        "SELECT split, acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy FROM v_continual"
+        " ORDER BY split");
+    for (const auto& row : rows.rows) {
+      for (const std::string& cell : row) text += cell + "|";
+    }
+    return text;
+  };
+  CHECK_THAT(measures(path), Contains("test|") && Contains("validation|"));
+  CHECK(measures(back) == measures(path));
+  CHECK(std::stoi(one(back, "SELECT count(*) FROM eval")) <
+        std::stoi(one(path, "SELECT count(*) FROM eval")));
+}
+
+TEST_CASE("numbers come back with all of their bits, whatever the reader rounds", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite", again = folder / "again.sqlite";
+  {
+    StoreWriter writer(path);
+    const RunRecord run = make_run({});
+    writer.add_runs({run});
+    std::vector<Row> rows = {metric(run.id, 0, 0, "", "x", 3.9202294240905182),
+                             metric(run.id, 1, 0, "", "x", 5e-324),
+                             metric(run.id, 2, 0, "", "x", -1.7976931348623157e308),
+                             metric(run.id, 3, 0, "", "x", 9007199254740993.0)};
+    for (std::int64_t i = 4; i < 20'000; ++i) {
+      const auto u = static_cast<double>(sub_key(11, static_cast<std::uint64_t>(i)) >> 11);
+      rows.push_back(
+          metric(run.id, i, 0, "", "x", std::ldexp(u, i % 3 == 0 ? -53 : i % 200 - 150)));
+    }
+    writer.insert(rows);
+  }
+  atomic_write(folder / "r.sql", dump_text(path));
+  restore_dump(folder / "r.sql", again);
+  SQLite::Database db(again, SQLite::OPEN_READWRITE);
+  db.exec("ATTACH '" + path + "' AS o");
+  CHECK(
+      db.execAndGet("SELECT count(*) FROM metric m JOIN o.metric x ON x.run = m.run AND x.sequence"
+                    " = m.sequence WHERE x.value IS NOT m.value")
+          .getInt() == 0);
 }
 
 TEST_CASE("what is shared becomes smaller step by step, and else is refused", "[unit]") {
@@ -123,7 +199,8 @@ TEST_CASE("what is shared becomes smaller step by step, and else is refused", "[
 }
 
 TEST_CASE("a config that names a place is not shared", "[unit]") {
-  for (const char* corpus : {"/home/someone/books", "/data/books", "x,/tmp/books"}) {
+  for (const char* corpus :
+       {"/home/someone/books", "/data/books", "x,/tmp/books", "a.txt, /scratch/b"}) {
     const TemporaryFolder folder;
     const std::string path = folder / "r.sqlite";
     {
@@ -141,6 +218,8 @@ TEST_CASE("text that is no dump, or reaches for another file, makes no database"
   const std::string dump = folder / "bad.sql", victim = folder / "victim.sqlite";
   for (const std::string& text :
        {std::string("CREATE TABLE x (y);"), std::string("nonsense"),
+        std::string("PRAGMA application_id = 1415671396; PRAGMA user_version = 5; BEGIN; CREATE"
+                    " TABLE run (key INTEGER PRIMARY KEY);"),
         "ATTACH '" + victim + "' AS v; CREATE TABLE v.x (y);", "VACUUM INTO '" + victim + "';"}) {
     atomic_write(dump, text);
     CHECK_THROWS_AS(restore_dump(dump, folder / "made.sqlite"), StoreError);
