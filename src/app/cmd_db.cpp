@@ -115,8 +115,9 @@ std::map<std::string, std::string> trained(const std::string& database) {
   }
   if (ids.empty()) return runs;
   const QueryResult rows = StoreReader(database).only(ids).query(
-      "SELECT id, attempt || ' ' || last_sequence || ' ' ||"
-      " quote(train_seconds) || ' ' || quote(provenance) FROM run");
+      "SELECT id, attempt || ' ' || last_sequence || ' ' || step || ' ' || quote(train_seconds) ||"
+      " ' ' || quote(provenance) || coalesce((SELECT sum(n_correct) || ' ' || sum(n_total) FROM"
+      " result p WHERE p.run = run.key), '') FROM run");
   for (const auto& row : rows.rows) runs[row[0]] = row[1];
   return runs;
 }
@@ -125,16 +126,28 @@ std::map<std::string, std::string> trained(const std::string& database) {
 void set_weights_aside(const std::string& database,
                        const std::map<std::string, std::string>& before) {
   const std::map<std::string, std::string> after = trained(database);
+  std::vector<std::string> aside;
   for (const auto& [run, facts] : before) {
     const auto now = after.find(run);
     if (now != after.end() && now->second == facts) continue;
-    const std::string folder = final_folder(database, run);
+    const std::string folder = checkpoint_root(database) + "/final/" + run;
+    std::string other = folder + ".replaced";
+    for (int i = 2; path_exists(other); ++i) other = fmt::format("{}.replaced_{}", folder, i);
     std::error_code error;
-    std::filesystem::rename(folder, folder + ".replaced", error);
-    log_warn(fmt::format(
-        "run {} has the numbers of another training now: its weights here are set aside as {}",
-        short_id(run), folder + ".replaced"));
+    std::filesystem::rename(folder, other, error);
+    if (error) {
+      throw StoreError(fmt::format(
+          "{} can't be renamed ({}); its weights are not those of the run's numbers any more",
+          folder, error.message()));
+    }
+    aside.push_back(other);
   }
+  if (aside.empty()) return;
+  log_warn(
+      fmt::format("{} run{} the numbers of another training now: the weights here are set "
+                  "aside ({}{}), and go with `tandem db prune`",
+                  aside.size(), aside.size() == 1 ? " has" : "s have", aside.front(),
+                  aside.size() == 1 ? "" : ", ..."));
 }
 
 ExitCode merge(const DbRequest& request) {
@@ -284,7 +297,7 @@ ExitCode prune(const DbRequest& request) {
   fmt::print("database: {} before, {} after\n", disk_text(static_cast<double>(before)),
              disk_text(static_cast<double>(after)));
   for (const auto& [what, of_kind] : kinds) {
-    fmt::print("{}s {}: {}, {}\n", what, verb, of_kind.first,
+    fmt::print("{} {}: {}, {}\n", what, verb, of_kind.first,
                disk_text(static_cast<double>(of_kind.second)));
   }
   fmt::print("{} of disk {}\n",

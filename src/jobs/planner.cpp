@@ -411,7 +411,7 @@ std::vector<Leftover> leftovers(const std::string& database, const std::vector<R
   const auto add_damaged = [&add](const fs::path& folder) {
     std::error_code error;
     for (const auto& file : fs::directory_iterator(folder, error)) {
-      if (file.path().extension() == ".damaged") add(file.path(), "damaged file");
+      if (file.path().extension() == ".damaged") add(file.path(), "damaged files");
     }
   };
   const fs::path root = checkpoint_root(database);
@@ -423,7 +423,7 @@ std::vector<Leftover> leftovers(const std::string& database, const std::vector<R
     if (group && group->database == database_name(database) && goes_on(*group, by_id)) {
       add_damaged(entry.path());
     } else {
-      add(entry.path(), "checkpoint");
+      add(entry.path(), "checkpoints");
     }
   }
   for (const auto& entry : fs::directory_iterator(root / "final", error)) {

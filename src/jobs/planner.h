@@ -83,7 +83,7 @@ void remove_group_folder(const std::string& folder);
 // final weights of runs that it doesn't have, files that were set aside as damaged.
 struct Leftover {
   std::string path;
-  std::string what;  // "checkpoint", "final weights", "damaged file"
+  std::string what;  // "checkpoints", "final weights", "damaged files"
   std::uintmax_t bytes = 0;
 };
 // `runs`: those that the database has, or keeps.

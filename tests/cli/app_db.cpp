@@ -140,6 +140,31 @@ TEST_CASE("databases are merged, shared, exported and pruned from the command li
   CHECK(StoreReader(all).runs().size() == 2);
 }
 
+TEST_CASE("weights of a result that gave way are set aside", "[cli]") {
+  const TemporaryFolder folder;
+  const std::string a = folder / "a.sqlite", b = folder / "b.sqlite";
+  const RunRecord first = make_run({}), second = make_run({{"seed", "2"}});
+  for (const auto& [path, step] : {std::pair(a, 100), std::pair(b, 200)}) {
+    StoreWriter writer(path);
+    writer.add_runs({first, second});
+    for (const RunRecord& run : {first, second}) {
+      writer.begin_attempt(run.id);
+      writer.insert(
+          {eval(run.id, 0, 1, 1, 3, 8), state(run.id, 1, "done", run.id == first.id ? step : 100)});
+    }
+  }
+  const std::string weights = folder / "checkpoints/a.sqlite/final/";
+  for (const RunRecord& run : {first, second}) ensure_folder(weights + run.id);
+  const ProgramResult merged = run_program({"db", "merge", b, "--db", a});
+  CHECK(merged.exit_code == 0);
+  CHECK_THAT(merged.errors, Contains("1 run has the numbers of another training"));
+  CHECK_FALSE(path_exists(weights + first.id));
+  CHECK(path_exists(weights + first.id + ".replaced"));
+  CHECK(path_exists(weights + second.id));
+  CHECK_THAT(run_program({"db", "prune", "--db", a}).output, Contains("final weights removed: 1"));
+  CHECK(path_exists(weights + second.id));
+}
+
 TEST_CASE("wrong words for a database's care are refused, and nothing is written", "[cli]") {
   const TemporaryFolder folder;
   const std::string a = folder / "a.sqlite", b = folder / "b.sqlite", none = folder / "none.sqlite";
