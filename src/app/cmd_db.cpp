@@ -11,7 +11,6 @@
 #include "app/command.h"
 #include "app/execute.h"
 #include "config/command_line.h"
-#include "config/grid_file.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -29,7 +28,8 @@ const Option kDbGrid =
 const Option kDbRename =
     text_option("rename", "merge: the other file's grid OLD is called NEW here, OLD=NEW");
 const Option kDbSeries = text_option(
-    "series", "share: metrics of which every step of final runs is kept, joined by ','");
+    "series",
+    "share: metrics of which every step is kept, of runs that are no trials; joined by ','");
 const Option kDbMost = {.name = "most_kb",
                         .type = OptionType::kInt,
                         .default_value = "1000",
@@ -246,11 +246,9 @@ ExitCode export_results(const DbRequest& request) {
 ExitCode share(const DbRequest& request) {
   std::string out = request.said(kDbOut);
   if (out.empty()) out = std::string("runs") + kShareEnding;
-  const std::string ending = kShareEnding;
-  if (out.size() <= ending.size() ||
-      out.compare(out.size() - ending.size(), ending.size(), ending) != 0) {
-    throw ConfigError(
-        fmt::format("--out: '{}' is not allowed; expected a name that ends in {}", out, ending));
+  if (!out.ends_with(kShareEnding) || out == kShareEnding) {
+    throw ConfigError(fmt::format("--out: '{}' is not allowed; expected a name that ends in {}",
+                                  out, kShareEnding));
   }
   const SharedRuns shared =
       share_runs({.database = request.database,

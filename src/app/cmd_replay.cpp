@@ -77,7 +77,7 @@ StorageChooser stored_storage(const RunRecord& run, bool on_gpu) {
 struct Repetition {
   RunTrace trace;
   std::int64_t step = 0;  // the last of which rows came
-  std::string provenance, state;
+  std::string provenance;
   std::optional<StateRow> end;
 
   void add(const Row& row) {

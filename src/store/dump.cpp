@@ -132,12 +132,6 @@ void write_rows(SQLite::Database& db, const std::string& table,
   if (in_statement > 0) write(";\n");
 }
 
-bool is_packed(const std::string& path) {
-  constexpr std::string_view kEnding = ".xz";
-  return path.size() > kEnding.size() &&
-         path.compare(path.size() - kEnding.size(), kEnding.size(), kEnding) == 0;
-}
-
 }  // namespace
 
 void write_dump(SQLite::Database& db, const std::function<void(std::string_view)>& write,
@@ -163,7 +157,7 @@ void write_dump(SQLite::Database& db, const std::function<void(std::string_view)
 
 void restore_dump(const std::string& dump, const std::string& path) {
   const std::string bytes = read_file(dump);
-  const std::string text = is_packed(dump) ? xz_decompress(bytes, dump) : bytes;
+  const std::string text = dump.ends_with(".xz") ? xz_decompress(bytes, dump) : bytes;
   try {
     SQLite::Database db(path, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
     sqlite3_limit(db.getHandle(), SQLITE_LIMIT_ATTACHED, 0);  // nor VACUUM INTO

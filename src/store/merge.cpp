@@ -15,6 +15,7 @@
 #include <set>
 #include <tuple>
 
+#include "config/grid_file.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
@@ -29,11 +30,6 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMostNamed = 10;
-
-bool ends_with(const std::string& text, const std::string& ending) {
-  return text.size() >= ending.size() &&
-         text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
-}
 
 // Rows as bytes that are equal exactly where the values are, types included.
 void add_row(Sha256& hash, SQLite::Statement& row) {
@@ -110,7 +106,7 @@ class Merger {
     for (const auto& [from, to] : request_.renamed) {
       expect(from);
       renamed[from] = to;
-      renamed[from + kTuningGrid] = to + kTuningGrid;
+      renamed[from + kTuningSuffix] = to + kTuningSuffix;
     }
     std::set<std::string> targets;
     SQLite::Statement add(db_, "INSERT INTO temp.grid_names VALUES (?, ?)");
@@ -135,7 +131,7 @@ class Merger {
     if (!request_.grids) return true;
     return std::any_of(
         request_.grids->begin(), request_.grids->end(),
-        [&grid](const std::string& name) { return grid == name || grid == name + kTuningGrid; });
+        [&grid](const std::string& name) { return grid == name || grid == name + kTuningSuffix; });
   }
 
   void refuse_other_grids() {
@@ -495,8 +491,6 @@ class Merger {
                     join(set, ", "), join(theirs, ", "), join(ours, ", ")));
   }
 
-  static constexpr const char* kTuningGrid = "/tuning";  // config/grid_file.h: trials of a grid
-
   SQLite::Database& db_;
   const MergeRequest& request_;
   const std::function<void(const std::string&)>& remove_;
@@ -509,7 +503,7 @@ class Merger {
 }  // namespace
 
 std::string attachable(const std::string& file, const std::string& folder) {
-  if (ends_with(file, ".sql") || ends_with(file, ".sql.xz")) {
+  if (file.ends_with(".sql") || file.ends_with(".sql.xz")) {
     const std::string restored = folder + "/restored.sqlite";
     restore_dump(file, restored);
     return attachable(restored, folder);

@@ -206,8 +206,9 @@ constexpr int kStoreVersion = 5;
 struct ShareRequest {
   std::string database;
   std::optional<std::vector<std::string>> grids = {};  // none: everything
-  std::vector<std::string> series = {};  // metrics of which every step of final runs is kept
-  std::int64_t most_bytes = 1'000'000;   // more is left out, step by step, until it fits
+  std::vector<std::string> series =
+      {};  // metrics of which every step is kept, of runs that are no trials
+  std::int64_t most_bytes = 1'000'000;  // more is left out, step by step, until it fits
 };
 struct SharedRuns {
   std::string bytes;                  // of a file .sql.xz
