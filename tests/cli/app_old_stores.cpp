@@ -33,7 +33,7 @@ constexpr int kResumedSince = 2;  // version 1 had another format of a group's s
 // relative to that, and is part of ids.
 class Old {
  public:
-  explicit Old(int version) : store(version), before_(fs::current_path()) {
+  explicit Old(int version) : store(version), version_(version), before_(fs::current_path()) {
     fs::current_path(store.folder());
   }
   ~Old() { fs::current_path(before_); }
@@ -52,6 +52,8 @@ class Old {
       if (!line.empty()) words.emplace_back(line);
     }
     words.insert(words.end(), more.begin(), more.end());
+    // What was SET's default then.
+    if (version_ == 1 && name == "images") words.emplace_back("--regrow-dropped=keep");
     return program(words);
   }
   Lines lines(const std::string& sql) const { return plain_lines(store.db(), sql); }
@@ -60,6 +62,7 @@ class Old {
   const OldStore store;
 
  private:
+  int version_;
   fs::path before_;
 };
 
@@ -91,12 +94,14 @@ Lines logged(const Old& old, const std::string& runs) {
   return rows;
 }
 
+// Not by id: those of runs on a corpus did not know its content before version 3.
 Lines results(const Old& old, const std::string& runs) {
   return old.lines(
-      "SELECT r.id, r.state, r.step, o.identity, p.split, p.step, p.n_correct, p.n_total, "
+      "SELECT r.weights, r.seed, r.state, r.step, o.identity, p.split, p.step, p.n_correct, "
+      "p.n_total, "
       "printf('%.10g', p.loss_sum) FROM result p JOIN readout o ON o.key = p.readout JOIN run r ON "
       "r.key = p.run WHERE r.id IN (" +
-      runs + ") ORDER BY 1, 2, 3, 4, 5");
+      runs + ") ORDER BY 1, 2, 3, 4, 5, 6");
 }
 
 // The same runs where nothing was stopped.
@@ -168,12 +173,15 @@ TEST_CASE("a database of an earlier release is asked after one command", "[cli]"
 
 TEST_CASE("runs that an earlier release stopped go on, or begin anew and say so", "[cli]") {
   if (!has_images()) return test::skip("Fashion-MNIST was not found; set TANDEM_DATA");
-  const Old calm(kOldVersions[0]);
-  train_undisturbed(calm);
-  const Lines expected = results(calm, "SELECT id FROM run");
-  REQUIRE(expected.size() > 3);
   for (const int version : kOldVersions) {
     CAPTURE(version);
+    Lines expected;
+    {
+      const Old calm(version);
+      train_undisturbed(calm);
+      expected = results(calm, "SELECT id FROM run");
+    }
+    REQUIRE(expected.size() > 3);
     const Old old(version);
     std::string ids;
     for (const std::string& id : old.lines("SELECT id FROM run WHERE state = 'stopped'")) {
@@ -209,7 +217,10 @@ TEST_CASE("runs that an earlier release stopped go on, or begin anew and say so"
     CHECK_THAT(old.program({"db", "check"}).output, Contains("no faults"));
   }
   // As where the earlier program was killed before its first checkpoint: what it logged goes.
-  const Old old(kOldVersions[0]);
+  const Old calm(kNewestOldVersion);
+  train_undisturbed(calm);
+  const Lines expected = results(calm, "SELECT id FROM run");
+  const Old old(kNewestOldVersion);
   fs::remove_all(old.store / "checkpoints");
   REQUIRE(old.program({"grid", "run", "halted.ini", "--jobs=1"}).exit_code == 0);
   REQUIRE(old.run("images").exit_code == 0);
@@ -222,7 +233,7 @@ TEST_CASE("runs that an earlier release stopped go on, or begin anew and say so"
 
 TEST_CASE("a run of a method that was revised since begins anew beside the stored one", "[cli]") {
   if (!has_images()) return test::skip("Fashion-MNIST was not found; set TANDEM_DATA");
-  const Old old(kOldVersions[0]);
+  const Old old(kNewestOldVersion);
   REQUIRE(old.program({"db", "check"}).exit_code == 0);
   const std::string where = " FROM run WHERE weights = 'set'";
   const std::string id = old.one("SELECT id" + where);
@@ -315,6 +326,38 @@ TEST_CASE("of several writers that come to an old database at once, one writes",
                Contains(fmt::format("is locked by process {}; wait until that ends, or stop it",
                                     ::getpid())));
   }
+}
+
+// A group of which one run ended elsewhere in the meantime goes on from its checkpoint with both,
+// and what was merged of the one stays: here with a loss that no training gives.
+TEST_CASE("a run that ended elsewhere keeps its rows where its group goes on", "[cli]") {
+  const TemporaryFolder between;
+  const std::string merged = between / "ended.sqlite";
+  std::string ended;
+  {
+    const Old elsewhere(kNewestOldVersion);
+    fs::remove_all(elsewhere.store / "checkpoints");
+    fs::remove(elsewhere.store.db());
+    std::string grid = read_file("halted.ini");
+    grid.replace(grid.find("seed = 1..2"), 11, "seed = 1");
+    atomic_write("halted.ini", grid);
+    REQUIRE(elsewhere.program({"grid", "run", "halted.ini", "--jobs=1"}).exit_code == 0);
+    ended = elsewhere.one("SELECT id FROM run WHERE state = 'done'");
+    SQLite::Database(elsewhere.store.db(), SQLite::OPEN_READWRITE)
+        .exec("UPDATE eval SET loss = loss + 1");
+    fs::copy_file(elsewhere.store.db(), merged);
+  }
+  const Old here(kNewestOldVersion);
+  REQUIRE(here.program({"db", "merge", merged}).exit_code == 0);
+  CHECK(here.one("SELECT state FROM run WHERE id = '" + ended + "'") == "done");
+  const Lines before = logged(here, "'" + ended + "'");
+  const ProgramResult grid = here.program({"grid", "run", "halted.ini", "--jobs=1"});
+  INFO(grid.output << grid.errors);
+  REQUIRE(grid.exit_code == 0);
+  CHECK_THAT(grid.errors, Contains("resumed at stage 0, step 8"));
+  CHECK(logged(here, "'" + ended + "'") == before);
+  CHECK(here.lines("SELECT DISTINCT state FROM run WHERE id IN (SELECT run_id FROM grid_run WHERE "
+                   "grid = 'halted')") == Lines{"done"});
 }
 
 // A file of this version to which a later one added something, closed in order and in WAL mode.

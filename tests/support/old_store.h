@@ -13,7 +13,8 @@
 
 namespace tandem::test {
 
-constexpr int kOldVersions[] = {4};
+constexpr int kOldVersions[] = {1, 2, 3, 4};
+constexpr int kNewestOldVersion = 4;
 
 // A folder with results.sqlite of a schema version, the checkpoints beside it, and the grid files
 // and the corpus of its runs.

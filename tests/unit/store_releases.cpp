@@ -7,6 +7,7 @@
 #include <map>
 #include <string_view>
 
+#include "config/option.h"
 #include "core/hash.h"
 #include "core/text.h"
 #include "store/store.h"
@@ -198,11 +199,15 @@ TEST_CASE("a file of an earlier release is brought forward with all of its rows"
     for (const auto& row : runs.rows) {
       for (std::size_t i = 0; i < row.size(); ++i) typed[row[0]][runs.columns[i]] = row[i];
     }
+    std::size_t compared = 0;
     for (const Value& value : values) {
       CAPTURE(version, value.run, value.key);
+      if (find_option(value.key) == nullptr) continue;  // of a part that this program lacks
       REQUIRE(typed[value.run].count(value.key) == 1);
       CHECK(same_value(typed[value.run][value.key], value.text));
+      ++compared;
     }
+    if (version < 4) CHECK(compared > 30 * runs.rows.size());
     // Opened once more it is as it was; SQLite's own counters in the file's header go on.
     constexpr const char* kSchema = "SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2";
     const Lines schema = plain_lines(old.db(), kSchema);
