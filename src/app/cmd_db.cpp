@@ -104,33 +104,12 @@ std::vector<std::pair<std::string, std::string>> renamed_of(const std::string& t
   return pairs;
 }
 
-// Of runs whose final weights lie here: what tells one training of a run from another.
-std::map<std::string, std::string> trained(const std::string& database) {
-  std::map<std::string, std::string> runs;
-  const std::filesystem::path folder = checkpoint_root(database) + "/final";
-  std::error_code error;
-  std::vector<std::string> ids;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    ids.push_back(entry.path().filename().string());
-  }
-  if (ids.empty()) return runs;
-  const QueryResult rows = StoreReader(database).only(ids).query(
-      "SELECT id, attempt || ' ' || last_sequence || ' ' || step || ' ' || quote(train_seconds) ||"
-      " ' ' || quote(provenance) || coalesce((SELECT sum(n_correct) || ' ' || sum(n_total) FROM"
-      " result p WHERE p.run = run.key), '') FROM run");
-  for (const auto& row : rows.rows) runs[row[0]] = row[1];
-  return runs;
-}
-
 // Weights of a result that gave way are not those of the numbers any more.
-void set_weights_aside(const std::string& database,
-                       const std::map<std::string, std::string>& before) {
-  const std::map<std::string, std::string> after = trained(database);
+void set_weights_aside(const std::string& database, const std::vector<std::string>& replaced) {
   std::vector<std::string> aside;
-  for (const auto& [run, facts] : before) {
-    const auto now = after.find(run);
-    if (now != after.end() && now->second == facts) continue;
+  for (const std::string& run : replaced) {
     const std::string folder = checkpoint_root(database) + "/final/" + run;
+    if (!path_exists(folder)) continue;
     std::string other = folder + ".replaced";
     for (int i = 2; path_exists(other); ++i) other = fmt::format("{}.replaced_{}", folder, i);
     std::error_code error;
@@ -178,14 +157,14 @@ ExitCode merge(const DbRequest& request) {
     }
   } result{made, request.database, store};
   for (const std::string& file : request.files) {
-    const std::map<std::string, std::string> before = trained(request.database);
     const MergeReport report = writer.merge(
         {.file = file, .grids = request.grids, .renamed = renamed_of(request.said(kDbRename))});
     result.for_nothing = false;
-    set_weights_aside(request.database, before);
+    set_weights_aside(request.database, report.replaced);
+    const auto replaced = static_cast<std::int64_t>(report.replaced.size());
     fmt::print("{}: {} runs: {} added, {} replaced by a later result, {} there already{}\n", file,
-               report.runs, report.added, report.replaced,
-               report.runs - report.added - report.replaced - report.unfinished,
+               report.runs, report.added, replaced,
+               report.runs - report.added - replaced - report.unfinished,
                report.unfinished == 0 ? ""
                                       : fmt::format(", {} not ended (they go on where they began)",
                                                     report.unfinished));

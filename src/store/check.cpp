@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include "core/hash.h"
+#include "core/text.h"
+#include "store/tables.h"
 
 namespace tandem {
 namespace {
@@ -11,7 +13,7 @@ namespace {
 constexpr std::size_t kMostOfAKind = 10;
 
 // Rows of one column, each a fault; `what` has a place for it.
-void add_faults(SQLite::Database& db, const char* sql, fmt::format_string<std::string> what,
+void add_faults(SQLite::Database& db, const std::string& sql, fmt::format_string<std::string> what,
                 std::vector<std::string>& faults) {
   SQLite::Statement rows(db, sql);
   std::size_t found = 0;
@@ -22,6 +24,18 @@ void add_faults(SQLite::Database& db, const char* sql, fmt::format_string<std::s
   if (found > kMostOfAKind) {
     faults.push_back(fmt::format("... and {} more of this kind", found - kMostOfAKind));
   }
+}
+
+// Tables of which each row is one thing that a run said, and has a number of its own.
+std::vector<std::string> numbered_tables(SQLite::Database& db) {
+  std::vector<std::string> names;
+  for (const RunTable& table : tables_of_runs(db)) {
+    const bool of_evaluation = table.name == "eval_bits";  // has that of its evaluation
+    if (table.sequenced && !of_evaluation && table.name != "run_provenance") {
+      names.push_back(table.name);
+    }
+  }
+  return names;
 }
 
 void check_ids(SQLite::Database& db, std::vector<std::string>& faults) {
@@ -44,26 +58,28 @@ std::vector<std::string> faults_of(SQLite::Database& db) {
              "SELECT \"table\" || ' (row ' || coalesce(rowid, '?') || ') of ' || parent FROM "
              "pragma_foreign_key_check",
              "a row points at nothing: {}", faults);
+  const std::vector<std::string> numbered = numbered_tables(db);
+  std::vector<std::string> last, numbers;
+  for (const std::string& table : numbered) {
+    last.push_back(
+        fmt::format("coalesce((SELECT max(sequence) FROM {} WHERE run = r.key), -1)", table));
+    numbers.push_back("SELECT run, sequence FROM " + table);
+  }
+  // A run that goes on elsewhere has a provenance more under its first number.
+  numbers.emplace_back("SELECT DISTINCT run, sequence FROM run_provenance");
   add_faults(db,
-             "SELECT substr(r.id, 1, 12) FROM run r WHERE r.last_sequence < max("
-             "coalesce((SELECT max(sequence) FROM eval WHERE run = r.key), -1),"
-             "coalesce((SELECT max(sequence) FROM metric WHERE run = r.key), -1),"
-             "coalesce((SELECT max(sequence) FROM topology_update WHERE run = r.key), -1),"
-             "coalesce((SELECT max(sequence) FROM digest WHERE run = r.key), -1))",
+             fmt::format("SELECT substr(r.id, 1, 12) FROM run r WHERE r.last_sequence < max({})",
+                         join(last, ", ")),
              "run {} has rows after the last one that it counts", faults);
   add_faults(db,
              "SELECT substr(r.id, 1, 12) FROM run r WHERE NOT EXISTS (SELECT 1 FROM config c WHERE "
              "c.run = r.key)",
              "run {} has no typed config", faults);
-  // A run that goes on elsewhere has a provenance more under its first number.
-  add_faults(
-      db,
-      "SELECT DISTINCT substr(r.id, 1, 12) FROM (SELECT run, sequence FROM eval UNION ALL "
-      "SELECT run, sequence FROM metric UNION ALL SELECT run, sequence FROM topology_update "
-      "UNION ALL SELECT run, sequence FROM digest "
-      "UNION ALL SELECT DISTINCT run, sequence FROM run_provenance) x JOIN run r ON r.key = x.run "
-      "GROUP BY x.run, x.sequence HAVING count(*) > 1",
-      "run {} has two rows of one sequence number", faults);
+  add_faults(db,
+             fmt::format("SELECT DISTINCT substr(r.id, 1, 12) FROM ({}) x JOIN run r ON r.key ="
+                         " x.run GROUP BY x.run, x.sequence HAVING count(*) > 1",
+                         join(numbers, " UNION ALL ")),
+             "run {} has two rows of one sequence number", faults);
   add_faults(
       db,
       "SELECT DISTINCT substr(r.id, 1, 12) FROM eval_bits b JOIN run r ON r.key = b.run LEFT "

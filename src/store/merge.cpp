@@ -72,7 +72,7 @@ class Merger {
     add_new_config_columns();
     copy_runs();
     for (const RunTable& table : tables_) copy_rows(table);
-    if (report_.replaced > 0) {  // that of results which gave way
+    if (!report_.replaced.empty()) {  // that of results which gave way
       db_.exec(
           "DELETE FROM main.provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
     }
@@ -173,7 +173,6 @@ class Merger {
             " g.run_id = s.id), s.id",
             some));
     SQLite::Statement take(db_, "INSERT INTO temp.taken (id, source, whole) VALUES (?, ?, ?)");
-    std::vector<std::string> replaced;
     while (runs.executeStep()) {
       const std::string id = runs.getColumn(0).getString();
       const std::int64_t key = runs.getColumn(1).getInt64();
@@ -202,7 +201,7 @@ class Merger {
           differ(id);
         }
         if (!better) continue;
-        replaced.push_back(id);
+        report_.replaced.push_back(id);
       }
       if (rank == 0) ++report_.unfinished;
       take.reset();
@@ -212,10 +211,9 @@ class Merger {
       take.exec();
     }
     runs.reset();
-    report_.replaced = static_cast<std::int64_t>(replaced.size());
-    for (const std::string& id : replaced) remove_(id);
+    for (const std::string& id : report_.replaced) remove_(id);
     report_.added = db_.execAndGet("SELECT count(*) FROM temp.taken WHERE whole = 1").getInt64() -
-                    report_.replaced;
+                    static_cast<std::int64_t>(report_.replaced.size());
   }
 
   static int rank_of(const std::string& state) {

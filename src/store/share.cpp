@@ -99,13 +99,20 @@ void expect_metrics(SQLite::Database& db, const ShareRequest& request) {
   }
 }
 
-// What no result page reads.
+// Tables that no result page reads, and what they have.
+struct LeftOut {
+  const char *table, *what;
+};
+constexpr LeftOut kLeftOut[] = {{"eval_bits", "bits per example of evaluations"},
+                                {"event", "events"},
+                                {"topology_update", "topology updates"}};
+
 void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   constexpr const char* kEnded = "SELECT key FROM run WHERE state IN ('done', 'diverged')";
   for (const RunTable& table : tables_of_runs(db)) {
-    const bool kept = table.name == "eval" || table.name == "metric" || table.name == "result" ||
-                      table.name == "run_provenance" || table.name == "config" ||
-                      table.name == "digest";
+    const bool kept =
+        std::none_of(std::begin(kLeftOut), std::end(kLeftOut),
+                     [&table](const LeftOut& each) { return table.name == each.table; });
     db.exec(fmt::format("DELETE FROM {} WHERE {}", table.name,
                         kept ? fmt::format("run NOT IN ({})", kEnded) : "true"));
   }
@@ -187,10 +194,10 @@ SharedRuns share_runs(const ShareRequest& request) {
     if (shared.runs == 0) {
       throw StoreError(request.database + ": no run has ended that could be shared");
     }
-    shared.left_out = {"bits per example of evaluations",
-                       "evaluations, metrics and digests before a run's last ones",
-                       "topology updates and events",
-                       "the kernel's name and the places of data files in provenance"};
+    for (const LeftOut& each : kLeftOut) shared.left_out.emplace_back(each.what);
+    shared.left_out.insert(shared.left_out.end(),
+                           {"evaluations, metrics and digests before a run's last ones",
+                            "the kernel's name and the places of data files in provenance"});
     for (const Step& step : kSteps) {
       db.exec(step.sql);
       if (!step.left_out.empty()) shared.left_out.push_back(step.left_out);

@@ -90,10 +90,10 @@ struct MergeRequest {
 struct MergeReport {
   std::int64_t runs = 0;        // that the file has, or its grids
   std::int64_t added = 0;       // were not here
-  std::int64_t replaced = 0;    // were here with a lesser result
   std::int64_t unfinished = 0;  // have not ended there: here it is known that they are wanted
   std::int64_t differing = 0;   // have ended in both, with other evaluations
-  std::vector<std::string> named = {};  // the first few of these, short ids
+  std::vector<std::string> named = {};     // the first few of these, short ids
+  std::vector<std::string> replaced = {};  // ids of runs that were here with a lesser result
 };
 
 // The file that a path names: symbolic links are followed, also one to a file that does not exist
