@@ -241,14 +241,25 @@ void expect_content(const GridFile& file) {
                     "such as seed = 1..5");
 }
 
-// A cell drops what its parts don't read; what no run at all reads is a mistake.
+// The file is a grid as it stands, of which no line is for nothing.
+bool is_whole(const Grid& grid, const ConfigTables& tables) {
+  try {
+    parse_grid(grid.text, grid.file, {}, tables);
+  } catch (const ConfigError&) {
+    return false;
+  }
+  return true;
+}
+
+// A cell drops what its parts don't read; what no run at all reads is a mistake. A line of the file
+// whose runs an override took away (`strict`: there is none) is not.
 void check_use(const Grid& grid, const GridFile& file, const std::vector<GridEntry>& overrides,
-               const ConfigTables& tables) {
+               const ConfigTables& tables, bool strict) {
   const auto check = [&](const GridEntry& entry) {
     const bool used = std::any_of(grid.runs.begin(), grid.runs.end(), [&](const Config& run) {
       return reads(run, entry.name, tables);
     });
-    if (used) return;
+    if (used || (entry.line != 0 && !strict && is_whole(grid, tables))) return;
     const std::string why = fmt::format(
         "option '{}' is read by no part that a run of this grid selects; leave it out", entry.name);
     if (entry.line == 0) throw ConfigError(why);
@@ -288,7 +299,7 @@ Grid parse_grid(const std::string& text, const std::string& path, const Settings
       grid.tables.push_back({section.name, section.settings});
     }
   }
-  check_use(grid, file, replacing, tables);
+  check_use(grid, file, replacing, tables, strict);
   return grid;
 }
 

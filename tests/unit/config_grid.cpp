@@ -163,6 +163,17 @@ TEST_CASE("[table] settings are kept as written", "[unit]") {
   CHECK_THAT(refusal("[table a]\n[table a]\n"), Contains("some.ini:2:"));
 }
 
+TEST_CASE("what only runs read that an override took away is no mistake of the file", "[unit]") {
+  const std::string text =
+      "weights = dense, rigl\n[when weights=rigl]\ndrop_fraction = 0.2\n[table t]\nrows = "
+      "weights\n";
+  CHECK(grid(text).runs.size() == 2);
+  CHECK(column(grid(text, {{"weights", "dense"}}), "weights") == Texts{"dense"});
+  // What nobody reads stays one, whatever is said on top.
+  CHECK_THAT(refusal("weights = dense\ndrop_fraction = 0.2\n", {{"lr", "0.5"}}),
+             Contains("some.ini:2:") && Contains("read by no part"));
+}
+
 TEST_CASE("overrides replace settings and axes everywhere", "[unit]") {
   const std::string text =
       "weights = dense, set\nseed = 1..5\n[when weights=set]\nlr = 0.5\n[tune]\nbatch = 1, 2\n";
