@@ -80,6 +80,9 @@ tandem_objects(tandem_light ${_light})
 tandem_objects(tandem_everything ${_layer_targets} tandem_embedded)
 target_link_libraries(tandem_everything INTERFACE tandem_torch)
 tandem_objects(tandem_benchmarks tandem_room_${TANDEM_BENCH_LAYER})
+# Benchmarks take published protocols from the grid files of this tree.
+target_compile_definitions(tandem_room_${TANDEM_BENCH_LAYER}
+                           PRIVATE TANDEM_EXPERIMENTS="${PROJECT_SOURCE_DIR}/experiments")
 
 # kernels/*/*_bench.cpp, where Google Benchmark is installed: `./tandem build tandem_kernel_bench`.
 file(GLOB _benchmarks CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*/*_bench.cpp)

@@ -37,7 +37,8 @@ TANDEM_HOST_DEVICE inline double norm_of(const StepOutcome& outcome, std::int64_
 }
 
 TANDEM_HOST_DEVICE inline bool is_finite(const StepOutcome& outcome, std::int64_t r) {
-  const double rest = outcome.rest != nullptr ? outcome.rest[r] : 0;
+  const double rest = (outcome.rest != nullptr ? outcome.rest[r] : 0) +
+                      (outcome.strategy != nullptr ? outcome.strategy[r] : 0);
   bool finite = is_finite(outcome.loss[r] + outcome.alignment[r]) && is_finite(rest);
   for (std::int64_t net = 0; net < outcome.nets; ++net) {
     finite = finite && is_finite(norm_of(outcome, net, r));
@@ -73,6 +74,7 @@ TANDEM_HOST_DEVICE inline void finish_replica(const StepOutcome& outcome, std::i
   }
   state.loss_sum += outcome.loss[r];
   state.alignment_sum += outcome.alignment[r];
+  if (outcome.strategy != nullptr) state.strategy_sum += outcome.strategy[r];
   state.losses += 1;
   state.steps += 1;
   if (applies) state.updates += 1;

@@ -52,6 +52,7 @@ struct ReplicaState {
   double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
   double gap = 0;           // of the weights' streams, as the last step that measured it left it
   double alpha_factor = 1;  // of the weights' alignment, where it is steered
+  double strategy_sum = 0;  // of a strategy's terms, since they were last read
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);
 
@@ -62,6 +63,7 @@ struct StepOutcome {
   const ReplicaConstants* constants = nullptr;  // [R]
   const double* loss = nullptr;                 // [R] summed up in the state
   const double* alignment = nullptr;            // [R] likewise
+  const double* strategy = nullptr;             // [R] likewise; null: none
   const double* rest = nullptr;     // [R] all other terms of the loss, checked alone; null: none
   const double* squares = nullptr;  // [nets,R] of each net's gradient; null where nothing clips
   std::int64_t replicas = 0, nets = 1;

@@ -65,6 +65,36 @@ TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]"
   REQUIRE(diverged.alpha_factor == 3);
 }
 
+TEST_CASE("a strategy's term is summed apart, and one that is not finite ends the run",
+          "[parity]") {
+  const StepNumbers numbers[2];
+  const ReplicaConstants constants[2];
+  const double loss[2] = {1, 1}, alignment[2] = {0, 0};
+  double strategy[2] = {0.25, 0.5};
+  ReplicaState state[2];
+  ReplicaUpdate updates[2];
+  const auto step = [&] {
+    finish_step({.numbers = numbers,
+                 .constants = constants,
+                 .loss = loss,
+                 .alignment = alignment,
+                 .strategy = strategy,
+                 .replicas = 2},
+                state, updates);
+  };
+  step();
+  step();
+  REQUIRE(state[0].strategy_sum == 0.5);
+  REQUIRE(state[1].strategy_sum == 1);
+  REQUIRE(state[0].loss_sum == 2);
+  strategy[1] = std::numeric_limits<double>::infinity();
+  step();
+  REQUIRE(state[0].alive == 1);
+  REQUIRE(state[1].alive == 0);
+  REQUIRE(state[1].strategy_sum == 1);
+  REQUIRE_FALSE(updates[1].apply);
+}
+
 namespace {
 
 // One step of two replicas that train two nets each.

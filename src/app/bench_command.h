@@ -10,9 +10,10 @@
 
 namespace tandem {
 
-std::vector<Option> bench_options();  // the two that follow
+std::vector<Option> bench_options();  // those that follow
 Option bench_only_option();
 Option bench_replicas_option();
+Option bench_runs_option();
 
 using BenchRunner = std::function<ExitCode(const std::vector<std::string>& args)>;
 // Empty but in tandem_bench, where src/bench fills it before main() begins.

@@ -19,7 +19,9 @@ BenchRunner& bench_runner() {
   return runner;
 }
 
-std::vector<Option> bench_options() { return {bench_only_option(), bench_replicas_option()}; }
+std::vector<Option> bench_options() {
+  return {bench_only_option(), bench_replicas_option(), bench_runs_option()};
+}
 
 Option bench_only_option() {
   return {.name = "only",
@@ -39,6 +41,15 @@ Option bench_replicas_option() {
               "bench engine: group sizes; without it 1,4,16,64,256 (the byte model on a CPU only "
               "to 64), and 1024 on a GPU",
           .minimum = 1};
+}
+
+Option bench_runs_option() {
+  return {.name = "runs",
+          .type = OptionType::kInt,
+          .default_value = "100000",
+          .neutral = "100000",
+          .help = "bench store: runs of the largest database (1000000 takes half an hour)",
+          .minimum = 1000};
 }
 
 namespace {
@@ -67,20 +78,22 @@ TANDEM_REGISTERED = declare_command(
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
               "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse\nbench "
               "store "
-              "[--db PATH]",
+              "[--db PATH] [--runs N]",
      .text =
          "engine: model-steps per second of an MLP and of the byte model of "
          "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
          "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
-         "the DER Split MNIST protocol, alone and in a group of eight; needs MNIST.\nkernels: the "
+         "the DER Split MNIST protocol by strategy, alone and in a group of eight; needs "
+         "MNIST.\nkernels: the "
          "products of a sparse layer beside dense LibTorch, its CSR and Eigen, with the break-even "
          "density, and selection beside one read of the scores.\nmethods: seconds per 1,000 steps "
          "and peak memory of every weights method in both storages; needs Fashion-MNIST.\nsparse: "
          "whole "
          "training steps with sparse connections beside masked and dense ones, two workers "
          "against one, and time and memory of wide layers; needs Fashion-MNIST.\nstore: time and "
-         "memory of queries, tables and plans on databases of 1,000 to 100,000 runs, copies of "
-         "those that the database has.",
+         "memory of queries, tables and plans on databases of 1,000 to 100,000 runs (--runs), "
+         "copies "
+         "of those that the database has.",
      .options = bench_options(),
      .takes_config = false,
      .run = run_bench});

@@ -84,9 +84,9 @@ class PlainTransformer {
 // without its wait for the norm.
 void clip_gradients(const std::vector<at::Tensor>& leaves, double largest);
 
-// The class-incremental Split MNIST protocol of Buzzega et al. 2020 (arXiv 2004.07211): MLP
-// 784-100-100-10, Xavier-uniform start, plain SGD, one epoch, batch 10, raw pixels. strategy:
-// finetune, joint, or er with 500 slots. One run per seed from 1; `said` goes on top.
+// The class-incremental Split MNIST protocol of Buzzega et al. 2020 (arXiv 2004.07211), as
+// experiments/continual/der_mnist.ini has it, with a buffer of 500 examples where the strategy has
+// one. One run per seed from 1; `said` goes on top.
 std::vector<Config> der_split_mnist(const Settings& said, const std::string& strategy,
                                     std::int64_t seeds);
 
@@ -105,6 +105,6 @@ void bench_continual(const Config& said);
 void bench_kernels();
 void bench_sparse();
 void bench_methods();
-void bench_store(const std::string& database);
+void bench_store(const std::string& database, std::int64_t most_runs);
 
 }  // namespace tandem

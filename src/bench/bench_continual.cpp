@@ -1,17 +1,19 @@
 // `tandem bench continual`: seconds per run of the DER Split MNIST protocol (Buzzega et al. 2020),
-// alone and in a group of eight, on one core.
+// alone and in a group of eight, on one core, by strategy.
 #include <fmt/format.h>
 
 #include <chrono>
-#include <filesystem>
+#include <cstdio>
 
 #include "bench/bench.h"
-#include "core/error.h"
-#include "core/log.h"
+#include "config/grid.h"
+#include "jobs/provenance.h"
 #include "jobs/run_group.h"
 
 namespace tandem {
 namespace {
+
+constexpr std::int64_t kBuffer = 500;  // examples, where a strategy has one
 
 class CountingSink : public RowSink {
  public:
@@ -37,28 +39,14 @@ double seconds_of(const std::vector<Config>& runs) {
 
 std::vector<Config> der_split_mnist(const Settings& said, const std::string& strategy,
                                     std::int64_t seeds) {
+  Settings overrides = said;
+  overrides["seed"] = seeds == 1 ? "1" : fmt::format("1..{}", seeds);
+  overrides["strategy"] = strategy;
   std::vector<Config> runs;
-  for (std::int64_t r = 0; r < seeds; ++r) {
-    Settings settings = {{"data", "mnist"},
-                         {"scenario", "class_il"},
-                         {"strategy", strategy},
-                         {"widths", "100,100"},
-                         {"init", "xavier_uniform"},
-                         {"batch", "10"},
-                         {"epochs", "1"},
-                         {"momentum", "0"},
-                         {"weight_decay", "0"},
-                         {"lr", strategy == "er" ? "0.1" : "0.03"},
-                         {"validation", "0"},
-                         {"final", "true"},
-                         {"curve", "false"},
-                         {"seed", std::to_string(r + 1)}};
-    if (strategy == "er") {
-      settings["buffer"] = "500";
-      settings["replay_batch"] = "10";
-    }
-    for (const auto& [name, value] : said) settings[name] = value;
-    runs.push_back(Config::resolve(settings));
+  for (const Config& run :
+       read_grid(TANDEM_EXPERIMENTS "/continual/der_mnist.ini", overrides).runs) {
+    const std::int64_t buffer = run.integer("buffer");
+    if (buffer == 0 || buffer == kBuffer) runs.push_back(run);
   }
   return runs;
 }
@@ -67,13 +55,24 @@ void bench_continual(const Config& said) {
   Settings settings;
   for (const auto& [name, value] : said.given()) settings[name] = value;
   fmt::print(
-      "DER Split MNIST, class-incremental, MLP 784-100-100-10, batch 10, 1 epoch, one core\n");
-  fmt::print("{:<10} {:>18} {:>28}\n", "strategy", "s per run, alone", "s per run, group of eight");
+      "{}\nDER Split MNIST, class-incremental, MLP 784-100-100-10, batch 10, 1 epoch, buffer 500, "
+      "one core\n",
+      processor_name());
+  fmt::print("{:<11} {:>10} {:>16} {:>12} {:>16}\n", "strategy", "s alone", "of finetune's",
+             "s in eight", "of finetune's");
   seconds_of(der_split_mnist(settings, "finetune", 1));  // loads the data, warms up
-  for (const std::string strategy : {"finetune", "er"}) {
+  double first_alone = 0, first_group = 0;
+  for (const std::string strategy :
+       {"finetune", "er", "er_ace", "der", "derpp", "agem", "ewc_online", "si", "mas", "lwf"}) {
     const double alone = seconds_of(der_split_mnist(settings, strategy, 1));
     const double group = seconds_of(der_split_mnist(settings, strategy, 8));
-    fmt::print("{:<10} {:>18.2f} {:>28.2f}\n", strategy, alone, group);
+    if (first_alone == 0) {
+      first_alone = alone;
+      first_group = group;
+    }
+    fmt::print("{:<11} {:>10.2f} {:>16.2f} {:>12.2f} {:>16.2f}\n", strategy, alone,
+               alone / first_alone, group, group / first_group);
+    std::fflush(stdout);
   }
 }
 

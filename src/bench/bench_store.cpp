@@ -1,6 +1,7 @@
-// `tandem bench store`: what commands cost on databases of 1,000, 10,000 and 100,000 runs. The runs
-// are copies of finished runs of a real database, all of their rows under new ids, in grids of
-// 1,000; each command is a process of its own, whose time and largest memory are its own.
+// `tandem bench store`: what commands cost on databases of 1,000 runs and of ten times as many, up
+// to --runs. The runs are copies of finished runs of a real database, all of their rows under new
+// ids, in grids of 1,000; each command is a process of its own, whose time and largest memory are
+// its own.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -27,9 +28,9 @@ namespace tandem {
 namespace {
 
 constexpr std::int64_t kGridRuns = 1000, kMostSources = 64;
-constexpr std::int64_t kSizes[] = {1000, 10000, 100000};
 constexpr std::int64_t kRowsPerInsert = 20000;
-constexpr double kBytesPerRun = 40e3;  // room that a copied run may take, with the log beside it
+constexpr double kBytesPerRun = 40e3;  // of the first copies, before it is known what they take
+constexpr double kRoom = 3;            // of what copies take, with the log beside them
 
 struct Source {
   RunRecord record;
@@ -229,7 +230,7 @@ void report_plan(const std::string& folder, std::int64_t runs) {
 
 }  // namespace
 
-void bench_store(const std::string& database) {
+void bench_store(const std::string& database, std::int64_t most_runs) {
   const std::vector<Source> sources = sources_in(database);
   std::size_t rows = 0;
   for (const Source& source : sources) rows += source.rows.size();
@@ -239,9 +240,10 @@ void bench_store(const std::string& database) {
   const std::string copies = folder / "copies.sqlite";
   fmt::print("{:>9} {:<25} {:>9} {:>9}\n", "runs", "what", "time", "memory");
   std::int64_t made = 0;
-  for (const std::int64_t size : kSizes) {
+  double bytes_per_run = kBytesPerRun;
+  for (std::int64_t size = kGridRuns; size <= most_runs; size *= 10) {
     const auto room = static_cast<double>(std::filesystem::space(folder.path()).available);
-    if (room < kBytesPerRun * static_cast<double>(size)) {
+    if (room < bytes_per_run * static_cast<double>(size)) {
       fmt::print("{:>9} left out: {} has {:.0f} MB of room\n", size, folder.path(), room / 1e6);
       break;
     }
@@ -250,6 +252,8 @@ void bench_store(const std::string& database) {
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     fmt::print("{:>9} {:<25} {:>7.2f} s\n", size - made, "runs written", taken.count());
     made = size;
+    bytes_per_run =
+        kRoom * static_cast<double>(std::filesystem::file_size(copies)) / static_cast<double>(size);
     report(copies, folder.path(), size);
     report_plan(folder.path(), size);
   }

@@ -64,9 +64,11 @@ ExitCode bench(const Arguments& args) {
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     throw ConfigError(did_you_mean("benchmark", name, names));
   }
-  if (name != "engine" && !parsed.extra.empty()) {
-    throw ConfigError("--" + parsed.extra.begin()->first + " belongs to bench engine; bench " +
-                      name + " has no such choice");
+  for (const auto& [option, value] : parsed.extra) {
+    const std::string owner = option == bench_runs_option().name ? "store" : "engine";
+    if (name == owner) continue;
+    throw ConfigError("--" + option + " belongs to bench " + owner + "; bench " + name +
+                      " has no such choice");
   }
   enter_worker_environment(args);
   at::set_num_threads(1);
@@ -76,7 +78,10 @@ ExitCode bench(const Arguments& args) {
   if (name == "kernels") bench_kernels();
   if (name == "methods") bench_methods();
   if (name == "sparse") bench_sparse();
-  if (name == "store") bench_store(database_of(parsed.settings));
+  if (name == "store") {
+    bench_store(database_of(parsed.settings),
+                *parse_integer(extra_value(parsed, bench_runs_option())));
+  }
   return kExitDone;
 }
 

@@ -7,7 +7,7 @@ namespace tandem {
 namespace {
 
 TaskSequence class_il(const Config& config, const Dataset& data) {
-  TaskSequence sequence = split_by_class(config, data);
+  TaskSequence sequence = split_tasks(config, data);
   sequence.masked_readout = true;
   return sequence;
 }

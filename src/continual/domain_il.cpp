@@ -6,10 +6,12 @@ namespace tandem {
 namespace {
 
 TaskSequence domain_il(const Config& config, const Dataset& data) {
-  TaskSequence sequence = split_by_class(config, data);
-  const std::int64_t tasks = static_cast<std::int64_t>(sequence.tasks.size());
-  sequence.outputs = data.classes / tasks;
+  TaskSequence sequence = split_tasks(config, data);
+  sequence.outputs = static_cast<std::int64_t>(sequence.tasks.front().classes.size());
   for (auto& target : sequence.target) target %= sequence.outputs;
+  for (auto& by_class : sequence.target_by_task) {
+    for (auto& target : by_class) target %= sequence.outputs;
+  }
   for (auto& range : sequence.task_outputs) range = {0, sequence.outputs};
   return sequence;
 }

@@ -6,7 +6,7 @@ namespace {
 
 struct Joint : Strategy {
   using Strategy::Strategy;
-  bool joins_tasks() const override { return true; }
+  StrategyNeeds needs() const override { return {.joins_tasks = true}; }
 };
 
 std::unique_ptr<Strategy> make_joint(StrategyView view) {

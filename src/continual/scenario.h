@@ -3,25 +3,53 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.h"
 #include "config/part.h"
 #include "data/dataset.h"
+#include "data/input_view.h"
 
 namespace tandem {
 
+// Places in a data set. Lists of many tasks, and of many runs, may be one.
+class ExampleList {
+ public:
+  ExampleList() : ExampleList(std::vector<std::int64_t>()) {}
+  ExampleList(std::vector<std::int64_t> places)
+      : places_(std::make_shared<const std::vector<std::int64_t>>(std::move(places))) {}
+
+  const std::vector<std::int64_t>& places() const { return *places_; }
+  std::size_t size() const { return places_->size(); }
+  bool empty() const { return places_->empty(); }
+  auto begin() const { return places_->begin(); }
+  auto end() const { return places_->end(); }
+  std::int64_t operator[](std::size_t i) const { return (*places_)[i]; }
+  friend bool operator==(const ExampleList& a, const std::vector<std::int64_t>& b) {
+    return a.places() == b;
+  }
+
+ private:
+  std::shared_ptr<const std::vector<std::int64_t>> places_;
+};
+
 struct Task {
-  std::int64_t number = 1;            // from 1
-  std::vector<std::int64_t> classes;  // data-set classes in it; empty for byte corpora
-  std::vector<std::int64_t> train, validation, test;  // as in Dataset
+  std::int64_t number = 1;              // from 1
+  std::vector<std::int64_t> classes;    // data-set classes in it; empty for byte corpora
+  ExampleList train, validation, test;  // as in Dataset
 };
 
 struct TaskSequence {
   std::vector<Task> tasks;
-  std::int64_t outputs = 0;                 // width of the network's output
-  std::vector<std::int64_t> target;         // data-set class -> output; empty: identity
+  std::int64_t outputs = 0;          // width of the network's output
+  std::vector<std::int64_t> target;  // data-set class -> output; empty: identity
+  // Where tasks share classes and each has outputs of its own: [tasks][classes], in place of
+  // target.
+  std::vector<std::vector<std::int64_t>> target_by_task;
+  std::vector<InputView> views;             // [tasks]; empty: inputs are seen as they are
   std::vector<std::int64_t> task_of_class;  // data-set class -> task number; empty: always 1
   bool mask_training = false;  // the loss sees only the outputs of the example's own task (task-IL)
   bool mask_evaluation = false;  // so does the read-out (task-IL)

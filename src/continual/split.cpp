@@ -1,12 +1,17 @@
-// Splitting a data set into tasks of equally many classes.
+// Making tasks of a data set.
 #include "continual/split.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+#include <numeric>
+#include <utility>
+
 #include "config/seeds.h"
 #include "core/error.h"
+#include "core/philox.h"
 #include "data/sampler.h"
 
 namespace tandem {
@@ -26,14 +31,17 @@ void check_divides(std::int64_t tasks, const Dataset& data) {
                                 tasks, data.classes, data.name, fmt::join(divisors, ", ")));
 }
 
-// Adds each example to its task's list.
-void deal(const std::vector<std::int64_t>& examples, const std::int64_t* labels,
-          const std::vector<std::int64_t>& task_of_class, std::vector<Task>& tasks,
-          std::vector<std::int64_t> Task::*list) {
+// The examples of each task.
+std::vector<std::vector<std::int64_t>> deal(const std::vector<std::int64_t>& examples,
+                                            const std::int64_t* labels,
+                                            const std::vector<std::int64_t>& task_of_class,
+                                            std::size_t tasks) {
+  std::vector<std::vector<std::int64_t>> dealt(tasks);
   for (const std::int64_t example : examples) {
-    const std::int64_t task = task_of_class[labels[example]];
-    (tasks[task - 1].*list).push_back(example);
+    const std::int64_t task = task_of_class[static_cast<std::size_t>(labels[example])];
+    dealt[static_cast<std::size_t>(task - 1)].push_back(example);
   }
+  return dealt;
 }
 
 }  // namespace
@@ -46,6 +54,8 @@ std::vector<std::int64_t> class_order(const Config& config, std::int64_t classes
   for (std::int64_t each = 0; each < classes; ++each) order.push_back(each);
   return order;
 }
+
+namespace {
 
 TaskSequence split_by_class(const Config& config, const Dataset& data) {
   const std::int64_t tasks = config.integer("tasks");
@@ -64,12 +74,16 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
     sequence.target[order[position]] = position;
   }
   const std::int64_t* labels = data.labels.data_ptr<std::int64_t>();
-  deal(data.train, labels, sequence.task_of_class, sequence.tasks, &Task::train);
-  deal(data.validation, labels, sequence.task_of_class, sequence.tasks, &Task::validation);
-  deal(data.test, labels, sequence.task_of_class, sequence.tasks, &Task::test);
+  const auto dealt = [&](const std::vector<std::int64_t>& examples) {
+    return deal(examples, labels, sequence.task_of_class, sequence.tasks.size());
+  };
+  auto train = dealt(data.train), validation = dealt(data.validation), test = dealt(data.test);
   for (std::int64_t task = 0; task < tasks; ++task) {
     Task& each = sequence.tasks[task];
     each.number = task + 1;
+    each.train = std::move(train[task]);
+    each.validation = std::move(validation[task]);
+    each.test = std::move(test[task]);
     sequence.task_outputs.emplace_back(task * per_task, (task + 1) * per_task);
     if (each.train.empty()) {
       throw ConfigError(fmt::format(
@@ -80,6 +94,70 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
   return sequence;
 }
 
+void check_views(const Config& config, const Dataset& data) {
+  const std::string& by = config.text("tasks_by");
+  if (data.kind != Dataset::Kind::kImages) {
+    throw ConfigError(
+        fmt::format("tasks_by = {} is of images and data = {} has none; choose "
+                    "scenario = single",
+                    by, data.name));
+  }
+  if (config.text("class_order") != "natural") {
+    throw ConfigError(
+        fmt::format("class_order = {} orders classes that are split, and with "
+                    "tasks_by = {} each task has all of them; leave it out",
+                    config.text("class_order"), by));
+  }
+  const auto side = static_cast<std::int64_t>(std::llround(std::sqrt(data.features)));
+  if (by == "rotation" && side * side != data.features) {
+    throw ConfigError(
+        fmt::format("tasks_by = rotation turns square images of one channel, and {} "
+                    "has {} inputs",
+                    data.name, data.features));
+  }
+}
+
+// What a task sees: the first one of permuted tasks everything as it is.
+InputView view_of_task(const Config& config, const Dataset& data, std::int64_t task) {
+  const std::uint64_t key = sub_key(run_key(config, "classes"), static_cast<std::uint64_t>(task));
+  if (config.text("tasks_by") == "rotation") {
+    const double degrees = config.real("rotation_degrees") * RandomStream{key}.uniform(0);
+    return rotated_view(std::llround(std::sqrt(data.features)), degrees);
+  }
+  if (task > 1) return permuted_view(permutation(key, data.features));
+  std::vector<std::int64_t> order(static_cast<std::size_t>(data.features));
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  return permuted_view(order);
+}
+
+TaskSequence split_by_view(const Config& config, const Dataset& data) {
+  check_views(config, data);
+  const std::int64_t tasks = config.integer("tasks"), classes = data.classes;
+  TaskSequence sequence;
+  sequence.outputs = tasks * classes;
+  const ExampleList train = data.train, validation = data.validation, test = data.test;
+  for (std::int64_t number = 1; number <= tasks; ++number) {
+    Task task{number, {}, train, validation, test};
+    std::vector<std::int64_t> target;
+    for (std::int64_t each = 0; each < classes; ++each) {
+      task.classes.push_back(each);
+      target.push_back((number - 1) * classes + each);
+    }
+    sequence.tasks.push_back(std::move(task));
+    sequence.target_by_task.push_back(std::move(target));
+    sequence.task_outputs.emplace_back((number - 1) * classes, number * classes);
+    sequence.views.push_back(view_of_task(config, data, number));
+  }
+  return sequence;
+}
+
+}  // namespace
+
+TaskSequence split_tasks(const Config& config, const Dataset& data) {
+  return config.text("tasks_by") == "classes" ? split_by_class(config, data)
+                                              : split_by_view(config, data);
+}
+
 Part split_facts(const std::string& name, const std::string& summary, const std::string& file,
                  int revision) {
   Part part;
@@ -88,7 +166,7 @@ Part split_facts(const std::string& name, const std::string& summary, const std:
   part.summary = summary;
   part.revision = revision;
   part.cite = "1904.07734";
-  part.uses = {"tasks", "class_order", "online"};
+  part.uses = {"tasks", "tasks_by", "rotation_degrees", "class_order", "online"};
   part.file = file;
   return part;
 }

@@ -1,5 +1,7 @@
-// This has what the scenarios that split a data set by class share: the order of classes, the
-// classes of each task, and the examples that belong to them. `online` changes nothing here: the
+// This has what scenarios with several tasks share: how a data set becomes tasks (`tasks_by`). By
+// class each task has some of the classes and their examples; by permutation or rotation each has
+// all of them, and sees the inputs in its own way (Kirkpatrick et al. 2017, arXiv 1612.00796;
+// Lopez-Paz and Ranzato 2017, arXiv 1706.08840). `online` changes nothing here: the
 // step loop then makes one pass over each task's training examples, whatever `epochs` and `steps`
 // say.
 #pragma once
@@ -18,12 +20,12 @@ namespace tandem {
 // Returns 0..classes-1 as they are (class_order natural) or permuted by the run's stream "classes".
 std::vector<std::int64_t> class_order(const Config& config, std::int64_t classes);
 
-// Makes tasks, task_of_class, and targets such that each class has an output of its own, side by
-// side in the order of tasks. Throws ConfigError where the data set has no classes, where `tasks`
-// doesn't divide them, or where a task is left without training examples.
-TaskSequence split_by_class(const Config& config, const Dataset& data);
+// Makes tasks, and targets such that each class of each task has an output of its own, side by side
+// in the order of tasks. Throws ConfigError where the data set has no classes, where `tasks`
+// doesn't divide those that are to be split, or where a task is left without training examples.
+TaskSequence split_tasks(const Config& config, const Dataset& data);
 
-// Returns the facts of a scenario that split_by_class() makes.
+// Returns the facts of a scenario that split_tasks() makes.
 Part split_facts(const std::string& name, const std::string& summary, const std::string& file,
                  int revision = 1);
 

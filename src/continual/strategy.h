@@ -1,12 +1,17 @@
 // A strategy is what is done against forgetting. One object serves a group of R replicas; a hook
 // that a strategy does not override costs nothing. Order within a run: before_task, then per step
-// batch, loss, gradient, after_step, then after_task. State that belongs to a weight lives in named
-// slots of its parameter (topology updates move it, checkpoints keep it); everything else goes
-// through save and load. On a GPU loss and gradient are part of the captured step: no host branch
-// on a tensor there, and what they do may change from task to task only; batch of some steps
-// precedes after_step of these.
+// batch, loss, remember, gradient, after_update, then after_task.
 //
-// Shapes: R replicas (runs of the group).
+// It says once, in needs(), what the step must have for it. State that belongs to a weight lives in
+// named slots of its parameter (topology updates move it, checkpoints keep it); everything else
+// goes through save and load. On a GPU loss, remember, gradient and after_update are part of the
+// captured step: no host branch on a tensor there, and what they do may change from task to task
+// only; batch of some steps precedes what is done on the device in these.
+//
+// Rows of a step have roles: role 0 is the current examples, role i + 1 the i-th replay.
+//
+// Shapes: R replicas (runs of the group), W rows of a replica's batch, N rows of logits (W, or W
+// times tokens), C outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.h"
@@ -24,44 +30,144 @@
 
 namespace tandem {
 
+// A row of a replica's batch, as the host decides it.
+struct BatchRow {
+  std::int64_t example = 0;  // as in Dataset
+  std::int64_t place = -1;   // in the strategy's memory, that it came from; -1: none
+  std::int64_t enters = -1;  // the place that it is kept at by this step; -1: it is not kept
+};
+
+// What a step must have for a strategy.
+struct StrategyNeeds {
+  bool joins_tasks = false;  // one stage trains on all tasks; they are evaluated one by one
+  struct Replay {
+    std::int64_t rows = 0;  // the most that a step may have
+    bool in_batch = true;   // no: its rows are beside the step's own batch, for of_replay()
+  };
+  std::vector<Replay> replays = {};
+  // Each role has columns of its own, and its mean is known (StepView::mean), so that roles can
+  // count differently. No: the loss is one mean over all rows, whatever their role.
+  bool roles = false;
+  bool places = false;  // BatchRow::place and enters are wanted on the device (StepView)
+  // Nets beside the run's own, each a copy of it that is taken at a task's end.
+  std::int64_t snapshots = 0;
+  double passed_rows = 0;  // forward passes without gradient, per current example
+};
+
+// The columns of a role.
+struct RoleColumns {
+  std::int64_t first = 0, count = 0;
+};
+
+// One forward pass of a step as a strategy sees it.
+struct StepView {
+  at::Tensor x;        // of the batch: float [R,W,F] or int64 [R,W,T]
+  at::Tensor logits;   // [R,N,C]; in loss() differentiable
+  at::Tensor target;   // int64 [R,N]
+  at::Tensor allowed;  // bool [R,N,C], the outputs of each row's task; undefined: all take part
+  // Where roles are wanted: 1/n for each of the n rows that a replica has of the column's role, 0
+  // where the row is padding, [R,N]; so that a weighted sum over a role's columns is its mean.
+  at::Tensor mean;
+  at::Tensor place, enters;  // int64 [R,W]; -1: none. Where places are wanted
+  std::vector<RoleColumns> roles;
+  std::int64_t rows_per_example = 1;  // N / W
+
+  // Columns of a role of a tensor over rows of logits.
+  at::Tensor of(std::size_t role, const at::Tensor& over_rows) const {
+    const RoleColumns& own = roles.at(role);
+    return over_rows.narrow(1, own.first * rows_per_example, own.count * rows_per_example);
+  }
+};
+
+// The gradients of a step, before they are clipped. Tensors over all weights of a parameter, beside
+// Parameter::flat().
+class StepGradients {
+ public:
+  virtual ~StepGradients() = default;
+
+  // S * G of each parameter that has a gradient, else undefined: what the optimizer will take.
+  virtual std::vector<at::Tensor> masked() const = 0;
+  // Puts others in their place; positions outside of S, which criteria of topology read, stay.
+  virtual void replace(const std::vector<at::Tensor>& gradients) = 0;
+  // Adds to the gradient of a parameter.
+  virtual void add(std::size_t parameter, const at::Tensor& term) = 0;
+  // S * G of the mean task loss over the rows of a replay that is beside the batch, at the weights
+  // that the step began with, and of which replicas had any such rows, bool [R].
+  virtual std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) = 0;
+};
+
+// Which gradients make a weight's importance.
+enum class Importance {
+  kFisher,           // mean over examples of sum_c p_c (d log p_c / dw)^2
+  kEmpiricalFisher,  // mean over examples of (d log p_label / dw)^2
+  kOutputNorm,       // mean over examples of |d (sum_c f_c^2) / dw|, f the outputs
+};
+
+// What a strategy may ask of its trainer.
+class StrategyServices {
+ public:
+  virtual ~StrategyServices() = default;
+
+  // Importances of all weights at the present ones, in the stream that the method trains, over
+  // examples [R][n]; by parameter, beside Parameter::flat(). Outputs of other tasks than the
+  // example's take no part where the scenario trains without them. Charged to the ledger.
+  virtual std::vector<at::Tensor> importances(
+      const std::vector<std::vector<std::int64_t>>& examples, Importance kind) = 0;
+  // Makes snapshot i (needs().snapshots) the run's net as it is now, in the stream that the method
+  // trains.
+  virtual void take_snapshot(std::size_t i) = 0;
+  // Its outputs [R,N,C], without gradient. May be called inside of a captured step.
+  virtual at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) = 0;
+};
+
 struct StrategyView {  // what a strategy may look at
   std::int64_t replicas = 1;
   std::vector<Config> configs;          // [R]
   std::vector<TaskSequence> sequences;  // [R]
   std::vector<Parameter*> parameters;   // of the model
+  at::TensorOptions options = {};       // device and type of the network's values
+  StrategyServices* services = nullptr;
 };
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 class Strategy {
  public:
   explicit Strategy(StrategyView view) : view_(std::move(view)) {}
   virtual ~Strategy() = default;
 
-  // All tasks are trained as one (joint training); they are still evaluated one by one.
-  virtual bool joins_tasks() const { return false; }
-  // Returns the most examples that batch() may append; the step's batch has room for them.
-  virtual std::int64_t replay_slots() const { return 0; }
+  virtual StrategyNeeds needs() const { return {}; }
 
-  virtual void before_task(std::int64_t /*task*/) {}
-  // Replica r is about to learn `current` (example indices) at its step `step` of the run, counted
-  // from 0; appends example indices to replay (at most replay_slots()).
-  virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/,
-                     const std::vector<std::int64_t>& /*current*/,
-                     std::vector<std::int64_t>& /*replay*/) {}
-  // Returns an extra loss per replica [R], or nothing (undefined). It is called after the task
-  // loss's forward pass.
-  virtual at::Tensor loss() { return {}; }
-  // This may change the parameters' gradients, before clipping.
-  virtual void gradient() {}
-  virtual void after_step(std::int64_t /*step*/) {}
-  virtual void after_task(std::int64_t /*task*/) {}
+  // Replica r is about to learn `current` at its step `step` of the run, counted from 0. Appends
+  // the rows of each replay, at most as many as needs() says, and may say where current rows enter.
+  virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/, std::vector<BatchRow>& /*current*/,
+                     std::vector<std::vector<BatchRow>>& /*replays*/) {}
 
-  // These save and load the state of replica r outside of slots, as named integer lists.
-  virtual std::vector<std::pair<std::string, std::vector<std::int64_t>>> save(
-      std::int64_t /*r*/) const {
-    return {};
-  }
-  virtual void load(std::int64_t /*r*/, const std::string& /*name*/,
-                    const std::vector<std::int64_t>& /*values*/) {}
+  // The task is about to begin, or, `resumed`, to go on from a checkpoint.
+  virtual void before_task(std::int64_t /*task*/, bool /*resumed*/) {}
+  // The task has ended; `examples` [R] are those it trained on.
+  virtual void after_task(std::int64_t /*task*/,
+                          const std::vector<std::vector<std::int64_t>>& /*examples*/) {}
+
+  // Where roles are wanted: how much the mean of each role's cross-entropies counts in the task
+  // loss, [R, roles]; undefined: 1 each. The tensor must stay where it is within a task.
+  virtual at::Tensor role_weights() const { return {}; }
+  // The outputs that take part in the softmax of each row, bool [R,N,C], in place of view.allowed;
+  // undefined: those.
+  virtual at::Tensor outputs(const StepView& /*view*/) { return {}; }
+  // A term of the loss per replica [R], in each pass that learns, or nothing (undefined).
+  virtual at::Tensor loss(const StepView& /*view*/) { return {}; }
+  // After the forward passes, with the outputs of the stream that learns, without gradient.
+  virtual void remember(const StepView& /*view*/) {}
+  // May change the gradients. Returns what the loss is more by, double [R], where it adds the
+  // gradient of a term that loss() has not; or nothing.
+  virtual at::Tensor gradient(StepGradients& /*gradients*/) { return {}; }
+  // The optimizer has moved the weights.
+  virtual void after_update() {}
+
+  // State of replica r outside of slots, on the CPU.
+  virtual NamedTensors save(std::int64_t /*r*/) const { return {}; }
+  virtual void load(std::int64_t /*r*/, const std::string& name, const at::Tensor& /*values*/);
 
  protected:
   StrategyView view_;
@@ -69,5 +175,17 @@ class Strategy {
 
 using StrategyFactory = std::unique_ptr<Strategy> (*)(StrategyView);
 Registry<StrategyFactory>& strategies();
+
+// Int64 tensors of lists and back, for save and load.
+at::Tensor integers_tensor(const std::vector<std::int64_t>& values);
+std::vector<std::int64_t> integers_in(const at::Tensor& values);
+
+// A number per replica on the network's device, [R].
+at::Tensor per_replica(const StrategyView& view,
+                       const std::function<double(const Config&)>& number);
+
+// Throws StoreError: a checkpoint's part `name` is not what the strategy expects.
+[[noreturn]] void refuse_state(const std::string& strategy, const std::string& name,
+                               const at::Tensor& values, const std::string& expected);
 
 }  // namespace tandem

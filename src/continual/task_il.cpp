@@ -9,7 +9,7 @@ namespace tandem {
 namespace {
 
 TaskSequence task_il(const Config& config, const Dataset& data) {
-  TaskSequence sequence = split_by_class(config, data);
+  TaskSequence sequence = split_tasks(config, data);
   sequence.mask_training = sequence.mask_evaluation = true;
   return sequence;
 }

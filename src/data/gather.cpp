@@ -4,9 +4,12 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "cuda/plugin.h"
 #include "data/in_dtype.h"
 #include "kernels/gather/gather_cuda.h"
+#include "kernels/gather/gather_views.h"
 
 namespace tandem {
 namespace {
@@ -55,6 +58,59 @@ at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices
   x.mul_(dataset.scale);
   if (dataset.shift != 0) x.add_(dataset.shift);
   return x.view({indices.size(0), indices.size(1), dataset.inputs.size(1)});  // [R,B,F]
+}
+
+DeviceViews to_device(const std::vector<std::vector<InputView>>& views, at::Device device) {
+  DeviceViews moved;
+  const InputView& first = views.front().front();
+  const auto pixels = static_cast<std::int64_t>(first.from.size()) / first.taps;
+  std::int64_t count = 0;
+  for (const auto& own : views) count += static_cast<std::int64_t>(own.size());
+  moved.from = at::empty({count, pixels, first.taps}, at::kInt);
+  if (!first.weight.empty()) moved.weight = at::empty({count, pixels, first.taps}, at::kFloat);
+  auto* from = moved.from.data_ptr<std::int32_t>();
+  for (const auto& own : views) {
+    for (const InputView& view : own) from = std::copy(view.from.begin(), view.from.end(), from);
+  }
+  if (moved.weight.defined()) {
+    auto* weight = moved.weight.data_ptr<float>();
+    for (const auto& own : views) {
+      for (const InputView& view : own) {
+        weight = std::copy(view.weight.begin(), view.weight.end(), weight);
+      }
+    }
+    moved.weight = moved.weight.to(device);
+  }
+  moved.from = moved.from.to(device);
+  return moved;
+}
+
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices,
+                         const DeviceViews& views, const at::Tensor& view) {
+  expect_indices(dataset, indices, Dataset::Kind::kImages);
+  const at::Tensor index = indices.contiguous(), row = view.contiguous();
+  at::Tensor x = at::empty({indices.size(0), indices.size(1), dataset.inputs.size(1)},
+                           dataset.inputs.options().dtype(dataset.dtype));
+  ViewedRows viewed;
+  viewed.rows = dataset.inputs.data_ptr<std::uint8_t>();
+  viewed.index = index.data_ptr<std::int64_t>();
+  viewed.view = row.data_ptr<std::int64_t>();
+  viewed.from = views.from.data_ptr<std::int32_t>();
+  if (views.weight.defined()) viewed.weight = views.weight.data_ptr<float>();
+  viewed.features = dataset.inputs.size(1);
+  viewed.taps = views.from.size(2);
+  viewed.count = index.numel();
+  viewed.scale = dataset.scale;
+  viewed.shift = dataset.shift;
+  in_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    if (x.is_cuda()) {
+      launch_cuda<decltype(gather_views_cuda<T>)>("gather_views", viewed, x.data_ptr<T>());
+    } else {
+      gather_views<T>(viewed, x.data_ptr<T>());
+    }
+  });
+  return x;
 }
 
 at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices) {

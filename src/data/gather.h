@@ -10,8 +10,10 @@
 
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "data/dataset.h"
+#include "data/input_view.h"
 
 namespace tandem {
 
@@ -26,8 +28,19 @@ struct DeviceDataset {
 // Moves the tensors to the device, once.
 DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarType dtype);
 
+// The views of each run's tasks on the device.
+struct DeviceViews {
+  at::Tensor from;    // int32 [R tasks, F, taps]; undefined: inputs are seen as they are
+  at::Tensor weight;  // float, likewise; undefined: 1
+};
+// [R][tasks]; the views of all runs have as many taps.
+DeviceViews to_device(const std::vector<std::vector<InputView>>& views, at::Device device);
+
 // `indices` are int64 [R,B] on the device.
 at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices);  // [R,B,F]
+// The same through views: `view`, int64 [R,B], are rows of the tables.
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices,
+                         const DeviceViews& views, const at::Tensor& view);
 at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices);  // int64 [R,B]
 // Returns inputs and targets, each int64 [R,B,context], of windows that begin at `starts`, int64
 // [R,B]; targets are one byte later than inputs.

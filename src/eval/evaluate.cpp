@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "data/example.h"
 #include "data/tensor.h"
 #include "plan/group.h"
 #include "plan/plan.h"
@@ -122,11 +123,11 @@ struct Tally {
 // Examples of a task's split, shared by all read-outs of it.
 struct SplitOfTask {
   std::int64_t task;
-  std::vector<std::vector<std::int64_t>> examples;  // [R]
+  std::vector<ExampleList> examples;  // [R] places in the data set
   std::size_t longest = 0;
 };
 
-const std::vector<std::int64_t>& split_of(const Task& task, const std::string& split) {
+const ExampleList& split_of(const Task& task, const std::string& split) {
   return split == "test" ? task.test : split == "train" ? task.train : task.validation;
 }
 
@@ -179,8 +180,9 @@ constexpr std::size_t kChunkShares = 8;
 // many the others have. A chunk that is not full is therefore as wide as its own length says, an
 // eighth, a quarter, a half or the whole of a chunk, and replicas whose lengths say different
 // widths pass in turn; those left out have no examples there.
-std::map<std::size_t, Examples> chunks_by_width(const Examples& all, std::size_t begin,
-                                                std::size_t chunk) {
+std::map<std::size_t, Examples> chunks_by_width(const SplitOfTask& split, std::size_t begin,
+                                                std::size_t chunk, bool bytes) {
+  const std::vector<ExampleList>& all = split.examples;
   std::map<std::size_t, Examples> parts;
   for (std::size_t r = 0; r < all.size(); ++r) {
     const std::size_t end = std::min(all[r].size(), begin + chunk);
@@ -188,8 +190,9 @@ std::map<std::size_t, Examples> chunks_by_width(const Examples& all, std::size_t
     std::size_t width = std::max<std::size_t>(1, (chunk + kChunkShares - 1) / kChunkShares);
     while (width < end - begin) width = std::min(2 * width, chunk);
     Examples& part = parts.emplace(width, Examples(all.size())).first->second;
-    part[r].assign(all[r].begin() + static_cast<std::ptrdiff_t>(begin),
-                   all[r].begin() + static_cast<std::ptrdiff_t>(end));
+    for (std::size_t i = begin; i < end; ++i) {
+      part[r].push_back(bytes ? all[r][i] : example_of(all[r][i], split.task));
+    }
   }
   return parts;
 }
@@ -202,7 +205,7 @@ std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask&
   const std::size_t chunk = bytes ? kWindowChunk : kImageChunk;
   std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
   for (std::size_t begin = 0; begin < split.longest; begin += chunk) {
-    for (const auto& [width, part] : chunks_by_width(split.examples, begin, chunk)) {
+    for (const auto& [width, part] : chunks_by_width(split, begin, chunk, bytes)) {
       const Batch batch = trainer.batches().make(part, static_cast<std::int64_t>(width), true);
       Context context = context_of(trainer, readout, weights);
       at::Tensor logits = trainer.model().forward(batch.x, context);

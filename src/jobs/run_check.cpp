@@ -93,9 +93,7 @@ std::vector<LayerShape> ask_network(RunFacts& facts, const Dataset& data,
 }
 
 void ask_evaluation(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
-  const auto count = [](const std::vector<std::int64_t>& all) {
-    return static_cast<std::int64_t>(all.size());
-  };
+  const auto count = [](const auto& all) { return static_cast<std::int64_t>(all.size()); };
   facts.validation_examples = facts.task_validation_examples = count(data.validation);
   facts.test_examples = count(data.test);
   for (const Task& task : tasks.tasks) {
@@ -107,9 +105,12 @@ void ask_evaluation(RunFacts& facts, const Dataset& data, const TaskSequence& ta
 void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks) {
   const Config& run = *facts.config;
   const auto strategy = strategies().at("strategy", run.text("strategy"))({1, {run}, {tasks}, {}});
-  const bool joined = strategy->joins_tasks();
+  const StrategyNeeds needs = strategy->needs();
+  const bool joined = needs.joins_tasks;
   const Timeline timeline = timeline_on(run, data, tasks, joined);
-  facts.replay_slots = strategy->replay_slots();
+  for (const StrategyNeeds::Replay& replay : needs.replays) {
+    facts.replay_slots = std::max(facts.replay_slots, replay.rows);
+  }
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
   facts.epoch_steps =

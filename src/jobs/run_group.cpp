@@ -302,6 +302,10 @@ void GroupRun::log_losses(std::int64_t r) {
   if (own.alignment_sum != 0) {
     emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
   }
+  if (own.strategy_sum != 0) {
+    const std::string& strategy = trainer_.run(r).config.text("strategy");
+    emit(r, MetricRow{trainer_.steps_of(r), "", strategy + "_loss", own.strategy_sum / own.losses});
+  }
   if (trainer_.run(r).policies.weights.alignment.gap_target > 0) {
     emit(r, MetricRow{trainer_.steps_of(r), "", "alpha_factor", own.alpha_factor});
     emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_gap", own.gap});
@@ -448,7 +452,7 @@ bool GroupRun::resume() {
   train_s_ = state["train_s"];
   eval_s_ = state["eval_s"];
   probes_.set_seconds(state["probe_s"].get<std::map<std::string, double>>());
-  if (stage_begun_) trainer_.begin_stage(stage_);
+  if (stage_begun_) trainer_.begin_stage(stage_, /*resumed=*/true);
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     RunLog& log = logs_[static_cast<std::size_t>(r)];
     const json& own = state["runs"][log.id];

@@ -91,11 +91,18 @@ using SiteObserver =
 using TensorObserver =
     std::function<void(const std::string& layer, const std::string& what, const at::Tensor& value)>;
 
+// An observer of this kind sees what each linear layer made of its input: x [R,N,in] and y
+// [R,N,out] before the epilogue, part of the pass's graph.
+class Linear;
+using ProductObserver =
+    std::function<void(const Linear& layer, const at::Tensor& x, const at::Tensor& y)>;
+
 class Context {
  public:
   PerLevel<LevelPlan> plans;
   SiteObserver observe_site;
   TensorObserver observe_tensor;
+  ProductObserver observe_product;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
   at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
 

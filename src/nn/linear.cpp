@@ -40,6 +40,7 @@ at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Epilogue
   expect_shape(x, {weight.replicas(), -1, inputs_}, "x");
   if (connections == nullptr) {
     const at::Tensor y = batched_product(x, weight.value, has_bias_ ? bias.value : at::Tensor());
+    if (context.observe_product) context.observe_product(*this, x, y);
     return epilogue ? epilogue(y) : y;
   }
   const LevelPlan& plan = context.plans.weights;
@@ -53,9 +54,12 @@ at::Tensor Linear::forward(const at::Tensor& x, Context& context, const Epilogue
   product.nested = plan.nested;
   product.detached = plan.detached && plan.wanted == StreamsWanted::kBoth;
   const bool one_output = product.selected || product.full != product.sparse;
-  product.relu = one_output && epilogue.is_relu() && !context.records_or_aligns_sites();
+  product.relu = one_output && epilogue.is_relu() && !context.records_or_aligns_sites() &&
+                 !context.observe_product;
   const TwoStreams y = streams(*connections, x, has_bias_ ? bias.value : at::Tensor(), product,
                                pulls_equal_streams(plan));
+  if (context.observe_product)
+    context.observe_product(*this, x, y.full.defined() ? y.full : y.sparse);
   const Site site{Level::kWeights, name_, index};
   return context.align_and_select(site, y.full, y.sparse, product.relu ? Epilogue() : epilogue,
                                   y.full_local, y.sparse_local);

@@ -112,14 +112,20 @@ double FlopsLedger::forward(std::int64_t r, bool attention_full, bool weights_fu
   return of(own.levels.weights, weights_full) + of(own.levels.attention, attention_full);
 }
 
-void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans,
-                         const std::vector<double>& examples) {
+double FlopsLedger::trained_forward(std::int64_t r) const {
+  const PerLevel<Policies>& policies = runs_[static_cast<std::size_t>(r)].policies;
+  return forward(r, policies.attention.has_full_stream(), policies.weights.has_full_stream());
+}
+
+void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples,
+                         const std::vector<double>& passed) {
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
     const Demands& weights = runs_[i].demands.weights;
     double charge = step_flops(weights, plan, forward_[i]) * examples[i];
     const double fresh = fresh_flops(weights, plan, forward_[i]);
+    if (!passed.empty()) charge += trained_forward(static_cast<std::int64_t>(i)) * passed[i];
     if (fresh > 0) charge += fresh * static_cast<double>(runs_[i].config.integer("batch"));
     charged_[i].push_back(charge);
   }

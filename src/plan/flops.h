@@ -25,9 +25,16 @@ class FlopsLedger {
 
   // Reads the connections' active counts anew, after they have changed.
   void record_masks();
-  // Charges one step; examples[r] in replica r's batch. It counts once charge_steps() says that it
-  // was taken.
-  void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples);
+  // Charges one step; examples[r] in replica r's batch, and passed[r] that only pass forward once
+  // more. It counts once charge_steps() says that it was taken.
+  void charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples,
+              const std::vector<double>& passed = {});
+  // Charges what took place between steps.
+  void add(std::int64_t r, double operations) {
+    training_[static_cast<std::size_t>(r)] += operations;
+  }
+  // Forward operations of one example in the stream that the method trains.
+  double trained_forward(std::int64_t r) const;
   // Says that the first `taken` of the steps charged to r since the last call took place: a replica
   // that diverges stands still from then on, which the host learns later.
   void charge_steps(std::int64_t r, std::int64_t taken);

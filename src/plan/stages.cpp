@@ -1,16 +1,27 @@
 #include "plan/stages.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "data/example.h"
 
 namespace tandem {
 
 std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int64_t stage,
                                          bool joined) {
-  if (!joined) return sequence.tasks[static_cast<std::size_t>(stage)].train;
   std::vector<std::int64_t> all;
-  for (const Task& task : sequence.tasks)
-    all.insert(all.end(), task.train.begin(), task.train.end());
-  std::sort(all.begin(), all.end());
+  const auto add = [&all](const Task& task) {
+    for (const std::int64_t place : task.train) all.push_back(example_of(place, task.number));
+  };
+  if (!joined) {
+    add(sequence.tasks[static_cast<std::size_t>(stage)]);
+    return all;
+  }
+  for (const Task& task : sequence.tasks) add(task);
+  // By their place in the data set, so that how classes are dealt changes nothing.
+  std::sort(all.begin(), all.end(), [](std::int64_t a, std::int64_t b) {
+    return std::pair(source_of(a), task_of(a)) < std::pair(source_of(b), task_of(b));
+  });
   return all;
 }
 

@@ -13,8 +13,8 @@
 
 namespace tandem {
 
-// Training examples of stage `stage` (from 0), ascending; none of a byte corpus, whose windows
-// start anywhere.
+// Training examples of stage `stage` (from 0), each as one of its task (data/example.h), by their
+// places in the data set, ascending; none of a byte corpus, whose windows start anywhere.
 std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int64_t stage,
                                          bool joined);
 

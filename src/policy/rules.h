@@ -43,7 +43,7 @@ struct RunFacts {
   std::int64_t task_examples = 0;  // training examples of the smallest task
   std::int64_t examples = 0;       // of all tasks
   std::int64_t epoch_steps = 0;    // of the shortest epoch
-  std::int64_t replay_slots = 0;   // examples that the strategy may add to a batch
+  std::int64_t replay_slots = 0;   // examples that one replay of a step may have
   // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
   // the fewest.
   std::int64_t validation_examples = 0, test_examples = 0, task_validation_examples = 0;

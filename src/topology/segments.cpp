@@ -26,4 +26,17 @@ at::Tensor broadcast_to_values(const at::Tensor& per_replica, const Parameter& p
   return per_replica.view(shape);
 }
 
+at::Tensor segment_sums(const at::Tensor& values, const Parameter& parameter) {
+  if (values.is_cuda()) {
+    return values.view({parameter.replicas(), -1}).sum(1, false, torch::kFloat64);
+  }
+  const auto segments = parameter.segments();
+  std::vector<at::Tensor> each;
+  for (std::size_t r = 0; r + 1 < segments.size(); ++r) {
+    each.push_back(
+        values.narrow(0, segments[r], segments[r + 1] - segments[r]).sum(torch::kFloat64));
+  }
+  return torch::stack(each);
+}
+
 }  // namespace tandem

@@ -1,4 +1,4 @@
-// These spread a number per replica over what a parameter holds of each replica.
+// These spread a number per replica over what a parameter holds of each replica, and sum over it.
 //
 // Shapes: R replicas (runs of the group).
 #pragma once
@@ -18,5 +18,9 @@ at::Tensor broadcast_to_segments(const at::Tensor& per_replica,
 
 // Returns per_replica [R] in a shape that is broadcast over the parameter's value.
 at::Tensor broadcast_to_values(const at::Tensor& per_replica, const Parameter& parameter);
+
+// Returns the sum of each replica's segment of values beside Parameter::flat(), double [R]; on a
+// CPU they are taken one by one, so that rounding does not depend on company.
+at::Tensor segment_sums(const at::Tensor& values, const Parameter& parameter);
 
 }  // namespace tandem

@@ -2,6 +2,7 @@
 
 #include "config/seeds.h"
 #include "core/philox.h"
+#include "data/example.h"
 #include "data/tensor.h"
 #include "plan/stages.h"
 #include "train/step_tables.h"
@@ -15,30 +16,40 @@ Batches::Batches(const std::vector<Config>& configs, at::Device device, at::Scal
   if (!windows()) make_tables();
 }
 
-// The tables that map a class to its output and to its task's outputs.
+// The tables that map a task and a class to their output and to the task's outputs.
 void Batches::make_tables() {
   const TaskSequence& first = sequences_.front();
+  const auto task_count = static_cast<std::int64_t>(first.tasks.size());
   const std::int64_t classes = data_->classes, outputs = first.outputs;
-  if (!first.target.empty()) {
-    std::vector<std::int64_t> table;
-    for (const TaskSequence& each : sequences_) {
-      table.insert(table.end(), each.target.begin(), each.target.end());
-    }
-    target_table_ = torch::tensor(table).to(device_);
-  }
-  if (first.task_outputs.empty()) return;
-  at::Tensor allowed = torch::zeros({replicas(), classes, outputs}, torch::kBool);
-  auto access = allowed.accessor<bool, 3>();
+  const bool has_targets = !first.target.empty() || !first.target_by_task.empty();
+  std::vector<std::int64_t> targets;
+  at::Tensor allowed = torch::zeros({replicas(), task_count + 1, classes, outputs}, torch::kBool);
+  auto access = allowed.accessor<bool, 4>();
   for (std::int64_t r = 0; r < replicas(); ++r) {
     const TaskSequence& each = tasks(r);
-    for (std::int64_t c = 0; c < classes; ++c) {
-      const std::int64_t task =
-          each.task_of_class.empty() ? 1 : each.task_of_class[static_cast<std::size_t>(c)];
-      const auto [begin, end] = each.task_outputs[static_cast<std::size_t>(task - 1)];
-      for (std::int64_t o = begin; o < end; ++o) access[r][c][o] = true;
+    for (std::int64_t said = 0; said <= task_count; ++said) {
+      for (std::int64_t c = 0; c < classes; ++c) {
+        const auto label = static_cast<std::size_t>(c);
+        const std::int64_t task = !each.task_of_class.empty() ? each.task_of_class[label]
+                                  : said == 0                 ? 1
+                                                              : said;
+        const auto at = static_cast<std::size_t>(task - 1);
+        if (has_targets) {
+          targets.push_back(each.target_by_task.empty() ? each.target[label]
+                                                        : each.target_by_task[at][label]);
+        }
+        if (each.task_outputs.empty()) continue;
+        const auto [begin, end] = each.task_outputs[at];
+        for (std::int64_t o = begin; o < end; ++o) access[r][said][c][o] = true;
+      }
     }
   }
-  allowed_table_ = allowed.view({replicas() * classes, outputs}).to(device_);
+  if (has_targets) target_table_ = torch::tensor(targets).to(device_);
+  if (!first.task_outputs.empty()) allowed_table_ = allowed.view({-1, outputs}).to(device_);
+  if (first.views.empty()) return;
+  std::vector<std::vector<InputView>> views;
+  for (const TaskSequence& each : sequences_) views.push_back(each.views);
+  views_ = to_device(views, device_);
 }
 
 std::int64_t Batches::filler() const { return windows() ? data_->train[0] : 0; }
@@ -60,6 +71,16 @@ void Batches::begin_stage(std::int64_t stage, bool joined) {
           key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch));
     }
   }
+}
+
+std::vector<std::int64_t> Batches::of_stage(std::int64_t r) const {
+  if (!windows()) return stage_examples_[static_cast<std::size_t>(r)];
+  const std::int64_t context = configs_.front().integer("context");
+  std::vector<std::int64_t> starts;
+  for (std::int64_t at = data_->train[0]; at + context < data_->train[1]; at += context) {
+    starts.push_back(at);
+  }
+  return starts;
 }
 
 std::vector<std::int64_t> Batches::of_step(std::int64_t r, std::int64_t in_stage) {
@@ -93,15 +114,25 @@ std::vector<std::int64_t> Batches::beside(std::int64_t r, std::int64_t update,
 
 Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
                     bool masked) const {
-  StepTables tables(1, replicas(), width, filler(), at::kCPU, dtype_);
+  StepTables tables(1, replicas(), {{width}}, filler(), at::kCPU, dtype_);
   tables.begin(1);
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    tables.set_examples(0, r, examples[static_cast<std::size_t>(r)]);
+    std::vector<BatchRow> rows;
+    for (const std::int64_t each : examples[static_cast<std::size_t>(r)]) rows.push_back({each});
+    tables.set_rows(0, r, {rows});
   }
   tables.upload();
   const StepRows rows = tables.current();
   return gather(rows.examples.to(device_),
                 rows.weight.defined() ? rows.weight.to(device_) : rows.weight, masked);
+}
+
+at::Tensor Batches::over_rows(const at::Tensor& per_example) const {
+  if (!windows()) return per_example;
+  const std::int64_t rows = configs_.front().integer("context");
+  return per_example.unsqueeze(-1)
+      .expand({per_example.size(0), per_example.size(1), rows})
+      .reshape({per_example.size(0), -1});
 }
 
 Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const {
@@ -111,19 +142,26 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
     auto [x, y] = gather_windows(device_data_, examples, configs_.front().integer("context"));
     batch.x = x;
     batch.target = y.reshape({replicas(), -1});
-    if (weight.defined()) {
-      batch.weight =
-          weight.unsqueeze(-1).expand({replicas(), width, x.size(2)}).reshape({replicas(), -1});
-    }
+    if (weight.defined()) batch.weight = over_rows(weight);
     return batch;
   }
-  batch.x = gather_images(device_data_, examples);
-  batch.target = gather_labels(device_data_, examples);
+  const at::Tensor source = examples.bitwise_and(kSourceMask);
+  const at::Tensor run = torch::arange(replicas(), examples.options()).unsqueeze(1);
+  const auto task_count = static_cast<std::int64_t>(sequences_.front().tasks.size());
+  at::Tensor task;  // [R,B]
+  if (views_.from.defined()) {
+    task = examples.bitwise_right_shift(kSourceBits);
+    batch.x =
+        gather_images(device_data_, source, views_, (task - 1).clamp_min(0) + run * task_count);
+  } else {
+    batch.x = gather_images(device_data_, source);
+  }
+  batch.target = gather_labels(device_data_, source);
   batch.weight = weight;
   if (!target_table_.defined() && !(masked && allowed_table_.defined())) return batch;
-  const at::Tensor offsets =
-      torch::arange(replicas(), batch.target.options()).unsqueeze(1) * data_->classes;
-  const at::Tensor cell = (batch.target + offsets).view(-1);
+  at::Tensor cell = batch.target + run * ((task_count + 1) * data_->classes);
+  if (task.defined()) cell = cell + task * data_->classes;
+  cell = cell.view(-1);
   if (masked && allowed_table_.defined()) {
     batch.allowed =
         allowed_table_.index_select(0, cell).view({replicas(), width, allowed_table_.size(1)});

@@ -25,6 +25,9 @@ struct Batch {
   at::Tensor target;   // int64 [R,N]
   at::Tensor weight;   // [R,N]; undefined where every example counts
   at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
+  // What each row's cross-entropy counts in the loss, [R,N]; undefined: the mean over what weighs.
+  at::Tensor share;
+  at::Tensor mean;  // [R,N], see StepView::mean; undefined: roles are not apart
 };
 
 class Batches {
@@ -46,15 +49,19 @@ class Batches {
 
   // `joined`: one stage trains on all tasks.
   void begin_stage(std::int64_t stage, bool joined);
+  // All examples of replica r's stage; of a byte corpus windows side by side.
+  std::vector<std::int64_t> of_stage(std::int64_t r) const;
   // Replica r's own examples of a step of the stage; the sampler goes on from step to step.
   std::vector<std::int64_t> of_step(std::int64_t r, std::int64_t in_stage);
   // Examples beside the training stream, for topology update `update`: batch `number` of the run's
   // stream "growth", keyed by the update, uniform with replacement from what the stage trains on.
   std::vector<std::int64_t> beside(std::int64_t r, std::int64_t update, std::int64_t number) const;
 
-  // Tensors of examples, int64 [R,B] on the device, and their weights [R,B] or undefined. `masked`:
-  // the loss sees only the outputs of each example's task.
+  // Tensors of examples (data/example.h), int64 [R,B] on the device, and their weights [R,B] or
+  // undefined. `masked`: the loss sees only the outputs of each example's task.
   Batch gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const;
+  // A number per example [R,W] at each of its rows [R,N].
+  at::Tensor over_rows(const at::Tensor& per_example) const;
   // The same of [R] lists of equal or shorter length than `width`; shorter ones are padded with
   // weight 0.
   Batch make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
@@ -69,8 +76,10 @@ class Batches {
   std::shared_ptr<const Dataset> data_;
   DeviceDataset device_data_;
   std::vector<TaskSequence> sequences_;
-  at::Tensor target_table_;   // int64 [R * classes]; undefined: identity
-  at::Tensor allowed_table_;  // bool [R * classes, C]; undefined: all
+  // By run, task (0: that of the class) and class.
+  at::Tensor target_table_;   // int64 [R * (tasks + 1) * classes]; undefined: identity
+  at::Tensor allowed_table_;  // bool [R * (tasks + 1) * classes, C]; undefined: all
+  DeviceViews views_;
   // The current stage's samplers and examples, [R]; a byte corpus has no examples.
   std::vector<std::unique_ptr<EpochSampler>> epoch_samplers_;
   std::vector<std::unique_ptr<ByteSampler>> byte_samplers_;

@@ -50,6 +50,17 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
   return CrossEntropy::apply(restrict(logits, outputs_allowed), target, share);
 }
 
+at::Tensor shared_cross_entropy(const at::Tensor& logits, const at::Tensor& target,
+                                const at::Tensor& share, const at::Tensor& outputs_allowed) {
+  expect_shape(target, {logits.size(0), logits.size(1)}, "target");
+  return CrossEntropy::apply(restrict(logits, outputs_allowed), target, share);
+}
+
+at::Tensor where_it_counts(const at::Tensor& loss, const at::Tensor& loss_weight) {
+  if (!loss_weight.defined() || !loss.defined()) return loss;
+  return torch::where(loss_weight > 0, loss * loss_weight, torch::zeros_like(loss));
+}
+
 ExampleScores score_examples(const at::Tensor& logits, const at::Tensor& target,
                              const at::Tensor& outputs_allowed) {
   at::NoGradGuard no_grad;

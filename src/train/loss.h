@@ -10,6 +10,13 @@ namespace tandem {
 // or undefined: where false, the output takes no part in the softmax.
 at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
                          const at::Tensor& weight, const at::Tensor& outputs_allowed);
+// The sum per replica [R] of each row's cross-entropy times its share [R,N].
+at::Tensor shared_cross_entropy(const at::Tensor& logits, const at::Tensor& target,
+                                const at::Tensor& share, const at::Tensor& outputs_allowed);
+
+// A loss [R] times how much its pass counts for each replica, [R] or undefined (1). Nothing of a
+// pass that does not count leaks, also where it diverged: it is a choice, not a product.
+at::Tensor where_it_counts(const at::Tensor& loss, const at::Tensor& loss_weight);
 
 // Without gradient, for read-outs. Per example [R,N]: loss and whether the largest logit is the
 // target (the first of equals).

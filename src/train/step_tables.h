@@ -8,15 +8,29 @@
 #include <cstdint>
 #include <vector>
 
+#include "continual/strategy.h"
 #include "kernels/update/finish_step.h"
 
 namespace tandem {
+
+// What the columns of the tables of examples are.
+struct TableLayout {
+  std::vector<std::int64_t> roles;  // the most rows of each role, the current examples' first
+  bool apart = false;   // each role has columns of its own; no: a replica's rows follow one another
+  bool places = false;  // with StepRows::place and enters
+
+  std::int64_t width() const;
+  std::int64_t first(std::size_t role) const;  // column, where they are apart
+};
 
 // One step's rows of the tables, on the device.
 struct StepRows {
   at::Tensor numbers;   // double [R,kStepNumbers], see kernels::StepNumbers
   at::Tensor examples;  // int64 [R,W]
   at::Tensor weight;    // [R,W] 0 where an example is padding; undefined: every example counts
+  // Where roles are apart: 1/n for the n rows that a replica has of the column's role, else 0.
+  at::Tensor mean;           // [R,W]
+  at::Tensor place, enters;  // int64 [R,W] of BatchRow, -1 where there is none
 
   at::Tensor column(std::int64_t index) const { return numbers.select(1, index); }
 };
@@ -30,18 +44,17 @@ struct StepRows {
 
 class StepTables {
  public:
-  // Tables of at most `most` steps, of `width` examples per replica and step; `filler` stands where
-  // a replica has none.
-  StepTables(std::int64_t most, std::int64_t replicas, std::int64_t width, std::int64_t filler,
+  // Tables of at most `most` steps; the example `filler` stands where a replica has none.
+  StepTables(std::int64_t most, std::int64_t replicas, TableLayout layout, std::int64_t filler,
              at::Device device, at::ScalarType dtype);
 
   std::int64_t most() const { return most_; }
   // Starts new tables of so many steps, on the host.
   void begin(std::int64_t steps);
   kernels::StepNumbers& numbers(std::int64_t step, std::int64_t r);
-  // Padding repeats the replica's own examples: they are in the alignment term, which no weight
-  // masks.
-  void set_examples(std::int64_t step, std::int64_t r, const std::vector<std::int64_t>& own);
+  // A replica's rows by role. Padding repeats the replica's own examples: they are in the alignment
+  // term, which no weight masks.
+  void set_rows(std::int64_t step, std::int64_t r, const std::vector<std::vector<BatchRow>>& own);
   // Makes the filled tables the device's; the counter points at their first step. Waits for
   // nothing.
   void upload();
@@ -51,14 +64,19 @@ class StepTables {
   void next();
 
  private:
-  std::int64_t most_, replicas_, width_, filler_;
+  void fill_apart(std::int64_t row, const std::vector<std::vector<BatchRow>>& own);
+
+  std::int64_t most_, replicas_;
+  TableLayout layout_;
+  std::int64_t width_, filler_;
   at::Device device_;
   at::ScalarType dtype_;
   bool padded_ = false;
-  at::Tensor host_numbers_, host_examples_;  // [steps,R,...]
-  at::Tensor numbers_, examples_;            // on the device, [most,R,...]
-  at::Tensor counter_;                       // int64 [1] on the device
-  std::int64_t position_ = 0;                // the counter of a CPU
+  at::Tensor host_numbers_, host_examples_;        // [steps,R,...]
+  at::Tensor host_mean_, host_places_;             // [steps,R,W], [steps,R,2 W]: place, then enters
+  at::Tensor numbers_, examples_, mean_, places_;  // on the device, [most,R,...]
+  at::Tensor counter_;                             // int64 [1] on the device
+  std::int64_t position_ = 0;                      // the counter of a CPU
 };
 
 }  // namespace tandem

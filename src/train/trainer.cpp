@@ -59,15 +59,11 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
                         torch::device(options_.device).dtype(torch::kFloat64));
   write_state();
   build_network();
-  std::vector<Config> all(configs);
-  strategy_ = strategies().at("strategy", configs.front().text("strategy"))(
-      {replicas(), all, batches_.sequences(), model_->parameters()});
-  joined_ = strategy_->joins_tasks();
+  build_strategy();
   build_tasks();
   start_topology();
-  width_ = configs.front().integer("batch") + strategy_->replay_slots();
   tables_ =
-      std::make_unique<StepTables>(options_.device.is_cuda() ? kStepsAhead : 1, replicas(), width_,
+      std::make_unique<StepTables>(options_.device.is_cuda() ? kStepsAhead : 1, replicas(), layout_,
                                    batches_.filler(), options_.device, options_.dtype);
   flops_ = std::make_unique<FlopsLedger>(*model_, runs_, rows_per_example(configs.front(), data()));
 }
@@ -122,12 +118,16 @@ void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape
     parameter->name = teachers_name(parameter->name);
 }
 
-void Trainer::begin_stage(std::int64_t stage) {
+void Trainer::begin_stage(std::int64_t stage, bool resumed) {
   batches_.begin_stage(stage, joined_);
   captured_.clear();  // what a strategy adds to a step may change with the task
-  strategy_->before_task(stage + 1);
+  strategy_->before_task(stage + 1, resumed);
 }
 
-void Trainer::end_stage(std::int64_t stage) { strategy_->after_task(stage + 1); }
+void Trainer::end_stage(std::int64_t stage) {
+  std::vector<std::vector<std::int64_t>> examples;
+  for (std::int64_t r = 0; r < replicas(); ++r) examples.push_back(batches_.of_stage(r));
+  strategy_->after_task(stage + 1, examples);
+}
 
 }  // namespace tandem

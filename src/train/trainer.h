@@ -100,7 +100,8 @@ class Trainer {
   bool frozen(std::int64_t r) const { return frozen_[static_cast<std::size_t>(r)] != 0; }
   void synchronize() const;
 
-  void begin_stage(std::int64_t stage);
+  // `resumed`: it goes on from what load() restored.
+  void begin_stage(std::int64_t stage, bool resumed = false);
   // Shapes of the model's linear layers; UpdateCounts counts along them.
   const std::vector<LayerShape>& layers() const { return layers_; }
 
@@ -146,8 +147,8 @@ class Trainer {
   };
 
   std::vector<ReplicaPlan> plan_step(std::int64_t stage, std::int64_t in_stage) const;
-  std::vector<std::vector<std::int64_t>> next_examples(std::int64_t in_stage,
-                                                       const std::vector<ReplicaPlan>& plans);
+  using ReplicaRows = std::vector<std::vector<BatchRow>>;  // by role
+  std::vector<ReplicaRows> next_rows(std::int64_t in_stage, const std::vector<ReplicaPlan>& plans);
   kernels::StepNumbers numbers_of(std::size_t r, const ReplicaPlan& plan) const;
   StepKind kind_of(const std::vector<ReplicaPlan>& plans) const;
   PerLevel<LevelPlan> level_plans(const StepKind& kind, const StepRows& rows) const;
@@ -155,12 +156,34 @@ class Trainer {
   void run_step(const StepKind& kind);
   void compute_step(const StepKind& kind);
   StepLosses compute_gradients(const StepKind& kind, const StepRows& rows);
-  StepLosses take_gradients(const StepKind& kind, const StepRows& rows);
+  // `remembers`: a strategy keeps what it wants of the outputs.
+  StepLosses take_gradients(const StepKind& kind, const StepRows& rows, bool remembers);
   struct PassLosses;
-  PassLosses run_passes(const Batch& batch, std::vector<Pass>& passes);
+  PassLosses run_passes(const Batch& batch, const StepRows& rows, std::vector<Pass>& passes,
+                        bool remembers);
   void differentiate(const at::Tensor& loss);
   void perturb(std::vector<at::Tensor>& kept);
   at::Tensor distillation_loss(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
+  void build_strategy();
+  StepRows columns_of(const StepRows& rows, RoleColumns columns) const;
+  Batch batch_of(const StepRows& rows) const;
+  at::Tensor weights_of_columns(const at::Tensor& role_weights) const;
+  StepView view_of(const Batch& batch, const StepRows& rows, const at::Tensor& logits) const;
+  at::Tensor task_loss(const Batch& batch, const at::Tensor& logits,
+                       const at::Tensor& allowed) const;
+  void change_gradients(const StepRows& rows, StepLosses& losses);
+  void pass_references(const StepKind& kind, const StepRows& rows);
+  at::Tensor mask_of_gradient(const Parameter& parameter, const at::Tensor& numbers) const;
+  Context trained_stream() const;
+  std::vector<at::Tensor> importances(const std::vector<std::vector<std::int64_t>>& examples,
+                                      Importance kind);
+  std::vector<std::pair<at::Tensor, at::Tensor>> functions_of(const Batch& batch,
+                                                              const at::Tensor& logits,
+                                                              Importance kind) const;
+  void add_importances_by_rows(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums);
+  void add_importances(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums);
+  void add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
+              const at::Tensor& term) const;
   void add_dormant_decay(const StepRows& rows);
   void update_topology(const std::vector<ReplicaPlan>& plans, StepReport& report);
   // Gradients, and inputs where a criterion reads them, become means over fresh batches.
@@ -181,11 +204,21 @@ class Trainer {
   std::unique_ptr<Model> model_, teacher_;
   at::Tensor teacher_alpha_, radius_;  // [R] on the device
   std::unique_ptr<Optimizer> optimizer_;
+  class Services;
+  class Gradients;
+  std::unique_ptr<StrategyServices> services_;
   std::unique_ptr<Strategy> strategy_;
+  StrategyNeeds needs_;
+  TableLayout layout_;
+  RoleColumns in_batch_;  // of the tables of examples, the step's own batch
+  // Of replays beside the batch: S * G of their task loss by parameter, and whose it is, bool [R].
+  std::vector<std::pair<std::vector<at::Tensor>, at::Tensor>> references_;
+  std::vector<std::unique_ptr<Model>> snapshots_;
+  std::vector<char> taken_;         // [snapshots] it has been taken
+  bool expects_gradient_ = false;   // an update after this step reads the gradient
   std::vector<LayerShape> layers_;  // of model_->linears()
   std::unique_ptr<TopologyUpdater> topology_;
   std::unique_ptr<FlopsLedger> flops_;
-  std::int64_t width_ = 0;  // examples per replica and step, replay included
   std::unique_ptr<StepTables> tables_;
   std::int64_t ahead_ = 0;  // steps of the last tables
   std::map<StepKind, Captured> captured_;

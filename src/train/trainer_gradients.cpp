@@ -58,15 +58,16 @@ std::vector<Parameter*> Trainer::parameters() const {
 }
 
 StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows) {
-  StepLosses losses = take_gradients(kind, rows);
+  StepLosses losses = take_gradients(kind, rows, /*remembers=*/true);
   if (demands().perturbed) {
     const Perturbation& perturbation = policies().perturbation;
     std::vector<at::Tensor> kept, own;
     for (Parameter* parameter : model_->parameters()) own.push_back(parameter->value.grad());
     perturb(kept);
     // The losses that are logged are those at the weights.
-    const StepLosses there = take_gradients(kind, rows);
+    const StepLosses there = take_gradients(kind, rows, /*remembers=*/false);
     add_term(losses.rest, there.task + there.alignment);
+    add_term(losses.rest, there.strategy);
     add_term(losses.rest, there.rest);
     const at::NoGradGuard no_grad;
     std::size_t i = 0;
@@ -135,7 +136,7 @@ at::Tensor Trainer::distillation_loss(const Batch& batch, const at::Tensor& logi
     rows = rows.mean(1);
   }
   pull = rows * teacher_alpha_ * (temperature * temperature);
-  return cross_entropy(taught, batch.target, batch.weight, batch.allowed);
+  return task_loss(batch, taught, batch.allowed);
 }
 
 }  // namespace tandem

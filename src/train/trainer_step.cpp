@@ -25,19 +25,23 @@ std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_
   return plans;
 }
 
-std::vector<std::vector<std::int64_t>> Trainer::next_examples(
-    std::int64_t in_stage, const std::vector<ReplicaPlan>& plans) {
-  std::vector<std::vector<std::int64_t>> examples(plans.size());
+std::vector<Trainer::ReplicaRows> Trainer::next_rows(std::int64_t in_stage,
+                                                     const std::vector<ReplicaPlan>& plans) {
+  std::vector<ReplicaRows> rows(plans.size());
   for (std::size_t r = 0; r < plans.size(); ++r) {
     if (!plans[r].runs) continue;
     const auto replica = static_cast<std::int64_t>(r);
-    examples[r] = batches_.of_step(replica, in_stage);
-    if (batches_.windows()) continue;  // strategies replay images
-    std::vector<std::int64_t> replay;
-    strategy_->batch(replica, plans[r].step, examples[r], replay);
-    examples[r].insert(examples[r].end(), replay.begin(), replay.end());
+    const std::vector<std::int64_t> own = batches_.of_step(replica, in_stage);
+    std::vector<BatchRow> current;
+    current.reserve(own.size());
+    for (const std::int64_t each : own) current.push_back({each});
+    ReplicaRows replays(needs_.replays.size());
+    rows[r].reserve(1 + replays.size());
+    strategy_->batch(replica, plans[r].step, current, replays);
+    rows[r].push_back(std::move(current));
+    for (auto& each : replays) rows[r].push_back(std::move(each));
   }
-  return examples;
+  return rows;
 }
 
 kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan) const {
@@ -93,27 +97,27 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   std::vector<StepKind> kinds;
   tables_->begin(static_cast<std::int64_t>(ahead.size()));
   for (const std::vector<ReplicaPlan>& plans : ahead) {
-    const auto examples = next_examples(in_stage + report.steps, plans);
-    std::vector<double> counts;
+    const std::vector<ReplicaRows> rows = next_rows(in_stage + report.steps, plans);
+    std::vector<double> counts, passed;
     for (std::size_t r = 0; r < plans.size(); ++r) {
       const auto replica = static_cast<std::int64_t>(r);
       tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
-      tables_->set_examples(report.steps, replica, examples[r]);
-      counts.push_back(static_cast<double>(examples[r].size()));
+      tables_->set_rows(report.steps, replica, rows[r]);
+      counts.push_back(tables_->numbers(report.steps, replica).examples);
+      const double current = rows[r].empty() ? 0 : static_cast<double>(rows[r].front().size());
+      passed.push_back(stage > 0 ? needs_.passed_rows * current : 0);
     }
     kinds.push_back(kind_of(plans));
     kinds.back().records_inputs = demands().reads_inputs && read_by_update(plans);
-    flops_->charge(plans, counts);  // with the masks that the step's products have
+    flops_->charge(plans, counts, passed);  // with the masks that the step's products have
     ++report.steps;
   }
   tables_->upload();
   const std::vector<ReplicaPlan>& plans = ahead.back();
   fresh_ = false;
-  topology_->expect_gradient(read_by_update(plans));
-  for (std::int64_t s = 0; s < report.steps; ++s) {
-    run_step(kinds[static_cast<std::size_t>(s)]);
-    strategy_->after_step(in_stage + s);
-  }
+  expects_gradient_ = read_by_update(plans);
+  topology_->expect_gradient(expects_gradient_);
+  for (std::int64_t s = 0; s < report.steps; ++s) run_step(kinds[static_cast<std::size_t>(s)]);
   if (!options_.device.is_cuda()) read_state();
   update_topology(plans, report);
   topology_->expect_gradient(false);
@@ -149,10 +153,12 @@ void Trainer::run_step(const StepKind& kind) {
 
 void Trainer::compute_step(const StepKind& kind) {
   const StepRows rows = tables_->current();
-  const StepLosses losses = compute_gradients(kind, rows);
+  pass_references(kind, rows);
+  StepLosses losses = compute_gradients(kind, rows);
   at::NoGradGuard no_grad;
-  strategy_->gradient();
+  change_gradients(rows, losses);
   optimizer_->step(nets(), rows.numbers, losses, state_);
+  strategy_->after_update();
   if (demands().accumulates) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
@@ -188,7 +194,7 @@ const kernels::ReplicaState& Trainer::state(std::int64_t r) const {
 void Trainer::clear_losses(std::int64_t r) {
   state(r);  // fresh from here on
   kernels::ReplicaState& own = host_state_[static_cast<std::size_t>(r)];
-  own.loss_sum = own.alignment_sum = own.losses = 0;
+  own.loss_sum = own.alignment_sum = own.strategy_sum = own.losses = 0;
   write_state();
 }
 

@@ -159,12 +159,14 @@ std::vector<Trainer::Pass> Trainer::passes_of(const StepKind& kind, const StepRo
 
 // Losses of the passes: [R] each, undefined where there is none.
 struct Trainer::PassLosses {
-  at::Tensor task, alignment;
+  at::Tensor task, alignment, strategy;
   at::Tensor teacher, pull;  // the teacher's own loss, and its pull on the net
 };
 
-Trainer::PassLosses Trainer::run_passes(const Batch& batch, std::vector<Pass>& passes) {
+Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows,
+                                        std::vector<Pass>& passes, bool remembers) {
   PassLosses losses;
+  at::Tensor learning;  // outputs of the stream that learns
   for (std::size_t i = 0; i < passes.size(); ++i) {
     Context& context = passes[i].context;
     const at::Tensor& loss_weight = passes[i].loss_weight;
@@ -175,12 +177,15 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, std::vector<Pass>& p
     at::Tensor logits = model_->forward(batch.x, context);
     logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
     context.align_logits(logits);
-    at::Tensor own = cross_entropy(logits, batch.target, batch.weight, batch.allowed);
-    if (loss_weight.defined()) {
-      // where, not a product, so that a diverged counterpart can't leak.
-      own = torch::where(loss_weight > 0, own * loss_weight, torch::zeros_like(own));
-    }
-    add_term(losses.task, own);
+    const StepView view = view_of(batch, rows, logits);
+    const at::Tensor outputs = strategy_->outputs(view);
+    add_term(losses.task,
+             where_it_counts(task_loss(batch, logits, outputs.defined() ? outputs : batch.allowed),
+                             loss_weight));
+    add_term(losses.strategy, where_it_counts(strategy_->loss(view), loss_weight));
+    learning = !learning.defined() ? logits.detach()
+                                   : torch::where((passes[0].loss_weight > 0).view({-1, 1, 1}),
+                                                  learning, logits.detach());
     add_term(losses.alignment, context.alignment());
     const at::Tensor gap = context.gap();
     if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
@@ -188,18 +193,30 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, std::vector<Pass>& p
       losses.teacher = distillation_loss(batch, logits, losses.pull);
     }
   }
+  if (remembers) {
+    const at::NoGradGuard no_grad;
+    strategy_->remember(view_of(batch, rows, learning));
+  }
   return losses;
 }
 
 // Gradients of all parameters; task loss of the running stream, the alignment term with its
 // coefficients, and all else that the gradients are of.
-StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows) {
-  const Batch batch = batches_.gather(rows.examples, rows.weight, batches_.masks_training());
+StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, bool remembers) {
+  const StepRows own = columns_of(rows, in_batch_);
+  Batch batch = batch_of(own);
+  if (batch.share.defined()) {
+    const at::Tensor weights = strategy_->role_weights();
+    if (weights.defined()) {
+      batch.share = batch.share * batches_.over_rows(weights_of_columns(weights));
+    }
+  }
   std::vector<Pass> passes = passes_of(kind, rows);
-  const PassLosses losses = run_passes(batch, passes);
+  const PassLosses losses = run_passes(batch, own, passes, remembers);
   at::Tensor total = losses.task, rest;
   add_term(total, losses.alignment);
-  for (const at::Tensor& more : {losses.teacher, losses.pull, strategy_->loss()}) {
+  add_term(total, losses.strategy);
+  for (const at::Tensor& more : {losses.teacher, losses.pull}) {
     add_term(total, more);
     if (more.defined()) add_term(rest, more.detach().to(torch::kFloat64));
   }
@@ -213,6 +230,7 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows) {
   return {task,
           losses.alignment.defined() ? losses.alignment.detach().to(torch::kFloat64)
                                      : torch::zeros_like(task),
+          losses.strategy.defined() ? losses.strategy.detach().to(torch::kFloat64) : at::Tensor(),
           rest};
 }
 

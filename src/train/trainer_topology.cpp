@@ -182,13 +182,8 @@ at::Tensor host_copy(const at::Tensor& values) {
   return values.detach().to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
 }
 
-at::Tensor of_integers(const std::vector<std::int64_t>& values) {
-  return torch::tensor(values, torch::kInt64);
-}
-
-std::vector<std::int64_t> integers_of(const at::Tensor& values) {
-  const auto* begin = values.data_ptr<std::int64_t>();
-  return {begin, begin + values.numel()};
+std::string snapshot_name(std::size_t i, const Parameter& parameter) {
+  return "snapshot/" + std::to_string(i) + "/" + parameter.name;
 }
 
 }  // namespace
@@ -215,8 +210,13 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
     const at::Tensor topology = parameter->connections->save_topology(r);
     if (topology.defined()) all.emplace_back("mask/" + parameter->name, topology);
   }
-  for (const auto& [name, values] : strategy_->save(r)) {
-    all.emplace_back("strategy/" + name, of_integers(values));
+  for (const auto& [name, values] : strategy_->save(r))
+    all.emplace_back("strategy/" + name, values);
+  for (std::size_t i = 0; i < snapshots_.size(); ++i) {
+    if (!taken_[i]) continue;
+    for (Parameter* parameter : snapshots_[i]->parameters()) {
+      all.emplace_back(snapshot_name(i, *parameter), host_copy(parameter->of_replica(r)));
+    }
   }
   kernels::ReplicaState own = state(r);
   all.emplace_back("state",
@@ -240,13 +240,23 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
     }
   }
   for (const auto& [name, values] : by_name) {
-    if (name.rfind("strategy/", 0) == 0) strategy_->load(r, name.substr(9), integers_of(values));
+    if (name.rfind("strategy/", 0) == 0) strategy_->load(r, name.substr(9), values);
+  }
+  for (std::size_t i = 0; i < snapshots_.size(); ++i) {
+    for (Parameter* parameter : snapshots_[i]->parameters()) {
+      const auto stored = by_name.find(snapshot_name(i, *parameter));
+      if (stored == by_name.end()) continue;
+      parameter->of_replica(r).copy_(stored->second);
+      taken_[i] = 1;
+    }
   }
   state(r);  // so that the others' are fresh
   const at::Tensor& stored = by_name.at("state");
-  TORCH_INTERNAL_ASSERT(stored.numel() == kernels::kReplicaState, "a state of ", stored.sizes());
-  host_state_[static_cast<std::size_t>(r)] =
-      *reinterpret_cast<const kernels::ReplicaState*>(stored.data_ptr<double>());
+  TORCH_INTERNAL_ASSERT(stored.numel() <= kernels::kReplicaState, "a state of ", stored.sizes());
+  // An earlier release's is shorter: what it has not is as at the start.
+  kernels::ReplicaState& own = host_state_[static_cast<std::size_t>(r)];
+  own = {};
+  std::copy_n(stored.data_ptr<double>(), stored.numel(), reinterpret_cast<double*>(&own));
   write_state();
   record_masks();
 }

@@ -33,7 +33,8 @@ void add_squares(const at::Tensor& gradient, const at::Tensor& active,
 // What a step's losses are, double [R]: see kernels::StepOutcome.
 struct StepLosses {
   at::Tensor task, alignment;
-  at::Tensor rest = {};  // of all else that gradients are of; undefined: there is nothing else
+  at::Tensor strategy = {};  // a strategy's terms; undefined: none
+  at::Tensor rest = {};      // of all else that gradients are of; undefined: there is nothing else
 };
 
 // See kernels/update/finish_step.h; tables of doubles [R,...], squares [nets,R] or undefined;

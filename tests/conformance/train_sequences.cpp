@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "config/option.h"
 #include "continual/scenario.h"
 #include "data/dataset.h"
 #include "support/resume_support.h"
@@ -100,6 +101,26 @@ TEST_CASE("every strategy in every scenario: alone, in company and resumed", "[c
         DYNAMIC_SECTION(scenario.name << ' ' << strategy.name << ' ' << storage) {
           Settings said = sequence_of(scenario, strategy);
           said["storage"] = storage;
+          require_same_in_every_company(seeds_of(said, 3), 11);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed",
+          "[conformance]") {
+  for (const Part& scenario : parts_of("scenario")) {
+    if (!reads(scenario, "tasks_by")) continue;
+    for (const std::string& by : option("tasks_by").choices) {
+      if (by == "classes") continue;
+      for (const std::string strategy : {"derpp", "lwf"}) {
+        DYNAMIC_SECTION(scenario.name << ' ' << by << ' ' << strategy) {
+          Settings said = sequence_of(scenario, part("strategy", strategy));
+          said["tasks_by"] = by;
+          said["tasks"] = "3";
+          said["class_order"] = "natural";
+          said["epochs"] = "1";
           require_same_in_every_company(seeds_of(said, 3), 11);
         }
       }

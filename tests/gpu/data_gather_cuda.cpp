@@ -30,4 +30,36 @@ TEST_CASE("images gathered on a GPU equal the CPU's in every bit", "[gpu]") {
   }
 }
 
+TEST_CASE("images gathered through views on a GPU equal the CPU's in every bit", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::int64_t side : {1, 3, 28}) {
+    for (const at::ScalarType dtype : {torch::kFloat32, torch::kFloat64}) {
+      for (const bool rotated : {false, true}) {
+        CAPTURE(side, dtype, rotated);
+        Dataset data;
+        data.inputs = torch::randint(0, 256, {50, side * side}, torch::kUInt8);
+        data.labels = torch::zeros({50}, torch::kInt64);
+        data.mean = 0.286;
+        data.deviation = 0.353;
+        std::vector<std::vector<InputView>> views(3);
+        for (auto& own : views) {
+          for (int task = 0; task < 4; ++task) {
+            const at::Tensor order = torch::randperm(side * side);
+            const auto* first = order.data_ptr<std::int64_t>();
+            own.push_back(rotated ? rotated_view(side, 17.0 * task + 5)
+                                  : permuted_view({first, first + side * side}));
+          }
+        }
+        const at::Tensor index = torch::randint(0, 50, {3, 41}, torch::kInt64);
+        const at::Tensor row = torch::randint(0, 12, {3, 41}, torch::kInt64);
+        const at::Tensor cpu = gather_images(to_device(data, torch::kCPU, dtype), index,
+                                             to_device(views, torch::kCPU), row);
+        const at::Tensor gpu = gather_images(to_device(data, torch::kCUDA, dtype), index.cuda(),
+                                             to_device(views, torch::kCUDA), row.cuda());
+        REQUIRE(torch::equal(gpu.cpu(), cpu));
+      }
+    }
+  }
+}
+
 }  // namespace tandem::test::data_gather_cuda_gpu

@@ -229,6 +229,43 @@ TEST_CASE("a task sequence with replay trains on a GPU as on the CPU", "[gpu]") 
   }
 }
 
+// What a strategy does in a step is captured, what it does between tasks is not.
+TEST_CASE("every strategy trains on a GPU as on the CPU, and resumes to the same bits", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const auto& [strategy, factory] : strategies().all()) {
+    for (const std::string weights : {"set", "ssa"}) {
+      CAPTURE(strategy, weights);
+      Settings said = small_sequence();
+      const Part& facts = part("strategy", strategy);
+      for (const std::string option : {"buffer", "replay_batch"}) {
+        if (std::count(facts.uses.begin(), facts.uses.end(), option) == 0) said.erase(option);
+      }
+      said["strategy"] = strategy;
+      said["weights"] = weights;
+      if (weights == "set") {
+        said["class_order"] = "random";
+      } else {
+        said["tasks_by"] = "rotation";
+        said["tasks"] = "2";
+      }
+      const std::vector<Config> runs = seeds_of(said, 3);
+      Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+      Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+      for (std::int64_t stage = 0; stage < cpu.stages(); ++stage) {
+        train_stage(cpu, stage);
+        train_stage(gpu, stage);
+        for (std::int64_t r = 0; r < 3; ++r) {
+          CAPTURE(stage, r);
+          REQUIRE(distance(cpu, r, gpu, r, true) < 1e-7);
+          REQUIRE(cpu.steps_of(r) == gpu.steps_of(r));
+          REQUIRE(gpu.state(r).strategy_sum == Approx(cpu.state(r).strategy_sum).epsilon(1e-6));
+        }
+      }
+      require_resumable(runs, 7, kDevice);
+    }
+  }
+}
+
 TEST_CASE("a replica that diverges on a GPU is frozen and the others go on", "[gpu]") {
   if (gpu_missing()) return;
   const Config wild = small_run({{"lr", "1e30"}, {"clip", "0"}, {"steps", "40"}});

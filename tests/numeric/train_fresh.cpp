@@ -42,7 +42,7 @@ struct Reading {
 Reading read_by_hand(Trainer& trainer, std::int64_t number, std::int64_t batches) {
   const Config& config = trainer.run(0).config;
   const RandomStream stream{sub_key(run_key(config, "growth"), static_cast<std::uint64_t>(number))};
-  const std::vector<std::int64_t>& examples = trainer.tasks(0).tasks.front().train;
+  const std::vector<std::int64_t>& examples = trainer.tasks(0).tasks.front().train.places();
   const std::int64_t size = config.integer("batch");
   const std::vector<Linear*> layers = trainer.model().linears();
   Reading reading;

@@ -29,7 +29,7 @@ inline Batch batch_at(const Trainer& trainer, std::int64_t step) {
   std::size_t width = 0;
   for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
     const Config& config = trainer.run(r).config;
-    const std::vector<std::int64_t>& train = trainer.tasks(r).tasks.front().train;
+    const std::vector<std::int64_t>& train = trainer.tasks(r).tasks.front().train.places();
     EpochSampler sampler(run_key(config, "data"), 0, static_cast<std::int64_t>(train.size()),
                          config.integer("batch"));
     examples.push_back(sampler.batch(step));

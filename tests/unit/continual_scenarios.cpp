@@ -112,6 +112,67 @@ TEST_CASE("a split puts each example into the task of its class", "[unit]") {
   }
 }
 
+TEST_CASE("permuted tasks have all examples, and each its own order of inputs", "[unit]") {
+  for (const char* scenario : {"task_il", "domain_il", "class_il"}) {
+    CAPTURE(scenario);
+    Settings said = {{"tasks_by", "permutation"}, {"tasks", "3"}, {"seed", "5"}};
+    const TaskSequence sequence = tasks_of(scenario, said);
+    REQUIRE(sequence.tasks.size() == 3);
+    REQUIRE(sequence.views.size() == 3);
+    const bool shared = std::string(scenario) == "domain_il";
+    CHECK(sequence.outputs == (shared ? 10 : 30));
+    std::set<std::vector<std::int32_t>> orders;
+    for (const Task& task : sequence.tasks) {
+      const auto t = static_cast<std::size_t>(task.number - 1);
+      CHECK(task.train == images().train);
+      CHECK(task.test == images().test);
+      CHECK(task.classes.size() == 10);
+      std::vector<std::int32_t> order = sequence.views[t].from;
+      orders.insert(order);
+      if (t == 0) CHECK(order == std::vector<std::int32_t>{0, 1, 2, 3});
+      std::sort(order.begin(), order.end());
+      CHECK(order == std::vector<std::int32_t>{0, 1, 2, 3});
+      const std::int64_t first = shared ? 0 : 10 * (task.number - 1);
+      CHECK(sequence.task_outputs[t] == std::pair(first, first + 10));
+      for (std::int64_t c = 0; c < 10; ++c) CHECK(sequence.target_by_task[t][c] == first + c);
+    }
+    said["seed"] = "7";
+    said["seed_classes"] = "5";
+    const TaskSequence same = tasks_of(scenario, said);
+    CHECK(same.views[1].from == sequence.views[1].from);
+    said["seed_classes"] = "3";
+    said["tasks"] = "9";
+    for (const InputView& view : tasks_of(scenario, said).views) orders.insert(view.from);
+    CHECK(orders.size() > 5);  // of 24
+  }
+}
+
+TEST_CASE("rotated tasks turn by angles of their own", "[unit]") {
+  const auto angles = [](const Settings& more) {
+    Settings said = {{"tasks_by", "rotation"}, {"tasks", "8"}};
+    for (const auto& [name, value] : more) said[name] = value;
+    std::set<std::vector<float>> weights;
+    for (const InputView& view : tasks_of("domain_il", said).views) weights.insert(view.weight);
+    return weights.size();
+  };
+  CHECK(angles({}) == 8);
+  CHECK(angles({{"rotation_degrees", "0"}}) == 1);
+}
+
+TEST_CASE("tasks that have all classes refuse what is said of split ones", "[unit]") {
+  CHECK_THROWS_WITH(tasks_of("class_il", {{"tasks_by", "permutation"}, {"class_order", "random"}}),
+                    Contains("class_order = random") && Contains("leave it out"));
+  Dataset data = images();
+  data.features = 6;
+  CHECK_THROWS_WITH(
+      make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "rotation"}}), data),
+      Contains("square images") && Contains("6 inputs"));
+  data.kind = Dataset::Kind::kBytes;
+  CHECK_THROWS_WITH(
+      make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "permutation"}}), data),
+      Contains("scenario = single"));
+}
+
 TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
   const auto task = tasks_of("task_il"), domain = tasks_of("domain_il"), cls = tasks_of("class_il");
   CHECK(task.outputs == 10);

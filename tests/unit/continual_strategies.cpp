@@ -2,6 +2,7 @@
 // checkpoint.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <set>
 
 #include "continual/strategy.h"
@@ -34,17 +35,36 @@ Settings er(int seed, int buffer, int replay) {
           {"replay_batch", std::to_string(replay)}};
 }
 
+// The rows of all replays, in order; `current` is filled where it is wanted.
+std::vector<BatchRow> rows_of(Strategy& strategy, std::int64_t r, std::int64_t step,
+                              const Indices& current, std::vector<BatchRow>* own = nullptr) {
+  std::vector<BatchRow> rows;
+  for (const std::int64_t each : current) rows.push_back({each});
+  std::vector<std::vector<BatchRow>> replays(strategy.needs().replays.size());
+  strategy.batch(r, step, rows, replays);
+  if (own != nullptr) *own = rows;
+  std::vector<BatchRow> all;
+  for (const auto& replay : replays) all.insert(all.end(), replay.begin(), replay.end());
+  return all;
+}
+
 Indices replayed(Strategy& strategy, std::int64_t r, std::int64_t step, const Indices& current) {
-  Indices replay;
-  strategy.batch(r, step, current, replay);
-  return replay;
+  Indices examples;
+  for (const BatchRow& row : rows_of(strategy, r, step, current)) examples.push_back(row.example);
+  return examples;
 }
 
 Indices buffer_of(const Strategy& strategy, std::int64_t r) {
   for (const auto& [name, values] : strategy.save(r)) {
-    if (name == "er.buffer") return values;
+    if (name.find(".buffer") != std::string::npos) return integers_in(values);
   }
   return {};
+}
+
+std::map<std::string, Indices> saved(const Strategy& strategy, std::int64_t r) {
+  std::map<std::string, Indices> all;
+  for (const auto& [name, values] : strategy.save(r)) all[name] = integers_in(values);
+  return all;
 }
 
 Indices range(std::int64_t first, std::int64_t count) {
@@ -58,17 +78,18 @@ Indices range(std::int64_t first, std::int64_t count) {
 TEST_CASE("the controls replay nothing", "[unit]") {
   for (const char* name : {"finetune", "joint"}) {
     const auto strategy = make({{{"strategy", name}}});
-    CHECK(strategy->joins_tasks() == (std::string(name) == "joint"));
-    CHECK(strategy->replay_slots() == 0);
+    CHECK(strategy->needs().joins_tasks == (std::string(name) == "joint"));
+    CHECK(strategy->needs().replays.empty());
     CHECK(replayed(*strategy, 0, 0, range(0, 5)).empty());
-    CHECK_FALSE(strategy->loss().defined());
+    CHECK_FALSE(strategy->loss({}).defined());
     CHECK(strategy->save(0).empty());
   }
 }
 
 TEST_CASE("replay comes from the buffer as it was before the current batch", "[unit]") {
   const auto strategy = make({er(1, 100, 4)});
-  CHECK(strategy->replay_slots() == 4);
+  REQUIRE(strategy->needs().replays.size() == 1);
+  CHECK(strategy->needs().replays[0].rows == 4);
   CHECK(replayed(*strategy, 0, 0, range(0, 3)).empty());
   Indices second = replayed(*strategy, 0, 1, range(3, 3));
   std::sort(second.begin(), second.end());
@@ -83,7 +104,7 @@ TEST_CASE("replay comes from the buffer as it was before the current batch", "[u
 TEST_CASE("replay_batch 0 replays as many as a batch", "[unit]") {
   Settings said = er(1, 100, 0);
   said["batch"] = "7";
-  CHECK(make({said})->replay_slots() == 7);
+  CHECK(make({said})->needs().replays[0].rows == 7);
 }
 
 TEST_CASE("replay is drawn without replacement and evenly", "[unit]") {
@@ -143,14 +164,105 @@ TEST_CASE("experience replay goes on from a saved state as if nothing had happen
     const Indices current = range(step * 4, 4);
     CHECK(replayed(*resumed, 1, step, current) == replayed(*whole, 0, step, current));
   }
-  CHECK(resumed->save(1) == whole->save(0));
+  CHECK(saved(*resumed, 1) == saved(*whole, 0));
+}
+
+TEST_CASE("rows say where in the buffer they lie, and of two that enter one place the later stays",
+          "[unit]") {
+  Settings said = er(4, 5, 3);
+  said["strategy"] = "derpp";
+  const auto strategy = make({said});
+  REQUIRE(strategy->needs().replays.size() == 2);
+  std::vector<std::int64_t> held(5, -1);  // what a reader of `enters` would hold
+  bool anew = false;
+  for (int step = 0; step < 60; ++step) {
+    std::vector<BatchRow> own;
+    const auto replay = rows_of(*strategy, 0, step, range(step * 4, 4), &own);
+    for (const BatchRow& row : replay) CHECK(held.at(row.place) == row.example);
+    if (replay.size() == 6) {
+      for (int i = 0; i < 3; ++i) anew = anew || replay[i].example != replay[i + 3].example;
+    }
+    std::set<std::int64_t> entered;
+    for (const BatchRow& row : own) {
+      if (row.enters < 0) continue;
+      CHECK(entered.insert(row.enters).second);
+      held.at(row.enters) = row.example;
+    }
+    CHECK(Indices(held.begin(), held.begin() + buffer_of(*strategy, 0).size()) ==
+          buffer_of(*strategy, 0));
+  }
+  CHECK(anew);  // the second replay is drawn for itself
+}
+
+TEST_CASE("importances are taken over so many examples of each task but the last", "[unit]") {
+  struct Asked : StrategyServices {
+    std::vector<std::vector<Indices>> examples;
+    std::vector<at::Tensor> importances(const std::vector<Indices>& of, Importance) override {
+      examples.push_back(of);
+      return {};
+    }
+    void take_snapshot(std::size_t) override {}
+    at::Tensor snapshot_logits(std::size_t, const at::Tensor&) override { return {}; }
+  };
+  for (const char* name : {"ewc", "ewc_empirical", "ewc_online", "mas"}) {
+    for (const std::string count : {"7", "0", "1000"}) {
+      CAPTURE(name, count);
+      Asked asked;
+      const Settings said = {{"strategy", name}, {"fisher_examples", count}};
+      Settings other = said;
+      other["seed"] = "2";
+      StrategyView view = view_of({said, other});
+      TaskSequence sequence;
+      sequence.tasks.resize(3);
+      view.sequences = {sequence, sequence};
+      view.services = &asked;
+      const auto strategy = strategies().at("strategy", name)(std::move(view));
+      const std::vector<Indices> all = {range(0, 50), range(100, 60)};
+      for (int task = 1; task <= 3; ++task) strategy->after_task(task, all);
+      REQUIRE(asked.examples.size() == 2);
+      for (const auto& of_task : asked.examples) {
+        for (std::size_t r = 0; r < 2; ++r) {
+          const std::set<std::int64_t> own(of_task[r].begin(), of_task[r].end());
+          CHECK(own.size() == (count == "7" ? 7 : all[r].size()));
+          CHECK(own.size() == of_task[r].size());
+          for (const auto each : own) CHECK(std::count(all[r].begin(), all[r].end(), each) == 1);
+        }
+      }
+      const bool drawn = count == "7";
+      CHECK((asked.examples[0][0] != asked.examples[1][0]) == drawn);
+    }
+  }
+}
+
+TEST_CASE("A-GEM's memory has as many examples of each task, and nothing is replayed before",
+          "[unit]") {
+  Settings said = er(6, 20, 4);
+  said["strategy"] = "agem";
+  StrategyView view = view_of({said});
+  TaskSequence sequence;
+  sequence.tasks.resize(5);
+  view.sequences = {sequence};
+  const auto strategy = strategies().at("strategy", "agem")(std::move(view));
+  CHECK(replayed(*strategy, 0, 0, range(0, 4)).empty());
+  REQUIRE(strategy->needs().replays.size() == 1);
+  CHECK_FALSE(strategy->needs().replays[0].in_batch);
+  for (int task = 1; task <= 5; ++task) {
+    strategy->after_task(task, {range(100 * task, 30)});
+    const Indices held = saved(*strategy, 0).at("agem.memory");
+    CHECK(held.size() == 4 * static_cast<std::size_t>(task));
+    CHECK(std::set<std::int64_t>(held.begin(), held.end()).size() == held.size());
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      CHECK(held[i] / 100 == static_cast<std::int64_t>(i) / 4 + 1);
+    }
+    CHECK(replayed(*strategy, 0, task, range(0, 4)).size() == 4);
+  }
 }
 
 TEST_CASE("a state of another strategy or size is refused", "[unit]") {
   const auto strategy = make({er(1, 4, 2)});
-  CHECK_THROWS_AS(strategy->load(0, "other", {1}), StoreError);
-  CHECK_THROWS_AS(strategy->load(0, "er.buffer", range(0, 5)), StoreError);
-  CHECK_THROWS_AS(strategy->load(0, "er.seen", {}), StoreError);
+  CHECK_THROWS_AS(strategy->load(0, "other", integers_tensor({1})), StoreError);
+  CHECK_THROWS_AS(strategy->load(0, "er.buffer", integers_tensor(range(0, 5))), StoreError);
+  CHECK_THROWS_AS(strategy->load(0, "er.seen", integers_tensor({})), StoreError);
 }
 
 }  // namespace tandem::test::continual_strategies_unit

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "data/gather.h"
 
@@ -34,6 +35,70 @@ TEST_CASE("gathered images are the selected pixels, scaled", "[unit]") {
     CHECK(at::allclose(scaled, (raw - 0.25) / 0.5));
     const at::Tensor labels = gather_labels(to_device(data, at::kCPU, dtype), indices);
     CHECK(at::equal(labels, at::tensor(std::vector<std::int64_t>{1, 3, 3, 4, 1, 1}).view({2, 3})));
+  }
+}
+
+namespace {
+
+// A picture of side x side pixels, gathered through a view, row by row.
+std::vector<double> seen(const std::vector<std::uint8_t>& pixels, const InputView& view) {
+  Dataset data;
+  const auto count = static_cast<std::int64_t>(pixels.size());
+  data.inputs = at::zeros({3, count}, at::kByte);
+  for (std::int64_t i = 0; i < count; ++i) data.inputs[1][i] = pixels[static_cast<std::size_t>(i)];
+  data.labels = at::zeros({3}, at::kLong);
+  data.mean = 0;
+  data.deviation = 1 / 255.0;  // as they are
+  const DeviceDataset device = to_device(data, at::kCPU, at::kDouble);
+  const std::vector<InputView> views(2, view);
+  // The one that is meant is row 2 of two runs with two tasks each.
+  const at::Tensor x =
+      gather_images(device, at::full({2, 3}, 1, at::kLong),
+                    to_device(std::vector(2, views), at::kCPU), at::full({2, 3}, 2, at::kLong));
+  const at::Tensor own = x[1][2].contiguous();
+  return {own.data_ptr<double>(), own.data_ptr<double>() + count};
+}
+
+}  // namespace
+
+TEST_CASE("a permuted view has pixel order[i] of the source at i", "[unit]") {
+  CHECK(seen({10, 20, 30, 40}, permuted_view({2, 0, 3, 1})) == std::vector<double>{30, 10, 40, 20});
+}
+
+TEST_CASE("a rotated view turns a picture about its centre, counter-clockwise", "[unit]") {
+  const std::vector<std::uint8_t> picture = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const auto require = [&](double degrees, const std::vector<double>& expected) {
+    CAPTURE(degrees);
+    const std::vector<double> turned = seen(picture, rotated_view(3, degrees));
+    for (std::size_t i = 0; i < 9; ++i) CHECK(turned[i] == Approx(expected[i]).margin(1e-5));
+  };
+  require(0, {1, 2, 3, 4, 5, 6, 7, 8, 9});
+  require(90, {3, 6, 9, 2, 5, 8, 1, 4, 7});  // what was at the right is at the top
+  require(180, {9, 8, 7, 6, 5, 4, 3, 2, 1});
+  require(270, {7, 4, 1, 8, 5, 2, 9, 6, 3});
+
+  // A plane stays a plane: the value at a point is that of the source where it came from, and it is
+  // 0 where that lies outside.
+  constexpr std::int64_t kSide = 28;
+  std::vector<std::uint8_t> plane;
+  for (int y = 0; y < kSide; ++y) {
+    for (int x = 0; x < kSide; ++x) plane.push_back(static_cast<std::uint8_t>(20 + 2 * x + 5 * y));
+  }
+  const double angle = 0.6;
+  const std::vector<double> turned = seen(plane, rotated_view(kSide, angle * 180 / M_PI));
+  for (int y = 0; y < kSide; ++y) {
+    for (int x = 0; x < kSide; ++x) {
+      // The picture's y axis points down, so that a turn to the left brings a point from the right.
+      const double dx = x - 13.5, dy = y - 13.5;
+      const double from_x = 13.5 + std::cos(angle) * dx - std::sin(angle) * dy;
+      const double from_y = 13.5 + std::sin(angle) * dx + std::cos(angle) * dy;
+      const bool inside = from_x > 0 && from_y > 0 && from_x < 27 && from_y < 27;
+      const bool outside = from_x < -1 || from_y < -1 || from_x > 28 || from_y > 28;
+      CAPTURE(x, y);
+      const double value = turned[static_cast<std::size_t>(y * kSide + x)];
+      if (inside) CHECK(value == Approx(20 + 2 * from_x + 5 * from_y).epsilon(1e-5));
+      if (outside) CHECK(value == 0);
+    }
   }
 }
 

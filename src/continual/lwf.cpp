@@ -1,0 +1,82 @@
+// Learning without forgetting (Li and Hoiem 2016, arXiv 1606.09282): on the current examples the
+// outputs are pulled to those of the net as the last task left it, by cross-entropy between the two
+// distributions at temperature T (no factor T^2),
+//   L = CE + lambda sum over earlier heads of mean_b -sum_c p_c log q_c,
+//   p = softmax(z_old / T), q = softmax(z / T).
+// As in van de Ven et al. (arXiv 1904.07734): where tasks have outputs of their own (task-IL) each
+// earlier task's are a head; else all outputs are one, in domain-IL counted once for each earlier
+// task.
+#include "continual/strategy.h"
+#include "data/tensor.h"
+
+namespace tandem {
+namespace {
+
+class WithoutForgetting : public Strategy {
+ public:
+  explicit WithoutForgetting(StrategyView view)
+      : Strategy(std::move(view)),
+        lambda_(per_replica(view_, [](const Config& each) { return each.real("stability"); })),
+        temperature_(per_replica(
+            view_, [](const Config& each) { return each.real("distill_temperature"); })) {}
+
+  StrategyNeeds needs() const override { return {.roles = true, .snapshots = 1, .passed_rows = 1}; }
+
+  void before_task(std::int64_t task, bool /*resumed*/) override { task_ = task; }
+
+  void after_task(std::int64_t /*task*/,
+                  const std::vector<std::vector<std::int64_t>>& /*examples*/) override {
+    view_.services->take_snapshot(0);
+  }
+
+  at::Tensor loss(const StepView& view) override {
+    if (task_ == 1) return {};
+    const TaskSequence& sequence = view_.sequences.front();
+    const at::Tensor old = view_.services->snapshot_logits(0, view.x);
+    at::Tensor sum;
+    if (sequence.mask_training) {  // heads are the same columns in every run of a group
+      for (std::int64_t t = 0; t + 1 < task_; ++t) {
+        const auto [first, last] = sequence.task_outputs[static_cast<std::size_t>(t)];
+        const at::Tensor term = pull(view, old, first, last - first);
+        sum = sum.defined() ? sum + term : term;
+      }
+    } else {
+      sum = pull(view, old, 0, old.size(-1));
+      const bool shares_outputs =
+          sequence.task_outputs.size() > 1 && sequence.task_outputs[0] == sequence.task_outputs[1];
+      if (shares_outputs) sum = sum * static_cast<double>(task_ - 1);
+    }
+    return lambda_ * sum;
+  }
+
+ private:
+  // [R], over outputs first .. first + count - 1.
+  at::Tensor pull(const StepView& view, const at::Tensor& old, std::int64_t first,
+                  std::int64_t count) const {
+    const at::Tensor temperature = temperature_.view({-1, 1, 1});
+    const at::Tensor p = torch::softmax(old.narrow(-1, first, count) / temperature, -1);
+    const at::Tensor q = torch::log_softmax(view.logits.narrow(-1, first, count) / temperature, -1);
+    return ((p * q).sum(-1).neg() * view.mean).sum(1);
+  }
+
+  at::Tensor lambda_, temperature_;  // [R]
+  std::int64_t task_ = 1;
+};
+
+std::unique_ptr<Strategy> make_lwf(StrategyView view) {
+  return std::make_unique<WithoutForgetting>(std::move(view));
+}
+
+TANDEM_REGISTERED =
+    strategies().add({.kind = "strategy",
+                      .name = "lwf",
+                      .summary = "learning without forgetting: outputs are pulled to those of the "
+                                 "net that the last task left",
+                      .cite = "1606.09282",
+                      .defaults = {{"stability", "1"}},
+                      .uses = {"stability", "distill_temperature"},
+                      .file = __FILE__},
+                     make_lwf);
+
+}  // namespace
+}  // namespace tandem

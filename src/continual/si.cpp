@@ -1,0 +1,81 @@
+// Synaptic intelligence (Zenke et al. 2017, arXiv 1703.04200): along a task's path a weight earns
+// omega = sum of -g dw, g the gradient of the step and dw what the step moved it by, and at the
+// task's end its importance grows by omega / (D^2 + xi), D what the task moved it by in all.
+// c sum Omega (w - w*)^2 is added, w* the weights that the last task ended with. As in the authors'
+// and van de Ven's code g is that of the whole loss, this term included, before it is clipped.
+#include "continual/pull.h"
+#include "data/tensor.h"
+#include "topology/segments.h"
+
+namespace tandem {
+namespace {
+
+class SynapticIntelligence : public QuadraticPull {
+ public:
+  explicit SynapticIntelligence(StrategyView view)
+      : QuadraticPull(std::move(view), 1),
+        keep_(per_replica(view_, [](const Config&) { return 1.0; })),
+        damping_(per_replica(view_, [](const Config& each) { return each.real("si_damping"); })) {}
+
+  void before_task(std::int64_t /*task*/, bool resumed) override {
+    const at::NoGradGuard no_grad;
+    for (Parameter* parameter : view_.parameters) {
+      const at::Tensor start = slot(*parameter, "start"), path = slot(*parameter, "path");
+      if (resumed) continue;
+      start.copy_(parameter->flat());
+      path.zero_();
+    }
+  }
+
+  at::Tensor gradient(StepGradients& gradients) override {
+    const at::Tensor loss = QuadraticPull::gradient(gradients);
+    taken_ = gradients.masked();
+    before_.clear();
+    for (Parameter* parameter : view_.parameters) before_.push_back(parameter->flat().clone());
+    return loss;
+  }
+
+  void after_update() override {
+    for (std::size_t p = 0; p < taken_.size(); ++p) {
+      if (!taken_[p].defined()) continue;
+      Parameter& parameter = *view_.parameters[p];
+      slot(parameter, "path").sub_(taken_[p] * (parameter.flat() - before_[p]));
+    }
+    taken_.clear();
+    before_.clear();
+  }
+
+  void after_task(std::int64_t /*task*/,
+                  const std::vector<std::vector<std::int64_t>>& /*examples*/) override {
+    const at::NoGradGuard no_grad;
+    std::vector<at::Tensor> earned;
+    for (Parameter* parameter : view_.parameters) {
+      const at::Tensor moved = parameter->flat() - slot(*parameter, "start");
+      const at::Tensor damping = broadcast_to_segments(damping_, parameter->segments());
+      earned.push_back(slot(*parameter, "path") / (moved.square() + damping));
+    }
+    follow(earned, keep_);
+  }
+
+ private:
+  at::Tensor keep_, damping_;               // [R]
+  std::vector<at::Tensor> taken_, before_;  // by parameter, within one step
+};
+
+std::unique_ptr<Strategy> make_si(StrategyView view) {
+  return std::make_unique<SynapticIntelligence>(std::move(view));
+}
+
+TANDEM_REGISTERED =
+    strategies().add({.kind = "strategy",
+                      .name = "si",
+                      .summary = "synaptic intelligence: pulled to the last weights by what each "
+                                 "earned along the path",
+                      .cite = "1703.04200",
+                      .defaults = {{"stability", "0.1"}},
+                      .uses = {"stability", "si_damping"},
+                      .file = __FILE__},
+                     make_si);
+
+}  // namespace
+}  // namespace tandem

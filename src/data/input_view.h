@@ -1,0 +1,24 @@
+// How a task sees the inputs of a data set: each of its F pixels is a weighted sum of a few pixels
+// of the source (of one with weight 1 where pixels are permuted, of four where an image is
+// rotated). Nothing of the data set is copied: views are applied where a batch is gathered.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace tandem {
+
+struct InputView {
+  std::int64_t taps = 1;           // source pixels of each pixel
+  std::vector<std::int32_t> from;  // [F, taps]
+  std::vector<float> weight = {};  // [F, taps]; empty: 1
+};
+
+// Pixel i of the view is pixel order[i] of the source.
+InputView permuted_view(const std::vector<std::int64_t>& order);
+
+// The image, `side` x `side` pixels row by row, turned about its centre by an angle in degrees,
+// counter-clockwise as it is seen; bilinear, and 0 where it shows what lies outside of it.
+InputView rotated_view(std::int64_t side, double degrees);
+
+}  // namespace tandem

@@ -1,0 +1,467 @@
+// What a trainer does for its strategy: the rows of a step by role, the gradients that it may look
+// at and change, importances of weights, and copies of the net.
+#include <algorithm>
+
+#include "core/error.h"
+#include "data/tensor.h"
+#include "plan/stages.h"
+#include "topology/connections.h"
+#include "topology/segments.h"
+#include "train/loss.h"
+#include "train/trainer.h"
+
+namespace tandem {
+namespace {
+
+// Rows that importances are taken over at once: always so many, so that how products round does not
+// depend on how many examples the others of a group have.
+constexpr std::int64_t kImportanceRows = 128;
+
+std::vector<at::Tensor> leaves_of(const std::vector<Parameter*>& parameters) {
+  std::vector<at::Tensor> leaves;
+  for (const Parameter* parameter : parameters) leaves.push_back(parameter->value);
+  return leaves;
+}
+
+// All of its parameters are weights and biases of linear layers.
+bool only_linear(Model& model) {
+  std::vector<const Parameter*> known;
+  for (const Linear* layer : model.linears()) {
+    known.push_back(&layer->weight);
+    known.push_back(&layer->bias);
+  }
+  const std::vector<Parameter*> all = model.parameters();
+  return std::all_of(all.begin(), all.end(), [&known](const Parameter* each) {
+    return std::find(known.begin(), known.end(), each) != known.end();
+  });
+}
+
+at::Tensor keep_where(const at::Tensor& mask, const at::Tensor& values) {
+  return mask.defined() ? torch::where(mask, values, torch::zeros({}, values.options())) : values;
+}
+
+// log p over the outputs that take part, 0 for the others.
+at::Tensor log_outputs(const at::Tensor& logits, const at::Tensor& allowed) {
+  if (!allowed.defined()) return torch::log_softmax(logits, -1);
+  const at::Tensor log_p = torch::log_softmax(
+      logits.masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity()), -1);
+  return torch::where(allowed, log_p, torch::zeros({}, log_p.options()));
+}
+
+}  // namespace
+
+// A strategy's view of the gradients while they lie in the parameters.
+class Trainer::Gradients final : public StepGradients {
+ public:
+  Gradients(Trainer& trainer, const StepRows& rows)
+      : trainer_(trainer), rows_(rows), parameters_(trainer.model_->parameters()) {}
+
+  std::vector<at::Tensor> masked() const override {
+    std::vector<at::Tensor> all;
+    for (const Parameter* parameter : parameters_) {
+      const at::Tensor& gradient = parameter->value.grad();
+      all.push_back(gradient.defined()
+                        ? keep_where(trainer_.mask_of_gradient(*parameter, rows_.numbers),
+                                     gradient.reshape({-1}))
+                        : gradient);
+    }
+    return all;
+  }
+
+  void replace(const std::vector<at::Tensor>& gradients) override {
+    for (std::size_t p = 0; p < parameters_.size(); ++p) {
+      if (!gradients[p].defined()) continue;
+      at::Tensor& own = parameters_[p]->value.mutable_grad();
+      const at::Tensor mask = trainer_.mask_of_gradient(*parameters_[p], rows_.numbers);
+      const at::Tensor flat = gradients[p].view({-1});
+      own = (mask.defined() ? torch::where(mask, flat, own.reshape({-1})) : flat).view(own.sizes());
+    }
+  }
+
+  void add(std::size_t parameter, const at::Tensor& term) override {
+    at::Tensor& own = parameters_[parameter]->value.mutable_grad();
+    const at::Tensor shaped = term.view(parameters_[parameter]->value.sizes());
+    own = own.defined() ? own + shaped : shaped;
+  }
+
+  std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) override {
+    return trainer_.references_.at(replay);
+  }
+
+ private:
+  Trainer& trainer_;
+  const StepRows& rows_;
+  std::vector<Parameter*> parameters_;
+};
+
+// bool beside Parameter::flat(): S of the step; undefined: everything.
+at::Tensor Trainer::mask_of_gradient(const Parameter& parameter, const at::Tensor& numbers) const {
+  if (parameter.connections == nullptr) return {};
+  at::Tensor flags = parameter.connections->active_flags();
+  if (policies().sets.gradient == Support::kSuperset) {
+    const at::Tensor superset = parameter.connections->superset_flags();
+    if (superset.defined()) flags = superset;
+  }
+  if (!flags.defined()) return {};
+  const at::Tensor cuts = numbers.select(1, TANDEM_COLUMN(kernels::StepNumbers, mask_gradient));
+  return flags.ne(0).logical_or(broadcast_to_segments(cuts.eq(0), parameter.segments()));
+}
+
+class Trainer::Services final : public StrategyServices {
+ public:
+  explicit Services(Trainer& trainer) : trainer_(trainer) {}
+
+  std::vector<at::Tensor> importances(const std::vector<std::vector<std::int64_t>>& examples,
+                                      Importance kind) override {
+    return trainer_.importances(examples, kind);
+  }
+
+  void take_snapshot(std::size_t i) override {
+    const at::NoGradGuard no_grad;
+    const bool sparse = !trainer_.policies().has_full_stream();
+    const std::vector<Linear*> from = trainer_.model_->linears();
+    const std::vector<Linear*> to = trainer_.snapshots_[i]->linears();
+    const auto all = trainer_.model_->parameters(), copies = trainer_.snapshots_[i]->parameters();
+    for (std::size_t p = 0; p < all.size(); ++p) {
+      if (all[p]->connections == nullptr) copies[p]->value.detach().copy_(all[p]->value);
+    }
+    for (std::size_t l = 0; l < from.size(); ++l) {
+      const Connections* connections = from[l]->connections.get();
+      if (connections == nullptr) continue;
+      at::Tensor values = connections->dense_values();
+      if (sparse) values = values * connections->dense_flags().view(values.sizes());
+      to[l]->weight.value.detach().copy_(values);
+    }
+    trainer_.taken_[i] = 1;
+  }
+
+  at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) override {
+    const at::NoGradGuard no_grad;
+    TORCH_INTERNAL_ASSERT(trainer_.taken_[i], "snapshot ", i, " was never taken");
+    Context context = trainer_.trained_stream();
+    context.plans.weights.wanted = StreamsWanted::kFull;
+    const at::Tensor logits = trainer_.snapshots_[i]->forward(x, context);
+    return logits.reshape({trainer_.replicas(), -1, logits.size(-1)});
+  }
+
+ private:
+  Trainer& trainer_;
+};
+
+// One product of each layer: that of the stream that the method trains; the full one where both
+// are.
+Context Trainer::trained_stream() const {
+  Context context;
+  for (const Level level : kLevels) {
+    context.plans[level].wanted =
+        policies(level).has_full_stream() ? StreamsWanted::kFull : StreamsWanted::kSparse;
+  }
+  return context;
+}
+
+void Trainer::build_strategy() {
+  services_ = std::make_unique<Services>(*this);
+  StrategyView view{replicas(),           {}, batches_.sequences(),
+                    model_->parameters(), {}, services_.get()};
+  for (const RunSchedule& run : runs_) view.configs.push_back(run.config);
+  view.options = torch::device(options_.device).dtype(options_.dtype);
+  const Config& config = runs_.front().config;
+  strategy_ = strategies().at("strategy", config.text("strategy"))(std::move(view));
+  needs_ = strategy_->needs();
+  joined_ = needs_.joins_tasks;
+  layout_ = {{config.integer("batch")}, needs_.roles, needs_.places};
+  in_batch_ = {0, config.integer("batch")};
+  bool beside = false;
+  for (const StrategyNeeds::Replay& replay : needs_.replays) {
+    layout_.roles.push_back(replay.rows);
+    beside = beside || !replay.in_batch;
+    TORCH_INTERNAL_ASSERT(!beside || !replay.in_batch, "replays beside the batch come last");
+    TORCH_INTERNAL_ASSERT(!beside || needs_.roles, "rows beside the batch are apart from it");
+    if (replay.in_batch) in_batch_.count += replay.rows;
+  }
+  for (std::int64_t i = 0; i < needs_.snapshots; ++i) {
+    ModelShape shape = network_shape(data(), tasks(0));
+    shape.replicas = replicas();
+    shape.dtype = options_.dtype;
+    std::vector<Config> configs;
+    for (const RunSchedule& run : runs_) configs.push_back(run.config);
+    snapshots_.push_back(models().at("model", config.text("model"))(configs, shape));
+    for (Linear* layer : snapshots_.back()->linears()) {
+      layer->weight.value = torch::zeros({replicas(), layer->inputs(), layer->outputs()},
+                                         torch::dtype(options_.dtype));
+    }
+    for (Parameter* parameter : snapshots_.back()->parameters()) {
+      parameter->value = parameter->value.detach().to(options_.device);
+    }
+    taken_.push_back(0);
+  }
+}
+
+StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
+  if (columns.first == 0 && columns.count == rows.examples.size(1)) return rows;
+  const auto narrow = [&columns](const at::Tensor& table) {
+    return table.defined() ? table.narrow(1, columns.first, columns.count) : table;
+  };
+  return {rows.numbers,      narrow(rows.examples), narrow(rows.weight),
+          narrow(rows.mean), narrow(rows.place),    narrow(rows.enters)};
+}
+
+Batch Trainer::batch_of(const StepRows& rows) const {
+  Batch batch = batches_.gather(rows.examples, rows.weight, batches_.masks_training());
+  if (!rows.mean.defined()) return batch;
+  const std::int64_t per_example = batch.target.size(1) / rows.examples.size(1);
+  batch.mean = batches_.over_rows(rows.mean) / static_cast<double>(per_example);
+  batch.weight = batch.mean.gt(0).to(batch.mean.scalar_type());
+  batch.share = batch.mean;
+  return batch;
+}
+
+StepView Trainer::view_of(const Batch& batch, const StepRows& rows,
+                          const at::Tensor& logits) const {
+  StepView view;
+  view.x = batch.x;
+  view.logits = logits;
+  view.target = batch.target;
+  view.allowed = batch.allowed;
+  view.mean = batch.mean;
+  view.place = rows.place;
+  view.enters = rows.enters;
+  view.rows_per_example = batch.target.size(1) / rows.examples.size(1);
+  std::int64_t first = 0;
+  for (const std::int64_t count : layout_.roles) {
+    if (layout_.apart && first < in_batch_.count) view.roles.push_back({first, count});
+    first += count;
+  }
+  return view;
+}
+
+at::Tensor Trainer::task_loss(const Batch& batch, const at::Tensor& logits,
+                              const at::Tensor& allowed) const {
+  return batch.share.defined() ? shared_cross_entropy(logits, batch.target, batch.share, allowed)
+                               : cross_entropy(logits, batch.target, batch.weight, allowed);
+}
+
+// What a role counts for, at each of its columns, [R,W] of the batch.
+at::Tensor Trainer::weights_of_columns(const at::Tensor& role_weights) const {
+  std::vector<at::Tensor> columns;
+  std::int64_t first = 0;
+  for (std::size_t role = 0; first < in_batch_.count; ++role) {
+    const std::int64_t count = layout_.roles[role];
+    columns.push_back(role_weights.select(1, static_cast<std::int64_t>(role))
+                          .unsqueeze(1)
+                          .expand({replicas(), count}));
+    first += count;
+  }
+  return torch::cat(columns, 1);
+}
+
+// Before the step's own passes: what criteria read of these must be theirs alone.
+void Trainer::pass_references(const StepKind& kind, const StepRows& rows) {
+  references_.clear();
+  for (std::size_t i = 0; i < needs_.replays.size(); ++i) {
+    if (needs_.replays[i].in_batch) {
+      references_.emplace_back();
+      continue;
+    }
+    topology_->expect_gradient(false);
+    const StepRows own = columns_of(rows, {layout_.first(i + 1), layout_.roles[i + 1]});
+    const Batch batch = batch_of(own);
+    at::Tensor loss;
+    for (Pass& pass : passes_of(kind, rows)) {
+      for (const Level level : kLevels) {
+        LevelPlan& plan = pass.context.plans[level];
+        plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
+      }
+      at::Tensor logits = model_->forward(batch.x, pass.context);
+      logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
+      add_term(loss, where_it_counts(task_loss(batch, logits, batch.allowed), pass.loss_weight));
+    }
+    const auto gradients = torch::autograd::grad({loss.sum()}, leaves_of(model_->parameters()), {},
+                                                 /*retain_graph=*/false, /*create_graph=*/false,
+                                                 /*allow_unused=*/true);
+    std::vector<at::Tensor> all;
+    std::size_t p = 0;
+    for (const Parameter* parameter : model_->parameters()) {
+      const at::Tensor& gradient = gradients[p++];
+      all.push_back(gradient.defined() ? keep_where(mask_of_gradient(*parameter, rows.numbers),
+                                                    gradient.reshape({-1}))
+                                       : gradient);
+    }
+    references_.emplace_back(std::move(all), own.mean.gt(0).any(1));
+    topology_->expect_gradient(expects_gradient_);
+  }
+}
+
+void Trainer::change_gradients(const StepRows& rows, StepLosses& losses) {
+  Gradients gradients(*this, rows);
+  add_term(losses.strategy, strategy_->gradient(gradients));
+  references_.clear();
+}
+
+namespace {
+
+// What one layer made of its input.
+struct Product {
+  const Linear* layer;
+  at::Tensor x, y;  // [R,N,in], [R,N,out]
+};
+
+// The sum over rows of |x|^p |dy|^p at each weight of the layer, as its backward pass has it: in
+// the same form, and at the same positions, as a gradient of the weight.
+at::Tensor powers_at_weights(const Linear& layer, const at::Tensor& x, const at::Tensor& dy,
+                             StreamsWanted wanted) {
+  const at::AutoGradMode with_gradient(true);
+  const at::Tensor& weight = layer.weight.value;
+  at::Tensor y;
+  if (layer.connections == nullptr) {
+    y = torch::bmm(x, weight);
+  } else {
+    ProductPlan plan;
+    plan.full = wanted == StreamsWanted::kFull;
+    plan.sparse = !plan.full;
+    plan.mask_gradient = true;
+    const TwoStreams streams = layer.connections->product(x, {}, plan);
+    y = plan.full ? streams.full : streams.sparse;
+  }
+  return torch::autograd::grad({y}, {weight}, {dy}).front();
+}
+
+}  // namespace
+
+// An example of one row has dL/dW = x dy, so that the sum over examples of powers of its entries is
+// a product of powers.
+std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::int64_t>>& examples,
+                                             Importance kind) {
+  const std::vector<Parameter*> parameters = model_->parameters();
+  std::vector<at::Tensor> sums;
+  for (const Parameter* parameter : parameters)
+    sums.push_back(torch::zeros_like(parameter->flat()));
+  topology_->expect_gradient(false);
+  std::size_t longest = 0;
+  for (const auto& own : examples) longest = std::max(longest, own.size());
+  const bool by_rows = !batches_.windows() && only_linear(*model_);
+  // Of a window it is a sum over tokens and symbols, each with a backward pass of its own.
+  TORCH_INTERNAL_ASSERT(!batches_.windows() || kind != Importance::kFisher,
+                        "the exact Fisher information of windows");
+  const auto chunk = static_cast<std::size_t>(by_rows ? kImportanceRows : 1);
+  for (std::size_t begin = 0; begin < longest; begin += chunk) {
+    std::vector<std::vector<std::int64_t>> part(examples.size());
+    for (std::size_t r = 0; r < examples.size(); ++r) {
+      const std::size_t end = std::min(examples[r].size(), begin + chunk);
+      if (begin < end) {
+        part[r].assign(examples[r].begin() + static_cast<std::ptrdiff_t>(begin),
+                       examples[r].begin() + static_cast<std::ptrdiff_t>(end));
+      }
+    }
+    const Batch batch =
+        batches_.make(part, static_cast<std::int64_t>(chunk), batches_.masks_training());
+    by_rows ? add_importances_by_rows(batch, kind, sums) : add_importances(batch, kind, sums);
+  }
+  const at::NoGradGuard no_grad;
+  std::vector<double> counts;
+  const double passes = kind == Importance::kFisher ? static_cast<double>(tasks(0).outputs) : 1;
+  for (std::size_t r = 0; r < examples.size(); ++r) {
+    const auto count = static_cast<double>(examples[r].size());
+    counts.push_back(1 / std::max(1.0, count));
+    const auto replica = static_cast<std::int64_t>(r);
+    // Forward once, and for each pass back dy of all layers and the products of powers.
+    flops().add(replica, count * flops_->trained_forward(replica) * (1 + 2 * passes));
+  }
+  const at::Tensor share = torch::tensor(counts, torch::kFloat64).to(options_.device);
+  for (std::size_t p = 0; p < sums.size(); ++p) {
+    sums[p].mul_(broadcast_to_segments(share.to(sums[p].scalar_type()), parameters[p]->segments()));
+  }
+  return sums;
+}
+
+// The functions of the outputs whose gradients count, [R,N] each, with the weight of each row: log
+// p of each output by its probability, log p of the label, or the squares of the outputs.
+std::vector<std::pair<at::Tensor, at::Tensor>> Trainer::functions_of(const Batch& batch,
+                                                                     const at::Tensor& logits,
+                                                                     Importance kind) const {
+  const at::Tensor counts = batch.weight.defined()
+                                ? batch.weight
+                                : torch::ones(batch.target.sizes(), logits.options()).detach();
+  if (kind == Importance::kOutputNorm) {
+    const at::Tensor squares = logits.square();
+    return {{(batch.allowed.defined() ? squares * batch.allowed.to(squares.scalar_type()) : squares)
+                 .sum(-1),
+             counts}};
+  }
+  const at::Tensor log_p = log_outputs(logits, batch.allowed);
+  if (kind == Importance::kEmpiricalFisher) {
+    return {{log_p.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1), counts}};
+  }
+  at::Tensor p = log_p.detach().exp();
+  if (batch.allowed.defined()) p = p * batch.allowed.to(p.scalar_type());
+  std::vector<std::pair<at::Tensor, at::Tensor>> all;
+  for (std::int64_t c = 0; c < log_p.size(-1); ++c) {
+    all.emplace_back(log_p.select(-1, c), p.select(-1, c) * counts);
+  }
+  return all;
+}
+
+void Trainer::add_importances_by_rows(const Batch& batch, Importance kind,
+                                      std::vector<at::Tensor>& sums) {
+  const at::AutoGradMode with_gradient(true);
+  std::vector<Product> products;
+  Context context = trained_stream();
+  context.observe_product = [&products](const Linear& layer, const at::Tensor& x,
+                                        const at::Tensor& y) {
+    products.push_back({&layer, x, y});
+  };
+  at::Tensor logits = model_->forward(batch.x, context);
+  logits = logits.reshape({replicas(), -1, logits.size(-1)});
+  std::vector<at::Tensor> outputs;
+  for (const Product& each : products) outputs.push_back(each.y);
+  const bool norm = kind == Importance::kOutputNorm;
+  const auto functions = functions_of(batch, logits, kind);
+  for (std::size_t i = 0; i < functions.size(); ++i) {
+    const auto& [value, weight] = functions[i];
+    const auto dy = torch::autograd::grad({value.sum()}, outputs, {},
+                                          /*retain_graph=*/i + 1 < functions.size());
+    for (std::size_t l = 0; l < products.size(); ++l) {
+      const Linear& layer = *products[l].layer;
+      const at::Tensor x = products[l].x.detach();
+      const at::Tensor power = (norm ? dy[l].abs() : dy[l].square()) * weight.unsqueeze(-1);
+      const at::Tensor at_weights = powers_at_weights(layer, norm ? x.abs() : x.square(), power,
+                                                      context.plans.weights.wanted);
+      add_to(sums, layer.weight, at_weights);
+      if (layer.has_bias()) add_to(sums, layer.bias, power.sum(1));
+    }
+  }
+}
+
+// One example of each replica: the gradient itself.
+void Trainer::add_importances(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums) {
+  const at::AutoGradMode with_gradient(true);
+  const std::vector<Parameter*> parameters = model_->parameters();
+  Context context = trained_stream();
+  context.plans.weights.mask_gradient = true;
+  at::Tensor logits = model_->forward(batch.x, context);
+  logits = logits.reshape({replicas(), -1, logits.size(-1)});
+  const auto functions = functions_of(batch, logits, kind);
+  const bool norm = kind == Importance::kOutputNorm;
+  for (std::size_t i = 0; i < functions.size(); ++i) {
+    const auto& [value, weight] = functions[i];
+    const auto gradients = torch::autograd::grad({value.sum()}, leaves_of(parameters), {},
+                                                 /*retain_graph=*/i + 1 < functions.size(),
+                                                 /*create_graph=*/false, /*allow_unused=*/true);
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      if (!gradients[p].defined()) continue;
+      const at::Tensor share =
+          broadcast_to_segments(weight.select(1, 0).contiguous(), parameters[p]->segments());
+      const at::Tensor flat = gradients[p].reshape({-1});
+      sums[p].add_((norm ? flat.abs() : flat.square()) * share);
+    }
+  }
+}
+
+void Trainer::add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
+                     const at::Tensor& term) const {
+  const std::vector<Parameter*> parameters = model_->parameters();
+  const auto found = std::find(parameters.begin(), parameters.end(), &parameter);
+  sums[static_cast<std::size_t>(found - parameters.begin())].add_(term.reshape({-1}));
+}
+
+}  // namespace tandem
