@@ -41,7 +41,7 @@ std::vector<Option> seed_options() {
                                   .per_replica = true}};
   const std::pair<const char*, const char*> streams[] = {
       {"seed_data", "order of examples; -1: from seed"},
-      {"seed_classes", "order of classes over tasks; -1: from seed"},
+      {"seed_classes", "order of classes over tasks, permutations and angles; -1: from seed"},
       {"seed_init", "initial weights; -1: from seed"},
       {"seed_topology", "random masks and random growth; -1: from seed"},
       {"seed_streams", "draws of the running stream; -1: from seed"}};
@@ -156,7 +156,7 @@ std::vector<Option> continual_options() {
        .type = kInt,
        .default_value = "500",
        .neutral = "0",
-       .help = "examples kept for replay",
+       .help = "examples that a strategy keeps",
        .unit = "examples",
        .minimum = 1,
        .of_part = true},
@@ -164,7 +164,7 @@ std::vector<Option> continual_options() {
        .type = kInt,
        .default_value = "0",
        .neutral = "-1",
-       .help = "replayed examples per step; 0: as many as batch",
+       .help = "examples of the buffer that a step takes; 0: as many as batch",
        .unit = "examples",
        .minimum = 0,
        .of_part = true},

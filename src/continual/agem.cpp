@@ -2,7 +2,8 @@
 // of a step would raise the mean loss on a sample of earlier tasks' examples, whose gradient is
 // g_ref, it is projected,
 //   g <- g - (g . g_ref / g_ref . g_ref) g_ref   where g . g_ref < 0,
-// over all weights of the net together. The memory gets buffer / tasks examples of each task when
+// over all weights of the net together (of w, where a method trains another parametrization of it).
+// The memory gets buffer / tasks examples of each task when
 // the task ends, each set of them equally likely, and nothing of it is replayed.
 #include <algorithm>
 
@@ -28,7 +29,9 @@ class AveragedGem : public Strategy {
     for (const Config& each : view_.configs) {
       reference.rows = std::max(reference.rows, replay_rows(each));
     }
-    return {.replays = {reference}, .roles = true};
+    const auto tasks = static_cast<std::int64_t>(
+        view_.sequences.empty() ? 0 : view_.sequences.front().tasks.size());
+    return {.replays = {reference}, .roles = true, .looks_back = true, .least_buffer = tasks};
   }
 
   void batch(std::int64_t r, std::int64_t step, std::vector<BatchRow>& /*current*/,
@@ -59,7 +62,13 @@ class AveragedGem : public Strategy {
     }
   }
 
+  bool wants_references() const override {
+    return std::any_of(memory_.begin(), memory_.end(),
+                       [](const auto& held) { return !held.empty(); });
+  }
+
   at::Tensor gradient(StepGradients& gradients) override {
+    if (!wants_references()) return {};
     std::vector<at::Tensor> own = gradients.masked();
     const auto [reference, has] = gradients.of_replay(0);
     at::Tensor along, square;

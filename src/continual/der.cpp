@@ -60,11 +60,12 @@ class DarkReplay : public ReservoirReplay {
 
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override {
     if (name != logits_name()) return ReservoirReplay::load(r, name, values);
-    if (values.dim() != 2 || values.size(0) > most_capacity() + 1) {
-      refuse_state(this->name(), name, values, "outputs of each place of the buffer");
-    }
+    const std::int64_t own = view_.configs[static_cast<std::size_t>(r)].integer("buffer");
+    const bool fits = values.dim() == 2 && values.size(0) == own &&
+                      (!stored_.defined() || stored_.size(1) == values.size(1));
+    if (!fits) refuse_state(this->name(), name, values, "outputs of each place of the buffer");
     allocate(values.size(1));
-    of_replica(r).narrow(0, 0, values.size(0)).copy_(values);
+    of_replica(r).copy_(values);
   }
 
  private:

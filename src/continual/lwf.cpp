@@ -20,7 +20,9 @@ class WithoutForgetting : public Strategy {
         temperature_(per_replica(
             view_, [](const Config& each) { return each.real("distill_temperature"); })) {}
 
-  StrategyNeeds needs() const override { return {.roles = true, .snapshots = 1, .passed_rows = 1}; }
+  StrategyNeeds needs() const override {
+    return {.roles = true, .snapshots = 1, .passed_rows = 1, .looks_back = true};
+  }
 
   void before_task(std::int64_t task, bool /*resumed*/) override { task_ = task; }
 
@@ -29,10 +31,19 @@ class WithoutForgetting : public Strategy {
     view_.services->take_snapshot(0);
   }
 
+  void remember(const StepView& /*view*/) override {
+    seen_.reset();
+    old_.reset();
+  }
+
   at::Tensor loss(const StepView& view) override {
     if (task_ == 1) return {};
     const TaskSequence& sequence = view_.sequences.front();
-    const at::Tensor old = view_.services->snapshot_logits(0, view.x);
+    if (!seen_.is_same(view.x)) {  // passes of one step have the same batch
+      seen_ = view.x;
+      old_ = view_.services->snapshot_logits(0, view.x);
+    }
+    const at::Tensor& old = old_;
     at::Tensor sum;
     if (sequence.mask_training) {  // heads are the same columns in every run of a group
       for (std::int64_t t = 0; t + 1 < task_; ++t) {
@@ -61,6 +72,7 @@ class WithoutForgetting : public Strategy {
 
   at::Tensor lambda_, temperature_;  // [R]
   std::int64_t task_ = 1;
+  at::Tensor seen_, old_;  // within a step
 };
 
 std::unique_ptr<Strategy> make_lwf(StrategyView view) {

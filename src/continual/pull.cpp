@@ -38,6 +38,13 @@ QuadraticPull::QuadraticPull(StrategyView view, double factor)
           view_, [factor](const Config& each) { return factor * each.real("stability"); })),
       constant_(torch::zeros_like(factor_, torch::kFloat64)) {}
 
+at::Tensor QuadraticPull::slot(Parameter& parameter, const char* what) const {
+  const std::string slot_name = name_ + "." + what;
+  const at::Tensor values = parameter.slot(slot_name);
+  parameter.slots.at(slot_name).lasting = true;
+  return values;
+}
+
 at::Tensor QuadraticPull::gradient(StepGradients& gradients) {
   at::Tensor loss = constant_;
   for (std::size_t p = 0; p < view_.parameters.size(); ++p) {

@@ -1,7 +1,8 @@
 // What EWC, SI and MAS share: each weight has an importance Omega and a centre, and
 //   factor sum_w Omega_w (w - centre_w)^2
-// is added to the loss. Both are slots of the parameters, so that topology updates move them: a
-// weight that is new to the topology has no importance, and nothing pulls on it.
+// is added to the loss, once a step whatever passes it takes. Both are slots of the parameters, so
+// that topology updates move them: a weight that is new to the topology has no importance, and
+// nothing pulls on it. (The constant of the logged term keeps the part of weights that are gone.)
 #pragma once
 
 #include <string>
@@ -16,15 +17,15 @@ class QuadraticPull : public Strategy {
   // factor(config) times `stability`.
   QuadraticPull(StrategyView view, double factor);
 
+  StrategyNeeds needs() const override { return {.looks_back = true}; }
+
   // The term and its gradient.
   at::Tensor gradient(StepGradients& gradients) override;
   NamedTensors save(std::int64_t r) const override;
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override;
 
  protected:
-  at::Tensor slot(Parameter& parameter, const char* what) const {
-    return parameter.slot(name_ + "." + what);
-  }
+  at::Tensor slot(Parameter& parameter, const char* what) const;
   // Another pull (importances by parameter, beside Parameter::flat()) toward the weights as they
   // are now joins the one that there is: their sum is one pull again and a constant, which is kept.
   void join(const std::vector<at::Tensor>& importance);

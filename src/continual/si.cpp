@@ -1,8 +1,9 @@
 // Synaptic intelligence (Zenke et al. 2017, arXiv 1703.04200): along a task's path a weight earns
-// omega = sum of -g dw, g the gradient of the step and dw what the step moved it by, and at the
-// task's end its importance grows by omega / (D^2 + xi), D what the task moved it by in all.
-// c sum Omega (w - w*)^2 is added, w* the weights that the last task ended with. As in the authors'
-// and van de Ven's code g is that of the whole loss, this term included, before it is clipped.
+// omega = sum of -g dw, g the gradient of the task loss before it is clipped and dw what the step
+// moved it by, and at the task's end its importance grows by omega / (D^2 + xi), D what the task
+// moved it by in all; what is below zero counts as zero, as in the authors' code. c sum Omega (w -
+// w*)^2 is added, w* the weights that the last task ended with. (van de Ven's code takes g of the
+// whole loss, this term included.) A weight that grew within the task counts its way from zero.
 #include "continual/pull.h"
 #include "data/tensor.h"
 #include "topology/segments.h"
@@ -28,8 +29,8 @@ class SynapticIntelligence : public QuadraticPull {
   }
 
   at::Tensor gradient(StepGradients& gradients) override {
+    taken_ = gradients.masked();  // before this term joins them
     const at::Tensor loss = QuadraticPull::gradient(gradients);
-    taken_ = gradients.masked();
     before_.clear();
     for (Parameter* parameter : view_.parameters) before_.push_back(parameter->flat().clone());
     return loss;
@@ -52,7 +53,7 @@ class SynapticIntelligence : public QuadraticPull {
     for (Parameter* parameter : view_.parameters) {
       const at::Tensor moved = parameter->flat() - slot(*parameter, "start");
       const at::Tensor damping = broadcast_to_segments(damping_, parameter->segments());
-      earned.push_back(slot(*parameter, "path") / (moved.square() + damping));
+      earned.push_back((slot(*parameter, "path") / (moved.square() + damping)).clamp_min(0));
     }
     follow(earned, keep_);
   }

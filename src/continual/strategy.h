@@ -1,6 +1,6 @@
 // A strategy is what is done against forgetting. One object serves a group of R replicas; a hook
 // that a strategy does not override costs nothing. Order within a run: before_task, then per step
-// batch, loss, remember, gradient, after_update, then after_task.
+// batch, outputs, loss, remember, gradient, after_update, then after_task.
 //
 // It says once, in needs(), what the step must have for it. State that belongs to a weight lives in
 // named slots of its parameter (topology updates move it, checkpoints keep it); everything else
@@ -51,7 +51,9 @@ struct StrategyNeeds {
   bool places = false;  // BatchRow::place and enters are wanted on the device (StepView)
   // Nets beside the run's own, each a copy of it that is taken at a task's end.
   std::int64_t snapshots = 0;
-  double passed_rows = 0;  // forward passes without gradient, per current example
+  double passed_rows = 0;         // forward passes without gradient, per current example
+  bool looks_back = false;        // does nothing before a first task has ended
+  std::int64_t least_buffer = 0;  // with fewer examples it does nothing
 };
 
 // The columns of a role.
@@ -159,8 +161,12 @@ class Strategy {
   virtual at::Tensor loss(const StepView& /*view*/) { return {}; }
   // After the forward passes, with the outputs of the stream that learns, without gradient.
   virtual void remember(const StepView& /*view*/) {}
-  // May change the gradients. Returns what the loss is more by, double [R], where it adds the
-  // gradient of a term that loss() has not; or nothing.
+  // The gradients of replays beside the batch are wanted in this task's steps.
+  virtual bool wants_references() const { return true; }
+  // May change the gradients, once a step: not in each pass that learns, nor at the weights to
+  // which a method moves for its gradient. Criteria of topology read them as they were. Returns
+  // what the loss is more by, double [R], where it adds the gradient of a term that loss() has not;
+  // or nothing.
   virtual at::Tensor gradient(StepGradients& /*gradients*/) { return {}; }
   // The optimizer has moved the weights.
   virtual void after_update() {}

@@ -62,8 +62,14 @@ Batch probe_batch(const Trainer& trainer) {
   const std::vector<std::int64_t> own =
       all.empty() ? even_examples(trainer, most)
                   : std::vector<std::int64_t>(all.begin(), all.begin() + count);
+  std::vector<std::int64_t> seen = own;
+  const auto tasks = static_cast<std::int64_t>(trainer.tasks(0).tasks.size());
+  // Where tasks see inputs in their own ways, each has its share of the batch.
+  for (std::size_t i = 0; i < seen.size() && !trainer.tasks(0).views.empty(); ++i) {
+    seen[i] = example_of(own[i], 1 + static_cast<std::int64_t>(i) % tasks);
+  }
   const std::vector<std::vector<std::int64_t>> examples(
-      static_cast<std::size_t>(trainer.replicas()), own);
+      static_cast<std::size_t>(trainer.replicas()), seen);
   return trainer.batches().make(examples, static_cast<std::int64_t>(own.size()),
                                 trainer.tasks(0).mask_evaluation);
 }

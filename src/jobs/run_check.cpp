@@ -109,19 +109,21 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   const bool joined = needs.joins_tasks;
   const Timeline timeline = timeline_on(run, data, tasks, joined);
   for (const StrategyNeeds::Replay& replay : needs.replays) {
-    facts.replay_slots = std::max(facts.replay_slots, replay.rows);
+    if (replay.in_batch) facts.replay_slots = std::max(facts.replay_slots, replay.rows);
   }
+  facts.tasks = static_cast<std::int64_t>(tasks.tasks.size());
+  facts.looks_back = needs.looks_back;
+  facts.least_buffer = needs.least_buffer;
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
   facts.epoch_steps =
       *std::min_element(timeline.steps_per_epoch.begin(), timeline.steps_per_epoch.end());
   std::vector<std::int64_t> examples;
   for (std::size_t stage = 0; stage < timeline.task_steps.size(); ++stage) {
-    const auto own = stage_examples(tasks, static_cast<std::int64_t>(stage), joined);
     // Windows of a byte corpus start anywhere: it has no fewer than it has steps' batches.
     examples.push_back(data.kind == Dataset::Kind::kBytes
                            ? timeline.steps_per_epoch[stage] * run.integer("batch")
-                           : static_cast<std::int64_t>(own.size()));
+                           : stage_size(tasks, static_cast<std::int64_t>(stage), joined));
     facts.examples += examples.back();
   }
   facts.task_examples = *std::min_element(examples.begin(), examples.end());

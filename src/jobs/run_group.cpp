@@ -522,7 +522,10 @@ bool GroupRun::train_stage() {
 }
 
 void GroupRun::end_stage() {
+  const auto begin = Clock::now();
   trainer_.end_stage(stage_);
+  trainer_.synchronize();
+  train_s_ += seconds_since(begin);
   // The last step's loss was finite; what it did to the weights shows here.
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;

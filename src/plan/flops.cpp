@@ -114,7 +114,11 @@ double FlopsLedger::forward(std::int64_t r, bool attention_full, bool weights_fu
 
 double FlopsLedger::trained_forward(std::int64_t r) const {
   const PerLevel<Policies>& policies = runs_[static_cast<std::size_t>(r)].policies;
-  return forward(r, policies.attention.has_full_stream(), policies.weights.has_full_stream());
+  const bool full = policies.weights.has_full_stream();
+  const ForwardFlops& own = forward_[static_cast<std::size_t>(r)];
+  const double all = forward(r, policies.attention.has_full_stream(), full);
+  const bool within = full && policies.weights.sets.full_in_superset;
+  return within ? all - own.levels.weights.full + own.superset : all;
 }
 
 void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans, const std::vector<double>& examples,

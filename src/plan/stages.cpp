@@ -25,6 +25,14 @@ std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int6
   return all;
 }
 
+std::int64_t stage_size(const TaskSequence& sequence, std::int64_t stage, bool joined) {
+  const auto size = [](const Task& task) { return static_cast<std::int64_t>(task.train.size()); };
+  if (!joined) return size(sequence.tasks[static_cast<std::size_t>(stage)]);
+  std::int64_t all = 0;
+  for (const Task& task : sequence.tasks) all += size(task);
+  return all;
+}
+
 double rows_per_example(const Config& config, const Dataset& data) {
   return data.kind == Dataset::Kind::kBytes ? static_cast<double>(config.integer("context")) : 1.0;
 }
@@ -42,7 +50,7 @@ Timeline timeline_on(const Config& config, const Dataset& data, const TaskSequen
       const std::int64_t context = config.integer("context");
       counts.push_back((data.train[1] - data.train[0] + context - 1) / context);
     } else {
-      counts.push_back(static_cast<std::int64_t>(stage_examples(sequence, stage, joined).size()));
+      counts.push_back(stage_size(sequence, stage, joined));
     }
   }
   // `steps` are per task; joint training has all tasks in one stage.

@@ -17,6 +17,8 @@ namespace tandem {
 // places in the data set, ascending; none of a byte corpus, whose windows start anywhere.
 std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int64_t stage,
                                          bool joined);
+// How many these are.
+std::int64_t stage_size(const TaskSequence& sequence, std::int64_t stage, bool joined);
 
 // Rows of the network's matrices per example: the windows' positions of a byte corpus, else 1.
 double rows_per_example(const Config& config, const Dataset& data);

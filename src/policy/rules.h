@@ -44,6 +44,9 @@ struct RunFacts {
   std::int64_t examples = 0;       // of all tasks
   std::int64_t epoch_steps = 0;    // of the shortest epoch
   std::int64_t replay_slots = 0;   // examples that one replay of a step may have
+  std::int64_t tasks = 1;          // of the sequence
+  bool looks_back = false;         // the strategy does nothing before a first task has ended
+  std::int64_t least_buffer = 0;   // with fewer examples it does nothing
   // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
   // the fewest.
   std::int64_t validation_examples = 0, test_examples = 0, task_validation_examples = 0;

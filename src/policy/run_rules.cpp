@@ -448,6 +448,23 @@ std::vector<Rule> example_rules() {
              "--buffer {} is more than the {} training examples: none is ever let go",
              number(f, "buffer"), f.examples);
        }},
+      {"buffer_below_tasks", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.least_buffer > 0 && number(f, "buffer") < f.least_buffer; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--buffer {} leaves no example for each of the {} tasks, so that --strategy {} would "
+             "do "
+             "nothing: give at least {}",
+             number(f, "buffer"), f.tasks, f.config->text("strategy"), f.least_buffer);
+       }},
+      {"nothing_to_look_back_on", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return f.looks_back && f.tasks < 2; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} acts from the second task on, and this run has one: it trains as "
+             "finetune does. --scenario and --tasks give more",
+             f.config->text("strategy"));
+       }},
       {"replay_beyond_buffer", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return f.replay_slots > 0 && f.replay_slots > number(f, "buffer"); },
        [](const RunFacts& f) {

@@ -69,8 +69,13 @@ std::vector<Reader> training_readers() {
        [](const RunFacts& f) { return f.config->real("weight_decay") > 0; }},
       {"teacher_temperature", "--teacher-alpha above 0",
        [](const RunFacts& f) { return f.config->real("teacher_alpha") > 0; }},
-      {"seed_classes", "--class-order random",
-       [](const RunFacts& f) { return f.config->text("class_order") == "random"; }},
+      {"seed_classes", "--class-order random, --tasks-by permutation or rotation",
+       [](const RunFacts& f) {
+         return f.config->text("class_order") == "random" ||
+                f.config->text("tasks_by") != "classes";
+       }},
+      {"rotation_degrees", "--tasks-by rotation",
+       [](const RunFacts& f) { return f.config->text("tasks_by") == "rotation"; }},
       {"seed_topology", "random masks, random growth or other draws of a method's topology",
        draws_topology},
       {"seed_streams", "streams or nested masks that are drawn", draws_streams},

@@ -41,7 +41,7 @@ at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
 
 void Parameter::empty_slots(const std::vector<char>& which) {
   for (auto& [slot_name, slot] : slots) {
-    if (slot.everywhere) continue;
+    if (slot.everywhere || slot.lasting) continue;
     for (std::size_t r = 0; r < which.size(); ++r) {
       if (which[r]) segment(slot.values, static_cast<std::int64_t>(r)).fill_(slot.newborn);
     }

@@ -20,6 +20,7 @@ struct Slot {
   at::Tensor values;        // [total], beside the parameter's values
   double newborn = 0;       // what a weight that enters the topology gets
   bool everywhere = false;  // dormant positions have values too: nothing empties it
+  bool lasting = false;     // no optimizer's state: only what leaves the topology loses it
 };
 
 struct Parameter {
@@ -39,7 +40,7 @@ struct Parameter {
   // Returns a slot; on first use it is made, with `newborn` everywhere.
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
   // Sets the slots of these replicas [R] to a newborn's value, except for those that are
-  // `everywhere`.
+  // `everywhere` or `lasting`.
   void empty_slots(const std::vector<char>& which);
 };
 

@@ -156,11 +156,16 @@ class Trainer {
   void run_step(const StepKind& kind);
   void compute_step(const StepKind& kind);
   StepLosses compute_gradients(const StepKind& kind, const StepRows& rows);
-  // `remembers`: a strategy keeps what it wants of the outputs.
-  StepLosses take_gradients(const StepKind& kind, const StepRows& rows, bool remembers);
+  // What a strategy may keep of a step: outputs of the stream that learns.
+  struct Learnt {
+    Batch batch;
+    StepRows rows;
+    at::Tensor logits;
+  };
+  StepLosses take_gradients(const StepKind& kind, const StepRows& rows, Learnt& learnt);
   struct PassLosses;
   PassLosses run_passes(const Batch& batch, const StepRows& rows, std::vector<Pass>& passes,
-                        bool remembers);
+                        at::Tensor& learning);
   void differentiate(const at::Tensor& loss);
   void perturb(std::vector<at::Tensor>& kept);
   at::Tensor distillation_loss(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
@@ -173,8 +178,10 @@ class Trainer {
                        const at::Tensor& allowed) const;
   void change_gradients(const StepRows& rows, StepLosses& losses);
   void pass_references(const StepKind& kind, const StepRows& rows);
+  void record_cuts(const StepKind& kind, const StepRows& rows);
   at::Tensor mask_of_gradient(const Parameter& parameter, const at::Tensor& numbers) const;
-  Context trained_stream() const;
+  bool trains_sparse() const;
+  Context trained_stream(bool sparse) const;
   std::vector<at::Tensor> importances(const std::vector<std::vector<std::int64_t>>& examples,
                                       Importance kind);
   std::vector<std::pair<at::Tensor, at::Tensor>> functions_of(const Batch& batch,
@@ -214,7 +221,10 @@ class Trainer {
   // Of replays beside the batch: S * G of their task loss by parameter, and whose it is, bool [R].
   std::vector<std::pair<std::vector<at::Tensor>, at::Tensor>> references_;
   std::vector<std::unique_ptr<Model>> snapshots_;
-  std::vector<char> taken_;         // [snapshots] it has been taken
+  std::vector<char> taken_;  // [snapshots] it has been taken
+  // Beside model_->linears(), bool beside Parameter::flat(): what the step's streams used of the
+  // layer, where this is more than a matter of the whole replica and S; else undefined.
+  std::vector<at::Tensor> cuts_;
   bool expects_gradient_ = false;   // an update after this step reads the gradient
   std::vector<LayerShape> layers_;  // of model_->linears()
   std::unique_ptr<TopologyUpdater> topology_;

@@ -58,14 +58,15 @@ std::vector<Parameter*> Trainer::parameters() const {
 }
 
 StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows) {
-  StepLosses losses = take_gradients(kind, rows, /*remembers=*/true);
+  Learnt learnt, elsewhere;
+  StepLosses losses = take_gradients(kind, rows, learnt);
   if (demands().perturbed) {
     const Perturbation& perturbation = policies().perturbation;
     std::vector<at::Tensor> kept, own;
     for (Parameter* parameter : model_->parameters()) own.push_back(parameter->value.grad());
     perturb(kept);
     // The losses that are logged are those at the weights.
-    const StepLosses there = take_gradients(kind, rows, /*remembers=*/false);
+    const StepLosses there = take_gradients(kind, rows, elsewhere);
     add_term(losses.rest, there.task + there.alignment);
     add_term(losses.rest, there.strategy);
     add_term(losses.rest, there.rest);
@@ -81,6 +82,9 @@ StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows
     }
   }
   add_dormant_decay(rows);
+  const at::NoGradGuard no_grad;
+  // Now that nothing reads its memory any more.
+  strategy_->remember(view_of(learnt.batch, learnt.rows, learnt.logits));
   return losses;
 }
 

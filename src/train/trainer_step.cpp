@@ -103,9 +103,15 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       const auto replica = static_cast<std::int64_t>(r);
       tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
       tables_->set_rows(report.steps, replica, rows[r]);
-      counts.push_back(tables_->numbers(report.steps, replica).examples);
+      double in_batch = 0, beside = 0;
+      for (std::size_t role = 0; role < rows[r].size(); ++role) {
+        const bool trains = role == 0 || needs_.replays[role - 1].in_batch;
+        (trains ? in_batch : beside) += static_cast<double>(rows[r][role].size());
+      }
+      counts.push_back(in_batch);
       const double current = rows[r].empty() ? 0 : static_cast<double>(rows[r].front().size());
-      passed.push_back(stage > 0 ? needs_.passed_rows * current : 0);
+      // Of what lies beside the batch there is a gradient, as large as two forward passes.
+      passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) + 3 * beside);
     }
     kinds.push_back(kind_of(plans));
     kinds.back().records_inputs = demands().reads_inputs && read_by_update(plans);
@@ -153,12 +159,23 @@ void Trainer::run_step(const StepKind& kind) {
 
 void Trainer::compute_step(const StepKind& kind) {
   const StepRows rows = tables_->current();
+  record_cuts(kind, rows);
   pass_references(kind, rows);
   StepLosses losses = compute_gradients(kind, rows);
   at::NoGradGuard no_grad;
+  // Criteria of topology read the gradients, in either storage, as they were before the strategy.
+  std::vector<std::pair<Parameter*, at::Tensor>> changed;
+  for (Parameter* parameter : parameters())
+    changed.emplace_back(parameter, parameter->value.grad());
   change_gradients(rows, losses);
+  std::erase_if(changed, [](const auto& before) {
+    return before.first->value.grad().is_same(before.second);
+  });
   optimizer_->step(nets(), rows.numbers, losses, state_);
   strategy_->after_update();
+  for (auto& [parameter, before] : changed) {
+    parameter->value.mutable_grad() = before.defined() ? before.contiguous() : before;
+  }
   if (demands().accumulates) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));

@@ -80,7 +80,9 @@ class Trainer::Gradients final : public StepGradients {
 
   void add(std::size_t parameter, const at::Tensor& term) override {
     at::Tensor& own = parameters_[parameter]->value.mutable_grad();
-    const at::Tensor shaped = term.view(parameters_[parameter]->value.sizes());
+    const at::Tensor mask = trainer_.mask_of_gradient(*parameters_[parameter], rows_.numbers);
+    const at::Tensor shaped =
+        keep_where(mask, term.reshape({-1})).view(parameters_[parameter]->value.sizes());
     own = own.defined() ? own + shaped : shaped;
   }
 
@@ -104,7 +106,14 @@ at::Tensor Trainer::mask_of_gradient(const Parameter& parameter, const at::Tenso
   }
   if (!flags.defined()) return {};
   const at::Tensor cuts = numbers.select(1, TANDEM_COLUMN(kernels::StepNumbers, mask_gradient));
-  return flags.ne(0).logical_or(broadcast_to_segments(cuts.eq(0), parameter.segments()));
+  const at::Tensor mask =
+      flags.ne(0).logical_or(broadcast_to_segments(cuts.eq(0), parameter.segments()));
+  std::size_t l = 0;
+  for (const Linear* layer : model_->linears()) {
+    const at::Tensor& cut = cuts_[l++];
+    if (&layer->weight == &parameter && cut.defined()) return mask.logical_and(cut);
+  }
+  return mask;
 }
 
 class Trainer::Services final : public StrategyServices {
@@ -118,7 +127,8 @@ class Trainer::Services final : public StrategyServices {
 
   void take_snapshot(std::size_t i) override {
     const at::NoGradGuard no_grad;
-    const bool sparse = !trainer_.policies().has_full_stream();
+    const bool sparse = trainer_.trains_sparse();
+    const bool superset = trainer_.policies().sets.full_in_superset;
     const std::vector<Linear*> from = trainer_.model_->linears();
     const std::vector<Linear*> to = trainer_.snapshots_[i]->linears();
     const auto all = trainer_.model_->parameters(), copies = trainer_.snapshots_[i]->parameters();
@@ -130,6 +140,10 @@ class Trainer::Services final : public StrategyServices {
       if (connections == nullptr) continue;
       at::Tensor values = connections->dense_values();
       if (sparse) values = values * connections->dense_flags().view(values.sizes());
+      const at::Tensor flags = connections->superset_flags();
+      if (!sparse && superset && flags.defined() && connections->is_dense()) {
+        values = values * flags.view(values.sizes());
+      }
       to[l]->weight.value.detach().copy_(values);
     }
     trainer_.taken_[i] = 1;
@@ -138,8 +152,8 @@ class Trainer::Services final : public StrategyServices {
   at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) override {
     const at::NoGradGuard no_grad;
     TORCH_INTERNAL_ASSERT(trainer_.taken_[i], "snapshot ", i, " was never taken");
-    Context context = trainer_.trained_stream();
-    context.plans.weights.wanted = StreamsWanted::kFull;
+    Context context = trainer_.trained_stream(/*sparse=*/false);
+    context.plans.weights = {};
     const at::Tensor logits = trainer_.snapshots_[i]->forward(x, context);
     return logits.reshape({trainer_.replicas(), -1, logits.size(-1)});
   }
@@ -148,14 +162,24 @@ class Trainer::Services final : public StrategyServices {
   Trainer& trainer_;
 };
 
+// The stream of the weights that the method trains now is the sparse one. Waits for the device.
+bool Trainer::trains_sparse() const {
+  if (policies().schedule.kind != Schedule::Kind::kPhases) return !policies().has_full_stream();
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    if (in_full_phase(run(r), steps_of(r))) return false;
+  }
+  return true;
+}
+
 // One product of each layer: that of the stream that the method trains; the full one where both
 // are.
-Context Trainer::trained_stream() const {
+Context Trainer::trained_stream(bool sparse) const {
   Context context;
-  for (const Level level : kLevels) {
-    context.plans[level].wanted =
-        policies(level).has_full_stream() ? StreamsWanted::kFull : StreamsWanted::kSparse;
-  }
+  context.plans.attention.wanted =
+      policies(Level::kAttention).has_full_stream() ? StreamsWanted::kFull : StreamsWanted::kSparse;
+  LevelPlan& weights = context.plans.weights;
+  weights.wanted = sparse ? StreamsWanted::kSparse : StreamsWanted::kFull;
+  weights.superset = !sparse && policies().sets.full_in_superset;
   return context;
 }
 
@@ -177,6 +201,7 @@ void Trainer::build_strategy() {
     beside = beside || !replay.in_batch;
     TORCH_INTERNAL_ASSERT(!beside || !replay.in_batch, "replays beside the batch come last");
     TORCH_INTERNAL_ASSERT(!beside || needs_.roles, "rows beside the batch are apart from it");
+    TORCH_INTERNAL_ASSERT(!needs_.places || needs_.roles, "places are known where roles are apart");
     if (replay.in_batch) in_batch_.count += replay.rows;
   }
   for (std::int64_t i = 0; i < needs_.snapshots; ++i) {
@@ -259,7 +284,7 @@ at::Tensor Trainer::weights_of_columns(const at::Tensor& role_weights) const {
 void Trainer::pass_references(const StepKind& kind, const StepRows& rows) {
   references_.clear();
   for (std::size_t i = 0; i < needs_.replays.size(); ++i) {
-    if (needs_.replays[i].in_batch) {
+    if (needs_.replays[i].in_batch || !strategy_->wants_references()) {
       references_.emplace_back();
       continue;
     }
@@ -309,7 +334,7 @@ struct Product {
 // The sum over rows of |x|^p |dy|^p at each weight of the layer, as its backward pass has it: in
 // the same form, and at the same positions, as a gradient of the weight.
 at::Tensor powers_at_weights(const Linear& layer, const at::Tensor& x, const at::Tensor& dy,
-                             StreamsWanted wanted) {
+                             const LevelPlan& stream) {
   const at::AutoGradMode with_gradient(true);
   const at::Tensor& weight = layer.weight.value;
   at::Tensor y;
@@ -317,8 +342,9 @@ at::Tensor powers_at_weights(const Linear& layer, const at::Tensor& x, const at:
     y = torch::bmm(x, weight);
   } else {
     ProductPlan plan;
-    plan.full = wanted == StreamsWanted::kFull;
+    plan.full = stream.wanted == StreamsWanted::kFull;
     plan.sparse = !plan.full;
+    plan.superset = stream.superset;
     plan.mask_gradient = true;
     const TwoStreams streams = layer.connections->product(x, {}, plan);
     y = plan.full ? streams.full : streams.sparse;
@@ -359,7 +385,11 @@ std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::
   }
   const at::NoGradGuard no_grad;
   std::vector<double> counts;
-  const double passes = kind == Importance::kFisher ? static_cast<double>(tasks(0).outputs) : 1;
+  double passes = 1;
+  if (kind == Importance::kFisher) {
+    const auto [first, last] = tasks(0).task_outputs.front();
+    passes = static_cast<double>(batches_.masks_training() ? last - first : tasks(0).outputs);
+  }
   for (std::size_t r = 0; r < examples.size(); ++r) {
     const auto count = static_cast<double>(examples[r].size());
     counts.push_back(1 / std::max(1.0, count));
@@ -395,7 +425,11 @@ std::vector<std::pair<at::Tensor, at::Tensor>> Trainer::functions_of(const Batch
   at::Tensor p = log_p.detach().exp();
   if (batch.allowed.defined()) p = p * batch.allowed.to(p.scalar_type());
   std::vector<std::pair<at::Tensor, at::Tensor>> all;
+  // Of heads that no example has there is nothing to add.
+  const at::Tensor any =
+      batch.allowed.defined() ? batch.allowed.flatten(0, 1).any(0).to(torch::kCPU) : at::Tensor();
   for (std::int64_t c = 0; c < log_p.size(-1); ++c) {
+    if (any.defined() && !any[c].item<bool>()) continue;
     all.emplace_back(log_p.select(-1, c), p.select(-1, c) * counts);
   }
   return all;
@@ -405,7 +439,7 @@ void Trainer::add_importances_by_rows(const Batch& batch, Importance kind,
                                       std::vector<at::Tensor>& sums) {
   const at::AutoGradMode with_gradient(true);
   std::vector<Product> products;
-  Context context = trained_stream();
+  Context context = trained_stream(trains_sparse());
   context.observe_product = [&products](const Linear& layer, const at::Tensor& x,
                                         const at::Tensor& y) {
     products.push_back({&layer, x, y});
@@ -424,8 +458,8 @@ void Trainer::add_importances_by_rows(const Batch& batch, Importance kind,
       const Linear& layer = *products[l].layer;
       const at::Tensor x = products[l].x.detach();
       const at::Tensor power = (norm ? dy[l].abs() : dy[l].square()) * weight.unsqueeze(-1);
-      const at::Tensor at_weights = powers_at_weights(layer, norm ? x.abs() : x.square(), power,
-                                                      context.plans.weights.wanted);
+      const at::Tensor at_weights =
+          powers_at_weights(layer, norm ? x.abs() : x.square(), power, context.plans.weights);
       add_to(sums, layer.weight, at_weights);
       if (layer.has_bias()) add_to(sums, layer.bias, power.sum(1));
     }
@@ -436,7 +470,7 @@ void Trainer::add_importances_by_rows(const Batch& batch, Importance kind,
 void Trainer::add_importances(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums) {
   const at::AutoGradMode with_gradient(true);
   const std::vector<Parameter*> parameters = model_->parameters();
-  Context context = trained_stream();
+  Context context = trained_stream(trains_sparse());
   context.plans.weights.mask_gradient = true;
   at::Tensor logits = model_->forward(batch.x, context);
   logits = logits.reshape({replicas(), -1, logits.size(-1)});

@@ -55,26 +55,40 @@ at::Tensor bits_of(const at::Tensor& numbers, std::int64_t layers) {
   return whole.bitwise_right_shift(torch::arange(layers, whole.options())).bitwise_and(1).ne(0);
 }
 
-// The gradient of one product that serves both streams is dense. Where what the stream used is more
-// than a matter of the whole replica and M, it is cut to that here.
-void mask_gradients(const std::vector<Linear*>& layers, const LevelPlan& plan) {
-  at::NoGradGuard no_grad;
-  for (Linear* layer : layers) {
-    if (layer->connections == nullptr) continue;
-    const at::Tensor active = layer->connections->active_flags();
-    if (!active.defined()) continue;
-    at::Tensor& gradient = layer->weight.value.mutable_grad();
-    const auto in_shape = [&](const at::Tensor& flags) { return flags.view_as(gradient).ne(0); };
-    const at::Tensor full = broadcast_to_values(full_runs_at(plan, layer->index), layer->weight);
-    const at::Tensor superset = layer->connections->superset_flags();
-    const at::Tensor kept = plan.superset && superset.defined()
-                                ? torch::where(full, in_shape(superset), in_shape(active))
-                                : full.logical_or(in_shape(active));
-    gradient = torch::where(kept, gradient, torch::zeros({}, gradient.options()));
-  }
+// Positions of a layer that the stream which ran in it uses, bool [R,...] in the weight's shape.
+at::Tensor used_positions(const Linear& layer, const LevelPlan& plan, const at::Tensor& active) {
+  const auto in_shape = [&](const at::Tensor& flags) {
+    return flags.view(layer.weight.value.sizes()).ne(0);
+  };
+  const at::Tensor full = broadcast_to_values(full_runs_at(plan, layer.index), layer.weight);
+  const at::Tensor superset = layer.connections->superset_flags();
+  return plan.superset && superset.defined()
+             ? torch::where(full, in_shape(superset), in_shape(active))
+             : full.logical_or(in_shape(active));
 }
 
 }  // namespace
+
+// The gradient of one product that serves both streams is dense. Where what the stream used is more
+// than a matter of the whole replica and M, it is to be cut to that.
+void Trainer::record_cuts(const StepKind& kind, const StepRows& rows) {
+  const at::NoGradGuard no_grad;
+  cuts_.assign(layers_.size(), at::Tensor());
+  const StepKind::Streams& streams = kind.streams.weights;
+  const bool finer = demands().layers_draw || policies().sets.full_in_superset;
+  if (streams.wanted != StreamsWanted::kSelected || !finer ||
+      takes_two_passes(demands(), streams.aligns)) {
+    return;
+  }
+  const LevelPlan plan = level_plans(kind, rows).weights;
+  std::size_t l = 0;
+  for (const Linear* layer : model_->linears()) {
+    at::Tensor& cut = cuts_[l++];
+    if (layer->connections == nullptr) continue;
+    const at::Tensor active = layer->connections->active_flags();
+    if (active.defined()) cut = used_positions(*layer, plan, active).view({-1});
+  }
+}
 
 // Attention's counterpart is always computed from the same input.
 StepKind Trainer::kind_of(const std::vector<ReplicaPlan>& plans) const {
@@ -164,9 +178,8 @@ struct Trainer::PassLosses {
 };
 
 Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows,
-                                        std::vector<Pass>& passes, bool remembers) {
+                                        std::vector<Pass>& passes, at::Tensor& learning) {
   PassLosses losses;
-  at::Tensor learning;  // outputs of the stream that learns
   for (std::size_t i = 0; i < passes.size(); ++i) {
     Context& context = passes[i].context;
     const at::Tensor& loss_weight = passes[i].loss_weight;
@@ -193,16 +206,12 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows
       losses.teacher = distillation_loss(batch, logits, losses.pull);
     }
   }
-  if (remembers) {
-    const at::NoGradGuard no_grad;
-    strategy_->remember(view_of(batch, rows, learning));
-  }
   return losses;
 }
 
 // Gradients of all parameters; task loss of the running stream, the alignment term with its
 // coefficients, and all else that the gradients are of.
-StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, bool remembers) {
+StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, Learnt& learnt) {
   const StepRows own = columns_of(rows, in_batch_);
   Batch batch = batch_of(own);
   if (batch.share.defined()) {
@@ -212,7 +221,9 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, b
     }
   }
   std::vector<Pass> passes = passes_of(kind, rows);
-  const PassLosses losses = run_passes(batch, own, passes, remembers);
+  const PassLosses losses = run_passes(batch, own, passes, learnt.logits);
+  learnt.batch = batch;
+  learnt.rows = own;
   at::Tensor total = losses.task, rest;
   add_term(total, losses.alignment);
   add_term(total, losses.strategy);
@@ -221,10 +232,12 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, b
     if (more.defined()) add_term(rest, more.detach().to(torch::kFloat64));
   }
   differentiate(total);
-  const LevelPlan& plan = passes.front().context.plans.weights;
-  if (plan.wanted == StreamsWanted::kSelected &&
-      (plan.layer_full_runs.defined() || plan.superset)) {
-    mask_gradients(model_->linears(), plan);
+  std::size_t l = 0;
+  for (Linear* layer : model_->linears()) {
+    const at::Tensor& cut = cuts_[l++];
+    if (!cut.defined()) continue;
+    at::Tensor& gradient = layer->weight.value.mutable_grad();
+    gradient = torch::where(cut.view_as(gradient), gradient, torch::zeros({}, gradient.options()));
   }
   const at::Tensor task = losses.task.detach().to(torch::kFloat64);
   return {task,

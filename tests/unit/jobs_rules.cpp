@@ -530,6 +530,14 @@ Given replaying(const std::string& buffer, std::int64_t slots) {
                 [slots](RunFacts& f) { f.replay_slots = slots; });
 }
 
+Given looking_back(const std::string& strategy, const std::string& buffer, std::int64_t tasks) {
+  return config({{"scenario", "class_il"}, {"strategy", strategy}, {"buffer", buffer}},
+                [tasks](RunFacts& f) {
+                  f.tasks = f.least_buffer = tasks;
+                  f.looks_back = true;
+                });
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -580,6 +588,10 @@ Rows length_rows() {
       {"buffer_beyond_examples",
        {replaying("6001", 8), replaying("6000", 8), "the 6000 training examples"}},
       {"replay_beyond_buffer", {replaying("30", 31), replaying("30", 30), "--replay-batch 30"}},
+      {"buffer_below_tasks",
+       {looking_back("agem", "4", 5), looking_back("agem", "5", 5), "give at least 5"}},
+      {"nothing_to_look_back_on",
+       {looking_back("agem", "5", 1), looking_back("agem", "5", 2), "--strategy agem acts from"}},
   };
 }
 
