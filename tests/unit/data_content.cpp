@@ -163,6 +163,10 @@ TEST_CASE("the known content is that of the files that results are of", "[unit]"
   };
   check({{"data", "fashion_mnist"}});
   const std::string digits = std::string(TANDEM_SOURCE_DIR) + "/../shared/data";
+  if (!path_exists(digits)) {
+    std::cout << "SKIPPED: there is no " << digits << "\n";
+    return;
+  }
   check({{"data", "mnist"}, {"data_dir", digits}});
 }
 
