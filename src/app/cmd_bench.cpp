@@ -48,7 +48,7 @@ Option bench_runs_option() {
           .type = OptionType::kInt,
           .default_value = "100000",
           .neutral = "100000",
-          .help = "bench store: runs of the largest database (1000000 takes half an hour)",
+          .help = "bench store: runs of the largest database",
           .minimum = 1000};
 }
 
@@ -92,8 +92,7 @@ TANDEM_REGISTERED = declare_command(
          "training steps with sparse connections beside masked and dense ones, two workers "
          "against one, and time and memory of wide layers; needs Fashion-MNIST.\nstore: time and "
          "memory of queries, tables and plans on databases of 1,000 to 100,000 runs (--runs), "
-         "copies "
-         "of those that the database has.",
+         "copies of those that the database has.",
      .options = bench_options(),
      .takes_config = false,
      .run = run_bench});

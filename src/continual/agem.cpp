@@ -3,14 +3,13 @@
 // g_ref, it is projected,
 //   g <- g - (g . g_ref / g_ref . g_ref) g_ref   where g . g_ref < 0,
 // over all weights of the net together (of w, where a method trains another parametrization of it).
-// The memory gets buffer / tasks examples of each task when
-// the task ends, each set of them equally likely, and nothing of it is replayed.
+// The memory gets buffer / tasks examples of each task when the task ends, each set of them equally
+// likely, and nothing of it is replayed.
 #include <algorithm>
 
 #include "config/seeds.h"
 #include "continual/reservoir.h"
 #include "core/philox.h"
-#include "data/sampler.h"
 #include "data/tensor.h"
 #include "topology/segments.h"
 
@@ -40,11 +39,7 @@ class AveragedGem : public Strategy {
     const Config& config = view_.configs[i];
     const RandomStream stream{
         sub_key(sub_key(run_key(config, "replay"), 1), static_cast<std::uint64_t>(step))};
-    const std::vector<std::int64_t>& held = memory_[i];
-    const std::int64_t rows = std::min(replay_rows(config), static_cast<std::int64_t>(held.size()));
-    for (const std::int64_t place :
-         draw_places(stream, rows, static_cast<std::int64_t>(held.size())))
-      replays[0].push_back({held[static_cast<std::size_t>(place)], place});
+    draw_rows(stream, replay_rows(config), memory_[i], replays[0]);
   }
 
   void after_task(std::int64_t task,

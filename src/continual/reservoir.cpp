@@ -23,6 +23,16 @@ std::vector<std::int64_t> draw_places(const RandomStream& stream, std::int64_t c
   return places;
 }
 
+void draw_rows(const RandomStream& stream, std::int64_t most,
+               const std::vector<std::int64_t>& buffer, std::vector<BatchRow>& rows) {
+  const auto held = static_cast<std::int64_t>(buffer.size());
+  const std::int64_t count = std::min(held, most);
+  rows.reserve(static_cast<std::size_t>(count));
+  for (const std::int64_t place : draw_places(stream, count, held)) {
+    rows.push_back({buffer[static_cast<std::size_t>(place)], place});
+  }
+}
+
 Reservoir::Reservoir(const Config& config)
     : places_{sub_key(run_key(config, "replay"), 0)},
       key_(run_key(config, "replay")),
@@ -32,11 +42,7 @@ void Reservoir::replay(std::int64_t step, std::int64_t draw, std::int64_t most,
                        std::vector<BatchRow>& rows) const {
   const RandomStream stream{sub_key(sub_key(key_, static_cast<std::uint64_t>(1 + draw)),
                                     static_cast<std::uint64_t>(step))};
-  const std::int64_t count = std::min(held(), most);
-  rows.reserve(static_cast<std::size_t>(count));
-  for (const std::int64_t place : draw_places(stream, count, held())) {
-    rows.push_back({buffer_[static_cast<std::size_t>(place)], place});
-  }
+  draw_rows(stream, most, buffer_, rows);
 }
 
 std::int64_t Reservoir::offer(std::int64_t example) {

@@ -18,6 +18,10 @@ namespace tandem {
 std::vector<std::int64_t> draw_places(const RandomStream& stream, std::int64_t count,
                                       std::int64_t of);
 
+// Appends `most` rows of a buffer so drawn, or all of it where it holds fewer.
+void draw_rows(const RandomStream& stream, std::int64_t most,
+               const std::vector<std::int64_t>& buffer, std::vector<BatchRow>& rows);
+
 class Reservoir {
  public:
   // `buffer` examples at most; random numbers of the run's stream "replay".

@@ -2,7 +2,6 @@
 #include "continual/strategy.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "core/error.h"
 #include "data/tensor.h"

@@ -453,8 +453,7 @@ std::vector<Rule> example_rules() {
        [](const RunFacts& f) {
          return fmt::format(
              "--buffer {} leaves no example for each of the {} tasks, so that --strategy {} would "
-             "do "
-             "nothing: give at least {}",
+             "do nothing: give at least {}",
              number(f, "buffer"), f.tasks, f.config->text("strategy"), f.least_buffer);
        }},
       {"nothing_to_look_back_on", kWarnedRun, kOfRun,

@@ -146,9 +146,12 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
     return batch;
   }
   const at::Tensor source = examples.bitwise_and(kSourceMask);
-  const at::Tensor run = torch::arange(replicas(), examples.options()).unsqueeze(1);
   const auto task_count = static_cast<std::int64_t>(sequences_.front().tasks.size());
-  at::Tensor task;  // [R,B]
+  const bool looks_up = target_table_.defined() || (masked && allowed_table_.defined());
+  at::Tensor run, task;  // [R,1], [R,B]
+  if (looks_up || views_.from.defined()) {
+    run = torch::arange(replicas(), examples.options()).unsqueeze(1);
+  }
   if (views_.from.defined()) {
     task = examples.bitwise_right_shift(kSourceBits);
     batch.x =
@@ -158,7 +161,7 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
   }
   batch.target = gather_labels(device_data_, source);
   batch.weight = weight;
-  if (!target_table_.defined() && !(masked && allowed_table_.defined())) return batch;
+  if (!looks_up) return batch;
   at::Tensor cell = batch.target + run * ((task_count + 1) * data_->classes);
   if (task.defined()) cell = cell + task * data_->classes;
   cell = cell.view(-1);

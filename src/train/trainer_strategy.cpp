@@ -72,9 +72,7 @@ class Trainer::Gradients final : public StepGradients {
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
       if (!gradients[p].defined()) continue;
       at::Tensor& own = parameters_[p]->value.mutable_grad();
-      const at::Tensor mask = trainer_.mask_of_gradient(*parameters_[p], rows_.numbers);
-      const at::Tensor flat = gradients[p].view({-1});
-      own = (mask.defined() ? torch::where(mask, flat, own.reshape({-1})) : flat).view(own.sizes());
+      own = gradients[p].view(own.sizes());
     }
   }
 

@@ -196,9 +196,11 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows
              where_it_counts(task_loss(batch, logits, outputs.defined() ? outputs : batch.allowed),
                              loss_weight));
     add_term(losses.strategy, where_it_counts(strategy_->loss(view), loss_weight));
-    learning = !learning.defined() ? logits.detach()
-                                   : torch::where((passes[0].loss_weight > 0).view({-1, 1, 1}),
-                                                  learning, logits.detach());
+    if (needs_.places) {  // else nobody remembers them
+      learning = !learning.defined() ? logits.detach()
+                                     : torch::where((passes[0].loss_weight > 0).view({-1, 1, 1}),
+                                                    learning, logits.detach());
+    }
     add_term(losses.alignment, context.alignment());
     const at::Tensor gap = context.gap();
     if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
