@@ -32,7 +32,7 @@ namespace tandem {
 
 // A row of a replica's batch, as the host decides it.
 struct BatchRow {
-  std::int64_t example = 0;  // as in Dataset
+  std::int64_t example = 0;  // with its task (data/example.h)
   std::int64_t place = -1;   // in the strategy's memory, that it came from; -1: none
   std::int64_t enters = -1;  // the place that it is kept at by this step; -1: it is not kept
 };
@@ -89,7 +89,7 @@ class StepGradients {
 
   // S * G of each parameter that has a gradient, else undefined: what the optimizer will take.
   virtual std::vector<at::Tensor> masked() const = 0;
-  // Puts others in their place; positions outside of S, which criteria of topology read, stay.
+  // Puts others in their place; what they are outside of S does not count.
   virtual void replace(const std::vector<at::Tensor>& gradients) = 0;
   // Adds to the gradient of a parameter.
   virtual void add(std::size_t parameter, const at::Tensor& term) = 0;
@@ -159,7 +159,8 @@ class Strategy {
   virtual at::Tensor outputs(const StepView& /*view*/) { return {}; }
   // A term of the loss per replica [R], in each pass that learns, or nothing (undefined).
   virtual at::Tensor loss(const StepView& /*view*/) { return {}; }
-  // After the forward passes, with the outputs of the stream that learns, without gradient.
+  // Once all gradients of the step are taken, with the outputs of the stream that learns where
+  // places are wanted, without gradient.
   virtual void remember(const StepView& /*view*/) {}
   // The gradients of replays beside the batch are wanted in this task's steps.
   virtual bool wants_references() const { return true; }
