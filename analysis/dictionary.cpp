@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "analysis/sequence_measures.h"
 #include "config/option.h"
 #include "store/config_table.h"
 #include "store/store.h"
@@ -63,12 +64,7 @@ const std::vector<ColumnMeaning>& own_columns() {
       {"v_digest", "tensor", "TEXT", "the parameter, as a checkpoint names it"},
       {"v_digest", "digest", "TEXT", "16 hex digits that change with any bit of its values"},
       {"v_continual", "n_tasks", "BIGINT", "tasks of the sequence (T)"},
-      {"v_continual", "acc", "DOUBLE", "mean accuracy over all tasks after the last (A_T)"},
-      {"v_continual", "aia", "DOUBLE", "mean of A_k over stages"},
-      {"v_continual", "f_chaudhry", "DOUBLE", "forgetting, best earlier accuracy less the last"},
-      {"v_continual", "f_incl", "DOUBLE", "the same with the last among the best: never negative"},
-      {"v_continual", "bwt_gem", "DOUBLE", "backward transfer against each task's own end"},
-      {"v_continual", "learning_accuracy", "DOUBLE", "mean accuracy of each task at its own end"},
+      {"v_stability", "n_between", "BIGINT", "evaluations between the ends of tasks"},
       {"v_tuning", "grid", "TEXT", "the grid that was tuned"},
       {"v_tuning", "method", "TEXT", "for which a choice is made"},
       {"v_tuning", "trial", "TEXT", "the axes' values"},
@@ -106,6 +102,11 @@ std::vector<ColumnMeaning> data_dictionary() {
   }
   for (const ColumnMeaning& column : own_columns()) {
     if (column.view != "v_run") all.push_back(column);
+    if (column.view != "v_continual" && column.view != "v_stability") continue;
+    for (const SequenceMeasure& measure : sequence_measures()) {
+      if (measure.view == column.view)
+        all.push_back({measure.view, measure.name, "DOUBLE", measure.text});
+    }
   }
   return all;
 }

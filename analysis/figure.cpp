@@ -32,6 +32,13 @@ bool ends_in(const std::string& text, const std::string& ending) {
 
 }  // namespace
 
+const std::vector<FigureKind>& figure_kinds() {
+  static const std::vector<FigureKind> kinds = {{"trials", trials_figure, true},
+                                                {"curve", curve_figure, false},
+                                                {"continual", continual_figure, false}};
+  return kinds;
+}
+
 std::string gnuplot_script(const Figure& figure, const std::string& file) {
   const bool svg = ends_in(file, ".svg");
   if (!svg && !ends_in(file, ".png")) {

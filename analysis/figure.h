@@ -38,6 +38,18 @@ Figure trials_figure(const StoreReader& store, const FigureRuns& runs);
 // for more than a factor of three.
 Figure curve_figure(const StoreReader& store, const FigureRuns& runs);
 
+// Forgetting of each method against how well it learned, and the matrices R(i, j) of accuracies on
+// task j after task i. Where no run has several tasks the script is empty.
+Figure continual_figure(const StoreReader& store, const FigureRuns& runs);
+
+// All figures by the name of their kind.
+struct FigureKind {
+  std::string name;
+  Figure (*make)(const StoreReader&, const FigureRuns&);
+  bool of_trials = false;  // of a grid's trials, not of its runs
+};
+const std::vector<FigureKind>& figure_kinds();
+
 // The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor
 // .png.
 std::string gnuplot_script(const Figure& figure, const std::string& file);

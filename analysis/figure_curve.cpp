@@ -8,11 +8,11 @@
 #include <set>
 
 #include "analysis/figure.h"
+#include "analysis/figure_labels.h"
 #include "analysis/query.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
 #include "config/data_score.h"
-#include "config/part.h"
 #include "core/text.h"
 
 namespace tandem {
@@ -40,24 +40,6 @@ Measure measure_at(const std::string& name, double factor) {
   return parse_measure(name + "@attention=own,weights=" + readout);
 }
 
-// "ssa, equal operations, lr 0.1".
-std::string label_of(const RunData& run, const std::vector<std::string>& keys) {
-  std::vector<std::string> words;
-  for (const std::string& key : keys) {
-    const std::string& value = run.column(key);
-    if (key == "tuned_for") {
-      if (value != "own") words.push_back("tuned for " + value);
-    } else if (key == "match") {
-      if (value == "train_flops") words.push_back("equal operations");
-    } else if (is_part_kind(key)) {
-      words.push_back(value);
-    } else {
-      words.push_back(key + " " + value);
-    }
-  }
-  return join(words, ", ");
-}
-
 using Groups = std::map<std::pair<double, std::string>, std::vector<const RunData*>>;
 
 Groups groups_of(const RunSet& set, const std::vector<std::string>& keys) {
@@ -67,29 +49,6 @@ Groups groups_of(const RunSet& set, const std::vector<std::string>& keys) {
     groups[{-density, label_of(run, keys)}].push_back(&run);
   }
   return groups;
-}
-
-bool differs_within(const Groups& groups, const std::string& name) {
-  return std::any_of(groups.begin(), groups.end(), [&name](const auto& group) {
-    return std::any_of(group.second.begin(), group.second.end(), [&](const RunData* run) {
-      return run->column(name) != group.second.front()->column(name);
-    });
-  });
-}
-
-// What tells the lines of a panel apart: the method, and whatever else runs of one line would
-// differ in but for their seeds. First those that others follow from.
-std::vector<std::string> label_keys(const RunSet& set) {
-  std::vector<std::string> candidates = {"attention", "strategy", "match",   "tuned_for",
-                                         "data",      "model",    "scenario"};
-  for (const std::string& name : set.column_names) {
-    if (!is_seed(name) && !is_outcome(name) && name != "density") candidates.push_back(name);
-  }
-  std::vector<std::string> keys = {"weights"};
-  for (const std::string& name : candidates) {
-    if (differs_within(groups_of(set, keys), name)) keys.push_back(name);
-  }
-  return keys;
 }
 
 CurvePoint point_of(const std::vector<const RunData*>& runs, const Measure& measure,
@@ -110,7 +69,7 @@ CurvePoint point_of(const std::vector<const RunData*>& runs, const Measure& meas
 
 std::vector<Curve> curves_of(const RunSet& set, const std::string& name, const std::string& split,
                              double scale) {
-  const Groups groups = groups_of(set, label_keys(set));
+  const Groups groups = groups_of(set, label_keys(set, {"weights"}, {"density"}));
   std::vector<Curve> curves;
   for (const auto& [key, runs] : groups) {
     Curve curve{key.second, -key.first, {}};

@@ -10,6 +10,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "analysis/sequence_measures.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -20,11 +21,6 @@ constexpr char kLastStage[] =
     "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
     " split, accuracy, loss, bits_per_byte FROM v_result WHERE state = 'done' ORDER BY run, step "
     "DESC";
-
-constexpr char kContinual[] =
-    "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
-    " split, acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy FROM v_continual"
-    " WHERE state = 'done'";
 
 constexpr char kLastMetrics[] =
     "SELECT r.id, n.name, l.name, m.value FROM metric m"
@@ -69,14 +65,38 @@ void add_evals(const StoreReader& store, const Index& index) {
   }
 }
 
-void add_continual(const StoreReader& store, const Index& index) {
-  const QueryResult q = store.query(kContinual);
+// The measures that are columns of one view.
+void add_sequence_measures(const StoreReader& store, const Index& index, const std::string& view,
+                           const std::set<std::string>& names) {
+  const QueryResult q = store.query(fmt::format(
+      "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
+      " split, {} FROM {} WHERE state = 'done'",
+      fmt::join(names, ", "), view));
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     const auto run = index.find(q.rows[i][0]);
     if (run == index.end()) continue;
     ReadoutRow row{key_at(q, i), {}};
     add_values(q, i, row);
-    run->second->continual.push_back(std::move(row));
+    run->second->sequence.push_back(std::move(row));
+  }
+}
+
+void add_matrix(const StoreReader& store, const Index& index) {
+  const QueryResult q = store.query(
+      "SELECT r.id, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget,"
+      " o.masked, m.split, m.stage, m.task, m.accuracy FROM v_matrix m JOIN readout o ON"
+      " o.key = m.readout JOIN run r ON r.key = m.run_key WHERE r.state = 'done'"
+      " ORDER BY m.run_key, m.readout, m.split");
+  std::vector<std::string> before;
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    const auto value = number_at(q, i, 9);
+    if (run == index.end() || !value) continue;
+    const std::vector<std::string> place(q.rows[i].begin(), q.rows[i].begin() + 7);
+    if (place != before) run->second->matrix.push_back({key_at(q, i), {}});
+    before = place;
+    const MatrixCell cell{*parse_integer(q.rows[i][7]), *parse_integer(q.rows[i][8])};
+    run->second->matrix.back().values[cell.name()] = *value;
   }
 }
 
@@ -359,15 +379,33 @@ RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
   for (RunData& run : set.runs) index[run.id] = &run;
   std::set<Measure::Kind> kinds;
   std::set<std::string> averaged;
+  std::map<std::string, std::set<std::string>> of_sequence;  // by view
   for (const Measure& m : plan.measures) {
     kinds.insert(m.kind);
     if (m.kind == Measure::Kind::kAverage) averaged.insert(m.name);
+    if (m.kind != Measure::Kind::kContinual) continue;
+    const SequenceMeasure* named = find_sequence_measure(m.name);
+    of_sequence[named ? named->view : "v_matrix"].insert(m.name);
   }
   if (kinds.count(Measure::Kind::kEval)) add_evals(store, index);
-  if (kinds.count(Measure::Kind::kContinual)) add_continual(store, index);
+  for (const auto& [view, names] : of_sequence) {
+    if (view == "v_matrix") {
+      add_matrix(store, index);
+    } else {
+      add_sequence_measures(store, index, view, names);
+    }
+  }
   if (kinds.count(Measure::Kind::kMetric)) add_metrics(store, index);
   for (const std::string& name : averaged) add_series(store, index, name);
   return set;
+}
+
+std::string split_shown(const RunSet& set, const TablePlan& plan) {
+  if (plan.split != "auto") return plan.split;
+  const bool all_final = !set.runs.empty() &&
+                         std::all_of(set.runs.begin(), set.runs.end(),
+                                     [](const RunData& r) { return r.column("final") == "true"; });
+  return all_final ? "test" : "validation";
 }
 
 std::optional<double> value_of(const RunData& run, const Measure& m, const std::string& split) {
@@ -375,7 +413,7 @@ std::optional<double> value_of(const RunData& run, const Measure& m, const std::
     case Measure::Kind::kEval:
       return readout_value(run, run.evals, m, split);
     case Measure::Kind::kContinual:
-      return readout_value(run, run.continual, m, split);
+      return readout_value(run, matrix_cell(m.name) ? run.matrix : run.sequence, m, split);
     case Measure::Kind::kMetric:
       return metric_value(run, m);
     case Measure::Kind::kAverage:

@@ -34,10 +34,11 @@ using MetricValues = std::vector<MetricValue>;
 
 struct RunData {
   std::string id;
-  std::map<std::string, std::string> columns;  // of v_run, NULL left out
-  std::vector<ReadoutRow> evals;               // last stage
-  std::vector<ReadoutRow> continual;
-  std::map<std::string, MetricValues> metrics;                         // at each one's last step
+  std::map<std::string, std::string> columns;   // of v_run, NULL left out
+  std::vector<ReadoutRow> evals;                // last stage
+  std::vector<ReadoutRow> sequence;             // of the whole task sequence
+  std::vector<ReadoutRow> matrix;               // R(i, j), by MatrixCell::name()
+  std::map<std::string, MetricValues> metrics;  // at each one's last step
   std::map<std::string, std::map<std::int64_t, MetricValues>> series;  // by step; of kAverage alone
 
   // Text of a column; "" where it is NULL.
@@ -65,6 +66,9 @@ void expect_columns(const TablePlan& plan, const std::vector<std::string>& names
 
 // Throws ConfigError for an unknown key or grid.
 RunSet select_runs(const StoreReader& store, const TablePlan& plan);
+
+// The split whose rows a plan shows: where it says auto, test where all runs are final.
+std::string split_shown(const RunSet& set, const TablePlan& plan);
 
 // The measure's value of one run that is done; nothing where it was not measured. `split` as in
 // ReadoutKey.

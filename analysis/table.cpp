@@ -37,14 +37,6 @@ std::vector<Keys> distinct(const std::vector<RunData>& runs,
   return found;
 }
 
-std::string choose_split(const RunSet& set, const TablePlan& plan) {
-  if (plan.split != "auto") return plan.split;
-  const bool all_final = !set.runs.empty() &&
-                         std::all_of(set.runs.begin(), set.runs.end(),
-                                     [](const RunData& r) { return r.column("final") == "true"; });
-  return all_final ? "test" : "validation";
-}
-
 // A recorded device without its number: one of several GPUs of a kind is no other place.
 std::string device_kind(const std::string& device) {
   const auto name = device.find(": ");
@@ -87,7 +79,7 @@ class Builder {
       : store_(store),
         plan_(plan),
         set_(select_runs(store, plan)),
-        split_(choose_split(set_, plan)),
+        split_(split_shown(set_, plan)),
         dimensions_(together(plan.rows, plan.across)),
         places_(distinct(set_.runs, dimensions_)) {
     table_.name = plan.name;

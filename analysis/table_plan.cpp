@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "analysis/sequence_measures.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -13,8 +14,6 @@ namespace tandem {
 namespace {
 
 const std::vector<std::string> kEvalNames = {"accuracy", "loss", "bits_per_byte"};
-const std::vector<std::string> kContinualNames = {"acc",    "aia",     "f_chaudhry",
-                                                  "f_incl", "bwt_gem", "learning_accuracy"};
 const std::vector<std::pair<std::string, Measure::Kind>> kMetricKinds = {
     {"metric:", Measure::Kind::kMetric}, {"average:", Measure::Kind::kAverage}};
 
@@ -137,7 +136,7 @@ Measure parse_measure(const std::string& said) {
     if (m.name.empty()) refuse(said, "expected " + prefix + "NAME");
     return m;
   }
-  if (has(kEvalNames, m.name) || has(kContinualNames, m.name)) {
+  if (has(kEvalNames, m.name) || find_sequence_measure(m.name) != nullptr || matrix_cell(m.name)) {
     m.kind = has(kEvalNames, m.name) ? Measure::Kind::kEval : Measure::Kind::kContinual;
     if (!rest.empty()) m.readout = parse_readout(rest, said);
     return m;
@@ -145,7 +144,8 @@ Measure parse_measure(const std::string& said) {
   m.kind = Measure::Kind::kRun;
   if (!rest.empty())
     refuse(said, fmt::format("only {}, {}, metric:NAME and average:NAME have read-outs or layers",
-                             join(kEvalNames, ", "), join(kContinualNames, ", ")));
+                             join(kEvalNames, ", "),
+                             join(sequence_measure_names(), ", ") + ", r_STAGE_TASK"));
   return m;
 }
 

@@ -11,7 +11,8 @@
 //
 // A column is a measure, NAME[@READOUT] [vs OPTION=VALUE] [as LABEL]:
 //   accuracy, loss, bits_per_byte  of the last stage, pooled over its tasks
-//   acc, aia, f_chaudhry, f_incl, bwt_gem, learning_accuracy    of the whole task sequence
+//   acc, f_chaudhry, bwt_gem, ...  of the whole task sequence (sequence_measures.h);
+//                                  r_5_1: accuracy on task 1 after task 5
 //   metric:NAME[@LAYER]            last value of a logged metric. LAYER: a level ("weights") or a
 //                                  layer of one ("weights/fc1"); a place without a row of its own
 //                                  is the mean over the layers below it. Without LAYER: the whole

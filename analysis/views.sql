@@ -129,19 +129,18 @@ JOIN readout o ON o.key = p.readout
 JOIN run r ON r.key = p.run
 WHERE p.stage = (SELECT max(l.stage) FROM result l WHERE l.run = p.run);
 
--- R(stage, task) of each run and read-out. n_tasks: how many the run has (T).
+-- R(stage, task) of each run and read-out. n_tasks: how many the run has (T). The evaluation that was
+-- written last counts among several of one step, so that one sum orders them: step and sequence are
+-- less than 2^31 and 2^32.
 CREATE VIEW v_matrix AS
-SELECT run_key, readout, split, n_tasks, stage, task, step, accuracy
-FROM (
-  SELECT
-    e.run AS run_key, e.readout, e.split, e.stage, e.task, e.step,
-    1.0 * e.n_correct / nullif(e.n_total, 0) AS accuracy,
-    max(max(e.task, e.stage)) OVER (PARTITION BY e.run) AS n_tasks,
-    row_number() OVER (PARTITION BY e.run, e.readout, e.split, e.stage, e.task
-                       ORDER BY e.step, e.sequence DESC) AS place
-  FROM eval e
-  WHERE e.n_total > 0)
-WHERE place = 1;
+SELECT e.run AS run_key, e.readout, e.split, t.n_tasks, e.stage, e.task, e.step, e.n_correct, e.n_total,
+       1.0 * e.n_correct / e.n_total AS accuracy
+FROM (SELECT run, readout, split, stage, task, step, n_correct, n_total,
+             min(step * 4294967296 - sequence) AS place
+      FROM eval WHERE n_total > 0
+      GROUP BY run, readout, split, stage, task) e
+JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
+  ON t.run = e.run;
 
 -- What is known after stage k:
 --   learned     R(k, k)
@@ -182,9 +181,38 @@ FROM (
   GROUP BY run_key, readout, split, stage) s
 JOIN readout o ON o.key = s.readout;
 
+-- Each task of a sequence of T: before any training, before it was trained, at its own end, at the best
+-- of stages 1 to T - 1, at the end. Sums over stages, with how many there are, for the means below.
+CREATE VIEW v_task AS
+SELECT
+  run_key, readout, split, n_tasks, task,
+  max(CASE WHEN stage = 0 THEN accuracy END) AS at_start,
+  max(CASE WHEN stage = task - 1 AND stage >= 1 THEN accuracy END) AS before,
+  max(CASE WHEN stage = task THEN accuracy END) AS learned,
+  max(CASE WHEN stage BETWEEN 1 AND n_tasks - 1 THEN accuracy END) AS best_before,
+  max(CASE WHEN stage = n_tasks THEN accuracy END) AS last,
+  sum(CASE WHEN stage >= task THEN accuracy END) AS since,
+  sum(CASE WHEN stage >= task THEN accuracy / stage END) AS shares,
+  sum(stage >= task) AS n_since,
+  sum(CASE WHEN stage BETWEEN 1 AND task - 1 THEN accuracy END) AS unseen,
+  sum(stage BETWEEN 1 AND task - 1) AS n_unseen
+FROM v_matrix
+GROUP BY run_key, readout, split, task;
+
 -- The metrics of a whole sequence of T tasks; identity: acc = learning_accuracy + bwt_gem (T - 1) / T.
 --   acc                A_T                       learning_accuracy  mean over i of R(i, i)
 --   aia                mean over k of A_k        f_chaudhry, f_incl, bwt_gem  at k = T
+--   acc_dr             mean over i >= j of R(i, j)                        (Diaz-Rodriguez et al. 2018)
+--   f_first            mean over j < T of R(j, j) - R(T, j): -bwt_gem                      (Avalanche)
+--   bwt_gem_code       bwt_gem with T in place of T - 1, as in the code that GEM's authors released
+--   bwt_dr             mean over i > j of R(i, j) - R(j, j); rem = 1 - |min(bwt_dr, 0)|,
+--                      bwt_plus = max(bwt_dr, 0)                          (Diaz-Rodriguez et al. 2018)
+--   fwt_gem            mean over i >= 2 of R(i - 1, i) - R(0, i)                      (GEM, equation 4)
+--   fwt_gem_code       with T in place of T - 1; fwt_continuum: without R(0, i)            (Continuum)
+--   fwt_dr             mean over 1 <= i < j of R(i, j)                    (Diaz-Rodriguez et al. 2018)
+-- Forward transfer is NULL where the outputs of all classes compete, as in class-incremental learning
+-- without a mask: an output that was never trained is never given, and the number would only tell of
+-- the initialisation.
 CREATE VIEW v_continual AS
 SELECT
   v.*,
@@ -193,18 +221,125 @@ SELECT
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
   c.n_tasks, CAST(c.acc AS DOUBLE) AS acc, CAST(c.aia AS DOUBLE) AS aia,
   CAST(c.f_chaudhry AS DOUBLE) AS f_chaudhry, CAST(c.f_incl AS DOUBLE) AS f_incl,
-  CAST(c.bwt_gem AS DOUBLE) AS bwt_gem, CAST(c.learning_accuracy AS DOUBLE) AS learning_accuracy
+  CAST(c.bwt_gem AS DOUBLE) AS bwt_gem, CAST(c.learning_accuracy AS DOUBLE) AS learning_accuracy,
+  CAST(c.acc_dr AS DOUBLE) AS acc_dr, CAST(-c.bwt_gem AS DOUBLE) AS f_first,
+  CAST(c.bwt_gem * (c.n_tasks - 1) / c.n_tasks AS DOUBLE) AS bwt_gem_code,
+  CAST(c.bwt_dr AS DOUBLE) AS bwt_dr, CAST(1 - abs(min(c.bwt_dr, 0)) AS DOUBLE) AS rem,
+  CAST(max(c.bwt_dr, 0) AS DOUBLE) AS bwt_plus,
+  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_gem END AS DOUBLE) AS fwt_gem,
+  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il'
+       THEN c.fwt_gem * (c.n_tasks - 1) / c.n_tasks END AS DOUBLE) AS fwt_gem_code,
+  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_continuum END AS DOUBLE) AS fwt_continuum,
+  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_dr END AS DOUBLE) AS fwt_dr
 FROM (
   SELECT
     run_key, readout, split, n_tasks,
-    max(CASE WHEN k = n_tasks THEN a_k END) AS acc,
-    CASE WHEN count(a_k) = n_tasks THEN avg(a_k) END AS aia,
-    max(CASE WHEN k = n_tasks THEN f_chaudhry END) AS f_chaudhry,
-    max(CASE WHEN k = n_tasks THEN f_incl END) AS f_incl,
-    max(CASE WHEN k = n_tasks THEN bwt_gem END) AS bwt_gem,
-    CASE WHEN count(learned) = n_tasks THEN avg(learned) END AS learning_accuracy
-  FROM v_stage
+    CASE WHEN count(last) = n_tasks THEN sum(last) / n_tasks END AS acc,
+    CASE WHEN sum(n_since) = n_tasks * (n_tasks + 1) / 2 THEN sum(shares) / n_tasks END AS aia,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN best_before - last END) = n_tasks - 1
+         THEN sum(CASE WHEN task < n_tasks THEN best_before - last END) / (n_tasks - 1)
+         END AS f_chaudhry,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN best_before - last END) = n_tasks - 1
+         THEN sum(CASE WHEN task < n_tasks THEN max(best_before - last, 0) END) / (n_tasks - 1)
+         END AS f_incl,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN last - learned END) = n_tasks - 1
+         THEN sum(CASE WHEN task < n_tasks THEN last - learned END) / (n_tasks - 1)
+         END AS bwt_gem,
+    CASE WHEN count(learned) = n_tasks THEN sum(learned) / n_tasks END AS learning_accuracy,
+    CASE WHEN sum(n_since) = n_tasks * (n_tasks + 1) / 2
+         THEN sum(since) * 2 / (n_tasks * (n_tasks + 1)) END AS acc_dr,
+    CASE WHEN sum(n_since) = n_tasks * (n_tasks + 1) / 2
+         THEN sum(since - n_since * learned) * 2 / (n_tasks * (n_tasks - 1)) END AS bwt_dr,
+    CASE WHEN count(CASE WHEN task > 1 THEN before - at_start END) = n_tasks - 1
+         THEN sum(CASE WHEN task > 1 THEN before - at_start END) / (n_tasks - 1) END AS fwt_gem,
+    CASE WHEN count(CASE WHEN task > 1 THEN before END) = n_tasks - 1
+         THEN sum(CASE WHEN task > 1 THEN before END) / (n_tasks - 1) END AS fwt_continuum,
+    CASE WHEN sum(n_unseen) = n_tasks * (n_tasks - 1) / 2
+         THEN sum(unseen) * 2 / (n_tasks * (n_tasks - 1)) END AS fwt_dr
+  FROM v_task
   GROUP BY run_key, readout, split) c
+JOIN readout o ON o.key = c.readout
+JOIN run r ON r.key = c.run_key
+JOIN v_run v ON v.run = r.id;
+
+-- All evaluations of a task from its own end on, E_1, E_2, ...; place 1 is that end. What is told below
+-- needs some between the ends of tasks (eval_every, eval_after_switch).
+-- since: the step at which the evaluation's stage began.
+CREATE VIEW v_trace AS
+SELECT e.run_key, e.readout, e.split, t.n_tasks, e.stage, e.task, e.step, e.since, e.accuracy,
+       row_number() OVER (PARTITION BY e.run_key, e.readout, e.split, e.task
+                          ORDER BY e.step, e.stage, e.sequence) AS place
+FROM (SELECT run AS run_key, readout, split, stage, task, step, sequence,
+             1.0 * n_correct / n_total AS accuracy,
+             min(step) OVER (PARTITION BY run, readout, split, task, stage) AS since
+      FROM eval WHERE n_total > 0 AND stage >= task) e
+JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
+  ON t.run = e.run_key;
+
+-- At a switch, after stage k: what an earlier task loses at most within 100 steps of the next one.
+CREATE VIEW v_switch AS
+SELECT run_key, readout, split, n_tasks, stage AS k, task,
+       max(CASE WHEN step = since THEN accuracy END)
+         - min(CASE WHEN step > since AND step <= since + 100 THEN accuracy END) AS gap
+FROM v_trace
+WHERE stage < n_tasks
+GROUP BY run_key, readout, split, task, stage;
+
+-- Continual evaluation (De Lange et al. 2023, arXiv 2205.13452), of validation examples as a rule:
+--   min_acc  mean over i < T of the least E_n of task i after its end
+--   wc_acc   R(T, T) / T + (1 - 1 / T) min_acc
+--   stability_gap_100  mean over switches and the tasks before them of v_switch.gap
+--   wf_10, wf_100      mean over i < T of the largest E_m - E_n, m < n, within 10 or 100 evaluations
+--   wp_10, wp_100      the same of E_n - E_m
+-- n_between: evaluations between the ends of tasks, without which these are NULL.
+CREATE VIEW v_stability AS
+SELECT
+  v.*,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
+  c.n_tasks, c.n_between,
+  CAST(CASE WHEN c.n_between > 0 THEN c.min_acc END AS DOUBLE) AS min_acc,
+  CAST(CASE WHEN c.n_between > 0
+       THEN c.last / c.n_tasks + (1 - 1.0 / c.n_tasks) * c.min_acc END AS DOUBLE) AS wc_acc,
+  CAST(g.gap AS DOUBLE) AS stability_gap_100,
+  CAST(CASE WHEN c.n_between > 0 THEN c.wf_10 END AS DOUBLE) AS wf_10,
+  CAST(CASE WHEN c.n_between > 0 THEN c.wf_100 END AS DOUBLE) AS wf_100,
+  CAST(CASE WHEN c.n_between > 0 THEN c.wp_10 END AS DOUBLE) AS wp_10,
+  CAST(CASE WHEN c.n_between > 0 THEN c.wp_100 END AS DOUBLE) AS wp_100
+FROM (
+  SELECT
+    run_key, readout, split, n_tasks, sum(n_mid) AS n_between,
+    max(CASE WHEN task = n_tasks THEN learned END) AS last,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN least END) = n_tasks - 1
+         THEN avg(CASE WHEN task < n_tasks THEN least END) END AS min_acc,
+    avg(CASE WHEN task < n_tasks THEN lost_10 END) AS wf_10,
+    avg(CASE WHEN task < n_tasks THEN lost_100 END) AS wf_100,
+    avg(CASE WHEN task < n_tasks THEN gained_10 END) AS wp_10,
+    avg(CASE WHEN task < n_tasks THEN gained_100 END) AS wp_100
+  FROM (
+    SELECT
+      run_key, readout, split, n_tasks, task,
+      max(CASE WHEN place = 1 THEN accuracy END) AS learned,
+      min(CASE WHEN place > 1 THEN accuracy END) AS least,
+      sum(stage < n_tasks AND step > since) AS n_mid,
+      max(most_10 - accuracy) AS lost_10, max(most_100 - accuracy) AS lost_100,
+      max(accuracy - least_10) AS gained_10, max(accuracy - least_100) AS gained_100
+    FROM (
+      SELECT *,
+             max(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS most_10,
+             min(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS least_10,
+             max(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS most_100,
+             min(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS least_100
+      FROM v_trace
+      WINDOW w AS (PARTITION BY run_key, readout, split, task ORDER BY place))
+    GROUP BY run_key, readout, split, task)
+  GROUP BY run_key, readout, split) c
+LEFT JOIN (
+  SELECT run_key, readout, split,
+         CASE WHEN count(gap) = n_tasks * (n_tasks - 1) / 2 THEN avg(gap) END AS gap
+  FROM v_switch GROUP BY run_key, readout, split) g
+  ON g.run_key = c.run_key AND g.readout = c.readout AND g.split = c.split
 JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
 JOIN v_run v ON v.run = r.id;

@@ -23,7 +23,7 @@ namespace {
 
 struct Request {
   std::string action;
-  GridRequest grid;
+  std::vector<GridRequest> grids;  // one, or those of a folder
   std::int64_t stop_after_steps = 0;
 };
 
@@ -36,17 +36,20 @@ Request read_request(const Arguments& args) {
     throw ConfigError(did_you_mean("grid action", words[0], actions));
   }
   if (words.size() != 2) {
-    throw ConfigError(
-        fmt::format("tandem grid {} needs one grid file, {} given: tandem grid {} FILE", words[0],
-                    words.size() - 1, words[0]));
+    throw ConfigError(fmt::format(
+        "tandem grid {} needs one grid file, or a folder of them, {} given: tandem grid "
+        "{} FILE",
+        words[0], words.size() - 1, words[0]));
   }
   Request request;
   request.action = words[0];
   const std::map<std::string, ContentUse> uses = {
       {"run", ContentUse::kTrain}, {"plan", ContentUse::kPlan}, {"status", ContentUse::kRead}};
-  request.grid = read_grid_request(words[1], parsed.settings, uses.at(request.action));
+  for (const std::string& file : grid_files(words[1])) {
+    request.grids.push_back(read_grid_request(file, parsed.settings, uses.at(request.action)));
+  }
   request.stop_after_steps = *parse_integer(extra_value(parsed, stop_after_steps_option()));
-  set_log_level(request.grid.now.runs.front().text("log_level"));
+  set_log_level(request.grids.front().now.runs.front().text("log_level"));
   return request;
 }
 
@@ -82,16 +85,16 @@ void print_groups(const GridPlan& plan) {
   for (const auto& [line, count] : lines) fmt::print("  {:>4} x {}\n", count, line);
 }
 
-ExitCode plan(const Request& request) {
-  const RequestState state = state_of(request.grid);
-  check_grid(request.grid, state);
-  const Grid& grid = request.grid.now;
+ExitCode plan(const GridRequest& request) {
+  const RequestState state = state_of(request);
+  check_grid(request, state);
+  const Grid& grid = request.now;
   const std::vector<Config> runs = wanted_now(grid, state.now);
   if (!grid.tune.empty()) {
     fmt::print("tuning trials come first; {} final runs follow at what they choose\n",
                grid.runs.size());
   }
-  const std::string outside = outside_note(request.grid, state, runs);
+  const std::string outside = outside_note(request, state, runs);
   if (!outside.empty()) log_warn(outside);
   const GridPlan plan = plan_execution(runs);
   const auto resumed = std::count_if(plan.groups.begin(), plan.groups.end(),
@@ -110,8 +113,8 @@ ExitCode plan(const Request& request) {
 }
 
 // Runs of the file by method and state; a run that the database doesn't have is missing.
-ExitCode status(const Request& request) {
-  const Grid& grid = request.grid.now;
+ExitCode status(const GridRequest& request) {
+  const Grid& grid = request.now;
   const TuningState state = tuning_state(grid, grid.runs.front().text("db"));
   const std::vector<Config> wanted = wanted_now(grid, state);
   std::vector<std::string> ids;
@@ -144,11 +147,34 @@ ExitCode status(const Request& request) {
   return kExitDone;
 }
 
+// The grids of a folder one after another, none before all of them are checked. One that fails is
+// no reason to leave the others out; one that is stopped is.
+ExitCode run_all(const Request& request) {
+  if (request.grids.size() > 1) {
+    for (const GridRequest& grid : request.grids) check_grid(grid, state_of(grid));
+  }
+  ExitCode code = kExitDone;
+  for (const GridRequest& grid : request.grids) {
+    if (request.grids.size() > 1) log_info("grid " + grid.now.name);
+    const ExitCode own = run_grid(grid, request.stop_after_steps);
+    if (own == kExitStopped) return own;
+    if (code == kExitDone) code = own;
+  }
+  return code;
+}
+
 ExitCode grid(const Arguments& args) {
   const Request request = read_request(args);
-  if (request.action == "plan") return plan(request);
-  if (request.action == "run") return run_grid(request.grid, request.stop_after_steps);
-  return status(request);
+  if (request.action == "run") return run_all(request);
+  for (const GridRequest& grid : request.grids) {
+    if (request.action == "plan") {
+      plan(grid);
+      continue;
+    }
+    if (request.grids.size() > 1) fmt::print("grid {}\n", grid.now.name);
+    status(grid);
+  }
+  return kExitDone;
 }
 
 TANDEM_REGISTERED = declare_command(
@@ -156,12 +182,12 @@ TANDEM_REGISTERED = declare_command(
      .summary = "plan, run or look at the runs of a grid file",
      .usage = "grid plan FILE [--OPTION VALUE ...]\ngrid run FILE [--jobs N] [--db PATH] [--OPTION "
               "VALUE ...]\ngrid status FILE [--db PATH]",
-     .text =
-         "An option on the command line replaces the file's, an axis too: it selects what is run "
-         "now. The file alone says which\nruns the grid has, so that others that the command "
-         "line makes are stored, but not of the grid. Runs that are in the\ndatabase are not "
-         "trained again; stopped ones resume. A run that fails is marked and "
-         "the others go on; the next `grid run` tries it again.",
+     .text = "FILE may be a folder: its grid files (*.ini) are taken one after another. An option "
+             "on the command line replaces the file's, an axis too: it selects what is run "
+             "now. The file alone says which\nruns the grid has, so that others that the command "
+             "line makes are stored, but not of the grid. Runs that are in the\ndatabase are not "
+             "trained again; stopped ones resume. A run that fails is marked and "
+             "the others go on; the next `grid run` tries it again.",
      .options = {stop_after_steps_option()},
      .takes_config = true,
      .run = grid});

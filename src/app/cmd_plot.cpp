@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -81,14 +82,14 @@ std::string drawn_by(const std::string& gnuplot, const Figure& figure, const std
 
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
 // it.
-FigureRuns runs_of(const std::string& said, const std::string& kind, const std::string& database,
+FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::string& database,
                    const std::string& where) {
   FigureRuns runs{said, std::nullopt, parse_conditions(where)};
   std::error_code error;
   if (!fs::is_regular_file(said, error)) return runs;
   const Grid grid = read_grid_with_content(said, {{"db", database}}, ContentUse::kRead);
   runs.grid = grid.name;
-  if (kind == "curve") {
+  if (!kind.of_trials) {
     runs.wanted = wanted_runs(grid, database);
   } else if (grid.tune.empty()) {
     throw ConfigError(said + " has no [tune] section, and so no trials to draw");
@@ -101,28 +102,29 @@ FigureRuns runs_of(const std::string& said, const std::string& kind, const std::
 ExitCode plot(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere});
   const auto& words = parsed.positionals;
+  std::vector<std::string> names;
+  for (const FigureKind& each : figure_kinds()) names.push_back(each.name);
   if (words.size() != 2) {
-    throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID trials|curve");
+    throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " + join(names, "|"));
   }
-  const std::string kind = words[1];
-  if (kind != "trials" && kind != "curve") {
-    throw ConfigError(did_you_mean("figure", kind, {"trials", "curve"}));
-  }
+  const auto kind = std::find_if(figure_kinds().begin(), figure_kinds().end(),
+                                 [&](const FigureKind& each) { return each.name == words[1]; });
+  if (kind == figure_kinds().end()) throw ConfigError(did_you_mean("figure", words[1], names));
   const std::string database = database_of(parsed.settings);
-  const FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
+  const FigureRuns runs = runs_of(words[0], *kind, database, extra_value(parsed, kWhere));
   std::string out = extra_value(parsed, kPlotOut);
-  if (out.empty()) out = runs.grid + "_" + kind + ".svg";
+  if (out.empty()) out = runs.grid + "_" + kind->name + ".svg";
   const std::string csv = fs::path(out).replace_extension(".csv").string();
   const bool draws = out != csv;
   if (draws) gnuplot_script({}, out);  // refuses a wrong ending before any work
   const std::string gnuplot = draws ? gnuplot_program(csv) : "";
   const StoreReader store(database);
-  const Figure figure = kind == "trials" ? trials_figure(store, runs) : curve_figure(store, runs);
+  const Figure figure = kind->make(store, runs);
   if (draws && figure.script.empty()) {
     throw ConfigError(fmt::format(
         "grid {} has nothing to draw as {}: {}; nothing was written. --out {} writes what is known "
         "of its runs",
-        runs.grid, kind, figure.summary, csv));
+        runs.grid, kind->name, figure.summary, csv));
   }
   OutputFiles files;
   if (draws) files.add(out, drawn_by(gnuplot, figure, out));
@@ -134,15 +136,17 @@ ExitCode plot(const Arguments& args) {
 
 TANDEM_REGISTERED = declare_command(
     {.name = "plot",
-     .summary = "draw the trials of a grid's tuning, or accuracy against budget",
+     .summary = "draw a grid's tuning, accuracy against budget, or forgetting",
      .usage = "plot GRID trials [--where CONDITIONS] [--out FILE] [--db PATH]\n"
-              "plot GRID curve [--where CONDITIONS] [--out FILE] [--db PATH]",
+              "plot GRID curve [--where CONDITIONS] [--out FILE] [--db PATH]\n"
+              "plot GRID continual [--where CONDITIONS] [--out FILE] [--db PATH]",
      .text =
          "GRID is a grid file, or a grid's name in the database. trials: accuracy in the sparse "
          "read-out (spaced by the\nlogarithm of the error) against kept mass, all tuning trials, "
          "by method "
          "and by weight decay. curve: accuracy\n(spaced likewise) against the density of the "
-         "read-out, mean and Student's 95% band over seeds.\n"
+         "read-out, mean and Student's 95% band over seeds. continual: forgetting against learning "
+         "accuracy,\nand accuracy on each task after each, by method.\n"
          "gnuplot draws (Debian: gnuplot-nox).",
      .options = {kPlotOut, kWhere},
      .run = plot});

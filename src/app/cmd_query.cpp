@@ -15,12 +15,6 @@
 namespace tandem {
 namespace {
 
-const Option kQueryFormat = {.name = "format",
-                             .type = OptionType::kChoice,
-                             .default_value = "table",
-                             .neutral = "table",
-                             .help = "how rows are printed",
-                             .choices = {"table", "csv", "json", "jsonl", "markdown"}};
 const Option kQueryGrid = text_option("grid", "ask about this grid's runs and trials");
 const Option kQuerySet =
     text_option("set", "ask about runs that meet these conditions, KEY=VALUE as in a table");
@@ -51,7 +45,7 @@ void note_interrupted(const QueryResult& result, const std::string& database) {
 
 ExitCode run_query(const Arguments& args) {
   const ParsedArguments parsed =
-      parse_arguments(args, {kQueryFormat, kQueryGrid, kQuerySet, kQueryAll});
+      parse_arguments(args, {format_option(), kQueryGrid, kQuerySet, kQueryAll});
   if (parsed.positionals.empty()) {
     fmt::print("named queries (tandem query NAME [PARAMETER ...]):\n");
     print_names();
@@ -59,7 +53,7 @@ ExitCode run_query(const Arguments& args) {
   }
   const std::vector<std::string> parameters(parsed.positionals.begin() + 1,
                                             parsed.positionals.end());
-  const QueryFormat format = parse_query_format(extra_value(parsed, kQueryFormat));
+  const QueryFormat format = parse_query_format(extra_value(parsed, format_option()));
   const std::string database = database_of(parsed.settings);
   const StoreReader store(database);
   const QueryScope scope{extra_value(parsed, kQueryGrid), extra_value(parsed, kQueryAll) == "true",
@@ -80,10 +74,11 @@ TANDEM_REGISTERED = declare_command(
      .usage = "query [SQL | NAME] [PARAMETER ...] [--grid NAME | --all] [--set KEY=VALUE] "
               "[--db PATH] [--format table|csv|json|jsonl|markdown]",
      .text = "Without arguments it lists the named queries. The views v_run, v_eval, v_metric, "
-             "v_topology, v_digest and v_continual are a stable contract. A named query is about "
+             "v_topology, v_digest, v_continual and v_stability are a stable contract. A named "
+             "query is about "
              "the grid that was added last, but about all runs where the newest belongs to no "
              "grid.",
-     .options = {kQueryFormat, kQueryGrid, kQuerySet, kQueryAll},
+     .options = {format_option(), kQueryGrid, kQuerySet, kQueryAll},
      .run = run_query});
 
 }  // namespace

@@ -23,7 +23,6 @@ namespace tandem {
 namespace {
 
 constexpr std::size_t kMostDifferences = 20;
-constexpr ExitCode kExitDiffers = kExitStore;
 
 void expect_ended(const RunRecord& run) {
   if (is_finished(run.state)) return;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "app/command.h"
+#include "config/part.h"
 #include "jobs/worker_main.h"
 
 namespace tandem {

@@ -50,6 +50,15 @@ const Command& find_command(const std::string& name) {
   throw ConfigError(did_you_mean("command", name, names));
 }
 
+Option format_option() {
+  return {.name = "format",
+          .type = OptionType::kChoice,
+          .default_value = "table",
+          .neutral = "table",
+          .help = "how rows are printed",
+          .choices = {"table", "csv", "json", "jsonl", "markdown"}};
+}
+
 Option text_option(const char* name, const char* help) {
   return {
       .name = name, .type = OptionType::kText, .default_value = "", .neutral = "", .help = help};

@@ -29,6 +29,12 @@ std::vector<const Command*> all_commands();  // sorted by name
 // Throws ConfigError with the nearest names.
 const Command& find_command(const std::string& name);
 
+// What was compared is not alike: replay, check.
+constexpr ExitCode kExitDiffers = kExitStore;
+
+// --format of a command that prints rows, for parse_query_format().
+Option format_option();
+
 // An option of a command that takes any text and is empty unless it is said.
 Option text_option(const char* name, const char* help);
 

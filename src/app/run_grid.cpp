@@ -179,6 +179,18 @@ void check_name(const Grid& file, const TuningState& state, const std::string& d
 
 }  // namespace
 
+std::vector<std::string> grid_files(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return {path};
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().extension() == ".ini") files.push_back(entry.path().string());
+  }
+  if (files.empty()) throw ConfigError(path + " has no grid file, which end in .ini");
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 GridRequest read_grid_request(const std::string& path, const Settings& overrides, ContentUse use) {
   GridRequest request;
   Settings of_program;

@@ -26,6 +26,10 @@ struct GridRequest {
 // Throws ConfigError as read_grid() does, and what with_found_content() throws.
 GridRequest read_grid_request(const std::string& path, const Settings& overrides, ContentUse use);
 
+// The grid files that a path names: itself, or of a folder those that end in .ini, by name. Throws
+// ConfigError for a folder without any.
+std::vector<std::string> grid_files(const std::string& path);
+
 // What the database has of the tuning of both, read once.
 struct RequestState {
   TuningState file, now;

@@ -234,6 +234,16 @@ std::vector<Option> evaluation_options() {
        .unit = "epochs",
        .minimum = 0,
        .maximum = kMostEpochs},
+      {.name = "eval_after_switch",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help =
+           "in the first 100 steps of each task after the first evaluate so often on validation "
+           "(stability_gap_100); 0: as eval_every says",
+       .unit = "steps",
+       .minimum = 0,
+       .maximum = 100},
       {.name = "probe_every",
        .type = kInt,
        .default_value = "0",

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -93,11 +94,26 @@ class GroupRun {
   Clock::time_point saved_at_ = Clock::now();
 };
 
-// 0: none inside a stage.
-std::int64_t steps_between_evaluations(const Config& config, std::int64_t steps_per_epoch) {
+// eval_after_switch: within so many steps of a task.
+constexpr std::int64_t kStepsAfterSwitch = 100;
+constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+
+// Steps from `in_stage` on to the next evaluation inside of a stage.
+std::int64_t steps_to_evaluation(const Config& config, std::int64_t steps_per_epoch,
+                                 std::int64_t stage, std::int64_t in_stage) {
+  std::int64_t nearest = kNever;
   const double epochs = config.real("eval_every");
-  if (epochs <= 0) return 0;
-  return std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
+  if (epochs > 0) {
+    const auto interval =
+        std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(steps_per_epoch)));
+    nearest = interval - in_stage % interval;
+  }
+  const std::int64_t after_switch = stage > 0 ? config.integer("eval_after_switch") : 0;
+  if (after_switch > 0) {
+    const std::int64_t steps = after_switch - in_stage % after_switch;
+    if (in_stage + steps <= kStepsAfterSwitch) nearest = std::min(nearest, steps);
+  }
+  return nearest;
 }
 
 TrainerOptions trainer_options(const GroupSpec& spec) {
@@ -207,7 +223,7 @@ std::int64_t GroupRun::steps_to_boundary() const {
     nearest = std::min(nearest, own - in_stage_);
     every(per_epoch);
     every(run.config.integer("probe_every"));
-    every(steps_between_evaluations(run.config, per_epoch));
+    nearest = std::min(nearest, steps_to_evaluation(run.config, per_epoch, stage_, in_stage_));
   }
   if (spec_.stop_after_steps > 0) {
     nearest = std::min(nearest, std::max<std::int64_t>(1, spec_.stop_after_steps - steps_done_));
@@ -323,10 +339,10 @@ void GroupRun::boundaries() {
     const RunSchedule& run = trainer_.run(r);
     const std::int64_t own = run.timeline.task_steps[static_cast<std::size_t>(stage_)];
     const std::int64_t per_epoch = run.timeline.steps_per_epoch[static_cast<std::size_t>(stage_)];
-    const std::int64_t interval = steps_between_evaluations(run.config, per_epoch);
     const std::int64_t probe_every = run.config.integer("probe_every");
     const bool inside = in_stage_ < own;
-    evaluates[i] = evaluates[i] && inside && interval > 0 && in_stage_ % interval == 0;
+    evaluates[i] = evaluates[i] && inside &&
+                   steps_to_evaluation(run.config, per_epoch, stage_, in_stage_ - 1) == 1;
     probes_due[i] = probes_due[i] && inside && probe_every > 0 && in_stage_ % probe_every == 0;
     const bool epoch_ends = in_stage_ <= own && (in_stage_ % per_epoch == 0 || in_stage_ == own);
     if (lives[i] && epoch_ends) log_losses(r);

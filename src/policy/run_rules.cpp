@@ -429,6 +429,13 @@ std::vector<Rule> length_rules() {
              "evaluated at its end alone",
              f.config->text("eval_every"), f.task_steps, f.epoch_steps);
        }},
+      {"never_switches", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return number(f, "eval_after_switch") > 0 && f.tasks < 2; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--eval-after-switch {} has no effect: the run has one task and no switch to a next",
+             number(f, "eval_after_switch"));
+       }},
   };
 }
 

@@ -107,6 +107,20 @@ constexpr LeftOut kLeftOut[] = {{"eval_bits", "bits per example of evaluations"}
                                 {"event", "events"},
                                 {"topology_update", "topology updates"}};
 
+// Deletes the rows of a table by run and sequence that `kept` doesn't have. SQLite looks for nulls
+// in all of a NOT IN's rows for each that is not there, hence a table with a key.
+void keep_only(SQLite::Database& db, const std::string& table, const std::string& kept) {
+  db.exec(
+      "CREATE TEMP TABLE kept (run INTEGER NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (run,"
+      " sequence)) WITHOUT ROWID");
+  db.exec("INSERT OR IGNORE INTO temp.kept " + kept);
+  db.exec(
+      fmt::format("DELETE FROM {0} WHERE NOT EXISTS (SELECT 1 FROM temp.kept k WHERE k.run ="
+                  " {0}.run AND k.sequence = {0}.sequence);"
+                  "DROP TABLE temp.kept",
+                  table));
+}
+
 void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   constexpr const char* kEnded = "SELECT key FROM run WHERE state IN ('done', 'diverged')";
   for (const RunTable& table : tables_of_runs(db)) {
@@ -119,23 +133,22 @@ void keep_final_rows(SQLite::Database& db, const ShareRequest& request) {
   db.exec(fmt::format("DELETE FROM run WHERE key NOT IN ({})", kEnded));
   db.exec("DELETE FROM provenance WHERE id NOT IN (SELECT provenance FROM run_provenance)");
   // Of each task a stage's first evaluation, which v_matrix reads, and the run's last ones.
-  db.exec(
-      "DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done') OR (run, sequence)"
-      " NOT IN (SELECT run, sequence FROM (SELECT run, sequence, row_number() OVER (PARTITION BY"
-      " run, readout, split, stage, task ORDER BY step, sequence DESC) AS place FROM eval) WHERE"
-      " place = 1 UNION ALL SELECT e.run, e.sequence FROM eval e JOIN result p ON p.run = e.run AND"
-      " p.readout = e.readout AND p.split = e.split AND p.stage = e.stage AND p.step = e.step)");
+  db.exec("DELETE FROM eval WHERE run IN (SELECT key FROM run WHERE state <> 'done')");
+  keep_only(db, "eval",
+            "SELECT run, sequence FROM (SELECT run, sequence, row_number() OVER (PARTITION BY run,"
+            " readout, split, stage, task ORDER BY step, sequence DESC) AS place FROM eval) WHERE"
+            " place = 1 UNION ALL SELECT e.run, e.sequence FROM eval e JOIN result p ON p.run ="
+            " e.run AND p.readout = e.readout AND p.split = e.split AND p.stage = e.stage AND"
+            " p.step = e.step");
   // `tandem replay RUN` compares the last one.
-  db.exec(
-      "DELETE FROM digest WHERE (run, sequence) NOT IN (SELECT run, max(sequence) FROM digest GROUP"
-      " BY run)");
+  keep_only(db, "digest", "SELECT run, max(sequence) FROM digest GROUP BY run");
   std::vector<std::string> series;
   for (const std::string& name : request.series) series.push_back("'" + name + "'");
-  db.exec(fmt::format(
-      "DELETE FROM metric WHERE (run, sequence) NOT IN (SELECT run, max(sequence)"
-      " FROM metric GROUP BY run, layer, name) AND NOT (run NOT IN ({}) AND name IN (SELECT key"
-      " FROM metric_name WHERE name IN ({})))",
-      kTrials, join(series, ", ")));
+  keep_only(db, "metric",
+            fmt::format("SELECT run, max(sequence) FROM metric GROUP BY run, layer, name UNION ALL"
+                        " SELECT run, sequence FROM metric WHERE run NOT IN ({}) AND name IN"
+                        " (SELECT key FROM metric_name WHERE name IN ({}))",
+                        kTrials, join(series, ", ")));
   update_each(db, "provenance", "id", "json", without_places);
   // Their order alone, so that the text is the same wherever the runs come from.
   db.exec(

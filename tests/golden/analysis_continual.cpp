@@ -4,6 +4,9 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "store/store.h"
 #include "unit/store_fixture.h"
@@ -75,6 +78,115 @@ TEST_CASE("the worked example, through the views", "[golden]") {
   CHECK(f.value("f_incl", wide) == Approx(0.16).epsilon(1e-12));
   CHECK(f.value("learning_accuracy + bwt_gem * (n_tasks - 1.0) / n_tasks - acc", wide) ==
         Approx(0).margin(1e-15));
+}
+
+TEST_CASE("all transfer and forgetting measures of the worked example", "[golden]") {
+  Fixture f;
+  f.run = test::make_run({{"tasks", "3"}, {"scenario", "domain_il"}, {"seed", "2"}});
+  f.writer.add_runs({f.run});
+  fill(f.writer, f.run.id, 0, kExample, {});
+  const std::vector<std::pair<std::string, double>> by_hand = {
+      {"acc_dr", 5.12 / 6},
+      {"f_first", 0.125},
+      {"bwt_gem_code", -0.25 / 3},
+      {"bwt_dr", (0.02 - 0.30 + 0.05) / 3},
+      {"rem", 1 - 0.23 / 3},
+      {"bwt_plus", 0},
+      {"fwt_gem", (0.05 + 0.05) / 2},
+      {"fwt_gem_code", 0.10 / 3},
+      {"fwt_continuum", (0.20 + 0.25) / 2},
+      {"fwt_dr", (0.20 + 0.30 + 0.25) / 3},
+  };
+  for (const auto& [name, value] : by_hand) {
+    INFO(name);
+    CHECK(f.value(name, "v_continual") == Approx(value).epsilon(1e-12).margin(1e-15));
+  }
+}
+
+TEST_CASE("forward transfer is refused where an output was never trained", "[golden]") {
+  Fixture f;
+  f.run = test::make_run({{"tasks", "3"}, {"scenario", "class_il"}, {"seed", "2"}});
+  f.writer.add_runs({f.run});
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  fill(f.writer, f.run.id, next, kExample, {"full", std::nullopt, true});
+  for (const char* name : {"fwt_gem", "fwt_gem_code", "fwt_continuum", "fwt_dr"}) {
+    INFO(name);
+    CHECK(std::isnan(f.value(name, "v_continual WHERE NOT masked")));
+    CHECK_FALSE(std::isnan(f.value(name, "v_continual WHERE masked")));
+  }
+  CHECK(f.value("bwt_gem", "v_continual WHERE NOT masked") == Approx(-0.125).epsilon(1e-12));
+}
+
+TEST_CASE("measures with an entry missing are empty", "[golden]") {
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {}, 3, true);  // tasks not yet seen were not evaluated
+  CHECK(f.value("acc_dr", "v_continual") == Approx(5.12 / 6).epsilon(1e-12));
+  CHECK(f.value("bwt_dr", "v_continual") == Approx(-0.23 / 3).epsilon(1e-12));
+  CHECK(std::isnan(f.value("fwt_gem", "v_continual")));
+  CHECK(std::isnan(f.value("fwt_dr", "v_continual")));
+}
+
+// The trace of the worked example: between the ends of tasks E_1 is .40 in task 2 and .30 in task
+// 3, E_2 is .55 in task 3.
+void fill_between(StoreWriter& writer, const std::string& run, std::int64_t sequence,
+                  std::int64_t after = 10) {
+  const auto row = [&](int stage, int task, int percent) {
+    Row made = test::eval(run, sequence++, stage, task, percent, 100);
+    std::get<EvalRow>(made.body).step += after;
+    return made;
+  };
+  writer.insert({row(1, 1, 40), row(2, 1, 30), row(2, 2, 55)});
+}
+
+TEST_CASE("the worked example of continual evaluation", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  fill_between(f.writer, f.run.id, next);
+  const char* view = "v_stability";
+  CHECK(f.value("n_between", view) == 3);
+  CHECK(f.value("min_acc", view) == Approx((0.30 + 0.55) / 2).epsilon(1e-12));
+  CHECK(f.value("wc_acc", view) == Approx(0.95 / 3 + 2 * 0.425 / 3).epsilon(1e-12));
+  // E_1: .90 .40 .92 .30 .60, E_2: .85 .55 .90.
+  CHECK(f.value("wf_10", view) == Approx((0.62 + 0.30) / 2).epsilon(1e-12));
+  CHECK(f.value("wp_10", view) == Approx((0.52 + 0.35) / 2).epsilon(1e-12));
+  CHECK(f.value("wf_100", view) == Approx(0.46).epsilon(1e-12));
+  // Switch 1: .90 - .40; switch 2: .92 - .30 and .85 - .55.
+  CHECK(f.value("stability_gap_100", view) == Approx((0.50 + 0.62 + 0.30) / 3).epsilon(1e-12));
+  CHECK(f.value("gap", "v_switch WHERE k = 1 AND task = 1") == Approx(0.50).epsilon(1e-12));
+  // The ends of tasks are what they were.
+  CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+}
+
+TEST_CASE("a window of evaluations has its length", "[golden]") {
+  Fixture f;
+  f.writer.insert({test::eval(f.run.id, 0, 1, 1, 90, 100), test::eval(f.run.id, 1, 1, 2, 10, 100),
+                   test::eval(f.run.id, 2, 2, 1, 20, 100), test::eval(f.run.id, 3, 2, 2, 80, 100)});
+  // Twelve evaluations within task 2: .89, .88, ..., .78; the windows of ten see .09 of the fall,
+  // and the end's, from .87 on.
+  std::vector<Row> rows;
+  for (int i = 1; i <= 12; ++i) {
+    Row row = test::eval(f.run.id, 3 + i, 1, 1, 90 - i, 100);
+    std::get<EvalRow>(row.body).step += i;
+    rows.push_back(row);
+  }
+  f.writer.insert(rows);
+  CHECK(f.value("wf_10", "v_stability") == Approx(0.86 - 0.20).epsilon(1e-12));
+  CHECK(f.value("wf_100", "v_stability") == Approx(0.90 - 0.20).epsilon(1e-12));
+  CHECK(f.value("wp_10", "v_stability") == Approx(0).margin(1e-12));
+  CHECK(f.value("stability_gap_100", "v_stability") == Approx(0.12).epsilon(1e-12));
+}
+
+TEST_CASE("without evaluations between the ends of tasks nothing is told of them", "[golden]") {
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {});
+  for (const char* name : {"min_acc", "wc_acc", "stability_gap_100", "wf_10", "wp_100"}) {
+    INFO(name);
+    CHECK(std::isnan(f.value(name, "v_stability")));
+  }
+  Fixture g;  // beyond 100 steps it is no longer the switch
+  const std::int64_t next = fill(g.writer, g.run.id, 0, kExample, {});
+  fill_between(g.writer, g.run.id, next, 101);
+  CHECK(std::isnan(g.value("stability_gap_100", "v_stability")));
 }
 
 TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",

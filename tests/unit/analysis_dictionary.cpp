@@ -21,8 +21,8 @@ TEST_CASE("every column of the views is in the data dictionary", "[unit]") {
     CHECK(std::set<std::string>{"BIGINT", "DOUBLE", "TEXT"}.count(column.type) == 1);
     known.emplace(column.name, column);
   }
-  for (const char* view :
-       {"v_run", "v_eval", "v_metric", "v_topology", "v_digest", "v_continual", "v_tuning"}) {
+  for (const char* view : {"v_run", "v_eval", "v_metric", "v_topology", "v_digest", "v_continual",
+                           "v_stability", "v_tuning"}) {
     const QueryResult columns =
         reader.query(std::string("SELECT name, type FROM pragma_table_info('") + view + "')");
     REQUIRE_FALSE(columns.rows.empty());

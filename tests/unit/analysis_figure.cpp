@@ -244,4 +244,35 @@ TEST_CASE("titles belong to their panels", "[unit]") {
   }
 }
 
+TEST_CASE("the figure of task sequences has each method's forgetting and its matrix", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    for (const char* method : {"dense", "rigl"}) {
+      for (int seed = 1; seed <= 3; ++seed) {
+        const RunRecord run = test::make_run(
+            {{"weights", method}, {"scenario", "split"}, {"seed", std::to_string(seed)}});
+        writer.add_runs({run});
+        const int end = (method[0] == 'd' ? 60 : 70) + seed;
+        writer.insert({test::eval(run.id, 0, 1, 1, 90, 100), test::eval(run.id, 1, 1, 2, 10, 100),
+                       test::eval(run.id, 2, 2, 1, end, 100), test::eval(run.id, 3, 2, 2, 80, 100),
+                       test::state(run.id, 4, "done", 200)});
+      }
+    }
+  }
+  const Figure figure = continual_figure(StoreReader(path), {"", {}});
+  CHECK_THAT(figure.summary, Contains("2 methods of 6 runs, validation split"));
+  // Task 1 at the end: 61, 62, 63 of dense; 90 - 62 is forgotten. Student's t with 2 degrees is
+  // 4.3026527, over sqrt(3).
+  CHECK_THAT(figure.csv, Contains("dense\",r_2_1,62,2.4841377,3,"));
+  CHECK_THAT(figure.csv, Contains("dense\",f_chaudhry,28,2.4841377,3,"));
+  CHECK_THAT(figure.csv, Contains("rigl\",f_chaudhry,18,2.4841377,3,"));
+  CHECK_THAT(figure.csv, Contains("rigl\",learning_accuracy,85,"));
+  CHECK_THAT(figure.script, Contains("with xyerrorbars") && Contains("with image"));
+  // What has one task has no sequence to draw.
+  const SmallGrid single(folder / "single.sqlite");
+  CHECK(continual_figure(StoreReader(folder / "single.sqlite"), {"small", {}}).script.empty());
+}
+
 }  // namespace tandem::test::analysis_figure_unit

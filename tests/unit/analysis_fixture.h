@@ -6,9 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "config/config.h"
 #include "unit/store_fixture.h"
 
 namespace tandem::test {
+
+inline RunRecord record_of(const Config& run) {
+  RunRecord record;
+  record.id = run.id();
+  record.canonical = run.canonical();
+  for (const auto& [name, value] : run.values()) record.values.emplace_back(name, value);
+  return record;
+}
 
 inline Row readout(const std::string& run, std::int64_t sequence, std::int64_t n_correct,
                    const std::string& weights, std::optional<double> budget,

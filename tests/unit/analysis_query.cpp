@@ -27,11 +27,12 @@ TEST_CASE("each named query has a title and runs, with and without rows", "[unit
     CHECK(q.sql.rfind("-- ", 0) == 0);
     CHECK_FALSE(q.title.empty());
     CHECK_NOTHROW(run_query(nothing, q.name));
-    if (q.name != "topology" && q.name != "continual" && q.name != "tuning")
+    if (q.name != "topology" && q.name != "continual" && q.name != "forgetting" &&
+        q.name != "tuning")
       CHECK_FALSE(run_query(reader, q.name).rows.empty());
   }
-  for (const char* name :
-       {"runs", "slowest", "diverged", "accuracy", "curves", "continual", "topology", "columns"})
+  for (const char* name : {"runs", "slowest", "diverged", "accuracy", "curves", "continual",
+                           "forgetting", "topology", "columns"})
     CHECK(names.count(name) == 1);
   CHECK(run_query(reader, "runs").rows.size() == 10);
   CHECK(run_query(reader, "runs", {"small"}).rows.size() == 10);
@@ -252,4 +253,35 @@ TEST_CASE("results as JSON lines and as Markdown", "[unit]") {
 }
 
 }  // namespace
+TEST_CASE("query forgetting: means and deviations by hand", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    const std::vector<int> ends = {60, 70, 74};  // of task 1, which had 90 at its own end
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      RunRecord run =
+          test::make_run({{"scenario", "split"}, {"seed", std::to_string(i + 1)}, {"tasks", "2"}});
+      writer.add_runs({run});
+      writer.insert({test::eval(run.id, 0, 1, 1, 90, 100), test::eval(run.id, 1, 1, 2, 10, 100),
+                     test::eval(run.id, 2, 2, 1, ends[i], 100),
+                     test::eval(run.id, 3, 2, 2, 80, 100), test::state(run.id, 4, "done", 200)});
+    }
+  }
+  const QueryResult result = run_query(StoreReader(path), "forgetting");
+  REQUIRE(result.rows.size() == 1);
+  const auto number = [&](const std::string& name) {
+    const auto found = std::find(result.columns.begin(), result.columns.end(), name);
+    REQUIRE(found != result.columns.end());
+    return std::stod(result.rows[0][static_cast<std::size_t>(found - result.columns.begin())]);
+  };
+  CHECK(number("n") == 3);
+  CHECK(number("forgetting") == 22);         // 30, 20, 16
+  CHECK(number("forgetting_sd") == 7.21);    // sqrt((64 + 4 + 36) / 2)
+  CHECK(number("acc") == 74);                // 70, 75, 77
+  CHECK(number("acc_sd") == 3.61);           // sqrt((16 + 1 + 9) / 2)
+  CHECK(number("learning_accuracy") == 85);  // (90 + 80) / 2
+  CHECK(number("bwt_gem") == -22);
+}
+
 }  // namespace tandem::test::analysis_query_unit

@@ -42,13 +42,6 @@ struct Half {
         {test::readout(other.id, 0, 100, "sparse", 0.1), test::state(other.id, 1, "done")});
     writer.add_grid("half", "other.ini", "", {other.id, "announced"});
   }
-  static RunRecord record_of(const Config& run) {
-    RunRecord record;
-    record.id = run.id();
-    record.canonical = run.canonical();
-    for (const auto& [name, value] : run.values()) record.values.emplace_back(name, value);
-    return record;
-  }
   Table table(const Settings& more, bool by_file = true) const {
     Settings settings = {{"columns", "accuracy@sparse"}, {"grid", "half"}};
     for (const auto& [name, value] : more) settings[name] = value;

@@ -1,0 +1,20 @@
+-- forgetting and accuracy of task sequences by method, density, scenario and read-out, with their spread
+-- Mean and sd over seeds, of runs that are done, without trials; in percent. n: how many, one: the id of
+-- one of them, whose `tandem why` tells the rest. sd: of the sample, from two runs on.
+SELECT s.kind, c.data, c.scenario, c.strategy, nullif(c.buffer, 0) AS buffer, c.weights, c.attention, c.density,
+       c.weights_readout AS weights_read, c.attention_readout AS attention_read, c.masked, c.split, count(*) AS n,
+       round(100 * avg(c.f_chaudhry), 2) AS forgetting,
+       round(100 * sqrt(max(sum(c.f_chaudhry * c.f_chaudhry) - count(*) * avg(c.f_chaudhry) * avg(c.f_chaudhry), 0)
+                        / nullif(count(*) - 1, 0)), 2) AS forgetting_sd,
+       round(100 * avg(c.acc), 2) AS acc,
+       round(100 * sqrt(max(sum(c.acc * c.acc) - count(*) * avg(c.acc) * avg(c.acc), 0)
+                        / nullif(count(*) - 1, 0)), 2) AS acc_sd,
+       round(100 * avg(c.learning_accuracy), 2) AS learning_accuracy,
+       round(100 * avg(c.bwt_gem), 2) AS bwt_gem, substr(min(c.run), 1, 12) AS one
+FROM v_continual c
+JOIN v_setting s ON s.run = c.run
+WHERE c.state = 'done' AND c.n_tasks > 1 AND s.kind != 'trial'
+GROUP BY s.kind, s.setting, c.weights_readout, c.weights_budget, c.attention_readout,
+         c.attention_budget, c.masked, c.split, c.n_tasks
+ORDER BY c.data, c.scenario, s.kind, c.split, c.masked, c.strategy, c.buffer, c.density, c.weights, c.attention,
+         s.setting, c.weights_readout, c.attention_readout;

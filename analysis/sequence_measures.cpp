@@ -1,0 +1,66 @@
+#include "analysis/sequence_measures.h"
+
+#include <algorithm>
+
+#include "core/text.h"
+
+namespace tandem {
+
+const std::vector<SequenceMeasure>& sequence_measures() {
+  static const std::vector<SequenceMeasure> measures = {
+      {"acc", "v_continual", "mean accuracy over all tasks after the last (A_T)"},
+      {"aia", "v_continual", "mean of A_k over stages"},
+      {"f_chaudhry", "v_continual", "forgetting, best earlier accuracy less the last"},
+      {"f_incl", "v_continual", "the same with the last among the best: never negative"},
+      {"bwt_gem", "v_continual", "backward transfer against each task's own end"},
+      {"learning_accuracy", "v_continual", "mean accuracy of each task at its own end"},
+      {"acc_dr", "v_continual",
+       "mean accuracy over all tasks and the stages from each one's own on"},
+      {"f_first", "v_continual", "each task's accuracy at its own end less the last: -bwt_gem"},
+      {"bwt_gem_code", "v_continual", "bwt_gem with T in place of T - 1, as GEM's code has it"},
+      {"bwt_dr", "v_continual", "mean over all later stages of what a task gained since its end"},
+      {"rem", "v_continual", "1 - |min(bwt_dr, 0)|, remembering"},
+      {"bwt_plus", "v_continual", "max(bwt_dr, 0)"},
+      {"fwt_gem", "v_continual",
+       "accuracy on each task just before it is trained, less that before any training"},
+      {"fwt_gem_code", "v_continual", "fwt_gem with T in place of T - 1"},
+      {"fwt_continuum", "v_continual", "accuracy on each task just before it is trained"},
+      {"fwt_dr", "v_continual", "mean accuracy over tasks and the stages before each one's own"},
+      {"min_acc", "v_stability", "mean over earlier tasks of the least accuracy since its end"},
+      {"wc_acc", "v_stability", "R(T, T) / T + (1 - 1 / T) min_acc, worst case accuracy"},
+      {"stability_gap_100", "v_stability",
+       "mean over switches of what earlier tasks lose at most in 100 steps of the next one"},
+      {"wf_10", "v_stability", "largest loss of a task within 10 evaluations, mean over tasks"},
+      {"wf_100", "v_stability", "largest loss of a task within 100 evaluations, mean over tasks"},
+      {"wp_10", "v_stability", "largest gain of a task within 10 evaluations, mean over tasks"},
+      {"wp_100", "v_stability", "largest gain of a task within 100 evaluations, mean over tasks"},
+  };
+  return measures;
+}
+
+std::vector<std::string> sequence_measure_names() {
+  std::vector<std::string> names;
+  for (const SequenceMeasure& measure : sequence_measures()) names.push_back(measure.name);
+  return names;
+}
+
+std::string MatrixCell::name() const {
+  return "r_" + std::to_string(stage) + "_" + std::to_string(task);
+}
+
+std::optional<MatrixCell> matrix_cell(const std::string& name) {
+  const auto words = split(name, '_');
+  if (words.size() != 3 || words[0] != "r") return std::nullopt;
+  const auto stage = parse_integer(words[1]), task = parse_integer(words[2]);
+  if (!stage || !task || *stage < 0 || *task < 1) return std::nullopt;
+  return MatrixCell{*stage, *task};
+}
+
+const SequenceMeasure* find_sequence_measure(const std::string& name) {
+  const auto& all = sequence_measures();
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const auto& measure) { return measure.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+}  // namespace tandem

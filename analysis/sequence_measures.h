@@ -1,0 +1,30 @@
+// Measures of a whole task sequence in one read-out. Each is a column of a view that is named by
+// its definition (analysis/views.sql, docs/measures.md); tables, checks and the data dictionary
+// read this one list.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tandem {
+
+struct SequenceMeasure {
+  std::string name;
+  std::string view;  // v_continual: from the ends of tasks; v_stability: from evaluations between
+  std::string text;
+};
+const std::vector<SequenceMeasure>& sequence_measures();
+std::vector<std::string> sequence_measure_names();
+// Accuracy on task `task` after stage `stage`, R(stage, task): "r_STAGE_TASK", from v_matrix.
+struct MatrixCell {
+  std::int64_t stage = 0, task = 1;
+  std::string name() const;
+};
+std::optional<MatrixCell> matrix_cell(const std::string& name);
+
+// Null where there is none of the name.
+const SequenceMeasure* find_sequence_measure(const std::string& name);
+
+}  // namespace tandem
