@@ -9,6 +9,10 @@ find_package(benchmark QUIET)
 find_library(TANDEM_ZLIB_STATIC libz.a)
 find_path(TANDEM_LZMA_INCLUDE lzma.h)
 find_library(TANDEM_LZMA_STATIC liblzma.a)
+find_path(TANDEM_PNG_INCLUDE png.h)
+find_library(TANDEM_PNG_STATIC libpng16.a)
+find_path(TANDEM_JPEG_INCLUDE jpeglib.h)
+find_library(TANDEM_JPEG_STATIC libjpeg.a)
 find_library(TANDEM_CRYPTO_STATIC libcrypto.a)
 find_library(TANDEM_SQLITE_STATIC libsqlite3.a)
 find_library(TANDEM_SQLITECPP_STATIC libSQLiteCpp.a)
@@ -34,6 +38,8 @@ tandem_needs(libboost-dev TANDEM_BOOST_MATH_INCLUDE)
 tandem_needs(nlohmann-json3-dev nlohmann_json_FOUND)
 tandem_needs(zlib1g-dev ZLIB_FOUND TANDEM_ZLIB_STATIC)
 tandem_needs(liblzma-dev TANDEM_LZMA_INCLUDE TANDEM_LZMA_STATIC)
+tandem_needs(libpng-dev TANDEM_PNG_INCLUDE TANDEM_PNG_STATIC)
+tandem_needs(libjpeg62-turbo-dev TANDEM_JPEG_INCLUDE TANDEM_JPEG_STATIC)
 tandem_needs(libssl-dev TANDEM_CRYPTO_STATIC)
 tandem_needs(libsqlite3-dev TANDEM_SQLITE_STATIC)
 tandem_needs(libsqlitecpp-dev TANDEM_SQLITECPP_STATIC TANDEM_SQLITECPP_INCLUDE)
@@ -67,7 +73,8 @@ target_compile_definitions(tandem_libraries INTERFACE
   $<$<NOT:$<BOOL:${TANDEM_FMT_ONCE}>>:FMT_HEADER_ONLY> SPDLOG_FMT_EXTERNAL)
 target_link_libraries(tandem_libraries INTERFACE
   Boost::program_options nlohmann_json::nlohmann_json
-  ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_ZLIB_STATIC} ${TANDEM_LZMA_STATIC}
+  ${TANDEM_SQLITECPP_STATIC} ${TANDEM_SQLITE_STATIC} ${TANDEM_PNG_STATIC} ${TANDEM_JPEG_STATIC}
+  ${TANDEM_ZLIB_STATIC} ${TANDEM_LZMA_STATIC}
   ${TANDEM_CRYPTO_STATIC}
   ${TANDEM_HWY} Threads::Threads ${CMAKE_DL_LIBS})
 

@@ -37,9 +37,18 @@ struct BatchRow {
   std::int64_t enters = -1;  // the place that it is kept at by this step; -1: it is not kept
 };
 
+// What a stage of a run trains on (plan/stages.h).
+enum class StageData {
+  kOwnTask,   // its task
+  kAllTasks,  // there is one stage, on all tasks; they are evaluated one by one
+  kSoFar,     // its task and all before it
+  kMemory,    // of these at most `buffer` examples, as balanced over classes as the stream allows
+};
+
 // What a step must have for a strategy.
 struct StrategyNeeds {
-  bool joins_tasks = false;  // one stage trains on all tasks; they are evaluated one by one
+  StageData stage = StageData::kOwnTask;
+  bool fresh_start = false;  // each stage begins with the network and topology of the run's start
   struct Replay {
     std::int64_t rows = 0;  // the most that a step may have
     bool in_batch = true;   // no: its rows are beside the step's own batch, for of_replay()

@@ -121,7 +121,8 @@ void ContentMemory::remember(const FileStamp& stamp, const std::string& hash) co
 std::string content_of(const Config& config, const ContentMemory& memory) {
   const DatasetReader& reader = dataset_readers().at("data", config.text("data"));
   FileStamp stamp = stamp_of(reader.files(config));
-  stamp.text = config.text("data") + "\n" + stamp.text;
+  const std::string options = reader.options != nullptr ? reader.options(config) : "";
+  stamp.text = config.text("data") + "\n" + (options.empty() ? "" : options + "\n") + stamp.text;
   std::string hash = memory.find(stamp);
   if (!hash.empty()) return hash;
   hash = hash_of(reader.read(config));

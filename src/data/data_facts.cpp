@@ -23,4 +23,14 @@ const DataFacts& data_facts(const Config& config) {
                             "they belong beside its reader (data/data_facts.h)");
 }
 
+SeenData seen_data(const Config& config) {
+  const DataFacts& facts = data_facts(config);
+  if (facts.kind == Dataset::Kind::kImages && facts.features == 0) {
+    const auto data = load_dataset(config);
+    return {data->features, data->classes};
+  }
+  const std::int64_t side = config.integer("pad_to");
+  return {side > 0 ? facts.channels * side * side : facts.features, facts.classes};
+}
+
 }  // namespace tandem

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/pictures.h"
 #include "data/reader.h"
 #include "data/sampler.h"
 
@@ -50,8 +51,9 @@ void standardize(Dataset& dataset) {
 
 std::string cache_key(const Config& config) {
   std::string key = data_search_path() + "\n";
-  for (const char* name : {"data", "data_dir", "normalize", "validation", "train_examples",
-                           "corpus", "context", "evaluation_windows"}) {
+  for (const char* name :
+       {"data", "data_dir", "normalize", "pixel_mean", "pixel_deviation", "pad_to", "image_size",
+        "test_share", "validation", "train_examples", "corpus", "context", "evaluation_windows"}) {
     key += fmt::format("{}={}\n", name, config.text(name));
   }
   return key;
@@ -103,7 +105,12 @@ void split_images(Dataset& dataset, const Config& config) {
   }
   std::sort(dataset.train.begin(), dataset.train.end());
   std::sort(dataset.validation.begin(), dataset.validation.end());
-  if (config.text("normalize") == "standardized") standardize(dataset);
+  const std::string& normalize = config.text("normalize");
+  if (normalize == "standardized") standardize(dataset);
+  if (normalize == "constants") {
+    dataset.mean = config.real("pixel_mean");
+    dataset.deviation = config.real("pixel_deviation");
+  }
 }
 
 std::shared_ptr<const Dataset> load_dataset(const Config& config) {
@@ -114,7 +121,10 @@ std::shared_ptr<const Dataset> load_dataset(const Config& config) {
   auto& entry = loaded[key];
   if (entry == nullptr) {
     Dataset dataset = dataset_readers().at("data", config.text("data")).read(config);
-    if (dataset.kind == Dataset::Kind::kImages) split_images(dataset, config);
+    if (dataset.kind == Dataset::Kind::kImages) {
+      if (config.integer("pad_to") > 0) pad_pictures(dataset, config.integer("pad_to"));
+      split_images(dataset, config);
+    }
     entry = std::make_shared<const Dataset>(std::move(dataset));
   }
   return entry;

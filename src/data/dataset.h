@@ -26,8 +26,9 @@ struct Dataset {
   std::string name;
   at::Tensor inputs;  // kImages: uint8 [N,F], training examples then test; kBytes: uint8 [L]
   at::Tensor labels;  // int64 [N]; undefined for kBytes
-  std::int64_t features = 0;  // F; 0 for kBytes
-  std::int64_t classes = 0;   // 256 for kBytes
+  std::int64_t features = 0;  // F = channels x height x width; 0 for kBytes, as these are
+  std::int64_t channels = 0, height = 0, width = 0;
+  std::int64_t classes = 0;  // 256 for kBytes
   // For kImages these are indices of examples. For kBytes, validation and test are the starts of
   // windows that don't overlap (each valid for `context` + 1 bytes), and train is {begin, end} of
   // the training range.

@@ -124,23 +124,48 @@ IdxArray read_idx(const std::string& path, int rank, const std::string& remedy) 
   return array;
 }
 
-LabelledImages read_labelled_images(const std::string& images_path, const std::string& labels_path,
-                                    std::int64_t classes, const std::string& remedy) {
+Pictures read_labelled_images(const std::string& images_path, const std::string& labels_path,
+                              std::int64_t classes, const std::string& remedy,
+                              std::int64_t first_label) {
   IdxArray images = read_idx(images_path, 3, remedy);
-  IdxArray labels = read_idx(labels_path, 1, remedy);
+  const IdxArray labels = read_idx(labels_path, 1, remedy);
   if (labels.dims[0] != images.dims[0]) {
     throw DataError(fmt::format("{}: expected {} labels, one for each image of {}, found {}. {}",
                                 labels_path, images.dims[0], images_path, labels.dims[0], remedy));
   }
-  const auto wrong = std::find_if(labels.values.begin(), labels.values.end(),
-                                  [classes](std::uint8_t label) { return label >= classes; });
-  if (wrong != labels.values.end()) {
-    throw DataError(fmt::format("{}: expected labels 0..{}, found {} at position {}. {}",
-                                labels_path, classes - 1, *wrong, wrong - labels.values.begin(),
-                                remedy));
+  Pictures pictures{images.dims[0],           1, images.dims[1], images.dims[2],
+                    std::move(images.values), {}};
+  pictures.labels.reserve(labels.values.size());
+  for (const std::uint8_t stored : labels.values) {
+    const std::int64_t label = stored - first_label;
+    if (label < 0 || label >= classes) {
+      throw DataError(fmt::format("{}: expected labels {}..{}, found {} at position {}. {}",
+                                  labels_path, first_label, first_label + classes - 1, stored,
+                                  pictures.labels.size(), remedy));
+    }
+    pictures.labels.push_back(label);
   }
-  return {images.dims[0], images.dims[1] * images.dims[2], std::move(images.values),
-          std::move(labels.values)};
+  return pictures;
+}
+
+int idx_rank(const std::string& path) {
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose_r);
+  std::uint8_t magic[4] = {};
+  if (file == nullptr || gzread(file.get(), magic, 4) != 4) return 0;
+  return magic[0] == 0 && magic[1] == 0 && magic[2] == kUnsignedByte ? magic[3] : 0;
+}
+
+std::vector<std::uint8_t> read_plain_or_gzipped(const std::string& path,
+                                                const std::string& remedy) {
+  Source source(path, remedy);
+  std::vector<std::uint8_t> bytes;
+  for (std::size_t got = kChunkBytes; got == kChunkBytes;) {
+    const std::size_t before = bytes.size();
+    bytes.resize(before + kChunkBytes);
+    got = source.read(bytes.data() + before, kChunkBytes);
+    bytes.resize(before + got);
+  }
+  return bytes;
 }
 
 std::string find_idx(const std::string& folder, const std::string& name) {

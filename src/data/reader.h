@@ -15,6 +15,8 @@ struct DatasetReader {
   // What read() reads, in its order. Both throw DataError where that isn't there.
   std::vector<std::string> (*files)(const Config&);
   Dataset (*read)(const Config&);
+  // What else of the config read() depends on, as a text; null: nothing but the files.
+  std::string (*options)(const Config&) = nullptr;
 };
 Registry<DatasetReader>& dataset_readers();
 

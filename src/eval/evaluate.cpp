@@ -54,24 +54,51 @@ std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t mos
 
 }  // namespace
 
-Batch probe_batch(const Trainer& trainer) {
+namespace {
+
+// With the task whose view of it is meant, where tasks see inputs in their own ways: each then has
+// its share of the batch.
+std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
   const Dataset& data = trainer.data();
   const std::int64_t most = data.kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
   const std::vector<std::int64_t>& all = data.validation;
   const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
-  const std::vector<std::int64_t> own =
+  std::vector<std::int64_t> seen =
       all.empty() ? even_examples(trainer, most)
                   : std::vector<std::int64_t>(all.begin(), all.begin() + count);
-  std::vector<std::int64_t> seen = own;
   const auto tasks = static_cast<std::int64_t>(trainer.tasks(0).tasks.size());
-  // Where tasks see inputs in their own ways, each has its share of the batch.
   for (std::size_t i = 0; i < seen.size() && !trainer.tasks(0).views.empty(); ++i) {
-    seen[i] = example_of(own[i], 1 + static_cast<std::int64_t>(i) % tasks);
+    seen[i] = example_of(seen[i], 1 + static_cast<std::int64_t>(i) % tasks);
   }
+  return seen;
+}
+
+}  // namespace
+
+Batch probe_batch(const Trainer& trainer) {
+  const std::vector<std::int64_t> seen = probe_examples(trainer);
   const std::vector<std::vector<std::int64_t>> examples(
       static_cast<std::size_t>(trainer.replicas()), seen);
-  return trainer.batches().make(examples, static_cast<std::int64_t>(own.size()),
+  return trainer.batches().make(examples, static_cast<std::int64_t>(seen.size()),
                                 trainer.tasks(0).mask_evaluation);
+}
+
+std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer) {
+  if (trainer.tasks(0).tasks.size() < 2 || trainer.data().kind == Dataset::Kind::kBytes) return {};
+  const std::vector<std::int64_t> seen = probe_examples(trainer);
+  const auto* labels = trainer.data().labels.const_data_ptr<std::int64_t>();
+  std::vector<std::vector<std::int64_t>> tasks;
+  for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
+    const std::vector<std::int64_t>& of_class = trainer.tasks(r).task_of_class;
+    std::vector<std::int64_t>& own = tasks.emplace_back();
+    for (const std::int64_t each : seen) {
+      const std::int64_t said = task_of(each);
+      const auto label = static_cast<std::size_t>(labels[source_of(each)]);
+      own.push_back(said > 0 || of_class.empty() ? std::max<std::int64_t>(1, said)
+                                                 : of_class[label]);
+    }
+  }
+  return tasks;
 }
 
 RankingBatch ranking_batch(const Batch& batch) {

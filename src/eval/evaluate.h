@@ -42,6 +42,8 @@ std::vector<ReadoutRun> probe_runs(const Trainer& trainer);
 // The fixed batch of probes, and of rankings that read gradients or inputs: the first validation
 // examples; where there is no validation, training examples that lie evenly.
 Batch probe_batch(const Trainer& trainer);
+// The task of each of its examples, [R][examples]; empty where runs have one task.
+std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer);
 RankingBatch ranking_batch(const Batch& batch);
 
 // Masks of the sparse read-out at the trained density, uint8 [R,n] beside Model::linears().

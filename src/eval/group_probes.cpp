@@ -83,9 +83,7 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
     if (data.kind == Dataset::Kind::kBytes) {
       n = data.train[1] - data.train[0] - runs_.front().config.integer("context");
     } else {
-      const TaskSequence& sequence = trainer_.tasks(r);
-      const bool joined = trainer_.stages() < static_cast<std::int64_t>(sequence.tasks.size());
-      all = stage_examples(sequence, stage, joined);
+      all = trainer_.stages_of(r).examples(stage);
       n = static_cast<std::int64_t>(all.size());
     }
     const std::int64_t stride = even_stride(n);
@@ -134,6 +132,7 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
                          .mean(1);
                    }};
   input.outputs_allowed = batch.allowed;
+  input.task = probe_tasks(trainer_);
   input.ranking = ranking_batch(batch);
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };

@@ -106,8 +106,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   const Config& run = *facts.config;
   const auto strategy = strategies().at("strategy", run.text("strategy"))({1, {run}, {tasks}, {}});
   const StrategyNeeds needs = strategy->needs();
-  const bool joined = needs.joins_tasks;
-  const Timeline timeline = timeline_on(run, data, tasks, joined);
+  const Stages stages(run, data, tasks, needs.stage);
+  const Timeline timeline = stages.timeline();
   for (const StrategyNeeds::Replay& replay : needs.replays) {
     if (replay.in_batch) facts.replay_slots = std::max(facts.replay_slots, replay.rows);
   }
@@ -123,7 +123,7 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
     // Windows of a byte corpus start anywhere: it has no fewer than it has steps' batches.
     examples.push_back(data.kind == Dataset::Kind::kBytes
                            ? timeline.steps_per_epoch[stage] * run.integer("batch")
-                           : stage_size(tasks, static_cast<std::int64_t>(stage), joined));
+                           : stages.size(static_cast<std::int64_t>(stage)));
     facts.examples += examples.back();
   }
   facts.task_examples = *std::min_element(examples.begin(), examples.end());

@@ -31,7 +31,7 @@ constexpr double kLeastCopiesOfWeights = 3;
 
 WorkingSet working_set(const Config& config, double read_out_share) {
   const ModelOutline& outline = outline_of(config);
-  const DataFacts& data = data_facts(config);
+  const SeenData data = seen_data(config);
   ModelShape shape;
   shape.features = data.features;
   shape.outputs = data.classes;

@@ -30,4 +30,11 @@ at::Tensor gelu_reproducible(const at::Tensor& x) {
   return padded(x, [](const at::Tensor& y) { return torch::gelu(y); });
 }
 
+at::Tensor winners(const at::Tensor& x, std::int64_t count) {
+  const at::Tensor plain = x.detach();
+  const at::Tensor least = std::get<0>(plain.topk(std::min(count, x.size(-1)), -1))
+                               .narrow(-1, std::min(count, x.size(-1)) - 1, 1);
+  return x * plain.ge(least).to(x.scalar_type());
+}
+
 }  // namespace tandem

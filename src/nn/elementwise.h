@@ -15,4 +15,9 @@ at::Tensor sigmoid_reproducible(const at::Tensor& x);  // x [R,...]
 at::Tensor silu_reproducible(const at::Tensor& x);
 at::Tensor gelu_reproducible(const at::Tensor& x);
 
+// The `count` largest of the last dimension as they are, 0 elsewhere; more where several are equal
+// to the last of them. The gradient goes to these alone (k-winners, Ahmad and Scheinkman 2019,
+// arXiv 1903.11257, without boosting).
+at::Tensor winners(const at::Tensor& x, std::int64_t count);
+
 }  // namespace tandem

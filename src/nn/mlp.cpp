@@ -100,11 +100,25 @@ std::vector<LayerShape> mlp_layers(const Config& config, const ModelShape& shape
   return layers;
 }
 
+using Activation = std::function<at::Tensor(const at::Tensor&)>;
+
+// Empty: a plain ReLU, which products can apply themselves.
+Activation activation_of(const Config& config) {
+  const std::string& name = config.text("activation");
+  if (name == "gelu") return gelu_reproducible;
+  if (name == "relu") return {};
+  const double share = config.real("winners");
+  return [share](const at::Tensor& z) {
+    const auto units = static_cast<double>(z.size(-1));
+    return winners(torch::relu(z), std::max<std::int64_t>(1, std::llround(share * units)));
+  };
+}
+
 class Mlp : public Model {
  public:
   Mlp(const std::vector<Config>& configs, const ModelShape& shape) {
     const Config& config = configs.front();
-    gelu_ = config.text("activation") == "gelu";
+    activation_ = activation_of(config);
     const std::vector<std::int64_t> widths = checked_widths(config, shape);
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       layers_.push_back(std::make_unique<Linear>(layer_name(l), widths[l], widths[l + 1], true));
@@ -158,17 +172,17 @@ class Mlp : public Model {
 
  private:
   Epilogue epilogue(std::size_t layer) const {
-    const bool gelu = gelu_;
-    if (gains_.empty()) return gelu ? Epilogue(gelu_reproducible) : Epilogue::relu();
+    if (gains_.empty()) return activation_ ? Epilogue(activation_) : Epilogue::relu();
+    const Activation activation = activation_;
     return Epilogue::after_norm(
         [this, layer](const at::Tensor& z) {
           return torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
                  shifts_[layer].value.unsqueeze(1);
         },
-        [gelu](const at::Tensor& y) { return gelu ? gelu_reproducible(y) : torch::relu(y); });
+        [activation](const at::Tensor& y) { return activation ? activation(y) : torch::relu(y); });
   }
 
-  bool gelu_ = false;
+  Activation activation_;
   std::vector<std::unique_ptr<Linear>> layers_;
   std::vector<Parameter> gains_, shifts_;
   std::vector<Epilogue> epilogues_;  // one for each hidden layer
@@ -179,7 +193,7 @@ TANDEM_REGISTERED = models().add(
      .name = "mlp",
      .summary = "multi-layer perceptron of any widths",
      .cite = "",
-     .uses = {"widths", "activation", "layer_norm", "widths_match"},
+     .uses = {"widths", "activation", "winners", "layer_norm", "widths_match"},
      .file = __FILE__},
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Mlp>(configs, shape);

@@ -1,35 +1,103 @@
 #include "plan/stages.h"
 
+#include <ATen/core/Tensor.h>
+
 #include <algorithm>
+#include <map>
 #include <utility>
 
+#include "config/seeds.h"
+#include "core/philox.h"
 #include "data/example.h"
+#include "data/sampler.h"
 
 namespace tandem {
+namespace {
 
-std::vector<std::int64_t> stage_examples(const TaskSequence& sequence, std::int64_t stage,
-                                         bool joined) {
-  std::vector<std::int64_t> all;
-  const auto add = [&all](const Task& task) {
-    for (const std::int64_t place : task.train) all.push_back(example_of(place, task.number));
-  };
-  if (!joined) {
-    add(sequence.tasks[static_cast<std::size_t>(stage)]);
-    return all;
-  }
-  for (const Task& task : sequence.tasks) add(task);
-  // By their place in the data set, so that how classes are dealt changes nothing.
-  std::sort(all.begin(), all.end(), [](std::int64_t a, std::int64_t b) {
+void add_task(const Task& task, std::vector<std::int64_t>& examples) {
+  for (const std::int64_t place : task.train) examples.push_back(example_of(place, task.number));
+}
+
+// By their place in the data set, so that how classes are dealt changes nothing.
+void sort_by_place(std::vector<std::int64_t>& examples) {
+  std::sort(examples.begin(), examples.end(), [](std::int64_t a, std::int64_t b) {
     return std::pair(source_of(a), task_of(a)) < std::pair(source_of(b), task_of(b));
   });
+}
+
+using ByClass = std::map<std::int64_t, std::vector<std::int64_t>>;
+
+// Some example of a class that has most; of several such classes the first.
+void make_room(ByClass& memory, std::uint64_t draw, const RandomStream& stream) {
+  auto most = memory.begin();
+  for (auto each = memory.begin(); each != memory.end(); ++each) {
+    if (each->second.size() > most->second.size()) most = each;
+  }
+  std::vector<std::int64_t>& examples = most->second;
+  std::swap(examples[stream.below(draw, examples.size())], examples.back());
+  examples.pop_back();
+}
+
+}  // namespace
+
+std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& data,
+                                          const TaskSequence& sequence, std::int64_t stage) {
+  const auto capacity = static_cast<std::size_t>(config.integer("buffer"));
+  const std::uint64_t key = run_key(config, "replay");
+  const RandomStream leaves{sub_key(key, 0)};
+  const auto* labels = data.labels.const_data_ptr<std::int64_t>();
+  ByClass memory;
+  std::size_t held = 0;
+  std::uint64_t seen = 0;
+  for (std::int64_t t = 0; t <= stage; ++t) {
+    const Task& task = sequence.tasks[static_cast<std::size_t>(t)];
+    const auto size = static_cast<std::int64_t>(task.train.size());
+    for (const std::int64_t i :
+         permutation(sub_key(key, static_cast<std::uint64_t>(t + 1)), size)) {
+      const std::int64_t place = task.train[static_cast<std::size_t>(i)];
+      std::vector<std::int64_t>& own = memory[labels[place]];
+      const std::uint64_t draw = seen++;
+      if (own.size() >= capacity / memory.size()) continue;
+      if (held == capacity) {
+        make_room(memory, draw, leaves);
+        --held;
+      }
+      own.push_back(example_of(place, task.number));
+      ++held;
+    }
+  }
+  std::vector<std::int64_t> examples;
+  for (const auto& [label, own] : memory) examples.insert(examples.end(), own.begin(), own.end());
+  sort_by_place(examples);
+  return examples;
+}
+
+std::int64_t Stages::count() const {
+  return kind_ == StageData::kAllTasks ? 1 : static_cast<std::int64_t>(sequence_.tasks.size());
+}
+
+bool Stages::has(const Task& task, std::int64_t stage) const {
+  const std::int64_t own = task.number - 1;
+  return kind_ == StageData::kAllTasks || own == stage ||
+         (kind_ == StageData::kSoFar && own < stage);
+}
+
+std::vector<std::int64_t> Stages::examples(std::int64_t stage) const {
+  if (kind_ == StageData::kMemory) return balanced_memory(config_, data_, sequence_, stage);
+  std::vector<std::int64_t> all;
+  for (const Task& task : sequence_.tasks) {
+    if (has(task, stage)) add_task(task, all);
+  }
+  if (kind_ != StageData::kOwnTask) sort_by_place(all);
   return all;
 }
 
-std::int64_t stage_size(const TaskSequence& sequence, std::int64_t stage, bool joined) {
-  const auto size = [](const Task& task) { return static_cast<std::int64_t>(task.train.size()); };
-  if (!joined) return size(sequence.tasks[static_cast<std::size_t>(stage)]);
+std::int64_t Stages::size(std::int64_t stage) const {
+  if (kind_ == StageData::kMemory) return static_cast<std::int64_t>(examples(stage).size());
   std::int64_t all = 0;
-  for (const Task& task : sequence.tasks) all += size(task);
+  for (const Task& task : sequence_.tasks) {
+    if (has(task, stage)) all += static_cast<std::int64_t>(task.train.size());
+  }
   return all;
 }
 
@@ -41,20 +109,18 @@ ModelShape network_shape(const Dataset& data, const TaskSequence& sequence) {
   return {.features = data.features, .outputs = sequence.outputs, .weights_later = true};
 }
 
-Timeline timeline_on(const Config& config, const Dataset& data, const TaskSequence& sequence,
-                     bool joined) {
-  const auto tasks = static_cast<std::int64_t>(sequence.tasks.size());
+Timeline Stages::timeline() const {
   std::vector<std::int64_t> counts;
-  for (std::int64_t stage = 0; stage < (joined ? 1 : tasks); ++stage) {
-    if (data.kind == Dataset::Kind::kBytes) {
-      const std::int64_t context = config.integer("context");
-      counts.push_back((data.train[1] - data.train[0] + context - 1) / context);
+  for (std::int64_t stage = 0; stage < count(); ++stage) {
+    if (data_.kind == Dataset::Kind::kBytes) {
+      const std::int64_t context = config_.integer("context");
+      counts.push_back((data_.train[1] - data_.train[0] + context - 1) / context);
     } else {
-      counts.push_back(stage_size(sequence, stage, joined));
+      counts.push_back(size(stage));
     }
   }
-  // `steps` are per task; joint training has all tasks in one stage.
-  return make_timeline(config, counts, joined ? tasks : 1);
+  const auto tasks = static_cast<std::int64_t>(sequence_.tasks.size());
+  return make_timeline(config_, counts, kind_ == StageData::kAllTasks ? tasks : 1);
 }
 
 }  // namespace tandem

@@ -37,7 +37,7 @@ struct Network {
     const auto strategy = strategies().at(
         "strategy", config.text("strategy"))({1, {config}, {tasks}, model->parameters()});
     const RunSchedule run(config, policies_of(config),
-                          timeline_on(config, *data, tasks, strategy->needs().joins_tasks));
+                          Stages(config, *data, tasks, strategy->needs().stage).timeline());
     return static_cast<double>(matcher->matched(run).timeline.total()) /
            static_cast<double>(run.timeline.total());
   }

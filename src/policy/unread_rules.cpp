@@ -47,6 +47,9 @@ bool draws_streams(const RunFacts& f) {
 
 bool is_cosine(const RunFacts& f) { return f.config->text("lr_schedule") == "cosine"; }
 bool is_stepped(const RunFacts& f) { return f.config->text("lr_schedule") == "step"; }
+bool normalizes_by_constants(const RunFacts& f) {
+  return f.config->text("normalize") == "constants";
+}
 bool is_nm(const RunFacts& f) { return f.config->text("granularity") == "n_m"; }
 bool aligns_weights(const RunFacts& f) { return f.config->real("weights_alpha") > 0; }
 bool aligns_attention(const RunFacts& f) { return f.config->real("attention_alpha") > 0; }
@@ -74,6 +77,10 @@ std::vector<Reader> training_readers() {
          return f.config->text("class_order") == "random" ||
                 f.config->text("tasks_by") != "classes";
        }},
+      {"pixel_mean", "--normalize constants", normalizes_by_constants},
+      {"pixel_deviation", "--normalize constants", normalizes_by_constants},
+      {"winners", "--activation k_winners",
+       [](const RunFacts& f) { return f.config->text("activation") == "k_winners"; }},
       {"rotation_degrees", "--tasks-by rotation",
        [](const RunFacts& f) { return f.config->text("tasks_by") == "rotation"; }},
       {"seed_topology", "random masks, random growth or other draws of a method's topology",

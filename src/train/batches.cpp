@@ -54,7 +54,7 @@ void Batches::make_tables() {
 
 std::int64_t Batches::filler() const { return windows() ? data_->train[0] : 0; }
 
-void Batches::begin_stage(std::int64_t stage, bool joined) {
+void Batches::begin_stage(std::int64_t stage, StageData kind) {
   epoch_samplers_.clear();
   byte_samplers_.clear();
   stage_examples_.clear();
@@ -66,7 +66,7 @@ void Batches::begin_stage(std::int64_t stage, bool joined) {
       byte_samplers_.push_back(std::make_unique<ByteSampler>(
           key, stage, data_->train[0], data_->train[1], config.integer("context"), batch));
     } else {
-      stage_examples_.push_back(stage_examples(tasks(r), stage, joined));
+      stage_examples_.push_back(Stages(config, *data_, tasks(r), kind).examples(stage));
       epoch_samplers_.push_back(std::make_unique<EpochSampler>(
           key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch));
     }

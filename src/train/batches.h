@@ -13,6 +13,7 @@
 
 #include "config/config.h"
 #include "continual/scenario.h"
+#include "continual/strategy.h"
 #include "data/dataset.h"
 #include "data/gather.h"
 #include "data/sampler.h"
@@ -47,8 +48,7 @@ class Batches {
   bool masks_training() const { return sequences_.front().mask_training; }
   std::int64_t filler() const;  // the example that stands where a replica has none
 
-  // `joined`: one stage trains on all tasks.
-  void begin_stage(std::int64_t stage, bool joined);
+  void begin_stage(std::int64_t stage, StageData kind);
   // All examples of replica r's stage; of a byte corpus windows side by side.
   std::vector<std::int64_t> of_stage(std::int64_t r) const;
   // Replica r's own examples of a step of the stage; the sampler goes on from step to step.

@@ -62,6 +62,9 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
   build_strategy();
   build_tasks();
   start_topology();
+  for (std::int64_t r = 0; needs_.fresh_start && r < replicas(); ++r) {
+    beginning_.push_back(save(r));
+  }
   tables_ =
       std::make_unique<StepTables>(options_.device.is_cuda() ? kStepsAhead : 1, replicas(), layout_,
                                    batches_.filler(), options_.device, options_.dtype);
@@ -78,14 +81,17 @@ std::int64_t Trainer::stage_steps(std::int64_t stage) const {
   return longest;
 }
 
+Stages Trainer::stages_of(std::int64_t r) const {
+  return {run(r).config, data(), tasks(r), needs_.stage};
+}
+
 // Lengths of the stages.
 void Trainer::build_tasks() {
-  stage_count_ = joined_ ? 1 : static_cast<std::int64_t>(tasks(0).tasks.size());
+  stage_count_ = stages_of(0).count();
   ScheduleMatcher matcher(*model_, network_shape(data(), tasks(0)),
                           rows_per_example(runs_.front().config, data()));
   for (std::size_t r = 0; r < runs_.size(); ++r) {
-    runs_[r].timeline =
-        timeline_on(runs_[r].config, data(), tasks(static_cast<std::int64_t>(r)), joined_);
+    runs_[r].timeline = stages_of(static_cast<std::int64_t>(r)).timeline();
     runs_[r] = matcher.matched(runs_[r]);
   }
 }
@@ -119,8 +125,9 @@ void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape
 }
 
 void Trainer::begin_stage(std::int64_t stage, bool resumed) {
-  batches_.begin_stage(stage, joined_);
+  batches_.begin_stage(stage, needs_.stage);
   captured_.clear();  // what a strategy adds to a step may change with the task
+  if (needs_.fresh_start && stage > 0 && !resumed) restart();
   strategy_->before_task(stage + 1, resumed);
 }
 

@@ -22,6 +22,7 @@
 #include "nn/model.h"
 #include "plan/flops.h"
 #include "plan/plan.h"
+#include "plan/stages.h"
 #include "topology/storage.h"
 #include "topology/topology_update.h"
 #include "train/batches.h"
@@ -122,7 +123,10 @@ class Trainer {
   // State of replica r as named CPU tensors ("parameter/NAME", "slot/NAME/SLOT", "mask/NAME",
   // "strategy/NAME") and counters; loading restores training bit for bit.
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
-  void load(std::int64_t r, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+  using SavedState = std::vector<std::pair<std::string, at::Tensor>>;
+  void load(std::int64_t r, const SavedState& tensors);
+  // What a replica trains on.
+  Stages stages_of(std::int64_t r) const;
 
  private:
   void build_tasks();
@@ -200,6 +204,8 @@ class Trainer {
   void begin_full_phase(const std::vector<char>& enters);
   void begin_sparse_phase(const std::vector<char>& enters);
   void record_masks();
+  void load_networks(std::int64_t r, const std::map<std::string, at::Tensor>& by_name);
+  void restart();  // networks and topologies are as the run began with them, without slots
   void read_state() const;
   void write_state();
 
@@ -207,7 +213,6 @@ class Trainer {
   Batches batches_;
   std::vector<RunSchedule> runs_;
   std::int64_t stage_count_ = 1;
-  bool joined_ = false;
   std::unique_ptr<Model> model_, teacher_;
   at::Tensor teacher_alpha_, radius_;  // [R] on the device
   std::unique_ptr<Optimizer> optimizer_;
@@ -216,6 +221,7 @@ class Trainer {
   std::unique_ptr<StrategyServices> services_;
   std::unique_ptr<Strategy> strategy_;
   StrategyNeeds needs_;
+  std::vector<SavedState> beginning_;  // [R] where stages begin afresh
   TableLayout layout_;
   RoleColumns in_batch_;  // of the tables of examples, the step's own batch
   // Of replays beside the batch: S * G of their task loss by parameter, and whose it is, bool [R].

@@ -190,7 +190,6 @@ void Trainer::build_strategy() {
   const Config& config = runs_.front().config;
   strategy_ = strategies().at("strategy", config.text("strategy"))(std::move(view));
   needs_ = strategy_->needs();
-  joined_ = needs_.joins_tasks;
   layout_ = {{config.integer("batch")}, needs_.roles, needs_.places};
   in_batch_ = {0, config.integer("batch")};
   bool beside = false;

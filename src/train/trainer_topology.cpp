@@ -224,9 +224,7 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
   return all;
 }
 
-void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-  at::NoGradGuard no_grad;
-  std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
+void Trainer::load_networks(std::int64_t r, const std::map<std::string, at::Tensor>& by_name) {
   for (Parameter* parameter : parameters()) {
     // The topology first: it may clear and resize, the values then come as they were.
     const auto mask = by_name.find("mask/" + parameter->name);
@@ -239,6 +237,27 @@ void Trainer::load(std::int64_t r, const std::vector<std::pair<std::string, at::
       parameter->segment(slot, r).copy_(values);
     }
   }
+}
+
+void Trainer::restart() {
+  at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    if (frozen(r) || diverged(r)) continue;
+    for (Parameter* parameter : parameters()) {
+      for (auto& [name, slot] : parameter->slots) {
+        if (!slot.lasting) parameter->segment(slot.values, r).fill_(slot.newborn);
+      }
+    }
+    const SavedState& own = beginning_[static_cast<std::size_t>(r)];
+    load_networks(r, {own.begin(), own.end()});
+  }
+  record_masks();
+}
+
+void Trainer::load(std::int64_t r, const SavedState& tensors) {
+  at::NoGradGuard no_grad;
+  const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
+  load_networks(r, by_name);
   for (const auto& [name, values] : by_name) {
     if (name.rfind("strategy/", 0) == 0) strategy_->load(r, name.substr(9), values);
   }

@@ -35,7 +35,7 @@ std::unique_ptr<Trainer> joint(const Settings& said) {
 }
 
 Batch first_batch(const Trainer& trainer) {
-  const std::vector<std::int64_t> of_stage = stage_examples(trainer.tasks(0), 0, true);
+  const std::vector<std::int64_t> of_stage = trainer.stages_of(0).examples(0);
   const Config& config = trainer.run(0).config;
   EpochSampler sampler(run_key(config, "data"), 0, static_cast<std::int64_t>(of_stage.size()),
                        config.integer("batch"));

@@ -21,6 +21,8 @@ Dataset images() {
   data.inputs = at::zeros({100, 4}, at::kByte);
   data.labels = at::arange(100, at::kLong).remainder(10);
   data.features = 4;
+  data.channels = 1;
+  data.height = data.width = 2;
   data.classes = 10;
   for (std::int64_t i = 0; i < 100; ++i) {
     (i < 60 ? data.train : i < 80 ? data.validation : data.test).push_back(i);
@@ -164,9 +166,10 @@ TEST_CASE("tasks that have all classes refuse what is said of split ones", "[uni
                     Contains("class_order = random") && Contains("leave it out"));
   Dataset data = images();
   data.features = 6;
+  data.width = 3;
   CHECK_THROWS_WITH(
       make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "rotation"}}), data),
-      Contains("square images") && Contains("6 inputs"));
+      Contains("square images") && Contains("2 x 3"));
   data.kind = Dataset::Kind::kBytes;
   CHECK_THROWS_WITH(
       make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "permutation"}}), data),

@@ -76,9 +76,15 @@ Indices range(std::int64_t first, std::int64_t count) {
 }  // namespace
 
 TEST_CASE("the controls replay nothing", "[unit]") {
-  for (const char* name : {"finetune", "joint"}) {
+  const std::vector<std::pair<const char*, StageData>> controls = {
+      {"finetune", StageData::kOwnTask},
+      {"joint", StageData::kAllTasks},
+      {"cumulative", StageData::kSoFar},
+      {"gdumb", StageData::kMemory}};
+  for (const auto& [name, stage] : controls) {
     const auto strategy = make({{{"strategy", name}}});
-    CHECK(strategy->needs().joins_tasks == (std::string(name) == "joint"));
+    CHECK(strategy->needs().stage == stage);
+    CHECK(strategy->needs().fresh_start == (stage == StageData::kMemory));
     CHECK(strategy->needs().replays.empty());
     CHECK(replayed(*strategy, 0, 0, range(0, 5)).empty());
     CHECK_FALSE(strategy->loss({}).defined());

@@ -1,0 +1,119 @@
+// What stages train on: a task, all, all so far, and GDumb's memory against its definition.
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+#include <map>
+#include <set>
+
+#include "data/example.h"
+#include "plan/stages.h"
+
+namespace tandem::test::plan_stages_unit {
+namespace {
+
+// 100 training examples, label i % 10.
+Dataset toy() {
+  Dataset data;
+  data.name = "toy";
+  data.inputs = at::zeros({100, 4}, at::kByte);
+  data.labels = at::arange(100, at::kLong).remainder(10);
+  data.features = 4;
+  data.channels = 1;
+  data.height = data.width = 2;
+  data.classes = 10;
+  for (std::int64_t i = 0; i < 100; ++i) data.train.push_back(i);
+  return data;
+}
+
+Config run(const Settings& more) {
+  Settings said = {{"scenario", "class_il"}, {"tasks", "5"}, {"strategy", "gdumb"},
+                   {"epochs", "2"},          {"batch", "4"}, {"validation", "0"}};
+  for (const auto& [name, value] : more) said[name] = value;
+  return Config::resolve(said, false);
+}
+
+std::map<std::int64_t, int> per_class(const std::vector<std::int64_t>& examples) {
+  std::map<std::int64_t, int> counts;
+  for (const std::int64_t each : examples) ++counts[source_of(each) % 10];
+  return counts;
+}
+
+}  // namespace
+
+TEST_CASE("a stage has its task, all tasks, or all so far", "[unit]") {
+  const Dataset data = toy();
+  const Config config = run({{"strategy", "finetune"}});
+  const TaskSequence tasks = make_tasks(config, data);
+  const Stages own(config, data, tasks, StageData::kOwnTask);
+  const Stages all(config, data, tasks, StageData::kAllTasks);
+  const Stages so_far(config, data, tasks, StageData::kSoFar);
+  CHECK(own.count() == 5);
+  CHECK(all.count() == 1);
+  CHECK(so_far.count() == 5);
+  for (std::int64_t stage = 0; stage < 5; ++stage) {
+    CHECK(own.size(stage) == 20);
+    CHECK(so_far.size(stage) == 20 * (stage + 1));
+    CHECK(so_far.examples(stage).size() == static_cast<std::size_t>(20 * (stage + 1)));
+    const auto counts = per_class(so_far.examples(stage));
+    CHECK(counts.size() == static_cast<std::size_t>(2 * (stage + 1)));
+  }
+  CHECK(all.size(0) == 100);
+  CHECK(so_far.examples(4) == all.examples(0));
+  CHECK(own.timeline().task_steps == std::vector<std::int64_t>(5, 10));
+  CHECK(so_far.timeline().task_steps == std::vector<std::int64_t>{10, 20, 30, 40, 50});
+  CHECK(all.timeline().task_steps == std::vector<std::int64_t>{50});
+}
+
+TEST_CASE("the greedy memory is as balanced as it can be", "[unit]") {
+  const Dataset data = toy();
+  const Config config = run({{"buffer", "23"}});
+  const TaskSequence tasks = make_tasks(config, data);
+  const Stages stages(config, data, tasks, StageData::kMemory);
+  for (std::int64_t stage = 0; stage < 5; ++stage) {
+    INFO("stage " << stage);
+    const auto examples = stages.examples(stage);
+    CHECK(std::set<std::int64_t>(examples.begin(), examples.end()).size() == examples.size());
+    CHECK(examples.size() <= 23);
+    CHECK(stages.size(stage) == static_cast<std::int64_t>(examples.size()));
+    const auto counts = per_class(examples);
+    const auto classes = static_cast<std::size_t>(2 * (stage + 1));
+    REQUIRE(counts.size() == classes);
+    for (const auto& [label, count] : counts) {
+      CHECK(count >= std::min<int>(10, 23 / static_cast<int>(classes)));
+    }
+    for (const std::int64_t each : examples) {
+      CHECK(task_of(each) == source_of(each) % 10 / 2 + 1);
+    }
+    CHECK(stages.examples(stage) == examples);  // the same whenever it is asked
+  }
+  CHECK(stages.size(0) == 20);  // both classes of the first task, whole
+  // Another seed keeps others.
+  const Config other = run({{"buffer", "23"}, {"seed", "2"}});
+  CHECK(Stages(other, data, tasks, StageData::kMemory).examples(4) != stages.examples(4));
+}
+
+// Algorithm 1 of the paper, told of a stream of labels alone: what count each class has in the end.
+TEST_CASE("the memory's counts follow the paper's algorithm", "[unit]") {
+  Dataset data = toy();
+  // Task 1 has 40 of class 0 and 2 of class 1; later classes have what is left.
+  for (std::int64_t i = 0; i < 100; ++i) {
+    data.labels[i] = i < 40 ? 0 : i < 42 ? 1 : 2 + i % 8;
+  }
+  const Config config = run({{"buffer", "20"}});
+  const TaskSequence tasks = make_tasks(config, data);
+  const Stages stages(config, data, tasks, StageData::kMemory);
+  const auto* labels = data.labels.const_data_ptr<std::int64_t>();
+  std::map<std::int64_t, int> counts;
+  for (const std::int64_t each : stages.examples(0)) ++counts[labels[source_of(each)]];
+  // Class 1 has all of its two. Class 0 has what came while it was alone, at most 20, and gives way
+  // only where the memory is full.
+  CHECK(counts[1] == 2);
+  CHECK(counts[0] >= 10);
+  CHECK(counts[0] <= 20);
+  counts.clear();
+  for (const std::int64_t each : stages.examples(4)) ++counts[labels[source_of(each)]];
+  CHECK(counts[1] == 2);
+  for (std::int64_t label = 2; label < 10; ++label) CHECK(counts[label] >= 2);
+}
+
+}  // namespace tandem::test::plan_stages_unit
