@@ -84,6 +84,7 @@ std::vector<SequenceGroup> sequence_groups(const RunSet& set, const std::string&
 std::string csv_of(const std::vector<SequenceGroup>& groups) {
   std::string text = csv_line({"method", "measure", "mean_percent", "ci95_half", "n", "runs"});
   for (const SequenceGroup& group : groups) {
+    // All points of a method have the same runs, whose ids stand at its first.
     std::vector<std::string> ids;
     for (const RunData* run : group.runs) ids.push_back(run->id);
     const auto add = [&](const std::string& name, const Summary& s) {
@@ -91,6 +92,7 @@ std::string csv_of(const std::vector<SequenceGroup>& groups) {
       text += csv_line({group.label, name, fmt::format("{:.8g}", s.mean),
                         s.half ? fmt::format("{:.8g}", *s.half) : "", std::to_string(s.n),
                         join(ids, " ")});
+      ids.clear();
     };
     add("acc", group.acc);
     add("learning_accuracy", group.learning);
@@ -131,13 +133,16 @@ std::string matrix_panel(const SequenceGroup& group, std::size_t place) {
   const std::string name = fmt::format("matrix{}", place);
   const double end = static_cast<double>(group.tasks) + 0.5;
   std::string text = data_block(name, rows);
+  const bool numbered = group.tasks <= kMostNumbered;  // then no colour bar is needed
   text += fmt::format(
       "set offsets 0, 0, 0, 0\nset xlabel 'task'\nset ylabel 'after task'\nset xrange "
-      "[0.5:{}]\nset yrange [{}:0.5]\nset xtics {}\nset ytics {}\nset cbrange [0:100]\nset "
-      "colorbox\n",
-      end, end, group.tasks > kMostNumbered ? 5 : 1, group.tasks > kMostNumbered ? 5 : 1);
-  text += fmt::format("plot ${} using 1:2:3 with image notitle", name);
-  if (group.tasks <= kMostNumbered) {
+      "[0.5:{0}]\nset yrange [{0}:0.5]\nset xtics {1}\nset ytics {1}\nset cbrange "
+      "[0:100]\n{2}set colorbox\n",
+      end, numbered ? 1 : 5, numbered ? "un" : "");
+  text += fmt::format(
+      "plot ${} using 1:2:(0.5):(0.5):3 with boxxyerror fs solid noborder lc palette notitle",
+      name);
+  if (numbered) {
     text += fmt::format(
         ", ${} using 1:2:(sprintf('%.0f', $3)):($3 > 55 ? 0x000000 : 0xffffff) with labels font "
         "',10' textcolor rgb variable notitle",
@@ -163,8 +168,8 @@ void draw_sequences(const std::vector<SequenceGroup>& groups, const std::string&
   figure.height = panels.height();
   figure.script = kPanelStyle;
   figure.script +=
-      "set palette defined (0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 '#5ec962', 1 "
-      "'#fde725')\n";
+      "set palette maxcolors 32 defined (0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 "
+      "'#5ec962', 1 '#fde725')\n";
   figure.script += panels.place(0, "forgetting of each method",
                                 split + " split; bars: 95% intervals over seeds");
   figure.script += forgetting_panel(groups, panels.legend());

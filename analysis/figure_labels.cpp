@@ -4,6 +4,7 @@
 #include <map>
 
 #include "analysis/query.h"
+#include "config/option.h"
 #include "config/part.h"
 #include "core/text.h"
 
@@ -26,15 +27,24 @@ bool differs_within(const RunSet& set, const std::vector<std::string>& keys,
   });
 }
 
+// Of an option that nothing of the run reads, or that does nothing.
+bool is_stand_in(const std::string& key, const std::string& value) {
+  const Option* option = find_option(key);
+  return option != nullptr && option->of_part && option->neutral == value;
+}
+
 }  // namespace
 
 std::vector<std::string> label_keys(const RunSet& set, const std::vector<std::string>& first,
                                     const std::vector<std::string>& apart) {
   std::vector<std::string> candidates = {"attention", "strategy", "match",   "tuned_for",
                                          "data",      "model",    "scenario"};
+  // What tuning chooses comes last: it differs with whatever else does.
+  const std::vector<std::string> chosen = {"lr", "weight_decay"};
   for (const std::string& name : set.column_names) {
-    if (!is_seed(name) && !is_outcome(name)) candidates.push_back(name);
+    if (!is_seed(name) && !is_outcome(name) && !is_one_of(name, chosen)) candidates.push_back(name);
   }
+  candidates.insert(candidates.end(), chosen.begin(), chosen.end());
   std::vector<std::string> keys = first;
   for (const std::string& name : candidates) {
     if (is_one_of(name, keys) || is_one_of(name, apart)) continue;
@@ -53,7 +63,7 @@ std::string label_of(const RunData& run, const std::vector<std::string>& keys) {
       if (value == "train_flops") words.push_back("equal operations");
     } else if (is_part_kind(key)) {
       words.push_back(value);
-    } else if (!value.empty()) {
+    } else if (!value.empty() && !is_stand_in(key, value)) {
       words.push_back(key + " " + value);
     }
   }

@@ -340,7 +340,9 @@ class Builder {
 
   void note_tuning() {
     std::vector<std::string> ids;
-    for (const RunData& run : set_.runs) ids.push_back(run.id);
+    // Contrasts may be about some of the grid's runs alone.
+    for (const RunData& run : set_.runs)
+      if (table_.runs.count(run.id)) ids.push_back(run.id);
     table_.tuned = tuned_cells(store_, ids);
     for (std::string& note : tuning_notes(store_, table_.tuned)) {
       table_.notes.push_back(std::move(note));

@@ -163,6 +163,37 @@ plot '$tmp/published' using 1:2 with points lc 'black' pt 2 title 'published, no
 E
 }
 
+# Three panels, since the links of the chain are told in three units.
+continual() {
+  pick continual/density_l0_decision.csv contrast difference "difference ci95_half" "difference holm" |
+    sed 's/_/ /' >"$tmp/links"
+  local panel
+  for panel in "H1|H2" H3 "H4|H5"; do
+    grep -E "^($panel)" "$tmp/links" | awk -F'\t' -v OFS='\t' '{ print -NR, $0 }' >"$tmp/link.${panel:0:2}"
+  done
+  draw continual/decision.svg 900 400 <<E
+unset grid
+set grid xtics lc '#dddddd' lt 1
+set multiplot layout 1,3
+set ytics scale 0
+set arrow from 0, graph 0 to 0, graph 1 nohead lc 'black'
+set offsets 0,0,0.6,0.6
+set xtics 0.1
+set xrange [-0.05:0.5]
+set title "H1, H2: share of living units active" font ',12'
+plot '$tmp/link.H1' using 3:1:4:ytic(2) with xerrorbars lc '#4878a8' pt 7 ps 0.8 notitle
+set xtics 0.05
+set xrange [-0.16:0.08]
+set title "H3: overlap of tasks" font ',12'
+plot '$tmp/link.H3' using 3:1:4:ytic(2) with xerrorbars lc '#4878a8' pt 7 ps 0.8 notitle
+set xtics 5
+set xrange [-19:8]
+set title "H4, H5: forgetting (points)" font ',12'
+plot '$tmp/link.H4' using (100*\$3):1:(100*\$4):ytic(2) with xerrorbars lc '#4878a8' pt 7 ps 0.8 notitle
+unset multiplot
+E
+}
+
 bench() {
   awk -v OFS='\t' '$1 == "mlp" || $1 == "bytes" {
       tf32 = ($3 == "tf32"); r = $(3 + tf32)
@@ -184,5 +215,5 @@ E
 }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(tandem blind_spot weights sparse_speed golden_set bench)
+[ $# -gt 0 ] || parts=(tandem blind_spot weights sparse_speed golden_set continual bench)
 for part in "${parts[@]}"; do "$part"; done

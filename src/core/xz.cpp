@@ -23,14 +23,15 @@ const auto* bytes_of(std::string_view text) {
 
 }  // namespace
 
-std::string xz_compress(std::string_view bytes) {
+std::string xz_compress(std::string_view bytes, XzEffort effort) {
   lzma_options_lzma options;
-  if (lzma_lzma_preset(&options, 9 | LZMA_PRESET_EXTREME)) {
-    throw std::logic_error("liblzma does not know its strongest setting");
+  const bool quick = effort == XzEffort::kQuick;
+  if (lzma_lzma_preset(&options, quick ? 1 : 9 | LZMA_PRESET_EXTREME)) {
+    throw std::logic_error("liblzma does not know one of its settings");
   }
   // The strongest setting follows 512 earlier places of each match; results are rows that are
   // nearly alike, where that takes four times as long and makes nothing smaller.
-  options.depth = kDepth;
+  if (!quick) options.depth = kDepth;
   // A dictionary beyond the text finds nothing more and takes ten times its size in memory.
   options.dict_size = static_cast<std::uint32_t>(
       std::clamp(std::bit_ceil(bytes.size()), kLeastDictionary, kMostDictionary));

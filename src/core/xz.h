@@ -6,8 +6,9 @@
 
 namespace tandem {
 
-// The strongest setting; 64-bit check sums. The same bytes for the same input.
-std::string xz_compress(std::string_view bytes);
+// 64-bit check sums; the same bytes for the same input. kQuick tells soon how large it is about.
+enum class XzEffort { kStrongest, kQuick };
+std::string xz_compress(std::string_view bytes, XzEffort effort = XzEffort::kStrongest);
 // DataError, which names `path`, where the bytes are no whole .xz file.
 std::string xz_decompress(std::string_view bytes, const std::string& path);
 

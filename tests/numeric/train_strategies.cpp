@@ -2,6 +2,7 @@
 // precision: what one step makes of the weights, at every step of a sequence of tasks. The rows
 // that a step takes are asked of a second object of the strategy; everything else is this file's
 // own.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
@@ -311,7 +312,9 @@ struct Lwf : Rule {
 std::unique_ptr<Rule> rule_of(const Config& config) {
   const std::string& name = config.text("strategy");
   const auto number = [&config](const char* option) { return config.real(option); };
-  if (name == "finetune") return std::make_unique<Rule>();
+  if (name == "finetune" || name == "cumulative" || name == "gdumb") {
+    return std::make_unique<Rule>();
+  }
   if (name == "er") return std::make_unique<Er>();
   if (name == "er_ace") return std::make_unique<ErAce>();
   if (name == "der") return std::make_unique<Der>(number("stability"), 0);
@@ -346,15 +349,22 @@ class Course {
   void require_stage(std::int64_t stage) {
     trainer_.begin_stage(stage);
     rule_->task_begins(net_of(trainer_));
-    const std::vector<std::int64_t>& train =
-        trainer_.tasks(0).tasks[static_cast<std::size_t>(stage)].train.places();
+    if (stage == 0) beginning_ = net_of(trainer_);
+    if (config_.text("strategy") == "gdumb") {
+      const Net now = net_of(trainer_);
+      for (std::size_t i = 0; i < now.values.size(); ++i) {
+        REQUIRE(torch::equal(now.values[i], beginning_.values[i]));
+        REQUIRE(torch::equal(now.active[i], beginning_.active[i]));
+      }
+    }
+    const std::vector<std::int64_t> train = stage_examples(stage);
     EpochSampler sampler(run_key(config_, "data"), stage, static_cast<std::int64_t>(train.size()),
                          config_.integer("batch"));
     for (std::int64_t step = 0; step < trainer_.stage_steps(stage); ++step) {
       CAPTURE(stage, step);
       std::vector<BatchRow> current;
       for (const std::int64_t each : sampler.batch(step)) {
-        current.push_back({example_of(train[static_cast<std::size_t>(each)], stage + 1)});
+        current.push_back({train[static_cast<std::size_t>(each)]});
       }
       std::vector<std::vector<BatchRow>> replays(twin_->needs().replays.size());
       twin_->batch(0, steps_++, current, replays);
@@ -376,13 +386,9 @@ class Course {
       rule_->stepped(before, gradients, after);
     }
     std::vector<BatchRow> all;
-    std::vector<std::int64_t> examples;
-    for (const std::int64_t each : train) {
-      examples.push_back(example_of(each, stage + 1));
-      all.push_back({examples.back()});
-    }
+    for (const std::int64_t each : train) all.push_back({each});
     // A memory of examples is all that the twin has, and only A-GEM's is filled here.
-    if (config_.text("strategy") == "agem") twin_->after_task(stage + 1, {examples});
+    if (config_.text("strategy") == "agem") twin_->after_task(stage + 1, {train});
     rule_->task_ends(net_of(trainer_), rows_of(all));
     trainer_.end_stage(stage);
   }
@@ -411,6 +417,23 @@ class Course {
   }
 
  private:
+  // What the stage trains on: its task, or all up to it by their places, then their tasks. Which
+  // examples a balanced memory has is tested by itself (unit/plan_stages).
+  std::vector<std::int64_t> stage_examples(std::int64_t stage) const {
+    if (config_.text("strategy") == "gdumb") return trainer_.stages_of(0).examples(stage);
+    const bool so_far = config_.text("strategy") == "cumulative";
+    std::vector<std::pair<std::int64_t, std::int64_t>> all;
+    for (std::int64_t t = so_far ? 0 : stage; t <= stage; ++t) {
+      for (const std::int64_t each : trainer_.tasks(0).tasks[static_cast<std::size_t>(t)].train) {
+        all.emplace_back(each, t + 1);
+      }
+    }
+    if (so_far) std::sort(all.begin(), all.end());
+    std::vector<std::int64_t> examples;
+    for (const auto& [place, task] : all) examples.push_back(example_of(place, task));
+    return examples;
+  }
+
   Rows rows_of(const std::vector<BatchRow>& rows) const {
     Rows made;
     made.rows = rows;
@@ -449,6 +472,7 @@ class Course {
   Config config_;
   std::unique_ptr<Strategy> twin_;
   std::unique_ptr<Rule> rule_;
+  Net beginning_;
   std::int64_t steps_ = 0;
 };
 

@@ -269,7 +269,7 @@ TEST_CASE("the figure of task sequences has each method's forgetting and its mat
   CHECK_THAT(figure.csv, Contains("dense\",f_chaudhry,28,2.4841377,3,"));
   CHECK_THAT(figure.csv, Contains("rigl\",f_chaudhry,18,2.4841377,3,"));
   CHECK_THAT(figure.csv, Contains("rigl\",learning_accuracy,85,"));
-  CHECK_THAT(figure.script, Contains("with xyerrorbars") && Contains("with image"));
+  CHECK_THAT(figure.script, Contains("with xyerrorbars") && Contains("with boxxyerror"));
   // What has one task has no sequence to draw.
   const SmallGrid single(folder / "single.sqlite");
   CHECK(continual_figure(StoreReader(folder / "single.sqlite"), {"small", {}}).script.empty());

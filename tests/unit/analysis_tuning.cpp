@@ -89,6 +89,18 @@ TEST_CASE("runs that were not tuned have no note and no tuning in their lineage"
   CHECK(write_lineage(lineage_of(table)).find("tuning") == std::string::npos);
 }
 
+TEST_CASE("a contrast about some runs of a tuned grid has a lineage of these", "[unit]") {
+  const Tuned tuned;
+  const Table table = build_table(
+      StoreReader(tuned.path),
+      plan_table(
+          {"t", {{"contrast.c", "accuracy@full of weights=ssa seed=1|3 vs weights=static"}}}));
+  const Lineage lineage = read_lineage(write_lineage(lineage_of(table)));
+  CHECK(lineage.runs.size() == 4);
+  REQUIRE(lineage.tuned.size() == 2);
+  for (const auto& cell : lineage.tuned) CHECK(cell.runs.size() == 2);
+}
+
 TEST_CASE("the lineage names every trial, and a cell explains its choice", "[unit]") {
   const Tuned tuned;
   const Lineage lineage = read_lineage(write_lineage(lineage_of(tuned.table())));

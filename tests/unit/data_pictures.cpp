@@ -338,7 +338,7 @@ TEST_CASE("a folder for each class: labels by name, one size, a drawn test split
 TEST_CASE("IDX files of any name", "[unit]") {
   const TemporaryFolder folder;
   atomic_write(folder / "faces", idx_bytes({4, 1, 2}, "abcdefgh"));
-  atomic_write(folder / "names", idx_bytes({4}, std::string("\0\1\2\1", 4)));
+  atomic_write(folder / "names", idx_bytes({4}, std::string("\0\1\0\1", 4)));
   const auto one = load("images", folder.path(), {{"test_share", "0.25"}});
   CHECK(one->train.size() == 3);
   CHECK(one->test.size() == 1);
@@ -346,6 +346,7 @@ TEST_CASE("IDX files of any name", "[unit]") {
   CHECK_THROWS_WITH(load("images", folder.path(), {{"train_examples", "1"}}),
                     Contains("test_faces") && Contains("found one"));
   atomic_write(folder / "test_names", idx_bytes({1}, "\2"));
+  atomic_write(folder / "names", idx_bytes({4}, std::string("\0\1\2\1", 4)));
   const auto two = load("images", folder.path());
   CHECK(two->train.size() == 4);
   CHECK(two->classes == 3);

@@ -228,7 +228,9 @@ TEST_CASE("outlines are what the models build, and data are what their facts say
     CHECK(outline_of(Config::resolve({{"model", name}})).needs != nullptr);
   }
   for (const auto& [name, reader] : dataset_readers().all()) {
-    CHECK(data_facts(Config::resolve({{"data", name}})).classes > 0);
+    INFO(name);
+    // Images of one's own are known once they are read.
+    CHECK((data_facts(Config::resolve({{"data", name}})).classes > 0) == (name != "images"));
   }
 }
 

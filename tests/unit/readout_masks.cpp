@@ -77,7 +77,8 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
   const std::vector<std::pair<std::string, std::string>> by_name = {
       {"blind_spot", "missed_energy"},  {"lineage", "distance_start"},
       {"regrowth", "growth_precision"}, {"representation", "activation_rank"},
-      {"spectra", "spectral_gap"},      {"twin", "twin_overlap"}};
+      {"spectra", "spectral_gap"},      {"tasks", "task_overlap"},
+      {"twin", "twin_overlap"}};
   const auto check = [](const std::string& name, const std::string& logged, bool usual) {
     INFO(name);
     CHECK(part("probe", name).summary.find(logged) != std::string::npos);
