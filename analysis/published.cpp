@@ -179,8 +179,11 @@ Checked check_row(const RunSet& set, const std::string& split, const WantedRuns&
       values.push_back(is_share(row.measure) ? 100 * *value : *value);
   }
   checked.ours = summarize(values);
+  checked.split = split;
+  // A run that diverged is no missing one, and its mean is not within any gate.
+  if (row.gate && checked.diverged > 0) checked.met = false;
   if (checked.ours.n == 0) return checked;
-  if (row.gate) {
+  if (row.gate && checked.diverged == 0) {
     checked.met = checked.ours.mean >= row.gate->first && checked.ours.mean <= row.gate->second;
   }
   const auto theirs = standard_error(row);
@@ -239,8 +242,9 @@ std::vector<Checked> check_published(const StoreReader& store, const std::string
 
 QueryResult checked_rows(const std::vector<Checked>& checked) {
   QueryResult result;
-  result.columns = {"grid",      "method", "where",      "measure", "ours", "sd",      "runs",
-                    "published", "spread", "difference", "z",       "gate", "verdict", "one"};
+  result.columns = {"grid",       "method", "where", "measure",   "split",
+                    "ours",       "sd",     "runs",  "published", "spread",
+                    "difference", "z",      "gate",  "verdict",   "one"};
   const auto number = [](const std::optional<double>& value, int digits) {
     return value ? fmt::format("{:.{}f}", *value, digits) : std::string();
   };
@@ -250,7 +254,8 @@ QueryResult checked_rows(const std::vector<Checked>& checked) {
     const std::string mean = any ? fmt::format("{:.2f}", row.ours.mean) : std::string();
     std::string runs = fmt::format("{}/{}", row.ours.n, row.wanted);
     if (row.diverged > 0) runs += fmt::format(", {} diverged", row.diverged);
-    const std::string verdict = !any             ? "missing"
+    const std::string verdict = row.diverged > 0 ? "diverged"
+                                : !any           ? "missing"
                                 : !row.met       ? ""
                                 : !*row.met      ? "outside"
                                 : row.complete() ? "met"
@@ -260,6 +265,7 @@ QueryResult checked_rows(const std::vector<Checked>& checked) {
         theirs.method,
         conditions_text(theirs.where),
         theirs.measure.text,
+        any ? row.split : std::string(),
         mean,
         number(row.ours.sd, 2),
         runs,

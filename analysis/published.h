@@ -50,6 +50,7 @@ struct Checked {
   // Nothing: there is no gate, or no run.
   std::optional<bool> met;
   bool complete() const { return wanted > 0 && ours.n + diverged == wanted; }
+  std::string split = {};  // whose evaluations these are
 };
 
 // The rows of `published` whose grid is the plan's; its `wanted` runs decide.

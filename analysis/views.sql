@@ -291,7 +291,8 @@ GROUP BY run_key, readout, split, task, stage;
 --   stability_gap_100  mean over switches and the tasks before them of v_switch.gap
 --   wf_10, wf_100      mean over i < T of the largest E_m - E_n, m < n, within 10 or 100 evaluations
 --   wp_10, wp_100      the same of E_n - E_m
--- n_between: evaluations between the ends of tasks, without which these are NULL.
+-- n_between: evaluations between the ends of tasks, without which these are NULL, as before the end of
+-- the last task.
 CREATE VIEW v_stability AS
 SELECT
   v.*,
@@ -299,24 +300,28 @@ SELECT
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
   c.n_tasks, c.n_between,
-  CAST(CASE WHEN c.n_between > 0 THEN c.min_acc END AS DOUBLE) AS min_acc,
+  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.min_acc END AS DOUBLE) AS min_acc,
   CAST(CASE WHEN c.n_between > 0
        THEN c.last / c.n_tasks + (1 - 1.0 / c.n_tasks) * c.min_acc END AS DOUBLE) AS wc_acc,
   CAST(g.gap AS DOUBLE) AS stability_gap_100,
-  CAST(CASE WHEN c.n_between > 0 THEN c.wf_10 END AS DOUBLE) AS wf_10,
-  CAST(CASE WHEN c.n_between > 0 THEN c.wf_100 END AS DOUBLE) AS wf_100,
-  CAST(CASE WHEN c.n_between > 0 THEN c.wp_10 END AS DOUBLE) AS wp_10,
-  CAST(CASE WHEN c.n_between > 0 THEN c.wp_100 END AS DOUBLE) AS wp_100
+  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wf_10 END AS DOUBLE) AS wf_10,
+  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wf_100 END AS DOUBLE) AS wf_100,
+  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wp_10 END AS DOUBLE) AS wp_10,
+  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wp_100 END AS DOUBLE) AS wp_100
 FROM (
   SELECT
     run_key, readout, split, n_tasks, sum(n_mid) AS n_between,
     max(CASE WHEN task = n_tasks THEN learned END) AS last,
     CASE WHEN count(CASE WHEN task < n_tasks THEN least END) = n_tasks - 1
          THEN avg(CASE WHEN task < n_tasks THEN least END) END AS min_acc,
-    avg(CASE WHEN task < n_tasks THEN lost_10 END) AS wf_10,
-    avg(CASE WHEN task < n_tasks THEN lost_100 END) AS wf_100,
-    avg(CASE WHEN task < n_tasks THEN gained_10 END) AS wp_10,
-    avg(CASE WHEN task < n_tasks THEN gained_100 END) AS wp_100
+    CASE WHEN count(CASE WHEN task < n_tasks THEN lost_10 END) = n_tasks - 1
+         THEN avg(CASE WHEN task < n_tasks THEN lost_10 END) END AS wf_10,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN lost_100 END) = n_tasks - 1
+         THEN avg(CASE WHEN task < n_tasks THEN lost_100 END) END AS wf_100,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN gained_10 END) = n_tasks - 1
+         THEN avg(CASE WHEN task < n_tasks THEN gained_10 END) END AS wp_10,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN gained_100 END) = n_tasks - 1
+         THEN avg(CASE WHEN task < n_tasks THEN gained_100 END) END AS wp_100
   FROM (
     SELECT
       run_key, readout, split, n_tasks, task,

@@ -56,15 +56,16 @@ std::string summary_of(const std::vector<Checked>& checked, const std::string& s
     gates += row.published.gate.has_value();
     met += row.met.value_or(false);
     outside += !row.met.value_or(true);
-    missing += row.ours.n == 0;
-    partial += row.ours.n > 0 && !row.complete();
+    missing += row.ours.n + row.diverged == 0;
+    partial += row.ours.n + row.diverged > 0 && !row.complete();
   }
   std::string text = fmt::format("{} of {} gates met, {} outside; {} figures in all.", met, gates,
                                  outside, checked.size());
   if (missing + partial > 0) {
-    text +=
-        fmt::format(" {} of them have no finished run and {} not all of theirs: tandem grid run {}",
-                    missing, partial, suite);
+    text += fmt::format(
+        " {} figures have no finished run yet and {} not all of theirs; tandem grid run "
+        "{} trains them",
+        missing, partial, suite);
   }
   return text;
 }
@@ -112,6 +113,13 @@ ExitCode check_suite(const Arguments& args) {
         "z: difference in standard errors of both\n");
     print_sources(checked);
   }
+  const bool untested = std::any_of(checked.begin(), checked.end(), [](const Checked& row) {
+    return row.ours.n > 0 && row.split != "test";
+  });
+  if (untested)
+    log_warn(
+        "some of ours are of the validation split, since not all runs of their grid are final "
+        "(final = true); published figures are of the test split as a rule");
   log_info(summary_of(checked, suite));
   const bool outside = std::any_of(checked.begin(), checked.end(),
                                    [](const Checked& row) { return !row.met.value_or(true); });

@@ -156,7 +156,14 @@ ExitCode run_all(const Request& request) {
   ExitCode code = kExitDone;
   for (const GridRequest& grid : request.grids) {
     if (request.grids.size() > 1) log_info("grid " + grid.now.name);
-    const ExitCode own = run_grid(grid, request.stop_after_steps);
+    ExitCode own = kExitDone;
+    try {
+      own = run_grid(grid, request.stop_after_steps);
+    } catch (const Error& error) {
+      if (request.grids.size() == 1) throw;
+      log_warn(fmt::format("grid {}: {}", grid.now.name, error.what()));
+      own = error.exit_code();
+    }
     if (own == kExitStopped) return own;
     if (code == kExitDone) code = own;
   }

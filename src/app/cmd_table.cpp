@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "analysis/lineage.h"
+#include "analysis/sequence_measures.h"
 #include "analysis/table.h"
 #include "app/command.h"
 #include "app/execute.h"
@@ -183,9 +184,13 @@ TANDEM_REGISTERED = declare_command(
      .summary = "print a table of means over seeds",
      .usage = "table FILE [--table NAME] [--out FILE] [--db PATH]\ntable --rows KEYS --columns "
               "MEASURES [--where CONDITIONS] [--grid NAME] [--db PATH]",
-     .text = "FILE decides which runs a table shows, whatever other grid is stored under its name; "
-             "what "
-             "of them is missing is said below\nthe table.",
+     .text =
+         "FILE decides which runs a table shows, whatever other grid is stored under its name; "
+         "what "
+         "of them is missing is said below\nthe table. Measures: accuracy, loss, bits_per_byte, "
+         "metric:NAME, average:NAME, any number of v_run, and of task\nsequences " +
+         join(sequence_measure_names(), ", ") +
+         ",\nr_STAGE_TASK. docs/measures.md says what they are.",
      .options = all_options_of_table(),
      .run = run_table});
 

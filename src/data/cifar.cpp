@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <map>
+#include <mutex>
 
 #include "config/part.h"
 #include "core/error.h"
-#include "core/hash.h"
+#include "core/log.h"
 #include "data/data_facts.h"
 #include "data/data_place.h"
 #include "data/idx.h"
@@ -83,6 +83,15 @@ std::vector<std::string> cifar_files(const CifarSet& set, const std::string& sai
                                   folder, name, name, set.train[0], set.place.remedy));
     }
     paths.pop_back();
+  }
+  if (paths.size() < names.size()) {
+    static std::once_flag once;
+    std::call_once(once, [&] {
+      log_warn(
+          fmt::format("{}: {} of {} files of training images are there, and the others are left "
+                      "out",
+                      folder, paths.size() - 1, set.train.size()));
+    });
   }
   return paths;
 }

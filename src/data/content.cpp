@@ -44,6 +44,9 @@ std::string hash_of(const Dataset& data) {
   if (data.kind == Dataset::Kind::kImages) {
     hash.update(
         fmt::format("images {} {} {}\n", data.train.size(), data.test.size(), data.features));
+    // A published set has one shape; what one brings may have the same bytes in several.
+    if (data.name == "images")
+      hash.update(fmt::format("{} {} {}\n", data.channels, data.height, data.width));
     hash.update(bytes_of(data.inputs)).update(bytes_of(data.labels));
   } else {
     hash.update(bytes_of(data.inputs));

@@ -9,6 +9,7 @@
 #include <csetjmp>
 #include <cstdio>
 #include <filesystem>
+#include <new>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -38,39 +39,79 @@ PictureFile by_channel(const std::vector<std::uint8_t>& rows, std::int64_t chann
   return picture;
 }
 
-void expect_size(const std::string& path, std::int64_t height, std::int64_t width) {
-  if (height < 1 || width < 1 || height > kMostPixels / width)
-    refuse(path, fmt::format("{}x{} pixels", height, width));
+struct PngBytes {
+  const std::string& bytes;
+  std::size_t at = 0;
+};
+
+void give_bytes(png_structp png, png_bytep to, std::size_t count) {
+  auto* from = static_cast<PngBytes*>(png_get_io_ptr(png));
+  if (count > from->bytes.size() - from->at) png_error(png, "it is cut");
+  std::copy_n(from->bytes.begin() + static_cast<std::ptrdiff_t>(from->at), count, to);
+  from->at += count;
+}
+
+void say_nothing(png_structp, png_const_charp) {}
+
+struct PngError {
+  std::jmp_buf back;
+  std::string message;
+};
+
+[[noreturn]] void jump_back_png(png_structp png, png_const_charp message) {
+  auto* error = static_cast<PngError*>(png_get_error_ptr(png));
+  error->message = message;
+  std::longjmp(error->back, 1);
+}
+
+struct PngPicture {
+  std::int64_t channels = 0, height = 0, width = 0;
+  std::vector<std::uint8_t> rows;
+  std::vector<png_bytep> starts;
+};
+
+// Plain values alone stand where libpng's error jumps over them. Values are as they are stored: no
+// gamma is applied, 16 bits are rounded to 8.
+bool decode_png(png_structp png, png_infop info, PngError& error, PngPicture& picture) {
+  if (setjmp(error.back) != 0) return false;
+  png_read_info(png, info);
+  picture.height = png_get_image_height(png, info);
+  picture.width = png_get_image_width(png, info);
+  if (picture.height < 1 || picture.width < 1 || picture.height > kMostPixels / picture.width)
+    png_error(png, "too many pixels");
+  png_set_expand(png);
+  png_set_scale_16(png);
+  png_set_strip_alpha(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  picture.channels = png_get_channels(png, info);
+  const std::size_t stride = png_get_rowbytes(png, info);
+  picture.rows.resize(stride * static_cast<std::size_t>(picture.height));
+  picture.starts.resize(static_cast<std::size_t>(picture.height));
+  for (std::size_t y = 0; y < picture.starts.size(); ++y) {
+    picture.starts[y] = picture.rows.data() + y * stride;
+  }
+  png_read_image(png, picture.starts.data());
+  png_read_end(png, nullptr);
+  return true;
 }
 
 PictureFile read_png(const std::string& path, const std::string& bytes) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  if (png_image_begin_read_from_memory(&image, bytes.data(), bytes.size()) == 0)
-    refuse(path, std::string("a damaged PNG: ") + image.message);
-  const bool colour = (image.format & PNG_FORMAT_FLAG_COLOR) != 0;
-  const bool alpha = (image.format & PNG_FORMAT_FLAG_ALPHA) != 0;
-  try {
-    expect_size(path, image.height, image.width);
-  } catch (...) {
-    png_image_free(&image);
-    throw;
+  PngError error;
+  png_structp png =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, jump_back_png, say_nothing);
+  png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
+  if (info == nullptr) {
+    png_destroy_read_struct(&png, nullptr, nullptr);
+    throw std::bad_alloc();
   }
-  // With its alpha channel read and dropped: a format without one would mix in a background.
-  image.format = colour ? (alpha ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB)
-                        : (alpha ? PNG_FORMAT_GA : PNG_FORMAT_GRAY);
-  const std::int64_t stored = PNG_IMAGE_SAMPLE_CHANNELS(image.format);
-  const std::int64_t height = image.height, width = image.width;
-  std::vector<std::uint8_t> rows(static_cast<std::size_t>(stored * height * width));
-  if (png_image_finish_read(&image, nullptr, rows.data(), 0, nullptr) == 0) {
-    const std::string why = image.message;
-    png_image_free(&image);
-    refuse(path, "a damaged PNG: " + why);
-  }
-  PictureFile picture = by_channel(rows, stored, height, width);
-  picture.channels = colour ? 3 : 1;
-  picture.pixels.resize(static_cast<std::size_t>(picture.channels * height * width));
-  return picture;
+  PngBytes from{bytes};
+  png_set_read_fn(png, &from, give_bytes);
+  PngPicture picture;
+  const bool whole = decode_png(png, info, error, picture);
+  png_destroy_read_struct(&png, &info, nullptr);
+  if (!whole) refuse(path, "a damaged PNG: " + error.message);
+  return by_channel(picture.rows, picture.channels, picture.height, picture.width);
 }
 
 struct JpegError {
@@ -98,12 +139,16 @@ bool decode_jpeg(const std::string& bytes, JpegError& error, jpeg_decompress_str
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&info, TRUE);
+  // Before anything is made room for, by what the header claims.
+  if (info.image_width < 1 || info.image_height < 1 ||
+      static_cast<std::int64_t>(info.image_height) >
+          most_pixels / static_cast<std::int64_t>(info.image_width))
+    return false;
   info.out_color_space = info.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
   info.dct_method = JDCT_ISLOW;  // the same bits wherever it runs
   jpeg_start_decompress(&info);
   const auto width = static_cast<std::int64_t>(info.output_width);
   const auto height = static_cast<std::int64_t>(info.output_height);
-  if (width < 1 || height < 1 || height > most_pixels / width) return false;
   const auto stride = static_cast<std::size_t>(width * info.output_components);
   rows.resize(stride * static_cast<std::size_t>(height));
   while (info.output_scanline < info.output_height) {

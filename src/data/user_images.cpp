@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -40,6 +41,7 @@ constexpr char kLayouts[] =
     "a "
     "folder of PNG or JPEG files for each class, in train/ and test/ or in itself";
 constexpr std::uint64_t kTestSeed = 0;
+constexpr double kTestShare = 0.2;  // the option's default
 
 // A picture file, or a pair of an array of pictures and one of labels.
 struct ClassFolder {
@@ -112,9 +114,18 @@ std::optional<UserFiles> find_npy(const std::string& folder) {
   return UserFiles{UserFiles::Layout::kNpy, train ? *train : *both, test};
 }
 
+// As a word of its own: "latest" names no test.
 bool names_test(const fs::path& path) {
   const std::string name = path.filename().string();
-  return name.find("test") != std::string::npos || name.find("t10k") != std::string::npos;
+  const auto letter = [&name](std::size_t at) {
+    return at < name.size() && std::isalpha(static_cast<unsigned char>(name[at])) != 0;
+  };
+  for (const std::string word : {"test", "Test", "TEST", "t10k"}) {
+    for (std::size_t at = 0; (at = name.find(word, at)) != std::string::npos; ++at) {
+      if ((at == 0 || !letter(at - 1)) && !letter(at + word.size())) return true;
+    }
+  }
+  return false;
 }
 
 std::optional<UserFiles> find_idx_files(const std::string& folder) {
@@ -378,6 +389,11 @@ Dataset read_user_images(const Config& config, const UserFiles& files,
   } else {
     train = resized_all(read_arrays(files.train, files.layout), size);
     if (files.test) test = resized_all(read_arrays(*files.test, files.layout), size);
+  }
+  if (files.test && config.real("test_share") != kTestShare) {
+    throw ConfigError(fmt::format(
+        "test_share = {}: {} has a test split of its own, of which all is read; leave it out",
+        config.text("test_share"), folder));
   }
   if (!files.test) std::tie(train, test) = drawn_apart(train, config.real("test_share"), folder);
   if (test.count == 0) refuse(folder, "expected test pictures in test/, found none");

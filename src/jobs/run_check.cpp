@@ -112,6 +112,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
     if (replay.in_batch) facts.replay_slots = std::max(facts.replay_slots, replay.rows);
   }
   facts.tasks = static_cast<std::int64_t>(tasks.tasks.size());
+  facts.stages = stages.count();
+  facts.fresh_start = needs.fresh_start;
   facts.looks_back = needs.looks_back;
   facts.least_buffer = needs.least_buffer;
   facts.steps = timeline.total();

@@ -25,7 +25,8 @@ void sort_by_place(std::vector<std::int64_t>& examples) {
   });
 }
 
-using ByClass = std::map<std::int64_t, std::vector<std::int64_t>>;
+// By class; where tasks see inputs in their own ways, by task and class, which are others there.
+using ByClass = std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::int64_t>>;
 
 // Some example of a class that has most; of several such classes the first.
 void make_room(ByClass& memory, std::uint64_t draw, const RandomStream& stream) {
@@ -55,7 +56,8 @@ std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& d
     for (const std::int64_t i :
          permutation(sub_key(key, static_cast<std::uint64_t>(t + 1)), size)) {
       const std::int64_t place = task.train[static_cast<std::size_t>(i)];
-      std::vector<std::int64_t>& own = memory[labels[place]];
+      std::vector<std::int64_t>& own =
+          memory[{sequence.views.empty() ? 0 : task.number, labels[place]}];
       const std::uint64_t draw = seen++;
       if (own.size() >= capacity / memory.size()) continue;
       if (held == capacity) {

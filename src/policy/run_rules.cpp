@@ -430,13 +430,20 @@ std::vector<Rule> length_rules() {
              f.config->text("eval_every"), f.task_steps, f.epoch_steps);
        }},
       {"never_switches", kWarnedRun, kOfRun,
-       [](const RunFacts& f) { return number(f, "eval_after_switch") > 0 && f.tasks < 2; },
+       [](const RunFacts& f) { return number(f, "eval_after_switch") > 0 && f.stages < 2; },
        [](const RunFacts& f) {
          return fmt::format(
-             "--eval-after-switch {} has no effect: the run has one task and no switch to a next",
+             "--eval-after-switch {} has no effect: the run trains in one stage and never switches",
              number(f, "eval_after_switch"));
        }},
   };
+}
+
+// Its density, or which stream is trained, follows a schedule over the run.
+bool moves_over_run(const Policies& weights) {
+  return weights.topology.budget_schedule != TopologyRule::BudgetSchedule::kConstant ||
+         weights.start.first_density() != weights.start.density ||
+         weights.schedule.kind == Schedule::Kind::kPhases;
 }
 
 std::vector<Rule> example_rules() {
@@ -462,6 +469,17 @@ std::vector<Rule> example_rules() {
              "--buffer {} leaves no example for each of the {} tasks, so that --strategy {} would "
              "do nothing: give at least {}",
              number(f, "buffer"), f.tasks, f.config->text("strategy"), f.least_buffer);
+       }},
+      {"schedule_across_fresh_starts", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.fresh_start && f.stages > 1 && moves_over_run(f.weights); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} begins every task with the run's first network and topology, and "
+             "--weights "
+             "{} moves its density or its phases over the whole run: later tasks would not come to "
+             "the density that is said. Choose a method with a constant density (static, set, "
+             "rigl)",
+             f.config->text("strategy"), f.config->text("weights"));
        }},
       {"nothing_to_look_back_on", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return f.looks_back && f.tasks < 2; },

@@ -91,8 +91,10 @@ auto asked(F&& action) {
         "the SQL can't be run: {}. {}", error.what(),
         code == SQLITE_READONLY
             ? "A query reads and changes nothing; give a SELECT"
-            : "The views v_run, v_eval, v_metric, v_topology and v_continual hold plain names; "
-              "`tandem query columns` lists those of v_run"));
+            : "The views v_run, v_eval, v_metric, v_topology, v_digest, v_continual and "
+              "v_stability "
+              "hold plain names; `tandem list columns` has them. A database of an earlier release "
+              "gets what it lacks of them by `tandem db check`"));
   }
 }
 

@@ -184,8 +184,13 @@ const std::vector<Step> kSteps = {
                  " run FROM config WHERE final = 1))",
                  kTrials)},
     {"losses of single tasks, but for their sum at the end", "UPDATE eval SET loss = NULL"},
-    {"evaluations of tasks before they were trained, from the end of the first on",
-     "DELETE FROM eval WHERE stage BETWEEN 1 AND task - 1"}};
+    // Forgetting reads the best of all stages but the last: what no later one equals stays.
+    {"evaluations of tasks before they were trained, but those above all later ones",
+     "DELETE FROM eval WHERE stage BETWEEN 1 AND task - 1 AND EXISTS (SELECT 1 FROM eval l WHERE"
+     " l.run = eval.run AND l.readout = eval.readout AND l.split = eval.split AND l.task = "
+     "eval.task"
+     " AND l.stage >= l.task AND l.n_correct >= eval.n_correct AND (l.stage = l.task OR l.stage <"
+     " (SELECT max(p.stage) FROM result p WHERE p.run = eval.run)))"}};
 
 std::string text_of(const std::string& file, const ShareRequest& request,
                     const std::vector<std::string>& left_out) {

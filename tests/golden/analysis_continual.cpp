@@ -157,6 +157,16 @@ TEST_CASE("the worked example of continual evaluation", "[golden]") {
   CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
 }
 
+TEST_CASE("a sequence that has not ended has no measures of all of it", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {}, 2);
+  fill_between(f.writer, f.run.id, next);
+  for (const char* name : {"min_acc", "wc_acc", "wf_10", "wf_100", "wp_10", "wp_100"}) {
+    INFO(name);
+    CHECK(std::isnan(f.value(name, "v_stability")));
+  }
+}
+
 TEST_CASE("a window of evaluations has its length", "[golden]") {
   Fixture f;
   f.writer.insert({test::eval(f.run.id, 0, 1, 1, 90, 100), test::eval(f.run.id, 1, 1, 2, 10, 100),

@@ -2,6 +2,7 @@
 // errors and gates by hand.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -41,6 +42,7 @@ std::string row(const std::string& rest, const std::string& source = "a") {
 
 // A grid of three seeds, whose two tasks have these accuracies at the end, in percent.
 struct Suite {
+  // Of ends below 0 the run diverged.
   explicit Suite(const std::vector<std::pair<int, int>>& ends) {
     StoreWriter writer(folder / "r.sqlite");
     for (std::size_t i = 0; i < ends.size(); ++i) {
@@ -54,6 +56,10 @@ struct Suite {
       writer.add_runs({run});
       std::vector<Row> rows;
       std::int64_t sequence = 0;
+      if (ends[i].first < 0) {
+        writer.insert({state(run.id, sequence, "diverged", 50)});
+        continue;
+      }
       for (int stage = 1; stage <= 2; ++stage) {
         for (int task = 1; task <= 2; ++task) {
           const int correct = task == 1 ? ends[i].first : ends[i].second;
@@ -160,6 +166,23 @@ TEST_CASE("a figure without runs is missing, and a key that no run has is refuse
   std::string other = none;
   other.replace(other.find("strategy=finetune"), 17, "stratgy=finetune");
   CHECK_THROWS_WITH(suite.check(other), Contains("stratgy"));
+}
+
+TEST_CASE("a suite whose runs diverge is neither missing nor met", "[unit]") {
+  const std::string row =
+      R"({"grid": "g", "method": "m", "where": "strategy=replay", "measure": "acc@own", "mean": 85,
+          "gate": [80, 90], "source": "c"})";
+  for (const std::vector<std::pair<int, int>>& ends :
+       {std::vector<std::pair<int, int>>{{-1, -1}, {-1, -1}},
+        std::vector<std::pair<int, int>>{{85, 85}, {-1, -1}}}) {
+    const auto rows = Suite(ends).check(row);
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0].met == false);
+    CHECK(rows[0].complete());
+    const QueryResult shown = checked_rows(rows);
+    const auto verdict = std::find(shown.columns.begin(), shown.columns.end(), "verdict");
+    CHECK(shown.rows[0][static_cast<std::size_t>(verdict - shown.columns.begin())] == "diverged");
+  }
 }
 
 }  // namespace tandem::test::analysis_published_unit

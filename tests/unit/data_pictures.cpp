@@ -42,6 +42,28 @@ void write_png(const std::string& path, int height, int width, int channels,
   REQUIRE(png_image_write_to_file(&image, path.c_str(), 0, rows.data(), 0, nullptr) != 0);
 }
 
+// Of one row of 16-bit grey values, or of 8-bit ones with a gamma of 1.
+void write_odd_png(const std::string& path, const std::vector<std::uint16_t>& values, int bits) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  REQUIRE(file != nullptr);
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
+  png_infop info = png_create_info_struct(png);
+  png_init_io(png, file);
+  png_set_IHDR(png, info, static_cast<png_uint_32>(values.size()), 1, bits, PNG_COLOR_TYPE_GRAY,
+               PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  if (bits == 8) png_set_gAMA(png, info, 1.0);
+  png_write_info(png, info);
+  std::vector<std::uint8_t> row;
+  for (const std::uint16_t value : values) {
+    if (bits == 16) row.push_back(static_cast<std::uint8_t>(value >> 8));
+    row.push_back(static_cast<std::uint8_t>(value & 0xFF));
+  }
+  png_write_row(png, row.data());
+  png_write_end(png, nullptr);
+  png_destroy_write_struct(&png, &info);
+  std::fclose(file);
+}
+
 void write_jpeg(const std::string& path, int height, int width, int channels,
                 const std::vector<std::uint8_t>& rows) {
   fs::create_directories(fs::path(path).parent_path());
@@ -218,6 +240,14 @@ TEST_CASE("images are padded in their middle, and normalised by constants", "[un
   };
   CHECK(hash({}) == hash({{"pad_to", "5"}}));
   CHECK(hash({}) != hash({{"image_size", "2"}}));
+  const std::string wide = hash({});
+  CHECK_THROWS_WITH(load("images", folder.path(), {{"test_share", "0.5"}}),
+                    Contains("test split of its own"));
+  // The same bytes in another shape are other pictures.
+  write_npy(folder / "train_images.npy", "|u1", "(2, 3, 2)",
+            bytes_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}));
+  write_npy(folder / "test_images.npy", "|u1", "(1, 3, 2)", bytes_of({20, 21, 22, 23, 24, 25}));
+  CHECK(hash({}) != wide);
   said["pad_to"] = "5";
   CHECK(seen_data(Config::resolve(said)).features == 25);
   CHECK(seen_data(Config::resolve(said)).classes == 2);
@@ -269,6 +299,12 @@ TEST_CASE("pictures: PNG to the pixel, JPEG within rounding, damaged ones by nam
   const PictureFile alpha = read_picture(folder / "alpha.png");
   CHECK(alpha.channels == 3);
   CHECK(alpha.pixels == std::vector<std::uint8_t>{10, 40, 20, 50, 30, 60});
+
+  // Values are as they are stored.
+  write_odd_png(folder / "deep.png", {0x4040, 0xC0C0, 0xFFFF}, 16);
+  CHECK(read_picture(folder / "deep.png").pixels == std::vector<std::uint8_t>{64, 192, 255});
+  write_odd_png(folder / "gamma.png", {64, 192, 255}, 8);
+  CHECK(read_picture(folder / "gamma.png").pixels == std::vector<std::uint8_t>{64, 192, 255});
 
   std::vector<std::uint8_t> slope;
   for (int y = 0; y < 16; ++y) {
@@ -337,7 +373,7 @@ TEST_CASE("a folder for each class: labels by name, one size, a drawn test split
 
 TEST_CASE("IDX files of any name", "[unit]") {
   const TemporaryFolder folder;
-  atomic_write(folder / "faces", idx_bytes({4, 1, 2}, "abcdefgh"));
+  atomic_write(folder / "latest_faces", idx_bytes({4, 1, 2}, "abcdefgh"));
   atomic_write(folder / "names", idx_bytes({4}, std::string("\0\1\0\1", 4)));
   const auto one = load("images", folder.path(), {{"test_share", "0.25"}});
   CHECK(one->train.size() == 3);

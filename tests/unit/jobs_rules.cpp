@@ -538,6 +538,16 @@ Given looking_back(const std::string& strategy, const std::string& buffer, std::
                 });
 }
 
+Given fresh_starts(TopologyRule::BudgetSchedule schedule) {
+  Given given = weights([schedule](Policies& p) { p.topology.budget_schedule = schedule; });
+  given.said = {{"scenario", "class_il"}, {"strategy", "gdumb"}};
+  given.more = [](RunFacts& f) {
+    f.fresh_start = true;
+    f.stages = 5;
+  };
+  return given;
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -584,9 +594,12 @@ Rows length_rows() {
       {"evaluates_at_end_alone",
        {config({{"eval_every", "6"}}), config({{"eval_every", "5"}}), "--eval-every 6"}},
       {"never_switches",
-       {config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.tasks = 1; }),
-        config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.tasks = 2; }),
+       {config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.stages = 1; }),
+        config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.stages = 2; }),
         "--eval-after-switch 5"}},
+      {"schedule_across_fresh_starts",
+       {fresh_starts(TopologyRule::BudgetSchedule::kCubic),
+        fresh_starts(TopologyRule::BudgetSchedule::kConstant), "--strategy gdumb"}},
       {"batch_beyond_task",
        {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
       {"buffer_beyond_examples",

@@ -116,4 +116,16 @@ TEST_CASE("the memory's counts follow the paper's algorithm", "[unit]") {
   for (std::int64_t label = 2; label < 10; ++label) CHECK(counts[label] >= 2);
 }
 
+TEST_CASE("where tasks see inputs in their own ways, each has its share of the memory", "[unit]") {
+  const Dataset data = toy();
+  const Config config = run(
+      {{"scenario", "domain_il"}, {"tasks", "3"}, {"tasks_by", "permutation"}, {"buffer", "60"}});
+  const TaskSequence tasks = make_tasks(config, data);
+  const Stages stages(config, data, tasks, StageData::kMemory);
+  std::map<std::int64_t, int> per_task;
+  for (const std::int64_t each : stages.examples(2)) ++per_task[task_of(each)];
+  REQUIRE(per_task.size() == 3);
+  for (const auto& [task, count] : per_task) CHECK(count == 20);
+}
+
 }  // namespace tandem::test::plan_stages_unit
