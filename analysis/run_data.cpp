@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <unordered_map>
 
@@ -22,9 +23,12 @@ constexpr char kLastStage[] =
     " split, accuracy, loss, bits_per_byte FROM v_result WHERE state = 'done' ORDER BY run, step "
     "DESC";
 
+// Of the metrics with these names, which a table asks for.
 constexpr char kLastMetrics[] =
     "SELECT r.id, n.name, l.name, m.value FROM metric m"
-    " JOIN (SELECT run, name, max(step) AS step FROM metric GROUP BY run, name) last"
+    " JOIN (SELECT run, name, max(step) AS step FROM metric WHERE name IN"
+    " (SELECT key FROM metric_name WHERE name IN (SELECT value FROM json_each(?)))"
+    " GROUP BY run, name) last"
     " ON last.run = m.run AND last.name = m.name AND last.step = m.step"
     " JOIN run r ON r.key = m.run JOIN metric_name n ON n.key = m.name"
     " JOIN layer_name l ON l.key = m.layer"
@@ -100,8 +104,8 @@ void add_matrix(const StoreReader& store, const Index& index) {
   }
 }
 
-void add_metrics(const StoreReader& store, const Index& index) {
-  const QueryResult q = store.query(kLastMetrics);
+void add_metrics(const StoreReader& store, const Index& index, const std::set<std::string>& names) {
+  const QueryResult q = store.query(kLastMetrics, {nlohmann::json(names).dump()});
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     const auto run = index.find(q.rows[i][0]);
     const auto value = number_at(q, i, 3);
@@ -378,11 +382,12 @@ RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
   Index index;
   for (RunData& run : set.runs) index[run.id] = &run;
   std::set<Measure::Kind> kinds;
-  std::set<std::string> averaged;
+  std::set<std::string> averaged, last;
   std::map<std::string, std::set<std::string>> of_sequence;  // by view
   for (const Measure& m : plan.measures) {
     kinds.insert(m.kind);
     if (m.kind == Measure::Kind::kAverage) averaged.insert(m.name);
+    if (m.kind == Measure::Kind::kMetric) last.insert(m.name);
     if (m.kind != Measure::Kind::kContinual) continue;
     const SequenceMeasure* named = find_sequence_measure(m.name);
     of_sequence[named ? named->view : "v_matrix"].insert(m.name);
@@ -395,7 +400,7 @@ RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
       add_sequence_measures(store, index, view, names);
     }
   }
-  if (kinds.count(Measure::Kind::kMetric)) add_metrics(store, index);
+  if (!last.empty()) add_metrics(store, index, last);
   for (const std::string& name : averaged) add_series(store, index, name);
   return set;
 }
