@@ -223,8 +223,7 @@ Figure curve_figure(const StoreReader& store, const FigureRuns& runs) {
     return std::all_of(set.runs.begin(), set.runs.end(), holds);
   };
   const bool bytes = all([](const RunData& run) { return told_in_bits(run.column("data")); });
-  const bool final_runs = all([](const RunData& run) { return run.column("final") == "true"; });
-  const std::string split = final_runs ? "test" : "validation";
+  const std::string split = split_shown(set, plan);
   const std::string name = bytes ? "bits_per_byte" : "accuracy";
   const std::vector<Curve> curves = curves_of(set, name, split, bytes ? 1 : 100);
   Figure figure;

@@ -168,10 +168,7 @@ Checked check_row(const RunSet& set, const std::string& split, const WantedRuns&
   for (const WantedRun& run : wanted.runs) checked.wanted += may_meet(run.config, row.where);
   std::vector<double> values;
   for (const RunData& run : set.runs) {
-    const bool meets = std::all_of(row.where.begin(), row.where.end(), [&run](const Condition& c) {
-      return holds(c, run.column(c.key));
-    });
-    if (!meets) continue;
+    if (!run.meets(row.where)) continue;
     if (checked.one.empty()) checked.one = run.id;
     checked.diverged += run.diverged();
     if (run.diverged()) continue;

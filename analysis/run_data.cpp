@@ -125,11 +125,6 @@ void add_series(const StoreReader& store, const Index& index, const std::string&
   }
 }
 
-bool meets(const RunData& run, const std::vector<Condition>& where) {
-  return std::all_of(where.begin(), where.end(),
-                     [&run](const Condition& c) { return holds(c, run.column(c.key)); });
-}
-
 using Places = std::unordered_map<std::string, std::size_t>;
 
 // The place of each run that belongs to the grid; nothing where no grid is named.
@@ -155,8 +150,7 @@ std::vector<RunData> read_runs(const TablePlan& plan, const QueryResult& q,
       if (std::string text = option_text(q.columns[j], q.rows[i][j], q.null[i][j]); !text.empty())
         run.columns[q.columns[j]] = std::move(text);
     run.id = run.column("run");
-    if ((!places || places->count(run.id)) && meets(run, plan.where))
-      runs.push_back(std::move(run));
+    if ((!places || places->count(run.id)) && run.meets(plan.where)) runs.push_back(std::move(run));
   }
   if (places)
     std::sort(runs.begin(), runs.end(), [&places](const RunData& a, const RunData& b) {
@@ -327,6 +321,11 @@ std::optional<double> average_value(const RunData& run, const Measure& m) {
 }
 
 }  // namespace
+
+bool RunData::meets(const std::vector<Condition>& where) const {
+  return std::all_of(where.begin(), where.end(),
+                     [this](const Condition& c) { return holds(c, column(c.key)); });
+}
 
 const std::string& RunData::column(const std::string& name) const {
   static const std::string kNothing;

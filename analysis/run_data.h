@@ -44,6 +44,7 @@ struct RunData {
   // Text of a column; "" where it is NULL.
   const std::string& column(const std::string& name) const;
   bool diverged() const { return column("state") == "diverged"; }
+  bool meets(const std::vector<Condition>& where) const;  // all of them
 };
 
 struct RunSet {

@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "config/option.h"
 #include "config/part.h"
 #include "core/error.h"
 #include "core/hash.h"
@@ -41,7 +42,6 @@ constexpr char kLayouts[] =
     "a "
     "folder of PNG or JPEG files for each class, in train/ and test/ or in itself";
 constexpr std::uint64_t kTestSeed = 0;
-constexpr double kTestShare = 0.2;  // the option's default
 
 // A picture file, or a pair of an array of pictures and one of labels.
 struct ClassFolder {
@@ -390,7 +390,7 @@ Dataset read_user_images(const Config& config, const UserFiles& files,
     train = resized_all(read_arrays(files.train, files.layout), size);
     if (files.test) test = resized_all(read_arrays(*files.test, files.layout), size);
   }
-  if (files.test && config.real("test_share") != kTestShare) {
+  if (files.test && config.text("test_share") != find_option("test_share")->default_value) {
     throw ConfigError(fmt::format(
         "test_share = {}: {} has a test split of its own, of which all is read; leave it out",
         config.text("test_share"), folder));

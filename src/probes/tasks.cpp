@@ -1,15 +1,14 @@
 // This family measures how far tasks share what the network makes of them, per hidden layer of H
 // units, on validation examples of all tasks, through the stream that the activations family looks
 // through. Each is a mean over pairs of tasks i < j; X_t is [n_t, H], the activations of task t.
-//   task_overlap     ||X_i X_j'||_F^2 / (||X_i X_i'||_F ||X_j X_j'||_F), columns centred within
-//   each
+//   task_overlap     ||X_i X_j'||_F^2 / (||X_i X_i'||_F ||X_j X_j'||_F), X centred within each
 //                    task: whether tasks vary along the same directions (1) or others (0). The
 //                    means, which units that are never negative all share, take no part
 //   task_cosine      cosine of the tasks' mean activations, these included
-//   task_iou         |A_i and A_j| / |A_i or A_j|, A_t the units whose mean over the task is above
-//   the
-//                    layer's mean over units and tasks; task_iou_chance: what random sets of these
-//                    sizes have, a_i a_j / (a_i + a_j - a_i a_j), a_t the share of units in A_t
+//   task_iou         |A_i and A_j| / |A_i or A_j|, A_t the units whose mean over the task is
+//                    above the layer's mean over units and tasks
+//   task_iou_chance  what random sets of these sizes have, a_i a_j / (a_i + a_j - a_i a_j), a_t
+//                    the share of units in A_t
 // Runs of one task have no rows, nor has a layer where every task's activations stand still.
 #include <cmath>
 #include <map>
