@@ -132,7 +132,7 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
                          .mean(1);
                    }};
   input.outputs_allowed = batch.allowed;
-  input.task = probe_tasks(trainer_);
+  input.tasks = [this] { return probe_tasks(trainer_); };
   input.ranking = ranking_batch(batch);
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };

@@ -53,8 +53,8 @@ struct ProbeInput {
   // bool [R,N,C]: the outputs that each example of x is read out with, where a task has a head of
   // its own; undefined: all.
   at::Tensor outputs_allowed = {};
-  // [R][N] the task of each example of x, from 1; empty where runs have one task.
-  std::vector<std::vector<std::int64_t>> task = {};
+  // Returns the task of each example of x, from 1, [R][N]; nothing where runs have one task.
+  std::function<std::vector<std::vector<std::int64_t>>()> tasks = {};
   RankingBatch ranking = {};  // what rankings read that use gradients or inputs
 
   bool wants(std::int64_t r) const {

@@ -69,13 +69,14 @@ class TasksProbe : public Probe {
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
-    if (input.task.empty()) return rows.finish();
+    const auto tasks = input.tasks ? input.tasks() : std::vector<std::vector<std::int64_t>>();
+    if (tasks.empty()) return rows.finish();
     Context context = trained_context(input.runs);
     context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                  const at::Tensor& value) {
       if (what != "activation") return;
       for (std::int64_t r = 0; r < value.size(0); ++r) {
-        const auto& task = input.task[static_cast<std::size_t>(r)];
+        const auto& task = tasks[static_cast<std::size_t>(r)];
         // Of a sequence model there are rows of tokens, which belong to no task.
         if (input.wants(r) && value.dim() == 3 &&
             value.size(1) == static_cast<std::int64_t>(task.size()))

@@ -19,7 +19,7 @@ Measurements of_tasks(ChainNet& net, const at::Tensor& x,
   const auto probe = probes().at("probe", "tasks")(runs);
   probe->begin(net);
   ProbeInput input = input_of(net, runs, x);
-  input.task = task;
+  input.tasks = [&task] { return task; };
   return probe->measure(input);
 }
 
