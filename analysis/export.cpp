@@ -77,9 +77,11 @@ Cell cell_of(const QueryResult& rows, std::size_t i, std::size_t j) {
   return {rows.rows[i][j], rows.null[i][j], rows.number[i][j]};
 }
 
-std::map<std::string, std::vector<std::string>> grids_of(const StoreReader& store) {
+// Of the runs that the reader is restricted to.
+std::map<std::string, std::vector<std::string>> grids_of(const StoreReader& some) {
   std::map<std::string, std::vector<std::string>> grids;
-  const QueryResult rows = store.query("SELECT run_id, grid FROM grid_run ORDER BY run_id, grid");
+  const QueryResult rows = some.query(
+      "SELECT r.id, g.grid FROM run r JOIN grid_run g ON g.run_id = r.id ORDER BY r.id, g.grid");
   for (const auto& row : rows.rows) grids[row[0]].push_back(row[1]);
   return grids;
 }
@@ -94,7 +96,6 @@ class Writer {
       write_("run,sequence,step,stage,task,split,readout,layer,measure,value\n");
       return;
     }
-    grids_ = grids_of(all);
     for (const auto& row : all.query(kNames).rows) {
       place_[row[0]] = names_.size();
       names_.push_back(row[0]);
@@ -108,6 +109,7 @@ class Writer {
 
   void write(const StoreReader& some, const std::vector<std::string>& ids) {
     if (format_ == ExportFormat::kLong) return write_rows(some.query(kLongRows));
+    grids_ = grids_of(some);
     const QueryResult runs = some.query("SELECT * FROM v_run");
     const QueryResult ends = some.query(kEnds);
     std::map<std::string, std::size_t> row_of;
@@ -174,8 +176,8 @@ class Writer {
 
   ExportFormat format_;
   const std::function<void(std::string_view)>& write_;
-  std::map<std::string, std::vector<std::string>> grids_;
-  std::vector<std::string> names_;  // of what runs end with
+  std::map<std::string, std::vector<std::string>> grids_;  // of the batch
+  std::vector<std::string> names_;                         // of what runs end with
   std::map<std::string, std::size_t> place_;
 };
 

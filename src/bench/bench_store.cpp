@@ -29,6 +29,7 @@ namespace {
 
 constexpr std::int64_t kGridRuns = 1000, kMostSources = 64;
 constexpr std::int64_t kRowsPerInsert = 20000;
+constexpr std::int64_t kMostSeeds = 100000;  // that one range of a grid file may have
 constexpr double kBytesPerRun = 40e3;  // of the first copies, before it is known what they take
 constexpr double kRoom = 3;            // of what copies take, with the log beside them
 
@@ -208,8 +209,9 @@ Cost cost_of(const std::vector<std::string>& arguments) {
 
 std::string plan_file(const std::string& folder, std::int64_t runs) {
   const std::string file = folder + "/plan.ini";
-  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << runs / 2
-                      << "\n";
+  const std::int64_t seeds = std::min(runs / 2, kMostSeeds);
+  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << seeds
+                      << "\nepochs = 1.." << runs / 2 / seeds << "\n";
   return file;
 }
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "config/seeds.h"
-#include "continual/reservoir.h"
+#include "continual/replay_buffer.h"
 #include "core/philox.h"
 #include "data/tensor.h"
 #include "topology/segments.h"
@@ -47,23 +47,20 @@ class AveragedGem : public Strategy {
     for (std::size_t r = 0; r < memory_.size(); ++r) {
       const Config& config = view_.configs[r];
       const auto tasks = static_cast<std::int64_t>(view_.sequences[r].tasks.size());
-      const auto there = static_cast<std::int64_t>(examples[r].size());
-      const RandomStream stream{
-          sub_key(sub_key(run_key(config, "replay"), 0), static_cast<std::uint64_t>(task))};
-      for (const std::int64_t place :
-           draw_places(stream, std::min(config.integer("buffer") / tasks, there), there)) {
-        memory_[r].push_back(examples[r][static_cast<std::size_t>(place)]);
+      for (const std::int64_t example :
+           memory_of_task(config, task, config.integer("buffer") / tasks, examples[r])) {
+        memory_[r].push_back(example);
       }
     }
   }
 
-  bool wants_references() const override {
+  bool wants_reference(std::size_t /*replay*/) const override {
     return std::any_of(memory_.begin(), memory_.end(),
                        [](const auto& held) { return !held.empty(); });
   }
 
   at::Tensor gradient(StepGradients& gradients) override {
-    if (!wants_references()) return {};
+    if (!wants_reference(0)) return {};
     std::vector<at::Tensor> own = gradients.masked();
     const auto [reference, has] = gradients.of_replay(0);
     at::Tensor along, square;

@@ -4,16 +4,16 @@
 //   DER++  L = CE(current) + alpha MSE(z(replayed), stored z) + beta CE(replayed too, drawn anew)
 // with the mean square over rows and outputs. `stability` is alpha, `replay_weight` is beta. In
 // task-IL only the outputs of the example's task are compared, which are those that its loss sees.
-#include "continual/reservoir.h"
+#include "continual/replay_buffer.h"
 #include "data/tensor.h"
 
 namespace tandem {
 namespace {
 
-class DarkReplay : public ReservoirReplay {
+class DarkReplay : public BufferReplay {
  public:
   DarkReplay(StrategyView view, bool replays_labels)
-      : ReservoirReplay(std::move(view)), replays_labels_(replays_labels) {
+      : BufferReplay(std::move(view)), replays_labels_(replays_labels) {
     alpha_ = per_replica(view_, [](const Config& each) { return each.real("stability"); });
     const at::Tensor none = torch::zeros_like(alpha_), one = torch::ones_like(alpha_);
     std::vector<at::Tensor> weights = {one, none};
@@ -25,10 +25,13 @@ class DarkReplay : public ReservoirReplay {
   }
 
   StrategyNeeds needs() const override {
-    return {.replays = replays(replays_labels_ ? 2 : 1), .roles = true, .places = true};
+    return {.replays = replays(replays_labels_ ? 2 : 1),
+            .roles = true,
+            .places = true,
+            .least_buffer = least_buffer()};
   }
 
-  at::Tensor role_weights() const override { return role_weights_; }
+  at::Tensor role_weights(const StepView& /*view*/) const override { return role_weights_; }
 
   at::Tensor loss(const StepView& view) override {
     allocate(view);
@@ -53,13 +56,13 @@ class DarkReplay : public ReservoirReplay {
   }
 
   NamedTensors save(std::int64_t r) const override {
-    NamedTensors all = ReservoirReplay::save(r);
+    NamedTensors all = BufferReplay::save(r);
     if (stored_.defined()) all.emplace_back(logits_name(), of_replica(r).to(torch::kCPU).clone());
     return all;
   }
 
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override {
-    if (name != logits_name()) return ReservoirReplay::load(r, name, values);
+    if (name != logits_name()) return BufferReplay::load(r, name, values);
     const std::int64_t own = view_.configs[static_cast<std::size_t>(r)].integer("buffer");
     const bool fits = values.dim() == 2 && values.size(0) == own &&
                       (!stored_.defined() || stored_.size(1) == values.size(1));
@@ -107,19 +110,19 @@ TANDEM_REGISTERED = strategies().add(
      .summary = "dark experience replay: replayed outputs are pulled to stored ones",
      .cite = "2004.07211",
      .defaults = {{"stability", "0.5"}},
-     .uses = {"buffer", "replay_batch", "stability"},
+     .uses = {"buffer", "buffer_rule", "replay_batch", "stability"},
      .file = __FILE__},
     make_der);
 
-TANDEM_REGISTERED =
-    strategies().add({.kind = "strategy",
-                      .name = "derpp",
-                      .summary = "DER++: dark experience replay, and labels of a second replay",
-                      .cite = "2004.07211",
-                      .defaults = {{"stability", "0.5"}, {"replay_weight", "0.5"}},
-                      .uses = {"buffer", "replay_batch", "stability", "replay_weight"},
-                      .file = __FILE__},
-                     make_derpp);
+TANDEM_REGISTERED = strategies().add(
+    {.kind = "strategy",
+     .name = "derpp",
+     .summary = "DER++: dark experience replay, and labels of a second replay",
+     .cite = "2004.07211",
+     .defaults = {{"stability", "0.5"}, {"replay_weight", "0.5"}},
+     .uses = {"buffer", "buffer_rule", "replay_batch", "stability", "replay_weight"},
+     .file = __FILE__},
+    make_derpp);
 
 }  // namespace
 }  // namespace tandem

@@ -1,13 +1,15 @@
 // Experience replay (Chaudhry et al., arXiv 1902.10486) from a reservoir: the loss is one mean over
 // current and replayed rows.
-#include "continual/reservoir.h"
+#include "continual/replay_buffer.h"
 
 namespace tandem {
 namespace {
 
-struct ExperienceReplay : ReservoirReplay {
-  using ReservoirReplay::ReservoirReplay;
-  StrategyNeeds needs() const override { return {.replays = replays(1)}; }
+struct ExperienceReplay : BufferReplay {
+  using BufferReplay::BufferReplay;
+  StrategyNeeds needs() const override {
+    return {.replays = replays(1), .least_buffer = least_buffer()};
+  }
 };
 
 std::unique_ptr<Strategy> make_er(StrategyView view) {
@@ -19,7 +21,7 @@ std::unique_ptr<Strategy> make_er(StrategyView view) {
                       .name = "er",
                       .summary = "experience replay from a reservoir of examples",
                       .cite = "1902.10486",
-                      .uses = {"buffer", "replay_batch"},
+                      .uses = {"buffer", "buffer_rule", "replay_batch"},
                       .file = __FILE__},
                      make_er);
 

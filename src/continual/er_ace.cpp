@@ -1,16 +1,18 @@
 // ER with asymmetric cross-entropy (Caccia et al. 2022, arXiv 2104.05025, eq. 4): current rows
 // compete among the classes of the current batch alone, replayed rows among all; the two means are
 // added.
-#include "continual/reservoir.h"
+#include "continual/replay_buffer.h"
 #include "data/tensor.h"
 
 namespace tandem {
 namespace {
 
-struct AsymmetricReplay : ReservoirReplay {
-  using ReservoirReplay::ReservoirReplay;
+struct AsymmetricReplay : BufferReplay {
+  using BufferReplay::BufferReplay;
 
-  StrategyNeeds needs() const override { return {.replays = replays(1), .roles = true}; }
+  StrategyNeeds needs() const override {
+    return {.replays = replays(1), .roles = true, .least_buffer = least_buffer()};
+  }
 
   at::Tensor outputs(const StepView& view) override {
     const at::Tensor target = view.of(0, view.target);
@@ -39,7 +41,7 @@ TANDEM_REGISTERED = strategies().add(
      .summary = "replay with asymmetric cross-entropy: new classes do not push old "
                 "ones down",
      .cite = "2104.05025",
-     .uses = {"buffer", "replay_batch"},
+     .uses = {"buffer", "buffer_rule", "replay_batch"},
      .file = __FILE__},
     make_er_ace);
 

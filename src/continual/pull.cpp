@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "config/seeds.h"
-#include "continual/reservoir.h"
+#include "continual/replay_buffer.h"
 #include "core/philox.h"
 #include "data/tensor.h"
 #include "topology/segments.h"

@@ -1,6 +1,7 @@
 // A strategy is what is done against forgetting. One object serves a group of R replicas; a hook
 // that a strategy does not override costs nothing. Order within a run: before_task, then per step
-// batch, outputs, loss, remember, gradient, after_update, then after_task.
+// batch, outputs, loss, remember, gradient, after_update, then after_task; and turn, once within a
+// task where a strategy wants one.
 //
 // It says once, in needs(), what the step must have for it. State that belongs to a weight lives in
 // named slots of its parameter (topology updates move it, checkpoints keep it); everything else
@@ -60,9 +61,19 @@ struct StrategyNeeds {
   bool places = false;  // BatchRow::place and enters are wanted on the device (StepView)
   // Nets beside the run's own, each a copy of it that is taken at a task's end.
   std::int64_t snapshots = 0;
-  double passed_rows = 0;         // forward passes without gradient, per current example
+  // Forward passes without gradient, per current example once a task has ended, and per replayed
+  // one of the batch.
+  double passed_rows = 0, passed_replayed = 0;
   bool looks_back = false;        // does nothing before a first task has ended
   std::int64_t least_buffer = 0;  // with fewer examples it does nothing
+  // Weights of finished tasks stay what they are, one by one (Slot::holds). What moves blocks of
+  // weights, budgets or whole-net rankings can't go with it (policy/run_rules).
+  bool holds_weights = false;
+  // How the trained net is read, which is the name of the read-out's net: as it is; each task
+  // through a net of its own, so that whoever reads must know the task; through averages of
+  // weights.
+  enum class Read { kAsItIs, kTask, kAverage } read = Read::kAsItIs;
+  std::int64_t numbers = 0;  // of a step, that the host decides: StepView::numbers
 };
 
 // The columns of a role.
@@ -80,6 +91,7 @@ struct StepView {
   // where the row is padding, [R,N]; so that a weighted sum over a role's columns is its mean.
   at::Tensor mean;
   at::Tensor place, enters;  // int64 [R,W]; -1: none. Where places are wanted
+  at::Tensor numbers;        // double [R, needs().numbers], of Strategy::numbers()
   std::vector<RoleColumns> roles;
   std::int64_t rows_per_example = 1;  // N / W
 
@@ -129,6 +141,17 @@ class StrategyServices {
   virtual void take_snapshot(std::size_t i) = 0;
   // Its outputs [R,N,C], without gradient. May be called inside of a captured step.
   virtual at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) = 0;
+  // The same of the net with other values in place of its parameters', beside Parameter::flat(),
+  // and with the topology that it has now.
+  virtual at::Tensor logits_with(const std::vector<at::Tensor>& values, const at::Tensor& x) = 0;
+};
+
+// A linear layer of the model, in the order of the network: places in StrategyView::parameters.
+struct StrategyLayer {
+  std::size_t weight = 0;
+  std::int64_t bias = -1;  // none
+  std::int64_t inputs = 0, outputs = 0;
+  bool makes_logits = false;  // its outputs are those of the tasks
 };
 
 struct StrategyView {  // what a strategy may look at
@@ -136,8 +159,10 @@ struct StrategyView {  // what a strategy may look at
   std::vector<Config> configs;          // [R]
   std::vector<TaskSequence> sequences;  // [R]
   std::vector<Parameter*> parameters;   // of the model
-  at::TensorOptions options = {};       // device and type of the network's values
+  std::vector<StrategyLayer> layers = {};
+  at::TensorOptions options = {};  // device and type of the network's values
   StrategyServices* services = nullptr;
+  std::function<std::int64_t(std::int64_t example)> class_of = {};  // of the data set
 };
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
@@ -154,6 +179,10 @@ class Strategy {
   virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/, std::vector<BatchRow>& /*current*/,
                      std::vector<std::vector<BatchRow>>& /*replays*/) {}
 
+  // The numbers of the step, needs().numbers of them, which are 0 at first and stay so where the
+  // replica rests.
+  virtual void numbers(std::int64_t /*r*/, std::int64_t /*step*/, double* /*own*/) {}
+
   // The task is about to begin, or, `resumed`, to go on from a checkpoint.
   virtual void before_task(std::int64_t /*task*/, bool /*resumed*/) {}
   // The task has ended; `examples` [R] are those it trained on.
@@ -161,18 +190,19 @@ class Strategy {
                           const std::vector<std::vector<std::int64_t>>& /*examples*/) {}
 
   // Where roles are wanted: how much the mean of each role's cross-entropies counts in the task
-  // loss, [R, roles]; undefined: 1 each. The tensor must stay where it is within a task.
-  virtual at::Tensor role_weights() const { return {}; }
+  // loss, [R, roles]; undefined: 1 each. What stays alike must stay where it is within a task. The
+  // view is of the batch, without logits.
+  virtual at::Tensor role_weights(const StepView& /*view*/) const { return {}; }
   // The outputs that take part in the softmax of each row, bool [R,N,C], in place of view.allowed;
   // undefined: those.
   virtual at::Tensor outputs(const StepView& /*view*/) { return {}; }
   // A term of the loss per replica [R], in each pass that learns, or nothing (undefined).
   virtual at::Tensor loss(const StepView& /*view*/) { return {}; }
   // Once all gradients of the step are taken, with the outputs of the stream that learns where
-  // places are wanted, without gradient.
+  // places are wanted (else without logits), without gradient.
   virtual void remember(const StepView& /*view*/) {}
-  // The gradients of replays beside the batch are wanted in this task's steps.
-  virtual bool wants_references() const { return true; }
+  // The gradient of a replay beside the batch is wanted in this task's steps.
+  virtual bool wants_reference(std::size_t /*replay*/) const { return true; }
   // May change the gradients, once a step: not in each pass that learns, nor at the weights to
   // which a method moves for its gradient. Criteria of topology read them as they were. Returns
   // what the loss is more by, double [R], where it adds the gradient of a term that loss() has not;
@@ -180,6 +210,18 @@ class Strategy {
   virtual at::Tensor gradient(StepGradients& /*gradients*/) { return {}; }
   // The optimizer has moved the weights.
   virtual void after_update() {}
+
+  // The step of its task, from 0, before which the strategy wants a turn of its own with replica r
+  // between steps; -1: none. `steps`: those of the task.
+  virtual std::int64_t turn_at(std::int64_t /*r*/, std::int64_t /*steps*/) const { return -1; }
+  // The turn of these replicas [R]. Not part of a captured step.
+  virtual void turn(const std::vector<char>& /*due*/) {}
+
+  // Where the net is not read as it is: the values of a parameter that it is read with, beside
+  // Parameter::flat(), of the net of `task` where each has its own; undefined: as they are.
+  virtual at::Tensor read_values(std::size_t /*parameter*/, std::int64_t /*task*/) const {
+    return {};
+  }
 
   // State of replica r outside of slots, on the CPU.
   virtual NamedTensors save(std::int64_t /*r*/) const { return {}; }

@@ -187,9 +187,10 @@ void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::
   }
 }
 
-// Which kinds of logits a sequence is read out with: as they are, masked to the example's task.
-std::vector<bool> logit_kinds(const TaskSequence& sequence) {
-  if (sequence.mask_evaluation) return {true};
+// Which kinds of logits a sequence is read out with: as they are, masked to the example's task,
+// which alone are there where the net itself is the task's.
+std::vector<bool> logit_kinds(const TaskSequence& sequence, bool task_nets) {
+  if (sequence.mask_evaluation || (task_nets && sequence.masked_readout)) return {true};
   return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 
@@ -253,6 +254,11 @@ std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask&
   return tallies;
 }
 
+std::string net_name(StrategyNeeds::Read read) {
+  using Read = StrategyNeeds::Read;
+  return read == Read::kTask ? "task" : read == Read::kAverage ? "average" : "";
+}
+
 EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluation,
                const SplitOfTask& split, const BudgetReadout& readout, bool masked,
                const Tally& tally) {
@@ -271,6 +277,7 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
     row.readout.weights = {"sparse", config.real("density") * readout.weights_factor, "density"};
   }
   row.readout.masked = masked;
+  row.readout.net = net_name(trainer.read());
   row.split = evaluation.split;
   row.n_correct = tally.correct;
   row.n_total = tally.total;
@@ -320,7 +327,11 @@ std::vector<SharedReadout> shared_readouts(const Trainer& trainer, const Evaluat
     const auto i = static_cast<std::size_t>(r);
     if (!evaluation.wanted[i]) continue;
     const RunSchedule& run = trainer.run(r);
-    for (const BudgetReadout& own : readouts_of(run, has_attention, evaluation.curve)) {
+    // A task's own net has no other budgets, and is the sparse net where the method has no mask.
+    const bool task_nets = trainer.read() == StrategyNeeds::Read::kTask;
+    for (const BudgetReadout& own :
+         readouts_of(run, has_attention, evaluation.curve && !task_nets)) {
+      if (task_nets && own.weights_sparse && !has_mask({run.config, run.policies})) continue;
       if (own.weights_sparse && !can_spread(trainer, run, density_at(run, own))) continue;
       auto found = std::find_if(shared.begin(), shared.end(),
                                 [&](const SharedReadout& each) { return each.readout == own; });
@@ -340,6 +351,9 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
   at::NoGradGuard no_grad;
   const auto runs = probe_runs(trainer);
   const auto tasks = splits(trainer, evaluation.split);
+  const bool task_nets = trainer.read() == StrategyNeeds::Read::kTask;
+  std::optional<Trainer::ReadNet> net;
+  if (trainer.read() == StrategyNeeds::Read::kAverage) net.emplace(trainer, 0);
   std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
   const RankingBatch batch =
       ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
@@ -356,8 +370,10 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
     const StreamsWanted weights = guard ? guard->wanted() : StreamsWanted::kFull;
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
-      const std::vector<bool> masked = logit_kinds(trainer.tasks(0));
+      const std::vector<bool> masked = logit_kinds(trainer.tasks(0), task_nets);
+      if (task_nets) net.emplace(trainer, split.task);
       const auto tallies = run_readout(trainer, split, readout, weights, masked);
+      if (task_nets) net.reset();
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
           // What has no examples was not measured, whoever else is in the group.

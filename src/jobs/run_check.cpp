@@ -114,6 +114,7 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.tasks = static_cast<std::int64_t>(tasks.tasks.size());
   facts.stages = stages.count();
   facts.fresh_start = needs.fresh_start;
+  facts.holds_weights = needs.holds_weights;
   facts.looks_back = needs.looks_back;
   facts.least_buffer = needs.least_buffer;
   facts.steps = timeline.total();

@@ -375,6 +375,9 @@ void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
 void GroupRun::finish() {
   const auto alive = living();
   const bool keeps = !spec_.checkpoint_folder.empty() && !nobody_lives();
+  // What is kept is what was read.
+  std::optional<Trainer::ReadNet> averaged;
+  if (keeps && trainer_.read() == StrategyNeeds::Read::kAverage) averaged.emplace(trainer_, 0);
   const LayerMasks net = keeps ? sparse_net(trainer_) : LayerMasks();
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "policy/criterion_facts.h"
 #include "policy/rules.h"
 
 namespace tandem {
@@ -446,6 +447,26 @@ bool moves_over_run(const Policies& weights) {
          weights.schedule.kind == Schedule::Kind::kPhases;
 }
 
+// Why weights can't be held one by one under these policies; empty: they can.
+std::string cannot_hold(const Policies& weights) {
+  using Kind = TopologyOperation::Kind;
+  if (moves_over_run(weights)) return "moves its density or its phases over the whole run";
+  if (weights.start.granularity.kind != Granularity::Kind::kElement) {
+    return "moves groups of weights and not each for itself";
+  }
+  if (weights.power != 1) return "trains another parametrization of the weights";
+  if (weights.sets.superset > 0) return "gives up weights outside of a superset";
+  if (!weights.sets.nested.empty()) return "trains parts of its mask in turn";
+  for (const TopologyOperation& operation : weights.topology.operations) {
+    if (operation.whole_net) return "ranks the weights of all layers together";
+    if (operation.kind == Kind::kGrowTo) return "grows beyond its density for a time";
+    if (operation.kind == Kind::kRank && criterion_facts(operation.criterion).draws) {
+      return "draws its mask at random";
+    }
+  }
+  return {};
+}
+
 std::vector<Rule> example_rules() {
   return {
       {"batch_beyond_task", kWarnedRun, kOfRun,
@@ -466,9 +487,9 @@ std::vector<Rule> example_rules() {
        [](const RunFacts& f) { return f.least_buffer > 0 && number(f, "buffer") < f.least_buffer; },
        [](const RunFacts& f) {
          return fmt::format(
-             "--buffer {} leaves no example for each of the {} tasks, so that --strategy {} would "
-             "do nothing: give at least {}",
-             number(f, "buffer"), f.tasks, f.config->text("strategy"), f.least_buffer);
+             "--buffer {} leaves some task, or class, no example of its own under --strategy {}: "
+             "give at least {}",
+             number(f, "buffer"), f.config->text("strategy"), f.least_buffer);
        }},
       {"schedule_across_fresh_starts", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.fresh_start && f.stages > 1 && moves_over_run(f.weights); },
@@ -480,6 +501,15 @@ std::vector<Rule> example_rules() {
              "the density that is said. Choose a method with a constant density (static, set, "
              "rigl)",
              f.config->text("strategy"), f.config->text("weights"));
+       }},
+      {"weights_held_one_by_one", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.holds_weights && !cannot_hold(f.weights).empty(); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} holds single weights of finished tasks in the topology, and --weights "
+             "{} {}, as it is set here. Choose a method and options that move weights one by one "
+             "at a constant density (dense, static, set, rigl, alternate, ssa)",
+             f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
        }},
       {"nothing_to_look_back_on", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return f.looks_back && f.tasks < 2; },

@@ -2,6 +2,7 @@
 #include "topology/connections.h"
 
 #include "core/error.h"
+#include "data/tensor.h"
 
 namespace tandem {
 
@@ -15,6 +16,11 @@ std::vector<std::int64_t> Connections::segments() const {
   std::vector<std::int64_t> offsets;
   for (std::int64_t r = 0; r <= replicas(); ++r) offsets.push_back(r * positions());
   return offsets;
+}
+
+std::int64_t Connections::held(std::int64_t replica) const {
+  const at::Tensor flags = parameter().held();
+  return flags.defined() ? parameter().segment(flags, replica).sum().item<std::int64_t>() : 0;
 }
 
 std::vector<ActiveSet> Topology::active_sets(const std::vector<char>& wanted) const {

@@ -87,7 +87,8 @@ class LayerProduct {
 };
 
 // What is connected, and how updates change it. An update is a sequence of rank, drop and grow,
-// then finish().
+// then finish(). What a slot of the parameter holds (Slot::holds) is active and stays so: no drop
+// takes it, and it comes before everything else in a rank.
 class Topology {
  public:
   virtual ~Topology() = default;
@@ -167,6 +168,8 @@ class Connections : public LayerProduct, public Topology, public DenseCopy {
 
   std::int64_t items() const override { return positions(); }
   std::int64_t active_items(std::int64_t replica) const override { return active(replica); }
+  // Returns how many of a replica's active positions no update may take away (Slot::holds).
+  std::int64_t held(std::int64_t replica) const;
 
   // Scales the initial weights of a sparse layer in place (Evci et al. 2022): by each unit's own
   // fan-in, w sqrt(inputs / fan-in), or by the density, w / sqrt(density).

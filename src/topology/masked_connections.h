@@ -118,6 +118,9 @@ class MaskedConnections final : public Connections {
                               const Rows& rows, const at::Tensor& eligible,
                               const at::Tensor& counts, const std::vector<std::uint64_t>& keys,
                               Draw draw, bool largest) const;
+  at::Tensor movable(const at::Tensor& flags, const Rows& rows) const;
+  at::Tensor select_held_first(TopologyChange change, const Criterion& criterion, const Rows& rows,
+                               const at::Tensor& eligible) const;
   at::Tensor select_moved(TopologyChange change, const Criterion& criterion, const Rows& rows,
                           const std::vector<std::uint64_t>& keys, bool grows) const;
   at::Tensor ablate_and_select(const TopologyChange& change, const Criterion& criterion,

@@ -110,7 +110,7 @@ at::Tensor MaskedConnections::select(const TopologyChange& change, const Criteri
     held.push_back(change.excludes_dropped ? eligible[r - rows.first].sum().item<std::int64_t>()
                    : draw == Draw::kRank   ? rankable(r)
                    : draw == Draw::kGrow   ? items() - active_items(r)
-                                           : active_items(r));
+                                           : active_items(r) - Connections::held(r));
   }
   return grouping_.choose_random(eligible.defined() ? eligible : torch::ones_like(rows.of(mask_)),
                                  counts, draw_streams(rows.of(keys), draw), held);
@@ -153,7 +153,7 @@ at::Tensor MaskedConnections::select_moved(TopologyChange change, const Criterio
                                            const Rows& rows, const std::vector<std::uint64_t>& keys,
                                            bool grows) const {
   const at::Tensor mask = rows.of(mask_);
-  at::Tensor eligible = grows ? 1 - mask : mask;
+  at::Tensor eligible = grows ? 1 - mask : movable(mask, rows);
   if (change.excludes_dropped) {
     eligible = eligible * rows.of(history_).bitwise_and(kWasActive).eq(0);
   }
@@ -224,6 +224,32 @@ std::int64_t MaskedConnections::rankable(std::int64_t replica) const {
   return outside_zero_ ? superset_[replica].sum().item<std::int64_t>() : items();
 }
 
+// Returns what an update may take of the rows' `flags`, uint8 [q,n].
+at::Tensor MaskedConnections::movable(const at::Tensor& flags, const Rows& rows) const {
+  const at::Tensor held = parameter().held();
+  if (!held.defined()) return flags;
+  return flags * rows.of(held.view({replicas(), positions()})).logical_not();
+}
+
+// Returns a rank's choice: what is held, and the best of the others.
+at::Tensor MaskedConnections::select_held_first(TopologyChange change, const Criterion& criterion,
+                                                const Rows& rows,
+                                                const at::Tensor& eligible) const {
+  const at::Tensor held = parameter().held();
+  if (!held.defined()) {
+    return select(change, criterion, rows, eligible, change.keys, Draw::kRank, /*largest=*/true);
+  }
+  TORCH_INTERNAL_ASSERT(!criterion.random && !grouping_.has_blocks(),
+                        "a rank at random, or of blocks, beside weights that are held");
+  const at::Tensor first = rows.of(held.view({replicas(), positions()})).to(torch::kByte);
+  for (std::int64_t r = rows.first; r < rows.first + rows.length; ++r) {
+    change.count[r] -= Connections::held(r);
+  }
+  const at::Tensor others = eligible.defined() ? eligible * (1 - first) : 1 - first;
+  return first +
+         select(change, criterion, rows, others, change.keys, Draw::kRank, /*largest=*/true);
+}
+
 void MaskedConnections::rank(const TopologyChange& change, const Criterion& criterion,
                              bool zero_dormant) {
   at::NoGradGuard no_grad;
@@ -237,8 +263,7 @@ void MaskedConnections::rank(const TopologyChange& change, const Criterion& crit
       chosen = select_in_groups(change, criterion, rows, eligible, quotas, change.keys, Draw::kRank,
                                 /*largest=*/true);
     } else {
-      chosen =
-          select(change, criterion, rows, eligible, change.keys, Draw::kRank, /*largest=*/true);
+      chosen = select_held_first(change, criterion, rows, eligible);
     }
     at::Tensor mask = rows.of(mask_);
     rows.of(history_).bitwise_or_(chosen.bitwise_and(1 - mask) * kEntered);

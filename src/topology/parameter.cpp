@@ -39,6 +39,16 @@ at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
   return values;
 }
 
+at::Tensor Parameter::held() const {
+  at::Tensor all;
+  for (const auto& [slot_name, slot] : slots) {
+    if (!slot.holds) continue;
+    const at::Tensor own = slot.values.ne(0);
+    all = all.defined() ? all.logical_or(own) : own;
+  }
+  return all;
+}
+
 void Parameter::empty_slots(const std::vector<char>& which) {
   for (auto& [slot_name, slot] : slots) {
     if (slot.everywhere || slot.lasting) continue;

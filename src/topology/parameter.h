@@ -21,6 +21,7 @@ struct Slot {
   double newborn = 0;       // what a weight that enters the topology gets
   bool everywhere = false;  // dormant positions have values too: nothing empties it
   bool lasting = false;     // no optimizer's state: only what leaves the topology loses it
+  bool holds = false;       // a weight where it is not zero stays in the topology
 };
 
 struct Parameter {
@@ -39,6 +40,8 @@ struct Parameter {
   at::Tensor segment(const at::Tensor& flat_values, std::int64_t replica) const;
   // Returns a slot; on first use it is made, with `newborn` everywhere.
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
+  // Returns where a slot holds the weight, bool [total]; it is undefined where none does.
+  at::Tensor held() const;
   // Sets the slots of these replicas [R] to a newborn's value, except for those that are
   // `everywhere` or `lasting`.
   void empty_slots(const std::vector<char>& which);

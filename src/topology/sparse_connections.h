@@ -81,6 +81,7 @@ class SparseConnections final : public Connections {
     std::int64_t active_count() const;
     std::vector<std::int64_t> active_positions() const;
     std::vector<std::int64_t> dropped_positions() const;  // active before this update, not any more
+    at::Tensor held(const Parameter& parameter) const;    // Slot::holds, uint8 [positions]
     void keep_active();
   };
   struct Factors {  // the dense gradient's: x and dL/dy, [R,N,features] with columns adjacent

@@ -84,6 +84,14 @@ std::vector<std::int64_t> SparseConnections::PendingTopology::dropped_positions(
   return left;
 }
 
+at::Tensor SparseConnections::PendingTopology::held(const Parameter& parameter) const {
+  at::Tensor all = torch::zeros({static_cast<std::int64_t>(positions.size())}, torch::kByte);
+  for (const auto& [name, slot] : parameter.slots) {
+    if (slot.holds) all.bitwise_or_(slots.at(name).ne(0).to(torch::kByte));
+  }
+  return all;
+}
+
 void SparseConnections::PendingTopology::keep_active() {
   std::vector<std::int64_t> kept;
   for (std::size_t e = 0; e < positions.size(); ++e) {
@@ -140,7 +148,11 @@ void SparseConnections::rank(const TopologyChange& change, const Criterion& crit
       mark_ranks(ranks, nullptr, stored, active.data_ptr<std::uint8_t>());
     } else {
       const at::Tensor scores = criterion.score(stored_inputs(r, criterion));
-      active.copy_(select_rows(scores.unsqueeze(0), {}, {change.count[q]}, /*largest=*/true)[0]);
+      const at::Tensor held = own.held(parameter());
+      const std::int64_t first = held.sum().item<std::int64_t>();
+      active.copy_(select_rows(scores.unsqueeze(0), (1 - held).unsqueeze(0),
+                               {change.count[q] - first}, /*largest=*/true)[0] +
+                   held);
     }
   }
 }
@@ -165,18 +177,20 @@ void SparseConnections::drop(const TopologyChange& change, const Criterion& crit
     if (!change.due[q]) continue;
     PendingTopology& own = pending(r, criterion);
     at::Tensor active = flags_over(own.active);
+    const at::Tensor movable = active * (1 - own.held(parameter()));
     at::Tensor chosen = torch::zeros_like(active);
     if (criterion.random) {
       if (change.count[q] > 0) {
         const auto ranks = random_ranks(draw_stream(change.keys[q], Draw::kDrop),
-                                        own.active_count(), change.count[q]);
-        mark_ranks(ranks, own.active.data(), chosen.numel(), chosen.data_ptr<std::uint8_t>());
+                                        movable.sum().item<std::int64_t>(), change.count[q]);
+        mark_ranks(ranks, movable.data_ptr<std::uint8_t>(), chosen.numel(),
+                   chosen.data_ptr<std::uint8_t>());
       }
     } else if (criterion.per_sign) {
       const at::Tensor scores = criterion.score(stored_inputs(r, criterion));
       const at::Tensor below_zero = own.values.lt(0).to(torch::kByte);
-      chosen = lowest(scores, active * below_zero, change.negatives[q]) +
-               lowest(scores, active * (1 - below_zero), change.count[q] - change.negatives[q]);
+      chosen = lowest(scores, movable * below_zero, change.negatives[q]) +
+               lowest(scores, movable * (1 - below_zero), change.count[q] - change.negatives[q]);
     } else {
       const std::uint64_t key = change.keys.empty() ? 0 : change.keys[q];
       at::Tensor scores = active_scores(r, criterion, active, key);
@@ -184,8 +198,8 @@ void SparseConnections::drop(const TopologyChange& change, const Criterion& crit
         scores = drawn(scores, own.active_positions(), change.sharpness[q],
                        draw_stream(key, Draw::kDrop));
       }
-      chosen.masked_scatter_(
-          active.ne(0), lowest(scores, torch::ones_like(scores, torch::kByte), change.count[q]));
+      chosen.masked_scatter_(active.ne(0),
+                             lowest(scores, movable.masked_select(active.ne(0)), change.count[q]));
     }
     active.sub_(chosen);
   }

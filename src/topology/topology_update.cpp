@@ -43,7 +43,7 @@ bool grows(Kind kind) { return kind == Kind::kGrow || kind == Kind::kGrowTo; }
 
 bool moves_share(Kind kind) { return kind == Kind::kDrop || kind == Kind::kGrow; }
 
-// Counts the active weights below zero in a replica's segment.
+// Counts the active weights below zero in a replica's segment that an update may move.
 std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   const Parameter& parameter = connections.parameter();
   const auto segments = parameter.segments();
@@ -51,6 +51,8 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   at::Tensor negative = parameter.flat().narrow(0, first, length).lt(0);
   const at::Tensor active = connections.active_flags();
   if (active.defined()) negative = negative & active.narrow(0, first, length).ne(0);
+  const at::Tensor held = parameter.held();
+  if (held.defined()) negative = negative & held.narrow(0, first, length).logical_not();
   return negative.sum().item<std::int64_t>();
 }
 
@@ -221,8 +223,10 @@ void TopologyUpdater::begin(const UpdateMoment& moment) {
 }
 
 TopologyUpdater::Size TopologyUpdater::size(std::size_t layer, std::size_t replica) const {
-  return {layers_[layer]->items(), layers_[layer]->active_items(static_cast<std::int64_t>(replica)),
-          targets_[layer][replica], moved_[layer][replica], free_[layer][replica]};
+  return {
+      layers_[layer]->items(),  layers_[layer]->active_items(static_cast<std::int64_t>(replica)),
+      targets_[layer][replica], moved_[layer][replica],
+      free_[layer][replica],    layers_[layer]->held(static_cast<std::int64_t>(replica))};
 }
 
 std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& size,
@@ -233,7 +237,8 @@ std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& siz
   const double sparsity = 1 - static_cast<double>(size.active) /
                                   static_cast<double>(std::max<std::int64_t>(1, size.positions));
   if (redistributes && sparsity < 0.2) fraction = std::min(fraction, sparsity);
-  const std::int64_t share = floor_count(fraction, size.active);
+  const std::int64_t movable = std::max<std::int64_t>(0, size.active - size.held);
+  const std::int64_t share = floor_count(fraction, movable);
   switch (operation.kind) {
     case Kind::kDrop:
       if (opened_ == Kind::kGrow) return size.moved;
@@ -241,13 +246,13 @@ std::int64_t TopologyUpdater::amount(const Operation& operation, const Size& siz
     case Kind::kGrow:
       return std::min(opened_ == Kind::kDrop ? size.moved : share, size.positions - size.active);
     case Kind::kPruneTo:
-      return std::max<std::int64_t>(0, size.active - size.target);
+      return std::clamp<std::int64_t>(size.active - size.target, 0, movable);
     case Kind::kGrowTo:
       return std::clamp<std::int64_t>(
           size.target + floor_count(fraction, size.target) - size.active, 0,
           size.positions - size.active);
     case Kind::kRank:
-      return size.target;
+      return std::max(size.target, size.held);
   }
   return 0;
 }
@@ -283,7 +288,9 @@ TopologyChange TopologyUpdater::change_of(const Operation& operation, std::size_
     if (!moment.due[r]) continue;
     const double fraction = drop_fraction_at(rules_[r], moment.progress[r]);
     const std::int64_t negatives = active_negatives(*layers_[layer], r);
-    const std::int64_t others = layers_[layer]->active(static_cast<std::int64_t>(r)) - negatives;
+    const auto replica = static_cast<std::int64_t>(r);
+    const std::int64_t others =
+        layers_[layer]->active(replica) - layers_[layer]->held(replica) - negatives;
     change.negatives[r] = floor_count(fraction, negatives);
     change.count[r] = change.negatives[r] + floor_count(fraction, others);
     if (!excludes_dropped()) continue;

@@ -70,7 +70,7 @@ class TopologyUpdater {
 
   // These are the sizes of one layer, or sums over all layers, for one replica.
   struct Size {
-    std::int64_t positions = 0, active = 0, target = 0, moved = 0, free = 0;
+    std::int64_t positions = 0, active = 0, target = 0, moved = 0, free = 0, held = 0;
   };
 
   std::size_t replicas() const { return rules_.size(); }

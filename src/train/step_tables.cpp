@@ -35,14 +35,20 @@ StepTables::StepTables(std::int64_t most, std::int64_t replicas, TableLayout lay
   if (layout_.places) {
     places_ = torch::empty({most, replicas, 2 * width_}, on_device.dtype(torch::kInt64));
   }
+  if (layout_.numbers > 0) {
+    strategy_ = torch::empty({most, replicas, layout_.numbers}, on_device.dtype(torch::kFloat64));
+  }
   counter_ = torch::zeros({1}, on_device.dtype(torch::kInt64));
 }
 
 void StepTables::begin(std::int64_t steps) {
   TORCH_INTERNAL_ASSERT(steps >= 1 && steps <= most_, steps, " steps in tables of ", most_);
   padded_ = false;
-  if (!device_.is_cuda() && host_numbers_.defined()) return;
   const auto host = torch::TensorOptions().pinned_memory(device_.is_cuda());
+  if (layout_.numbers > 0) {
+    host_strategy_ = torch::zeros({steps, replicas_, layout_.numbers}, host.dtype(torch::kFloat64));
+  }
+  if (!device_.is_cuda() && host_numbers_.defined()) return;
   // Fresh memory each time: the last tables may still be on their way to the device.
   host_numbers_ =
       torch::empty({steps, replicas_, kernels::kStepNumbers}, host.dtype(torch::kFloat64));
@@ -58,6 +64,10 @@ void StepTables::begin(std::int64_t steps) {
 kernels::StepNumbers& StepTables::numbers(std::int64_t step, std::int64_t r) {
   return reinterpret_cast<kernels::StepNumbers*>(
       host_numbers_.data_ptr<double>())[step * replicas_ + r];
+}
+
+double* StepTables::of_strategy(std::int64_t step, std::int64_t r) {
+  return host_strategy_.data_ptr<double>() + (step * replicas_ + r) * layout_.numbers;
 }
 
 void StepTables::set_rows(std::int64_t step, std::int64_t r,
@@ -114,6 +124,7 @@ void StepTables::upload() {
     examples_ = host_examples_;
     mean_ = host_mean_;
     places_ = host_places_;
+    strategy_ = host_strategy_;
     position_ = 0;
     return;
   }
@@ -122,6 +133,9 @@ void StepTables::upload() {
   examples_.narrow(0, 0, steps).copy_(host_examples_, /*non_blocking=*/true);
   if (layout_.places) places_.narrow(0, 0, steps).copy_(host_places_, /*non_blocking=*/true);
   if (layout_.apart) mean_.narrow(0, 0, steps).copy_(host_mean_, /*non_blocking=*/true);
+  if (layout_.numbers > 0) {
+    strategy_.narrow(0, 0, steps).copy_(host_strategy_, /*non_blocking=*/true);
+  }
   counter_.zero_();
 }
 
@@ -133,6 +147,7 @@ StepRows StepTables::current() const {
   };
   rows.numbers = now(numbers_);
   rows.examples = now(examples_);
+  if (layout_.numbers > 0) rows.strategy = now(strategy_);
   if (layout_.places) {
     const at::Tensor both = now(places_);
     rows.place = both.narrow(1, 0, width_);

@@ -18,6 +18,7 @@ struct TableLayout {
   std::vector<std::int64_t> roles;  // the most rows of each role, the current examples' first
   bool apart = false;   // each role has columns of its own; no: a replica's rows follow one another
   bool places = false;  // with StepRows::place and enters
+  std::int64_t numbers = 0;  // of the strategy's own
 
   std::int64_t width() const;
   std::int64_t first(std::size_t role) const;  // column, where they are apart
@@ -31,6 +32,7 @@ struct StepRows {
   // Where roles are apart: 1/n for the n rows that a replica has of the column's role, else 0.
   at::Tensor mean;           // [R,W]
   at::Tensor place, enters;  // int64 [R,W] of BatchRow, -1 where there is none
+  at::Tensor strategy;       // double [R, layout's numbers], the strategy's own
 
   at::Tensor column(std::int64_t index) const { return numbers.select(1, index); }
 };
@@ -52,6 +54,7 @@ class StepTables {
   // Starts new tables of so many steps, on the host.
   void begin(std::int64_t steps);
   kernels::StepNumbers& numbers(std::int64_t step, std::int64_t r);
+  double* of_strategy(std::int64_t step, std::int64_t r);  // 0 at first
   // A replica's rows by role. Padding repeats the replica's own examples: they are in the alignment
   // term, which no weight masks.
   void set_rows(std::int64_t step, std::int64_t r, const std::vector<std::vector<BatchRow>>& own);
@@ -72,11 +75,12 @@ class StepTables {
   at::Device device_;
   at::ScalarType dtype_;
   bool padded_ = false;
-  at::Tensor host_numbers_, host_examples_;        // [steps,R,...]
-  at::Tensor host_mean_, host_places_;             // [steps,R,W], [steps,R,2 W]: place, then enters
-  at::Tensor numbers_, examples_, mean_, places_;  // on the device, [most,R,...]
-  at::Tensor counter_;                             // int64 [1] on the device
-  std::int64_t position_ = 0;                      // the counter of a CPU
+  at::Tensor host_numbers_, host_examples_;  // [steps,R,...]
+  at::Tensor host_mean_, host_places_;       // [steps,R,W], [steps,R,2 W]: place, then enters
+  at::Tensor host_strategy_;
+  at::Tensor numbers_, examples_, mean_, places_, strategy_;  // on the device, [most,R,...]
+  at::Tensor counter_;                                        // int64 [1] on the device
+  std::int64_t position_ = 0;                                 // the counter of a CPU
 };
 
 }  // namespace tandem

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.h"
@@ -110,6 +111,10 @@ class Trainer {
   // them. Several at once are taken on a GPU only, where they are queued and not waited for.
   StepReport advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most);
   void end_stage(std::int64_t stage);
+  // How the net is read, and while a ReadNet lives the model is that net: of a task, numbered from
+  // 1, where each has its own.
+  StrategyNeeds::Read read() const { return needs_.read; }
+  class ReadNet;
 
   // Called where topology updates of these replicas [R] are about to happen, with the step's
   // gradients in place.
@@ -181,6 +186,7 @@ class Trainer {
   at::Tensor task_loss(const Batch& batch, const at::Tensor& logits,
                        const at::Tensor& allowed) const;
   void change_gradients(const StepRows& rows, StepLosses& losses);
+  std::vector<char> turns_before(std::int64_t stage, std::int64_t in_stage) const;
   void pass_references(const StepKind& kind, const StepRows& rows);
   void record_cuts(const StepKind& kind, const StepRows& rows);
   at::Tensor mask_of_gradient(const Parameter& parameter, const at::Tensor& numbers) const;
@@ -243,6 +249,17 @@ class Trainer {
   at::Tensor state_;  // double [R,kReplicaState], on the device
   mutable std::vector<kernels::ReplicaState> host_state_;  // the same, where it is fresh
   mutable bool fresh_ = true;
+};
+
+class Trainer::ReadNet {
+ public:
+  ReadNet(Trainer& trainer, std::int64_t task);
+  ~ReadNet();
+  ReadNet(const ReadNet&) = delete;
+  ReadNet& operator=(const ReadNet&) = delete;
+
+ private:
+  std::vector<std::pair<Parameter*, at::Tensor>> kept_;  // values that were swapped away
 };
 
 }  // namespace tandem

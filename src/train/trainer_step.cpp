@@ -83,14 +83,21 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
 StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int64_t most) {
   StepReport report;
   report.updated.assign(runs_.size(), 0);
+  const auto any = [](const std::vector<char>& flags) {
+    return std::find(flags.begin(), flags.end(), 1) != flags.end();
+  };
+  const std::vector<char> turns = turns_before(stage, in_stage);
+  if (any(turns)) strategy_->turn(turns);
   // A device that stands still gets its first steps soon; while it works there is time for more.
   ahead_ = std::min(fresh_ ? kFirstSteps : 2 * ahead_, tables_->most());
   const std::int64_t room =
       std::max<std::int64_t>(1, std::min({most, ahead_, stage_steps(stage) - in_stage}));
-  std::vector<std::vector<ReplicaPlan>> ahead;  // up to the first update
+  std::vector<std::vector<ReplicaPlan>> ahead;  // up to the first update or the next turn
+  const auto next = [&] { return in_stage + static_cast<std::int64_t>(ahead.size()); };
   do {
-    ahead.push_back(plan_step(stage, in_stage + static_cast<std::int64_t>(ahead.size())));
-  } while (static_cast<std::int64_t>(ahead.size()) < room && !any_updates(ahead.back()));
+    ahead.push_back(plan_step(stage, next()));
+  } while (static_cast<std::int64_t>(ahead.size()) < room && !any_updates(ahead.back()) &&
+           !any(turns_before(stage, next())));
   const auto read_by_update = [this](const std::vector<ReplicaPlan>& of_step) {
     return demands().fresh_batches == 0 && any_updates(of_step);
   };
@@ -111,7 +118,11 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       counts.push_back(in_batch);
       const double current = rows[r].empty() ? 0 : static_cast<double>(rows[r].front().size());
       // Of what lies beside the batch there is a gradient, as large as two forward passes.
-      passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) + 3 * beside);
+      passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) +
+                       needs_.passed_replayed * (in_batch - current) + 3 * beside);
+      if (plans[r].runs && needs_.numbers > 0) {
+        strategy_->numbers(replica, plans[r].step, tables_->of_strategy(report.steps, replica));
+      }
     }
     kinds.push_back(kind_of(plans));
     kinds.back().records_inputs = demands().reads_inputs && read_by_update(plans);

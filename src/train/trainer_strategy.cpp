@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "data/example.h"
 #include "data/tensor.h"
 #include "plan/stages.h"
 #include "topology/connections.h"
@@ -156,6 +157,27 @@ class Trainer::Services final : public StrategyServices {
     return logits.reshape({trainer_.replicas(), -1, logits.size(-1)});
   }
 
+  at::Tensor logits_with(const std::vector<at::Tensor>& values, const at::Tensor& x) override {
+    const at::NoGradGuard no_grad;
+    const std::vector<Parameter*> parameters = trainer_.model_->parameters();
+    const auto swap = [&parameters](std::vector<at::Tensor>& others) {
+      for (std::size_t p = 0; p < parameters.size(); ++p)
+        std::swap(parameters[p]->value, others[p]);
+    };
+    std::vector<at::Tensor> others;
+    for (std::size_t p = 0; p < parameters.size(); ++p) {
+      others.push_back(values[p].view(parameters[p]->value.sizes()));
+    }
+    // What criteria of topology read is the step's own.
+    trainer_.topology_->expect_gradient(false);
+    swap(others);
+    Context context = trainer_.trained_stream(trainer_.trains_sparse());
+    const at::Tensor logits = trainer_.model_->forward(x, context);
+    swap(others);
+    trainer_.topology_->expect_gradient(trainer_.expects_gradient_);
+    return logits.reshape({trainer_.replicas(), -1, logits.size(-1)});
+  }
+
  private:
   Trainer& trainer_;
 };
@@ -183,14 +205,30 @@ Context Trainer::trained_stream(bool sparse) const {
 
 void Trainer::build_strategy() {
   services_ = std::make_unique<Services>(*this);
-  StrategyView view{replicas(),           {}, batches_.sequences(),
-                    model_->parameters(), {}, services_.get()};
+  StrategyView view{replicas(), {}, batches_.sequences(), model_->parameters(),
+                    {},         {}, services_.get()};
   for (const RunSchedule& run : runs_) view.configs.push_back(run.config);
   view.options = torch::device(options_.device).dtype(options_.dtype);
+  if (data().labels.defined()) {
+    view.class_of =
+        [labels = data().labels.to(torch::kCPU, torch::kInt64).contiguous()](std::int64_t example) {
+          return labels.const_data_ptr<std::int64_t>()[source_of(example)];
+        };
+  }
+  const auto place_of = [&view](const Parameter& parameter) {
+    const auto found = std::find(view.parameters.begin(), view.parameters.end(), &parameter);
+    return static_cast<std::size_t>(found - view.parameters.begin());
+  };
+  for (const Linear* layer : model_->linears()) {
+    StrategyLayer own{place_of(layer->weight), -1, layer->inputs(), layer->outputs()};
+    if (layer->has_bias()) own.bias = static_cast<std::int64_t>(place_of(layer->bias));
+    own.makes_logits = layer == model_->linears().back() && layer->outputs() == tasks(0).outputs;
+    view.layers.push_back(own);
+  }
   const Config& config = runs_.front().config;
   strategy_ = strategies().at("strategy", config.text("strategy"))(std::move(view));
   needs_ = strategy_->needs();
-  layout_ = {{config.integer("batch")}, needs_.roles, needs_.places};
+  layout_ = {{config.integer("batch")}, needs_.roles, needs_.places, needs_.numbers};
   in_batch_ = {0, config.integer("batch")};
   bool beside = false;
   for (const StrategyNeeds::Replay& replay : needs_.replays) {
@@ -224,8 +262,8 @@ StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
   const auto narrow = [&columns](const at::Tensor& table) {
     return table.defined() ? table.narrow(1, columns.first, columns.count) : table;
   };
-  return {rows.numbers,      narrow(rows.examples), narrow(rows.weight),
-          narrow(rows.mean), narrow(rows.place),    narrow(rows.enters)};
+  return {rows.numbers,       narrow(rows.examples), narrow(rows.weight), narrow(rows.mean),
+          narrow(rows.place), narrow(rows.enters),   rows.strategy};
 }
 
 Batch Trainer::batch_of(const StepRows& rows) const {
@@ -248,6 +286,7 @@ StepView Trainer::view_of(const Batch& batch, const StepRows& rows,
   view.mean = batch.mean;
   view.place = rows.place;
   view.enters = rows.enters;
+  view.numbers = rows.strategy;
   view.rows_per_example = batch.target.size(1) / rows.examples.size(1);
   std::int64_t first = 0;
   for (const std::int64_t count : layout_.roles) {
@@ -281,7 +320,7 @@ at::Tensor Trainer::weights_of_columns(const at::Tensor& role_weights) const {
 void Trainer::pass_references(const StepKind& kind, const StepRows& rows) {
   references_.clear();
   for (std::size_t i = 0; i < needs_.replays.size(); ++i) {
-    if (needs_.replays[i].in_batch || !strategy_->wants_references()) {
+    if (needs_.replays[i].in_batch || !strategy_->wants_reference(i)) {
       references_.emplace_back();
       continue;
     }
@@ -312,6 +351,33 @@ void Trainer::pass_references(const StepKind& kind, const StepRows& rows) {
     references_.emplace_back(std::move(all), own.mean.gt(0).any(1));
     topology_->expect_gradient(expects_gradient_);
   }
+}
+
+// [R] Replicas whose strategy wants a turn before this step.
+std::vector<char> Trainer::turns_before(std::int64_t stage, std::int64_t in_stage) const {
+  std::vector<char> due;
+  for (std::size_t r = 0; r < runs_.size(); ++r) {
+    const std::int64_t steps = runs_[r].timeline.task_steps[static_cast<std::size_t>(stage)];
+    due.push_back(in_stage < steps &&
+                  strategy_->turn_at(static_cast<std::int64_t>(r), steps) == in_stage);
+  }
+  return due;
+}
+
+Trainer::ReadNet::ReadNet(Trainer& trainer, std::int64_t task) {
+  const at::NoGradGuard no_grad;
+  const std::vector<Parameter*> parameters = trainer.model_->parameters();
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    const at::Tensor own = trainer.strategy_->read_values(p, task);
+    if (!own.defined()) continue;
+    at::Tensor& value = parameters[p]->value;
+    kept_.emplace_back(parameters[p], value);
+    value = own.view(value.sizes());
+  }
+}
+
+Trainer::ReadNet::~ReadNet() {
+  for (auto& [parameter, value] : kept_) parameter->value = value;
 }
 
 void Trainer::change_gradients(const StepRows& rows, StepLosses& losses) {

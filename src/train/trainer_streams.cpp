@@ -217,7 +217,7 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, L
   const StepRows own = columns_of(rows, in_batch_);
   Batch batch = batch_of(own);
   if (batch.share.defined()) {
-    const at::Tensor weights = strategy_->role_weights();
+    const at::Tensor weights = strategy_->role_weights(view_of(batch, own, {}));
     if (weights.defined()) {
       batch.share = batch.share * batches_.over_rows(weights_of_columns(weights));
     }

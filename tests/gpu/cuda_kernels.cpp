@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/philox.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
+#include "kernels/cone/cone_cuda.h"
 #include "kernels/masked/masked.h"
 #include "kernels/masked/masked_cuda.h"
 #include "kernels/select/select.h"
@@ -406,6 +408,52 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
       }
       REQUIRE(wrong == 0);
     }
+  }
+}
+
+TEST_CASE("a projection onto a cone on the GPU equals the CPU's in every bit", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::int64_t n : {1, 4, 19}) {
+    constexpr std::int64_t kReplicas = 70, kFeatures = 25;
+    std::vector<double> gram, along, part, margin;
+    std::uint64_t draw = 0;
+    const auto next = [&draw] { return RandomStream{11}.uniform(draw++) - 0.5; };
+    for (std::int64_t r = 0; r < kReplicas; ++r) {
+      std::vector<double> rows(static_cast<std::size_t>((n + 1) * kFeatures));
+      for (double& each : rows) each = next();
+      const auto dot = [&rows](std::int64_t a, std::int64_t b) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < kFeatures; ++i) {
+          sum += rows[static_cast<std::size_t>(a * kFeatures + i)] *
+                 rows[static_cast<std::size_t>(b * kFeatures + i)];
+        }
+        return sum;
+      };
+      for (std::int64_t i = 0; i < n; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) gram.push_back(dot(i, j));
+        along.push_back(dot(i, n));
+        part.push_back(r % 5 != i % 7);
+      }
+      margin.push_back(r % 3 == 0 ? 0 : 0.5);
+    }
+    std::vector<double> expected(along.size(), -1), v(along.size(), -1);
+    OnGpu<double> g(gram), a(along), p(part), m(margin), out(v);
+    ConeProblem problem{.gram = g.data(),
+                        .along = a.data(),
+                        .part = p.data(),
+                        .margin = m.data(),
+                        .replicas = kReplicas,
+                        .n = n};
+    REQUIRE(cuda_kernel<decltype(project_onto_cone_cuda)>("project_onto_cone")(problem, out.data(),
+                                                                               stream()) == 0);
+    problem.gram = gram.data();
+    problem.along = along.data();
+    problem.part = part.data();
+    problem.margin = margin.data();
+    project_onto_cone(problem, expected.data());
+    CAPTURE(n);
+    REQUIRE(same_bits(out.read(), expected));
+    REQUIRE(std::any_of(expected.begin(), expected.end(), [](double each) { return each > 0.5; }));
   }
 }
 

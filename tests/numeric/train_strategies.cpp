@@ -7,12 +7,15 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <optional>
 
+#include "config/option.h"
 #include "config/seeds.h"
 #include "continual/strategy.h"
 #include "data/example.h"
 #include "data/sampler.h"
 #include "eval/evaluate.h"
+#include "jobs/run_check.h"
 #include "plan/plan.h"
 #include "support/step_support.h"
 
@@ -66,6 +69,14 @@ class Rule {
   virtual void stepped(const Net& /*before*/, const Tensors& /*gradients*/, const Net& /*after*/) {}
   virtual void task_begins(const Net& /*net*/) {}
   virtual void task_ends(const Net& /*net*/, const Rows& /*all*/) {}
+  // Before step `step` of the task's `steps`: what changes between steps.
+  virtual void turns(Net& /*net*/, std::int64_t /*step*/, std::int64_t /*steps*/) {}
+  virtual void stage_ended(const Net& /*net*/) {}
+  // What the host decided for the step that is to be taken, from 0.
+  virtual void decided(std::int64_t /*step*/, const std::vector<double>& /*numbers*/) {}
+  // The net that a task is read through, and the outputs that take part.
+  virtual Net net_of_task(const Net& net, std::int64_t /*task*/) const { return net; }
+  virtual bool masks_reading() const { return false; }
 };
 
 at::Tensor log_p(const at::Tensor& z, const at::Tensor& allowed) {
@@ -166,6 +177,124 @@ struct Agem : Rule {
   int projected = 0;
 };
 
+void add(Tensors& sums, const Tensors& terms, double factor) {
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    if (sums.size() <= i) sums.push_back(torch::zeros_like(terms[i]));
+    sums[i] = sums[i] + factor * terms[i];
+  }
+}
+
+// The dual by trying every set of coordinates at their bound.
+struct Gem : Rule {
+  double margin;
+  int projected = 0;
+  explicit Gem(double m) : margin(m) {}
+
+  static double dot(const Tensors& a, const Tensors& b) {
+    double sum = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) sum += (a[i] * b[i]).sum().item<double>();
+    return sum;
+  }
+
+  void change(Tensors& gradients, const Net& net, const std::vector<Rows>& replays) override {
+    std::vector<Tensors> references;
+    for (const Rows& each : replays) {
+      if (!each.rows.empty()) references.push_back(gradients_of(task_loss(net, each), net));
+    }
+    const auto n = static_cast<std::int64_t>(references.size());
+    at::Tensor p = torch::eye(n, torch::kFloat64) * 1e-3, q = torch::zeros({n}, torch::kFloat64);
+    for (std::int64_t i = 0; i < n; ++i) {
+      q[i] = dot(references[static_cast<std::size_t>(i)], gradients);
+      for (std::int64_t j = 0; j < n; ++j) {
+        p[i][j] +=
+            dot(references[static_cast<std::size_t>(i)], references[static_cast<std::size_t>(j)]);
+      }
+    }
+    if (n == 0 || q.min().item<double>() >= 0) return;
+    ++projected;
+    double least = INFINITY;
+    at::Tensor best;
+    for (std::int64_t set = 0; set < (std::int64_t{1} << n); ++set) {
+      at::Tensor a = p.clone(), b = -q.clone();
+      for (std::int64_t i = 0; i < n; ++i) {
+        if ((set >> i) % 2 == 0) continue;  // v_i is at its bound
+        a[i] = torch::eye(n, torch::kFloat64)[i];
+        b[i] = margin;
+      }
+      const at::Tensor v = torch::linalg_solve(a, b.unsqueeze(1)).squeeze(1);
+      const double value = (0.5 * v.dot(p.mv(v)) + q.dot(v)).item<double>();
+      if (v.min().item<double>() < margin - 1e-12 || value >= least) continue;
+      least = value;
+      best = v;
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      add(gradients, references[static_cast<std::size_t>(i)], best[i].item<double>());
+    }
+  }
+};
+
+struct ClsEr : Rule {
+  double lambda, updates[2], decay[2];  // plastic, stable
+  Net averages[2];
+  double shares[2];
+  ClsEr(double l, double pu, double pd, double su, double sd)
+      : lambda(l), updates{pu, su}, decay{pd, sd} {}
+
+  void task_begins(const Net& net) override {
+    for (Net& each : averages) {
+      if (!each.values.empty()) continue;
+      each = net;
+      for (at::Tensor& value : each.values) value = value.detach().clone();
+    }
+  }
+  void decided(std::int64_t step, const std::vector<double>& numbers) override {
+    for (std::size_t i = 0; i < 2; ++i) {
+      const double keeps = std::min(1 - 1 / static_cast<double>(step + 2), decay[i]);
+      shares[i] = numbers[i];
+      CHECK((numbers[i] == 0 || numbers[i] == Approx(1 - keeps).epsilon(1e-12)));
+      drawn[i] += numbers[i] != 0;
+      ++of[i];
+    }
+  }
+  at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>& replays) override {
+    const at::Tensor own = entropy_of(net.outputs(current.x), current, current.allowed);
+    const Rows& replay = replays[0];
+    if (replay.rows.empty()) return own.mean();
+    const at::Tensor z = net.outputs(replay.x);
+    const at::Tensor all = torch::cat({own, entropy_of(z, replay, replay.allowed)});
+    at::Tensor pull = torch::zeros({}, z.options());
+    for (std::int64_t i = 0; i < z.size(0); ++i) {
+      at::Tensor chosen;
+      double surest = -1;
+      for (const Net& each : averages) {
+        const at::Tensor old = each.outputs(replay.x[i].unsqueeze(0)).detach();
+        const double p =
+            log_p(old, replay.allowed[i].unsqueeze(0))[0][replay.target[i]].exp().item<double>();
+        if (p > surest) chosen = old[0];
+        surest = std::max(p, surest);
+      }
+      pull = pull + (z[i] - chosen).square().masked_select(replay.allowed[i]).mean();
+    }
+    return all.mean() + lambda * pull / static_cast<double>(z.size(0));
+  }
+  void stepped(const Net&, const Tensors&, const Net& after) override {
+    for (std::size_t i = 0; i < 2; ++i) {
+      for (std::size_t v = 0; v < after.values.size(); ++v) {
+        at::Tensor& value = averages[i].values[v];
+        value = ((1 - shares[i]) * value + shares[i] * after.values[v]).detach();
+      }
+    }
+  }
+  Net net_of_task(const Net&, std::int64_t) const override {
+    for (std::size_t i = 0; i < 2; ++i) {  // as often as is said, within five deviations
+      const double n = of[i], p = updates[i];
+      CHECK(std::abs(drawn[i] - n * p) < 5 * std::sqrt(n * p * (1 - p)) + 1e-9);
+    }
+    return averages[1];
+  }
+  double drawn[2] = {0, 0}, of[2] = {0, 0};
+};
+
 // A list of quadratic terms, one for each earlier task.
 struct Pulled : Rule {
   double factor;
@@ -187,13 +316,6 @@ struct Pulled : Rule {
     return all;
   }
 };
-
-void add(Tensors& sums, const Tensors& terms, double factor) {
-  for (std::size_t i = 0; i < terms.size(); ++i) {
-    if (sums.size() <= i) sums.push_back(torch::zeros_like(terms[i]));
-    sums[i] = sums[i] + factor * terms[i];
-  }
-}
 
 Tensors squares_of(Tensors all) {
   for (at::Tensor& each : all) each = each.square();
@@ -309,7 +431,112 @@ struct Lwf : Rule {
   }
 };
 
-std::unique_ptr<Rule> rule_of(const Config& config) {
+// Weights with owners, written with loops over single weights.
+struct Packnet : Rule {
+  double keep, again;
+  std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
+  std::int64_t task = 0;
+  bool packed = false;
+  std::vector<std::vector<std::int64_t>> owner;  // by value, of its elements
+  Tensors at_end;
+
+  Packnet(double k, double a, std::vector<std::pair<std::int64_t, std::int64_t>> o)
+      : keep(k), again(a), outputs(std::move(o)) {}
+  bool own_outputs() const { return outputs[0] != outputs[1]; }
+  bool masks_reading() const override { return own_outputs(); }
+
+  void task_begins(const Net& net) override {
+    ++task;
+    packed = false;
+    if (!owner.empty()) return;
+    for (const at::Tensor& each : net.values) {
+      owner.emplace_back(static_cast<std::size_t>(each.numel()), 0);
+    }
+  }
+
+  bool of_task(const Net& net, std::size_t value, std::size_t element) const {
+    if (value + 2 < net.values.size() || !own_outputs()) return true;
+    const std::int64_t output = static_cast<std::int64_t>(element) % net.values[value].size(-1);
+    const auto [first, last] = outputs[static_cast<std::size_t>(task - 1)];
+    return output >= first && output < last;
+  }
+
+  void pack(Net& net) {
+    packed = true;
+    for (std::size_t v = 0; v < net.values.size(); ++v) {
+      const bool whole = v % 2 == 1 || (v + 2 >= net.values.size() && own_outputs());
+      double* value = net.values[v].data_ptr<double>();
+      const at::Tensor active = net.active[v].contiguous();
+      std::vector<std::pair<double, std::size_t>> free;  // largest first, then by place
+      for (std::size_t e = 0; e < owner[v].size(); ++e) {
+        if (owner[v][e] != 0 || !active.data_ptr<bool>()[e] || !of_task(net, v, e)) continue;
+        free.emplace_back(-std::abs(value[e]), e);
+      }
+      std::sort(free.begin(), free.end());
+      const double left = static_cast<double>(outputs.size()) - static_cast<double>(task - 1);
+      const double share = keep > 0 ? keep : 1 / left;
+      const auto kept =
+          whole ? free.size()
+                : static_cast<std::size_t>(std::llround(share * static_cast<double>(free.size())));
+      for (std::size_t i = 0; i < kept; ++i) owner[v][free[i].second] = task;
+      for (std::size_t e = 0; !whole && e < owner[v].size(); ++e) {
+        if (owner[v][e] == 0) value[e] = 0;
+      }
+    }
+  }
+
+  void turns(Net& net, std::int64_t step, std::int64_t steps) override {
+    const at::NoGradGuard no_grad;
+    const double trained_again = std::floor(again * static_cast<double>(steps));
+    if (step == steps - static_cast<std::int64_t>(trained_again)) pack(net);
+  }
+
+  at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>&) override {
+    Rows own = current;
+    own.allowed = current.allowed.clone();
+    for (std::int64_t c = 0; own_outputs() && c < own.allowed.size(1); ++c) {
+      const auto [first, last] = outputs[static_cast<std::size_t>(task - 1)];
+      if (c < first || c >= last) own.allowed.select(1, c).fill_(false);
+    }
+    return task_loss(net, own);
+  }
+
+  void change(Tensors& gradients, const Net&, const std::vector<Rows>&) override {
+    for (std::size_t v = 0; v < gradients.size(); ++v) {
+      gradients[v] = gradients[v].contiguous();
+      for (std::size_t e = 0; e < owner[v].size(); ++e) {
+        if (owner[v][e] != (packed ? task : 0)) gradients[v].data_ptr<double>()[e] = 0;
+      }
+    }
+  }
+
+  void task_ends(const Net& net, const Rows&) override {
+    Net end = net;
+    for (at::Tensor& each : end.values) each = each.detach().clone();
+    if (!packed) pack(end);
+    at_end = end.values;
+  }
+
+  void stage_ended(const Net& net) override {
+    for (std::size_t v = 0; v < net.values.size(); ++v) {
+      CAPTURE(v);
+      REQUIRE(torch::equal(net.values[v], at_end[v]));
+    }
+  }
+
+  Net net_of_task(const Net& net, std::int64_t read) const override {
+    Net own = net;
+    for (std::size_t v = 0; v < net.values.size() && read < task; v += 2) {
+      own.values[v] = net.values[v].detach().clone();
+      for (std::size_t e = 0; e < owner[v].size(); ++e) {
+        if (owner[v][e] == 0 || owner[v][e] > read) own.values[v].data_ptr<double>()[e] = 0;
+      }
+    }
+    return own;
+  }
+};
+
+std::unique_ptr<Rule> rule_of(const Config& config, const TaskSequence& sequence) {
   const std::string& name = config.text("strategy");
   const auto number = [&config](const char* option) { return config.real(option); };
   if (name == "finetune" || name == "cumulative" || name == "gdumb") {
@@ -334,6 +561,16 @@ std::unique_ptr<Rule> rule_of(const Config& config) {
                                  config.text("scenario"),
                                  config.text("tasks_by") == "classes" ? 2 : 10);
   }
+  if (name == "gem") return std::make_unique<Gem>(number("gem_margin"));
+  if (name == "cls_er") {
+    return std::make_unique<ClsEr>(number("stability"), number("plastic_updates"),
+                                   number("plastic_decay"), number("stable_updates"),
+                                   number("stable_decay"));
+  }
+  if (name == "packnet") {
+    return std::make_unique<Packnet>(number("task_keep"), number("retrain_share"),
+                                     sequence.task_outputs);
+  }
   return nullptr;
 }
 
@@ -342,7 +579,7 @@ class Course {
   Course(Trainer& trainer, const Config& config) : trainer_(trainer), config_(config) {
     twin_ =
         strategies().at("strategy", config.text("strategy"))({1, {config}, {trainer.tasks(0)}, {}});
-    rule_ = rule_of(config);
+    rule_ = rule_of(config, trainer.tasks(0));
     REQUIRE(rule_ != nullptr);
   }
 
@@ -367,11 +604,15 @@ class Course {
         current.push_back({train[static_cast<std::size_t>(each)]});
       }
       std::vector<std::vector<BatchRow>> replays(twin_->needs().replays.size());
+      std::vector<double> numbers(static_cast<std::size_t>(twin_->needs().numbers), 0);
+      if (!numbers.empty()) twin_->numbers(0, steps_, numbers.data());
+      rule_->decided(steps_, numbers);
       twin_->batch(0, steps_++, current, replays);
       const Rows own = rows_of(current);
       std::vector<Rows> others;
       for (const auto& each : replays) others.push_back(rows_of(each));
-      const Net before = net_of(trainer_);
+      Net before = net_of(trainer_);
+      rule_->turns(before, step, trainer_.stage_steps(stage));
       const at::Tensor loss = rule_->loss(before, own, others);
       Tensors gradients = gradients_of(loss, before);
       rule_->change(gradients, before, others);
@@ -387,22 +628,31 @@ class Course {
     }
     std::vector<BatchRow> all;
     for (const std::int64_t each : train) all.push_back({each});
-    // A memory of examples is all that the twin has, and only A-GEM's is filled here.
-    if (config_.text("strategy") == "agem") twin_->after_task(stage + 1, {train});
+    // A memory of examples is all that the twin has, and only those of A-GEM and GEM are filled
+    // here.
+    const std::string& strategy = config_.text("strategy");
+    if (strategy == "agem" || strategy == "gem") twin_->after_task(stage + 1, {train});
     rule_->task_ends(net_of(trainer_), rows_of(all));
     trainer_.end_stage(stage);
+    rule_->stage_ended(net_of(trainer_));
   }
 
   const Rule& rule() const { return *rule_; }
 
   // The program's counts on each task's training examples, against this net's.
   void require_accuracy() {
-    const Net net = net_of(trainer_);
+    const Net whole = net_of(trainer_);
     const auto rows = evaluate(trainer_, {1, "train", false, {1}});
+    std::size_t compared = 0;
     for (const EvalRow& row : rows[0]) {
+      const Net net = rule_->net_of_task(whole, row.task);
       const bool own_net =
           (config_.text("weights") == "dense") == (row.readout.weights.stream == "full");
-      if (row.readout.masked || !own_net) continue;
+      const bool masked = rule_->masks_reading() && !trainer_.tasks(0).mask_training;
+      if ((row.readout.masked && !trainer_.tasks(0).mask_evaluation && !masked) || !own_net) {
+        continue;
+      }
+      ++compared;
       CAPTURE(row.task);
       std::vector<BatchRow> all;
       for (const std::int64_t each :
@@ -410,10 +660,18 @@ class Course {
         all.push_back({example_of(each, row.task)});
       }
       const Rows own = rows_of(all);
-      const at::Tensor z = net.outputs(own.x).masked_fill(own.allowed.logical_not(), -INFINITY);
+      const auto [first, last] =
+          trainer_.tasks(0).task_outputs[static_cast<std::size_t>(row.task - 1)];
+      at::Tensor allowed = own.allowed;
+      if (masked) {
+        allowed = torch::zeros_like(own.allowed);
+        allowed.narrow(1, first, last - first).fill_(true);
+      }
+      const at::Tensor z = net.outputs(own.x).masked_fill(allowed.logical_not(), -INFINITY);
       REQUIRE(row.n_total == static_cast<std::int64_t>(all.size()));
       REQUIRE(row.n_correct == (z.argmax(1) == own.target).sum().item<std::int64_t>());
     }
+    REQUIRE(compared == trainer_.tasks(0).tasks.size());
   }
 
  private:
@@ -490,7 +748,14 @@ Config sequence_of(const std::string& strategy, const std::string& scenario,
                         {"replay_weight", "0.7"},
                         {"fisher_decay", "0.6"},
                         {"si_damping", "0.01"},
-                        {"distill_temperature", "1.7"}};
+                        {"distill_temperature", "1.7"},
+                        {"task_keep", "0.4"},
+                        {"retrain_share", "0.4"},
+                        {"gem_margin", "0.3"},
+                        {"plastic_updates", "0.8"},
+                        {"plastic_decay", "0.9"},
+                        {"stable_updates", "0.5"},
+                        {"stable_decay", "0.95"}};
   for (const auto& [name, value] : own) {
     if (std::count(facts.uses.begin(), facts.uses.end(), name) != 0) said[name] = value;
   }
@@ -519,6 +784,10 @@ TEST_CASE("each strategy's step is its formula", "[numeric]") {
             const auto* agem = dynamic_cast<const Agem*>(&course.rule());
             if (agem != nullptr && scenario == "class_il") {
               CHECK(agem->projected > 0);
+            }
+            const auto* gem = dynamic_cast<const Gem*>(&course.rule());
+            if (gem != nullptr && scenario == "class_il") {
+              CHECK(gem->projected > 0);
             }
           }
         }
@@ -586,7 +855,7 @@ TEST_CASE("a memory of outputs is not written before all gradients of its step a
 
 // What drops go by is the gradient of the loss, in either storage.
 TEST_CASE("strategies that change gradients leave masks the same in both storages", "[numeric]") {
-  for (const std::string strategy : {"ewc_online", "mas", "si", "agem"}) {
+  for (const std::string strategy : {"ewc_online", "mas", "si", "agem", "gem", "cls_er"}) {
     CAPTURE(strategy);
     const Config config = sequence_of(strategy, "class_il", "mest",
                                       {{"update_interval", "2"}, {"update_interval_epochs", "0"}});
@@ -610,9 +879,92 @@ TEST_CASE("strategies that change gradients leave masks the same in both storage
   }
 }
 
+TEST_CASE("shares that are alike for all tasks, kept at each task's end alone", "[numeric]") {
+  for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
+    CAPTURE(scenario);
+    const Config config = sequence_of("packnet", scenario, "static",
+                                      {{"task_keep", "0"}, {"retrain_share", "0"}, {"tasks", "5"}});
+    Trainer trainer({config}, in_double());
+    Course course(trainer, config);
+    for (std::int64_t stage = 0; stage < 5; ++stage) course.require_stage(stage);
+    course.require_accuracy();
+  }
+}
+
+// Whatever moves the others, and in whichever storage: read through its own net, a finished task
+// has the same right answers after each later one, and its weights are the same to the bit.
+TEST_CASE("what a task owns stays as it was", "[numeric]") {
+  std::size_t served = 0;
+  for (const Part& method : parts_of("weights")) {
+    for (const std::string storage : {"masked", "sparse"}) {
+      for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
+        Settings more = {{"momentum", "0.9"},      {"weight_decay", "0.01"},
+                         {"lr", "0.05"},           {"storage", storage},
+                         {"update_interval", "3"}, {"update_interval_epochs", "0"}};
+        std::erase_if(more, [&](const auto& said) {
+          return option(said.first).of_part && said.first.rfind("update", 0) == 0 &&
+                 std::count(method.uses.begin(), method.uses.end(), said.first) == 0;
+        });
+        std::optional<Config> config;
+        try {
+          config = sequence_of("packnet", scenario, method.name, more);
+          RunCheck("cpu").check(*config);
+        } catch (const ConfigError&) {
+          continue;
+        }
+        CAPTURE(method.name, storage, scenario);
+        TrainerOptions options = in_double();
+        if (storage == "sparse") options.storage.assign(3, Storage::kSparse);
+        Trainer trainer({*config}, options);
+        std::map<std::string, std::int64_t> correct;  // by task and read-out, as it was learned
+        std::map<std::string, std::map<std::int64_t, double>> owned;
+        for (std::int64_t stage = 0; stage < 4; ++stage) {
+          trainer.begin_stage(stage);
+          const std::int64_t steps = trainer.stage_steps(stage);
+          for (std::int64_t s = 0; s < steps; ++s) trainer.advance(stage, s, 1);
+          trainer.end_stage(stage);
+          const auto rows = evaluate(trainer, {stage + 1, "train", false, {1}});
+          for (const EvalRow& row : rows[0]) {
+            if (row.task > stage + 1) continue;
+            const std::string read = std::to_string(row.task) + row.readout.weights.stream;
+            CAPTURE(stage, read);
+            CHECK(row.readout.net == "task");
+            const auto [found, first] = correct.emplace(read, row.n_correct);
+            REQUIRE(first == (row.task == stage + 1));
+            REQUIRE(found->second == row.n_correct);
+          }
+          for (const Linear* layer : trainer.model().linears()) {
+            const Parameter& weight = layer->weight;
+            if (layer->connections == nullptr) continue;  // exempt
+            const at::Tensor owner = weight.slots.at("packnet.owner").values;
+            const std::vector<std::int64_t> stored = layer->connections->active_set(0).positions();
+            std::map<std::int64_t, double> now;
+            const bool dense = layer->connections->is_dense();
+            for (std::size_t i = 0; i < stored.size(); ++i) {
+              const std::int64_t at = dense ? stored[i] : static_cast<std::int64_t>(i);
+              if (owner[at].item<double>() <= 0) continue;
+              now[stored[i]] = weight.flat()[at].item<double>();
+            }
+            REQUIRE(static_cast<std::int64_t>(now.size()) ==
+                    owner.gt(0).sum().item<std::int64_t>());
+            REQUIRE(now.size() > owned[weight.name].size());
+            for (const auto& [position, value] : owned[weight.name]) {
+              REQUIRE(now.at(position) == value);
+            }
+            owned[weight.name] = now;
+          }
+        }
+        ++served;
+      }
+    }
+  }
+  CHECK(served > 50);
+}
+
 TEST_CASE("what is replayed, pulled and held is the same in tasks of permuted inputs",
           "[numeric]") {
-  for (const std::string strategy : {"finetune", "er", "derpp", "agem", "ewc", "mas", "lwf"}) {
+  for (const std::string strategy :
+       {"finetune", "er", "derpp", "agem", "gem", "cls_er", "ewc", "mas", "lwf", "packnet"}) {
     for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
       DYNAMIC_SECTION(strategy << ' ' << scenario) {
         const Config config = sequence_of(strategy, scenario, "static",

@@ -7,6 +7,7 @@
 
 #include "continual/strategy.h"
 #include "core/error.h"
+#include "data/example.h"
 
 namespace tandem::test::continual_strategies_unit {
 namespace {
@@ -173,6 +174,120 @@ TEST_CASE("experience replay goes on from a saved state as if nothing had happen
   CHECK(saved(*resumed, 1) == saved(*whole, 0));
 }
 
+namespace {
+
+// An example's class is its thousands; tasks by class, or all classes in each task.
+std::unique_ptr<Strategy> by_class(const Settings& said, int classes, int tasks = 1) {
+  StrategyView view = view_of({said});
+  TaskSequence sequence;
+  sequence.tasks.resize(static_cast<std::size_t>(tasks));
+  for (Task& task : sequence.tasks) task.classes = range(0, classes);
+  if (tasks > 1) sequence.views.resize(static_cast<std::size_t>(tasks));
+  view.sequences = {sequence};
+  view.class_of = [](std::int64_t example) { return source_of(example) / 1000; };
+  return strategies().at("strategy", "er")(std::move(view));
+}
+
+Settings kept_by(const std::string& rule, int seed, int buffer) {
+  Settings said = er(seed, buffer, 1);
+  said["buffer_rule"] = rule;
+  return said;
+}
+
+// So many of each class, shuffled evenly by a fixed rule.
+Indices mixed(const std::vector<int>& counts) {
+  std::vector<std::pair<double, std::int64_t>> all;
+  for (std::size_t c = 0; c < counts.size(); ++c) {
+    for (int i = 0; i < counts[c]; ++i) {
+      all.emplace_back((i + 0.5) / counts[c] + 1e-6 * static_cast<double>(c),
+                       static_cast<std::int64_t>(c) * 1000 + i);
+    }
+  }
+  std::sort(all.begin(), all.end());
+  Indices examples;
+  for (const auto& [when, example] : all) examples.push_back(example);
+  return examples;
+}
+
+std::map<std::int64_t, Indices> held_by_class(const Strategy& strategy) {
+  std::map<std::int64_t, Indices> all;
+  for (const std::int64_t each : buffer_of(strategy, 0)) all[each / 1000].push_back(each);
+  for (auto& [of_class, own] : all) std::sort(own.begin(), own.end());
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("a ring keeps the latest of each class, and of each task's own where they are shared",
+          "[unit]") {
+  const auto strategy = by_class(kept_by("ring", 1, 14), 3);  // four of each
+  const Indices stream = mixed({50, 7, 2});
+  for (std::size_t i = 0; i < stream.size(); ++i) {
+    replayed(*strategy, 0, static_cast<int>(i), {stream[i]});
+    std::map<std::int64_t, Indices> latest;
+    for (std::size_t j = i + 1; j-- > 0;) {
+      Indices& own = latest[stream[j] / 1000];
+      if (own.size() < 4) own.insert(own.begin(), stream[j]);
+    }
+    REQUIRE(held_by_class(*strategy) == latest);
+  }
+  const auto of_tasks = by_class(kept_by("ring", 1, 12), 2, 3);  // two of each class of a task
+  int step = 0;
+  for (const std::int64_t task : {1, 2, 3}) {
+    for (int i = 0; i < 9; ++i) {
+      replayed(*of_tasks, 0, step++, {example_of(i, task), example_of(1000 + i, task)});
+    }
+  }
+  Indices held = buffer_of(*of_tasks, 0), expected;
+  for (const std::int64_t task : {1, 2, 3}) {
+    for (const std::int64_t each : {7, 8, 1007, 1008}) expected.push_back(example_of(each, task));
+  }
+  std::sort(held.begin(), held.end());
+  std::sort(expected.begin(), expected.end());
+  CHECK(held == expected);
+}
+
+TEST_CASE("a balanced buffer keeps rare classes whole and shares the rest evenly and fairly",
+          "[unit]") {
+  // Of 24 places 3 and 5 are all that the rare classes have, and 16 are for the two others.
+  constexpr int kRuns = 1500;
+  std::vector<double> hits(80, 0);
+  for (int seed = 0; seed < kRuns; ++seed) {
+    const auto strategy = by_class(kept_by("balanced", seed, 24), 4);
+    int step = 0;
+    for (const std::int64_t each : mixed({80, 3, 60, 5})) replayed(*strategy, 0, step++, {each});
+    const auto held = held_by_class(*strategy);
+    REQUIRE(buffer_of(*strategy, 0).size() == 24);
+    REQUIRE(held.at(1) == range(1000, 3));
+    REQUIRE(held.at(3) == range(3000, 5));
+    REQUIRE(held.at(0).size() == 8);
+    REQUIRE(held.at(2).size() == 8);
+    REQUIRE(std::set<std::int64_t>(held.at(0).begin(), held.at(0).end()).size() == 8);
+    for (const std::int64_t each : held.at(0)) ++hits[static_cast<std::size_t>(each)];
+  }
+  const double expected = 1.0 * kRuns * 8 / 80;
+  double chi_square = 0;
+  for (const double each : hits) chi_square += (each - expected) * (each - expected) / expected;
+  CHECK(chi_square < 134);  // 79 degrees of freedom: 99.99% lie below 134
+}
+
+TEST_CASE("buffers by class go on from a saved state as if nothing had happened", "[unit]") {
+  for (const std::string rule : {"ring", "balanced"}) {
+    CAPTURE(rule);
+    const Indices stream = mixed({90, 11, 30, 4});
+    const auto whole = by_class(kept_by(rule, 5, 22), 4);
+    int step = 0;
+    for (; step < 70; ++step) replayed(*whole, 0, step, {stream[static_cast<std::size_t>(step)]});
+    const auto resumed = by_class(kept_by(rule, 5, 22), 4);
+    for (const auto& [name, values] : whole->save(0)) resumed->load(0, name, values);
+    for (; step < static_cast<int>(stream.size()); ++step) {
+      const Indices current = {stream[static_cast<std::size_t>(step)]};
+      REQUIRE(replayed(*resumed, 0, step, current) == replayed(*whole, 0, step, current));
+    }
+    CHECK(saved(*resumed, 0) == saved(*whole, 0));
+  }
+}
+
 TEST_CASE("rows say where in the buffer they lie, and of two that enter one place the later stays",
           "[unit]") {
   Settings said = er(4, 5, 3);
@@ -202,6 +317,9 @@ TEST_CASE("rows say where in the buffer they lie, and of two that enter one plac
 
 TEST_CASE("importances are taken over so many examples of each task but the last", "[unit]") {
   struct Asked : StrategyServices {
+    at::Tensor logits_with(const std::vector<at::Tensor>&, const at::Tensor&) override {
+      return {};
+    }
     std::vector<std::vector<Indices>> examples;
     std::vector<at::Tensor> importances(const std::vector<Indices>& of, Importance) override {
       examples.push_back(of);

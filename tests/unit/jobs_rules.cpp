@@ -548,6 +548,13 @@ Given fresh_starts(TopologyRule::BudgetSchedule schedule) {
   return given;
 }
 
+Given holding(const std::function<void(Policies&)>& change) {
+  Given given = weights(change);
+  given.said = {{"scenario", "class_il"}, {"strategy", "packnet"}};
+  given.more = [](RunFacts& f) { f.holds_weights = true; };
+  return given;
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -600,6 +607,10 @@ Rows length_rows() {
       {"schedule_across_fresh_starts",
        {fresh_starts(TopologyRule::BudgetSchedule::kCubic),
         fresh_starts(TopologyRule::BudgetSchedule::kConstant), "--strategy gdumb"}},
+      {"weights_held_one_by_one",
+       {holding(
+            [](Policies& p) { p.topology.budget_schedule = TopologyRule::BudgetSchedule::kCubic; }),
+        holding([](Policies&) {}), "moves its density"}},
       {"batch_beyond_task",
        {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
       {"buffer_beyond_examples",

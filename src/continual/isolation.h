@@ -1,0 +1,57 @@
+// What strategies share that give each task weights of its own: a weight is owned by the task that
+// it was kept for, or free (0); owned weights stay in the topology, which moves the free ones alone
+// and counts both in its budget; and at each step those of one owner change, whatever the optimizer
+// and the method would do with the others. Where a task trains what it owns alone, the free weights
+// rest, in the topology as well. The owner is a slot, so that topology updates carry it.
+#pragma once
+
+#include <vector>
+
+#include "continual/strategy.h"
+
+namespace tandem {
+
+class IsolatedWeights : public Strategy {
+ public:
+  explicit IsolatedWeights(StrategyView view);
+
+  // Free weights begin to change, unless the task goes on from a checkpoint.
+  void before_task(std::int64_t task, bool resumed) override;
+  StrategyNeeds needs() const override { return {.looks_back = true, .holds_weights = true}; }
+
+  // Leaves the gradient of what changes in this step; the rest of the step may not move the others,
+  // which after_update() puts back.
+  at::Tensor gradient(StepGradients& gradients) override;
+  void after_update() override;
+  NamedTensors save(std::int64_t r) const override;
+  void load(std::int64_t r, const std::string& name, const at::Tensor& values) override;
+
+ protected:
+  // The owners of a parameter's weights, beside Parameter::flat(): a task's number, 0: free, -1:
+  // free and resting.
+  at::Tensor owners(Parameter& parameter) const;
+  at::Tensor owners(Parameter& parameter, std::int64_t r) const;  // of a replica, sharing memory
+  // From now on the weights of this owner change in replica r.
+  void train(std::int64_t r, std::int64_t owner);
+  std::int64_t trained(std::int64_t r) const { return host_[static_cast<std::size_t>(r)]; }
+  // The free weights of replica r, bool; of the layer that makes the logits, where each task has
+  // outputs of its own, those of the task.
+  at::Tensor free_weights(const StrategyLayer& layer, std::int64_t r, std::int64_t task) const;
+  at::Tensor active(const StrategyLayer& layer, std::int64_t r) const;  // bool, likewise
+  // Free active weights of replica r rest until the next task begins.
+  void rest(std::int64_t r) const;
+  std::int64_t task() const { return task_; }
+  bool has_own_outputs(const StrategyLayer& layer) const;
+  at::Tensor outputs_of(std::int64_t outputs, std::int64_t task) const;  // bool [outputs]
+  // These weights, bool, begin anew at zero, as weights do that are new to the topology.
+  static void begin_anew(Parameter& parameter, std::int64_t r, const at::Tensor& which);
+
+ private:
+  std::string name_;  // of the strategy, and the first word of what it keeps
+  std::int64_t task_ = 1;
+  at::Tensor trained_;              // [R] on the device
+  std::vector<std::int64_t> host_;  // the same
+  std::vector<at::Tensor> before_;  // within a step, by parameter
+};
+
+}  // namespace tandem
