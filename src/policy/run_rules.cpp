@@ -467,6 +467,12 @@ std::string cannot_hold(const Policies& weights) {
   return {};
 }
 
+// Those of a task in which its free weights change, before it trains what it keeps alone.
+std::int64_t free_steps(const RunFacts& f) {
+  const double again = std::max(0.0, f.config->real("retrain_share"));
+  return f.task_steps - static_cast<std::int64_t>(again * static_cast<double>(f.task_steps));
+}
+
 std::vector<Rule> example_rules() {
   return {
       {"batch_beyond_task", kWarnedRun, kOfRun,
@@ -510,6 +516,17 @@ std::vector<Rule> example_rules() {
              "{} {}, as it is set here. Choose a method and options that move weights one by one "
              "at a constant density (dense, static, set, rigl, alternate, ssa)",
              f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
+       }},
+      {"updates_while_weights_rest", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.holds_weights && logs_by_steps(f) && update_interval(f) > free_steps(f);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "topology updates are {} steps apart, and under --strategy {} the free weights of a "
+             "task rest after its first {} steps of {}: the topology may never move. Give a "
+             "smaller --update-interval (with --update-interval-epochs 0)",
+             update_interval(f), f.config->text("strategy"), free_steps(f), f.task_steps);
        }},
       {"nothing_to_look_back_on", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return f.looks_back && f.tasks < 2; },

@@ -413,6 +413,7 @@ TEST_CASE("settling on the GPU equals the CPU in every bit", "[gpu]") {
 
 TEST_CASE("a projection onto a cone on the GPU equals the CPU's in every bit", "[gpu]") {
   if (gpu_missing()) return;
+  std::size_t inside = 0;
   for (const std::int64_t n : {1, 4, 19}) {
     constexpr std::int64_t kReplicas = 70, kFeatures = 25;
     std::vector<double> gram, along, part, margin;
@@ -453,8 +454,10 @@ TEST_CASE("a projection onto a cone on the GPU equals the CPU's in every bit", "
     project_onto_cone(problem, expected.data());
     CAPTURE(n);
     REQUIRE(same_bits(out.read(), expected));
-    REQUIRE(std::any_of(expected.begin(), expected.end(), [](double each) { return each > 0.5; }));
+    inside +=
+        std::count_if(expected.begin(), expected.end(), [](double each) { return each > 0.5; });
   }
+  REQUIRE(inside > 10);
 }
 
 TEMPLATE_TEST_CASE("a masked copy on the GPU selects and doesn't multiply", "[gpu]", float,

@@ -142,7 +142,7 @@ TEST_CASE("an average is over all steps that have the metric", "[unit]") {
   CHECK(contrast.rows[0].cells[2].n_values == 0);
 }
 
-TEST_CASE("masked logits: when asked for, or where there is nothing else", "[unit]") {
+TEST_CASE("masked logits: when asked for, or where the scenario has nothing else", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
   const RunRecord class_il = test::make_run({{"scenario", "class_il"}});
@@ -160,6 +160,24 @@ TEST_CASE("masked logits: when asked for, or where there is nothing else", "[uni
   CHECK(t.rows[0].cells[0].mean.value() == Approx(0.2));
   CHECK(t.rows[0].cells[1].mean.value() == Approx(0.9));
   CHECK(t.rows[1].cells[0].mean.value() == Approx(0.95));
+}
+
+// Of nets that only who knows the task can choose there is no other number, and none takes its
+// place.
+TEST_CASE("masked logits never stand for others in class-incremental learning", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = test::make_run({{"scenario", "class_il"}, {"strategy", "packnet"}});
+  StoreWriter writer(path);
+  writer.add_runs({run});
+  Row masked = test::eval(run.id, 0, 1, 1, 90, 100);
+  std::get<EvalRow>(masked.body).readout.masked = true;
+  std::get<EvalRow>(masked.body).readout.net = "task";
+  writer.insert({masked, test::state(run.id, 1, "done")});
+  const Table t = build_table(
+      StoreReader(path), plan_of({{"rows", "scenario"}, {"columns", "acc@full, acc@full,masked"}}));
+  CHECK_FALSE(t.rows[0].cells[0].mean.has_value());
+  CHECK(t.rows[0].cells[1].mean.value() == Approx(0.9));
 }
 
 TEST_CASE("the split is validation until all runs are final", "[unit]") {

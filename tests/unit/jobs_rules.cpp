@@ -555,6 +555,21 @@ Given holding(const std::function<void(Policies&)>& change) {
   return given;
 }
 
+Given resting(std::int64_t interval) {
+  Given given = holding([interval](Policies& p) {
+    p.topology.operations = {op(Operation::Kind::kDrop, "magnitude"),
+                             op(Operation::Kind::kGrow, "random")};
+    p.topology.interval_steps = interval;
+  });
+  given.said["retrain_share"] = "0.25";
+  given.more = [](RunFacts& f) {
+    f.holds_weights = true;
+    f.task_steps = 100;
+    f.steps = 500;
+  };
+  return given;
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -611,6 +626,7 @@ Rows length_rows() {
        {holding(
             [](Policies& p) { p.topology.budget_schedule = TopologyRule::BudgetSchedule::kCubic; }),
         holding([](Policies&) {}), "moves its density"}},
+      {"updates_while_weights_rest", {resting(76), resting(75), "after its first 75 steps of 100"}},
       {"batch_beyond_task",
        {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
       {"buffer_beyond_examples",
