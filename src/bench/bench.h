@@ -85,10 +85,10 @@ class PlainTransformer {
 void clip_gradients(const std::vector<at::Tensor>& leaves, double largest);
 
 // The class-incremental Split MNIST protocol of Buzzega et al. 2020 (arXiv 2004.07211), as
-// experiments/continual/der_mnist.ini has it, with a buffer of 500 examples where the strategy has
-// one. One run per seed from 1; `said` goes on top.
+// experiments/continual/der_mnist.ini has it, with so many examples in a buffer where the strategy
+// has one. One run per seed from 1; `said` goes on top.
 std::vector<Config> der_split_mnist(const Settings& said, const std::string& strategy,
-                                    std::int64_t seeds);
+                                    std::int64_t seeds, std::int64_t buffer = 500);
 
 // What the engine trains in `bench engine`. model: mlp with a weights method, or bytes (the byte
 // model of experiments/tandem.ini) with an attention method.

@@ -1,8 +1,14 @@
 #include "bench/bench_child.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "core/error.h"
@@ -37,6 +43,31 @@ std::vector<double> numbers_of(BenchChild child) {
 std::vector<std::string> work_of_child() {
   const char* said = std::getenv("TANDEM_BENCH_WORK");
   return said == nullptr ? std::vector<std::string>() : split(said, ' ');
+}
+
+ProgramCost cost_of_program(const std::vector<std::string>& arguments) {
+  const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tandem";
+  std::vector<std::string> words = {program.string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> pointers;
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  const auto begin = std::chrono::steady_clock::now();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const int nothing = ::open("/dev/null", O_WRONLY);
+    ::dup2(nothing, STDOUT_FILENO);
+    ::dup2(nothing, STDERR_FILENO);
+    ::execv(pointers.front(), pointers.data());
+    ::_exit(127);
+  }
+  int status = 0;
+  rusage usage{};
+  if (child < 0 || ::wait4(child, &status, 0, &usage) < 0 || status != 0) {
+    throw DeviceError(fmt::format("{} ended with status {}", join(words, " "), status));
+  }
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  return {taken.count(), static_cast<double>(usage.ru_maxrss) / 1024};
 }
 
 double memory_now(const char* what) {

@@ -1,12 +1,20 @@
 // `tandem bench continual`: seconds per run of the DER Split MNIST protocol (Buzzega et al. 2020),
-// alone and in a group of eight, on one core, by strategy.
+// by strategy. On a CPU alone and in a group of eight, on one core, beside a plain LibTorch loop of
+// as many steps and rows; on a GPU whole grids of 64, 256 and 1,024 runs, by one worker and by
+// four, with everything from the start of the program to the stored results.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <map>
 
 #include "bench/bench.h"
+#include "bench/bench_child.h"
 #include "config/grid.h"
+#include "core/files.h"
+#include "cuda/plugin.h"
+#include "jobs/device.h"
 #include "jobs/provenance.h"
 #include "jobs/run_group.h"
 
@@ -14,6 +22,11 @@ namespace tandem {
 namespace {
 
 constexpr std::int64_t kBuffer = 500;  // examples, where a strategy has one
+constexpr std::int64_t kRunSteps = 6000;  // of a run: 60,000 examples in batches of ten
+const std::vector<std::int64_t> kDerWidths = {784, 100, 100, 10};
+// Rows of a plain loop's step, for strategies that are one: their own batch and what they replay.
+const std::map<std::string, std::int64_t> kPlainRows = {
+    {"finetune", 10}, {"er", 20}, {"derpp", 30}};
 
 class CountingSink : public RowSink {
  public:
@@ -25,28 +38,119 @@ class CountingSink : public RowSink {
   std::int64_t rows_ = 0;
 };
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 double seconds_of(const std::vector<Config>& runs) {
   GroupSpec spec;
   spec.runs = runs;
   CountingSink sink;
   const auto begin = std::chrono::steady_clock::now();
   run_group(spec, sink);
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  return elapsed.count() / static_cast<double>(runs.size());
+  return seconds_since(begin) / static_cast<double>(runs.size());
+}
+
+// The steps of one run and no evaluation.
+double seconds_of_plain(std::int64_t rows, at::Device device) {
+  PlainMlp plain("dense", kDerWidths, rows, kDerWidths.back(), device);
+  const auto wait = [device] {
+    if (device.is_cuda()) cuda_api().synchronize();
+  };
+  for (int i = 0; i < 20; ++i) plain.step();
+  wait();
+  const auto begin = std::chrono::steady_clock::now();
+  for (std::int64_t i = 0; i < kRunSteps; ++i) plain.step();
+  wait();
+  return seconds_since(begin);
+}
+
+std::string protocol_file() {
+  const std::string here = "experiments/continual/der_mnist.ini";
+  return std::filesystem::exists(here) ? here : TANDEM_EXPERIMENTS "/continual/der_mnist.ini";
+}
+
+std::string plain_text(double plain) { return plain > 0 ? fmt::format("{:.2f}", plain) : "-"; }
+std::string times_text(double plain, double own) {
+  return plain > 0 ? fmt::format("{:.1f}", plain / own) : "-";
+}
+
+double plain_of(const std::string& strategy, at::Device device) {
+  const auto rows = kPlainRows.find(strategy);
+  return rows == kPlainRows.end() ? 0 : seconds_of_plain(rows->second, device);
+}
+
+const std::vector<std::string> kStrategies = {"finetune", "er",   "er_ace", "der",        "derpp",
+                                              "cls_er",   "agem", "gem",    "ewc_online", "si",
+                                              "mas",      "lwf",  "hat",    "packnet",    "wsn"};
+
+void bench_on_cpu(const Settings& settings) {
+  fmt::print("{:<11} {:>10} {:>14} {:>12} {:>14} {:>9} {:>12} {:>12}\n", "strategy", "s alone",
+             "of finetune's", "s in eight", "of finetune's", "s plain", "times alone",
+             "times eight");
+  seconds_of(der_split_mnist(settings, "finetune", 1));  // loads the data, warms up
+  double first_alone = 0, first_group = 0;
+  for (const std::string& strategy : kStrategies) {
+    const double alone = seconds_of(der_split_mnist(settings, strategy, 1));
+    const double group = seconds_of(der_split_mnist(settings, strategy, 8));
+    const double plain = plain_of(strategy, at::kCPU);
+    if (first_alone == 0) {
+      first_alone = alone;
+      first_group = group;
+    }
+    fmt::print("{:<11} {:>10.2f} {:>14.2f} {:>12.2f} {:>14.2f} {:>9} {:>12} {:>12}\n", strategy,
+               alone, alone / first_alone, group, group / first_group, plain_text(plain),
+               times_text(plain, alone), times_text(plain, group));
+    std::fflush(stdout);
+  }
+}
+
+// Whole grids, as a user runs them.
+void bench_on_gpu(const Settings& settings, const std::string& device) {
+  const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {{64, 1},  {64, 4},   {256, 1},
+                                                                    {256, 4}, {1024, 1}, {1024, 4}};
+  std::string head = fmt::format("{:<11} {:>9}", "strategy", "s plain");
+  for (const auto& [runs, jobs] : sizes)
+    head += fmt::format(" {:>10}", fmt::format("{}/{}", runs, jobs));
+  fmt::print("seconds of a grid of so many runs / by so many workers; plain: of one run\n{}\n",
+             head);
+  for (const std::string strategy :
+       {"finetune", "er", "derpp", "ewc_online", "si", "lwf", "packnet"}) {
+    const Config one = der_split_mnist(settings, strategy, 1).front();
+    fmt::print("{:<11} {:>9}", strategy, plain_text(plain_of(strategy, at::Device(device))));
+    for (const auto& [runs, jobs] : sizes) {
+      const TemporaryFolder folder;
+      std::vector<std::string> words = {"grid",
+                                        "run",
+                                        protocol_file(),
+                                        "--strategy=" + strategy,
+                                        fmt::format("--seed=1..{}", runs),
+                                        "--device=" + device,
+                                        fmt::format("--jobs={}", jobs),
+                                        "--db",
+                                        folder / "r.sqlite"};
+      if (one.integer("buffer") > 0) words.push_back(fmt::format("--buffer={}", kBuffer));
+      for (const auto& [name, value] : settings) {
+        if (name == "data_dir") words.push_back("--data-dir=" + value);
+      }
+      fmt::print(" {:>10.1f}", cost_of_program(words).seconds);
+      std::fflush(stdout);
+    }
+    fmt::print("\n");
+  }
 }
 
 }  // namespace
 
 std::vector<Config> der_split_mnist(const Settings& said, const std::string& strategy,
-                                    std::int64_t seeds) {
+                                    std::int64_t seeds, std::int64_t buffer) {
   Settings overrides = said;
   overrides["seed"] = seeds == 1 ? "1" : fmt::format("1..{}", seeds);
   overrides["strategy"] = strategy;
   std::vector<Config> runs;
-  for (const Config& run :
-       read_grid(TANDEM_EXPERIMENTS "/continual/der_mnist.ini", overrides).runs) {
-    const std::int64_t buffer = run.integer("buffer");
-    if (buffer == 0 || buffer == kBuffer) runs.push_back(run);
+  for (const Config& run : read_grid(protocol_file(), overrides).runs) {
+    const std::int64_t own = run.integer("buffer");
+    if (own == 0 || own == buffer) runs.push_back(run);
   }
   return runs;
 }
@@ -54,26 +158,14 @@ std::vector<Config> der_split_mnist(const Settings& said, const std::string& str
 void bench_continual(const Config& said) {
   Settings settings;
   for (const auto& [name, value] : said.given()) settings[name] = value;
+  const std::string device = devices_of(resolve_device(said.text("device"))).front();
   fmt::print(
-      "{}\nDER Split MNIST, class-incremental, MLP 784-100-100-10, batch 10, 1 epoch, buffer 500, "
-      "one core\n",
-      processor_name());
-  fmt::print("{:<11} {:>10} {:>16} {:>12} {:>16}\n", "strategy", "s alone", "of finetune's",
-             "s in eight", "of finetune's");
-  seconds_of(der_split_mnist(settings, "finetune", 1));  // loads the data, warms up
-  double first_alone = 0, first_group = 0;
-  for (const std::string strategy :
-       {"finetune", "er", "er_ace", "der", "derpp", "agem", "ewc_online", "si", "mas", "lwf"}) {
-    const double alone = seconds_of(der_split_mnist(settings, strategy, 1));
-    const double group = seconds_of(der_split_mnist(settings, strategy, 8));
-    if (first_alone == 0) {
-      first_alone = alone;
-      first_group = group;
-    }
-    fmt::print("{:<11} {:>10.2f} {:>16.2f} {:>12.2f} {:>16.2f}\n", strategy, alone,
-               alone / first_alone, group, group / first_group);
-    std::fflush(stdout);
-  }
+      "{}\nDER Split MNIST, class-incremental, MLP 784-100-100-10, batch 10, 1 epoch, buffer 500\n",
+      is_gpu(device) ? cuda_api().device_text(0) + ", " + processor_name()
+                     : processor_name() + ", one core");
+  if (!is_gpu(device)) return bench_on_cpu(settings);
+  settings.erase("device");
+  bench_on_gpu(settings, device);
 }
 
 }  // namespace tandem

@@ -2,9 +2,7 @@
 // to --runs. The runs are copies of finished runs of a real database, all of their rows under new
 // ids, in grids of 1,000; each command is a process of its own, whose time and largest memory are
 // its own.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include <vector>
 
 #include "bench/bench.h"
+#include "bench/bench_child.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
@@ -177,36 +176,6 @@ void add_copies(const std::string& path, const std::vector<Source>& sources, std
   }
 }
 
-struct Cost {
-  double seconds = 0, megabytes = 0;
-};
-
-// Of the program beside this one, with its output thrown away.
-Cost cost_of(const std::vector<std::string>& arguments) {
-  const auto program = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "tandem";
-  std::vector<std::string> words = {program.string()};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> pointers;
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  const auto begin = std::chrono::steady_clock::now();
-  const pid_t child = ::fork();
-  if (child == 0) {
-    const int nothing = ::open("/dev/null", O_WRONLY);
-    ::dup2(nothing, STDOUT_FILENO);
-    ::dup2(nothing, STDERR_FILENO);
-    ::execv(pointers.front(), pointers.data());
-    ::_exit(127);
-  }
-  int status = 0;
-  rusage usage{};
-  if (child < 0 || ::wait4(child, &status, 0, &usage) < 0 || status != 0) {
-    throw DeviceError(fmt::format("{} ended with status {}", join(words, " "), status));
-  }
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  return {taken.count(), static_cast<double>(usage.ru_maxrss) / 1024};
-}
-
 std::string plan_file(const std::string& folder, std::int64_t runs) {
   const std::string file = folder + "/plan.ini";
   const std::int64_t seeds = std::min(runs / 2, kMostSeeds);
@@ -240,15 +209,15 @@ void report(const std::string& database, const std::string& folder, std::int64_t
   for (const auto& [name, words] : commands) {
     std::vector<std::string> all = words;
     all.insert(all.end(), {"--db", database});
-    const Cost cost = cost_of(all);
+    const ProgramCost cost = cost_of_program(all);
     fmt::print("{:>9} {:<25} {:>7.2f} s {:>6.0f} MB\n", runs, name, cost.seconds, cost.megabytes);
     std::fflush(stdout);
   }
 }
 
 void report_plan(const std::string& folder, std::int64_t runs) {
-  const Cost cost =
-      cost_of({"grid", "plan", plan_file(folder, runs), "--db", folder + "/none.sqlite"});
+  const ProgramCost cost =
+      cost_of_program({"grid", "plan", plan_file(folder, runs), "--db", folder + "/none.sqlite"});
   fmt::print("{:>9} {:<25} {:>7.2f} s {:>6.0f} MB\n", runs, "plan of as many runs", cost.seconds,
              cost.megabytes);
 }

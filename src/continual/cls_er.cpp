@@ -45,7 +45,8 @@ class Complementary : public BufferReplay {
   }
 
   // The shares 1 - a of the trained weights.
-  void numbers(std::int64_t r, std::int64_t step, double* own) override {
+  void numbers(std::int64_t r, const StepPlace& place, double* own) override {
+    const std::int64_t step = place.step;
     const Config& config = view_.configs[static_cast<std::size_t>(r)];
     const RandomStream stream{
         sub_key(sub_key(run_key(config, "replay"), kUpdates), static_cast<std::uint64_t>(step))};

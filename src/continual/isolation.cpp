@@ -6,6 +6,49 @@
 
 namespace tandem {
 
+LayerPlaces::LayerPlaces(const Parameter& weight, const StrategyLayer& layer, std::int64_t replicas)
+    : weight_(weight), replicas_(replicas), inputs_(layer.inputs), outputs_(layer.outputs) {
+  if (weight.connections != nullptr) stored_ = weight.connections->stored_positions();
+}
+
+// Sparse layers are on a CPU.
+at::Tensor LayerPlaces::replica() const {
+  return broadcast_to_segments(torch::arange(replicas_, torch::kInt64), weight_.segments());
+}
+
+at::Tensor LayerPlaces::of_inputs(const at::Tensor& per_input) const {
+  if (!stored_.defined()) {
+    return per_input.unsqueeze(2).expand({replicas_, inputs_, outputs_}).reshape({-1});
+  }
+  const at::Tensor input = stored_.div(outputs_, "floor");
+  return per_input.reshape({-1}).index_select(0, replica() * inputs_ + input);
+}
+
+at::Tensor LayerPlaces::of_outputs(const at::Tensor& per_output) const {
+  if (!stored_.defined()) {
+    return per_output.unsqueeze(1).expand({replicas_, inputs_, outputs_}).reshape({-1});
+  }
+  const at::Tensor output = stored_.remainder(outputs_);
+  return per_output.reshape({-1}).index_select(0, replica() * outputs_ + output);
+}
+
+at::Tensor LayerPlaces::of_positions(const at::Tensor& per_position) const {
+  const at::Tensor all = per_position.reshape({-1});
+  if (!stored_.defined()) return all;
+  return all.index_select(0, replica() * (inputs_ * outputs_) + stored_);
+}
+
+at::Tensor LayerPlaces::sum_to_inputs(const at::Tensor& values) const {
+  return to_positions(values).view({replicas_, inputs_, outputs_}).sum(2);
+}
+
+at::Tensor LayerPlaces::to_positions(const at::Tensor& values) const {
+  if (!stored_.defined()) return values.view({replicas_, -1});
+  const at::Tensor all = torch::zeros({replicas_ * inputs_ * outputs_}, values.options());
+  return all.index_copy_(0, replica() * (inputs_ * outputs_) + stored_, values)
+      .view({replicas_, -1});
+}
+
 IsolatedWeights::IsolatedWeights(StrategyView view)
     : Strategy(std::move(view)),
       name_(view_.configs.front().text("strategy")),
@@ -14,6 +57,7 @@ IsolatedWeights::IsolatedWeights(StrategyView view)
 
 void IsolatedWeights::before_task(std::int64_t task, bool resumed) {
   task_ = task;
+  outputs_.reset();
   for (Parameter* parameter : view_.parameters) {
     if (resumed) {
       owners(*parameter);
@@ -42,16 +86,27 @@ void IsolatedWeights::train(std::int64_t r, std::int64_t owner) {
   trained_[r].fill_(owner);
 }
 
+at::Tensor IsolatedWeights::outputs(const StepView& view) {
+  const TaskSequence& sequence = view_.sequences.front();
+  if (view.allowed.defined() || !sequence.masked_readout) return {};
+  if (!outputs_.defined()) {
+    outputs_ = outputs_of(view.logits.size(-1), task_).expand(view.logits.sizes()).contiguous();
+  }
+  return outputs_;
+}
+
 at::Tensor IsolatedWeights::gradient(StepGradients& gradients) {
   std::vector<at::Tensor> own = gradients.masked();
   before_.clear();
+  shares_.clear();
   for (std::size_t p = 0; p < own.size(); ++p) {
     Parameter& parameter = *view_.parameters[p];
     before_.push_back(parameter.flat().clone());
+    shares_.push_back(share_of(p));
+    if (shares_[p].defined()) continue;
+    shares_[p] = owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
     if (!own[p].defined()) continue;
-    const at::Tensor changes =
-        owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
-    own[p] = torch::where(changes, own[p], torch::zeros({}, own[p].options()));
+    own[p] = torch::where(shares_[p], own[p], torch::zeros({}, own[p].options()));
   }
   gradients.replace(own);
   return {};
@@ -60,12 +115,13 @@ at::Tensor IsolatedWeights::gradient(StepGradients& gradients) {
 void IsolatedWeights::after_update() {
   const at::NoGradGuard no_grad;
   for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
-    Parameter& parameter = *view_.parameters[p];
-    const at::Tensor changes =
-        owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
-    parameter.flat().copy_(torch::where(changes, parameter.flat(), before_[p]));
+    const at::Tensor now = view_.parameters[p]->flat();
+    now.copy_(shares_[p].scalar_type() == torch::kBool
+                  ? torch::where(shares_[p], now, before_[p])
+                  : before_[p] + shares_[p] * (now - before_[p]));
   }
   before_.clear();
+  shares_.clear();
 }
 
 bool IsolatedWeights::has_own_outputs(const StrategyLayer& layer) const {
@@ -86,17 +142,9 @@ at::Tensor IsolatedWeights::free_weights(const StrategyLayer& layer, std::int64_
   Parameter& weight = *view_.parameters[layer.weight];
   const at::Tensor own = owners(weight, r).eq(0);
   if (!has_own_outputs(layer)) return own;
-  const at::Tensor of_task = outputs_of(layer.outputs, task);
-  if (weight.connections == nullptr || weight.connections->is_dense()) {
-    return own.view({layer.inputs, layer.outputs}).logical_and(of_task).view({-1});
-  }
-  // What is stored where all of it is active: else a superset is, which no strategy meets here.
-  const std::vector<std::int64_t> stored = weight.connections->active_set(r).positions();
-  TORCH_INTERNAL_ASSERT(static_cast<std::int64_t>(stored.size()) == own.numel(), weight.name,
-                        " stores dormant weights");
-  const at::Tensor output =
-      torch::tensor(stored, torch::kInt64).remainder(layer.outputs).to(of_task.device());
-  return own.logical_and(of_task.index_select(0, output));
+  const at::Tensor of_task =
+      outputs_of(layer.outputs, task).expand({view_.replicas, layer.outputs});
+  return own.logical_and(weight.segment(places(layer).of_outputs(of_task), r));
 }
 
 at::Tensor IsolatedWeights::active(const StrategyLayer& layer, std::int64_t r) const {
@@ -105,6 +153,28 @@ at::Tensor IsolatedWeights::active(const StrategyLayer& layer, std::int64_t r) c
       weight.connections == nullptr ? at::Tensor() : weight.connections->active_flags();
   return flags.defined() ? weight.segment(flags, r).ne(0)
                          : torch::ones_like(weight.segment(weight.flat(), r), torch::kBool);
+}
+
+void IsolatedWeights::own_the_rest(std::int64_t r) const {
+  const auto number = static_cast<double>(task_);
+  std::vector<char> of_layers(view_.parameters.size(), 0);
+  for (const StrategyLayer& layer : view_.layers) {
+    of_layers[layer.weight] = 1;
+    if (!has_own_outputs(layer)) continue;
+    Parameter& weight = *view_.parameters[layer.weight];
+    const at::Tensor free = free_weights(layer, r, task_), own = free.logical_and(active(layer, r));
+    begin_anew(weight, r, free.logical_and(own.logical_not()));
+    owners(weight, r).masked_fill_(own, number);
+    if (layer.bias < 0) continue;
+    of_layers[static_cast<std::size_t>(layer.bias)] = 1;
+    Parameter& bias = *view_.parameters[static_cast<std::size_t>(layer.bias)];
+    owners(bias, r).masked_fill_(outputs_of(layer.outputs, task_), number);
+  }
+  for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
+    if (of_layers[p]) continue;
+    const at::Tensor owner = owners(*view_.parameters[p], r);
+    owner.masked_fill_(owner.eq(0), number);
+  }
 }
 
 void IsolatedWeights::rest(std::int64_t r) const {

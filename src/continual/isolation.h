@@ -11,6 +11,30 @@
 
 namespace tandem {
 
+// What is stored of a layer's weights, by their inputs and outputs: of all replicas, beside
+// Parameter::flat().
+class LayerPlaces {
+ public:
+  LayerPlaces(const Parameter& weight, const StrategyLayer& layer, std::int64_t replicas);
+
+  // Of a number for each input [R,in], or output [R,out], of its layer: that of each weight.
+  at::Tensor of_inputs(const at::Tensor& per_input) const;
+  at::Tensor of_outputs(const at::Tensor& per_output) const;
+  // Of a number for each position [R, in*out].
+  at::Tensor of_positions(const at::Tensor& per_position) const;
+  // The sum at each input [R,in] of numbers beside the weights; the numbers at each position
+  // [R, in*out], 0 where nothing is stored.
+  at::Tensor sum_to_inputs(const at::Tensor& values) const;
+  at::Tensor to_positions(const at::Tensor& values) const;
+
+ private:
+  at::Tensor replica() const;  // int64 [total]
+
+  const Parameter& weight_;
+  std::int64_t replicas_, inputs_, outputs_;
+  at::Tensor stored_;  // int64 [total], positions; undefined: all of them
+};
+
 class IsolatedWeights : public Strategy {
  public:
   explicit IsolatedWeights(StrategyView view);
@@ -19,6 +43,8 @@ class IsolatedWeights : public Strategy {
   void before_task(std::int64_t task, bool resumed) override;
   StrategyNeeds needs() const override { return {.looks_back = true, .holds_weights = true}; }
 
+  // In class-IL, where each task has outputs of its own: those of the task, which is the batch's.
+  at::Tensor outputs(const StepView& view) override;
   // Leaves the gradient of what changes in this step; the rest of the step may not move the others,
   // which after_update() puts back.
   at::Tensor gradient(StepGradients& gradients) override;
@@ -38,9 +64,19 @@ class IsolatedWeights : public Strategy {
   // outputs of its own, those of the task.
   at::Tensor free_weights(const StrategyLayer& layer, std::int64_t r, std::int64_t task) const;
   at::Tensor active(const StrategyLayer& layer, std::int64_t r) const;  // bool, likewise
+  // In replica r all that is no layer's own becomes the task's where it is free: outputs of its
+  // own, biases, norms, embeddings. Dormant weights of such outputs begin anew, so that the full
+  // net of the task is what it has.
+  void own_the_rest(std::int64_t r) const;
+  // How much of a step's change a parameter's values take, beside Parameter::flat(); undefined: all
+  // of it where their owner is the one that trains, else nothing.
+  virtual at::Tensor share_of(std::size_t /*parameter*/) const { return {}; }
   // Free active weights of replica r rest until the next task begins.
   void rest(std::int64_t r) const;
   std::int64_t task() const { return task_; }
+  LayerPlaces places(const StrategyLayer& layer) const {
+    return {*view_.parameters[layer.weight], layer, view_.replicas};
+  }
   bool has_own_outputs(const StrategyLayer& layer) const;
   at::Tensor outputs_of(std::int64_t outputs, std::int64_t task) const;  // bool [outputs]
   // These weights, bool, begin anew at zero, as weights do that are new to the topology.
@@ -49,9 +85,10 @@ class IsolatedWeights : public Strategy {
  private:
   std::string name_;  // of the strategy, and the first word of what it keeps
   std::int64_t task_ = 1;
-  at::Tensor trained_;              // [R] on the device
-  std::vector<std::int64_t> host_;  // the same
-  std::vector<at::Tensor> before_;  // within a step, by parameter
+  at::Tensor outputs_;                       // of the task, within it
+  at::Tensor trained_;                       // [R] on the device
+  std::vector<std::int64_t> host_;           // the same
+  std::vector<at::Tensor> before_, shares_;  // within a step, by parameter
 };
 
 }  // namespace tandem

@@ -26,23 +26,6 @@ class Packed : public IsolatedWeights {
     return needs;
   }
 
-  void before_task(std::int64_t task, bool resumed) override {
-    IsolatedWeights::before_task(task, resumed);
-    outputs_.reset();
-  }
-
-  // In class-IL the outputs of its task, which is the whole batch's.
-  at::Tensor outputs(const StepView& view) override {
-    const TaskSequence& sequence = view_.sequences.front();
-    if (view.allowed.defined() || !sequence.masked_readout) return {};
-    if (!outputs_.defined()) {
-      outputs_ = torch::zeros(view.logits.sizes(), view.logits.options().dtype(torch::kBool));
-      const auto [first, last] = sequence.task_outputs[static_cast<std::size_t>(task() - 1)];
-      outputs_.narrow(-1, first, last - first).fill_(true);
-    }
-    return outputs_;
-  }
-
   std::int64_t turn_at(std::int64_t r, std::int64_t steps) const override {
     const double share = view_.configs[static_cast<std::size_t>(r)].real("retrain_share");
     const auto again = static_cast<std::int64_t>(std::floor(share * static_cast<double>(steps)));
@@ -90,35 +73,23 @@ class Packed : public IsolatedWeights {
 
   // The task takes what it keeps.
   void pack(std::int64_t r) {
-    std::vector<char> of_layers(view_.parameters.size(), 0);
     for (const StrategyLayer& layer : view_.layers) {
+      if (has_own_outputs(layer)) continue;
       Parameter& weight = *view_.parameters[layer.weight];
-      of_layers[layer.weight] = 1;
       const at::Tensor free = free_weights(layer, r, task());
-      at::Tensor own = free.logical_and(active(layer, r));
-      if (!has_own_outputs(layer)) {
-        const at::Tensor magnitude = weight.segment(weight.flat(), r).abs();
-        own = select_rows(magnitude.unsqueeze(0), own.to(torch::kByte).unsqueeze(0),
-                          {kept(r, own.sum().item<std::int64_t>())}, /*largest=*/true)[0]
-                  .ne(0);
-      }
+      const at::Tensor candidates = free.logical_and(active(layer, r));
+      const at::Tensor own = select_rows(weight.segment(weight.flat(), r).abs().unsqueeze(0),
+                                         candidates.to(torch::kByte).unsqueeze(0),
+                                         {kept(r, candidates.sum().item<std::int64_t>())},
+                                         /*largest=*/true)[0]
+                                 .ne(0);
       begin_anew(weight, r, free.logical_and(own.logical_not()));
       owners(weight, r).masked_fill_(own, static_cast<double>(task()));
-      if (layer.bias < 0 || !has_own_outputs(layer)) continue;
-      of_layers[static_cast<std::size_t>(layer.bias)] = 1;
-      Parameter& bias = *view_.parameters[static_cast<std::size_t>(layer.bias)];
-      owners(bias, r).masked_fill_(outputs_of(layer.outputs, task()), static_cast<double>(task()));
     }
-    for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
-      if (of_layers[p]) continue;
-      const at::Tensor owner = owners(*view_.parameters[p], r);
-      owner.masked_fill_(owner.eq(0), static_cast<double>(task()));
-    }
+    own_the_rest(r);
     rest(r);
     train(r, task());
   }
-
-  at::Tensor outputs_;  // of the task, within it
 };
 
 std::unique_ptr<Strategy> make_packnet(StrategyView view) {

@@ -69,11 +69,21 @@ struct StrategyNeeds {
   // Weights of finished tasks stay what they are, one by one (Slot::holds). What moves blocks of
   // weights, budgets or whole-net rankings can't go with it (policy/run_rules).
   bool holds_weights = false;
+  // enter() puts other values in the place of the weights'; hidden units are gated, so that each
+  // layer must read what the one before it writes.
+  bool replaces_values = false, gates_units = false;
   // How the trained net is read, which is the name of the read-out's net: as it is; each task
   // through a net of its own, so that whoever reads must know the task; through averages of
   // weights.
   enum class Read { kAsItIs, kTask, kAverage } read = Read::kAsItIs;
   std::int64_t numbers = 0;  // of a step, that the host decides: StepView::numbers
+};
+
+// Where in its run a replica's step is, all counted from 0.
+struct StepPlace {
+  std::int64_t step = 0;     // of the run
+  std::int64_t in_task = 0;  // of the task, or of what else is trained at once
+  std::int64_t epoch_steps = 1;
 };
 
 // The columns of a role.
@@ -179,9 +189,9 @@ class Strategy {
   virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/, std::vector<BatchRow>& /*current*/,
                      std::vector<std::vector<BatchRow>>& /*replays*/) {}
 
-  // The numbers of the step, needs().numbers of them, which are 0 at first and stay so where the
+  // The numbers of a step, needs().numbers of them, which are 0 at first and stay so where the
   // replica rests.
-  virtual void numbers(std::int64_t /*r*/, std::int64_t /*step*/, double* /*own*/) {}
+  virtual void numbers(std::int64_t /*r*/, const StepPlace& /*place*/, double* /*own*/) {}
 
   // The task is about to begin, or, `resumed`, to go on from a checkpoint.
   virtual void before_task(std::int64_t /*task*/, bool /*resumed*/) {}
@@ -189,6 +199,12 @@ class Strategy {
   virtual void after_task(std::int64_t /*task*/,
                           const std::vector<std::vector<std::int64_t>>& /*examples*/) {}
 
+  // Parameters of its own, with the replica axis first, that the optimizer moves with the model's.
+  virtual std::vector<Parameter*> parameters() { return {}; }
+  // Before the passes of a step, with its numbers: may put other values in the place of the model's
+  // parameters', which the step's losses and gradients are then of, and which gradient() takes
+  // back.
+  virtual void enter(const at::Tensor& /*numbers*/) {}
   // Where roles are wanted: how much the mean of each role's cross-entropies counts in the task
   // loss, [R, roles]; undefined: 1 each. What stays alike must stay where it is within a task. The
   // view is of the batch, without logits.

@@ -115,6 +115,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.stages = stages.count();
   facts.fresh_start = needs.fresh_start;
   facts.holds_weights = needs.holds_weights;
+  facts.replaces_values = needs.replaces_values;
+  facts.gates_units = needs.gates_units;
   facts.looks_back = needs.looks_back;
   facts.least_buffer = needs.least_buffer;
   facts.steps = timeline.total();

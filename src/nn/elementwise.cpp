@@ -18,6 +18,10 @@ at::Tensor padded(const at::Tensor& x, Function f) {
 
 }  // namespace
 
+at::Tensor exp_reproducible(const at::Tensor& x) {
+  return padded(x, [](const at::Tensor& y) { return torch::exp(y); });
+}
+
 at::Tensor sigmoid_reproducible(const at::Tensor& x) {
   return padded(x, [](const at::Tensor& y) { return torch::sigmoid(y); });
 }

@@ -11,6 +11,7 @@
 
 namespace tandem {
 
+at::Tensor exp_reproducible(const at::Tensor& x);
 at::Tensor sigmoid_reproducible(const at::Tensor& x);  // x [R,...]
 at::Tensor silu_reproducible(const at::Tensor& x);
 at::Tensor gelu_reproducible(const at::Tensor& x);

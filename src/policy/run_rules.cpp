@@ -467,6 +467,17 @@ std::string cannot_hold(const Policies& weights) {
   return {};
 }
 
+bool moves_values(const Policies& weights) {
+  return weights.perturbation.kind != Perturbation::Kind::kNone || weights.dormant.in_gradient;
+}
+
+bool is_chain(const RunFacts& f) {
+  for (std::size_t l = 0; l + 1 < f.layers.size(); ++l) {
+    if (f.layers[l].outputs != f.layers[l + 1].inputs) return false;
+  }
+  return !f.has_attention;
+}
+
 // Those of a task in which its free weights change, before it trains what it keeps alone.
 std::int64_t free_steps(const RunFacts& f) {
   const double again = std::max(0.0, f.config->real("retrain_share"));
@@ -516,6 +527,25 @@ std::vector<Rule> example_rules() {
              "{} {}, as it is set here. Choose a method and options that move weights one by one "
              "at a constant density (dense, static, set, rigl, alternate, ssa)",
              f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
+       }},
+      {"values_of_two_masters", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.replaces_values && moves_values(f.weights); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} takes its steps at other values than the weights', and so does "
+             "--weights {} (or it adds the weights to their gradient): what is meant by both is "
+             "not "
+             "said. Choose another method (dense, static, set, rigl, alternate, ssa)",
+             f.config->text("strategy"), f.config->text("weights"));
+       }},
+      {"gates_without_chain", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.gates_units && !is_chain(f); },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} gates hidden units, and --model {} has layers that do not read what "
+             "the "
+             "one before them writes: give --model mlp",
+             f.config->text("strategy"), f.config->text("model"));
        }},
       {"updates_while_weights_rest", kWarnedRun, kOfRun,
        [](const RunFacts& f) {

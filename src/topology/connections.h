@@ -150,6 +150,9 @@ class DenseCopy {
   virtual at::Tensor dense_flags() const = 0;
   // Says that values are [R,in,out] already, so that such readers may use the parameter itself.
   virtual bool is_dense() const = 0;
+  // Returns the position of each stored value in its replica's layer, int64 [total] beside
+  // Parameter::flat(); it is undefined where is_dense().
+  virtual at::Tensor stored_positions() const = 0;
 };
 
 class Connections : public LayerProduct, public Topology, public DenseCopy {

@@ -64,6 +64,7 @@ class MaskedConnections final : public Connections {
   at::Tensor dense_values() const override { return parameter().value.detach(); }  // no copy
   at::Tensor dense_flags() const override;
   bool is_dense() const override { return true; }
+  at::Tensor stored_positions() const override { return {}; }
   void rank(const TopologyChange& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const TopologyChange& change, const Criterion& criterion) override;
   void grow(const TopologyChange& change, const Criterion& criterion,

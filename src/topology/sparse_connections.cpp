@@ -181,6 +181,16 @@ void SparseConnections::expect_gradient(bool expected) {
   expects_gradient_ = expected;
 }
 
+at::Tensor SparseConnections::stored_positions() const {
+  const at::Tensor all = torch::empty({parameter().value.numel()}, torch::kInt64);
+  auto* out = all.data_ptr<std::int64_t>();
+  for (const SparseIndex& index : index_) {
+    const std::vector<std::int64_t> own = index.positions();
+    out = std::copy(own.begin(), own.end(), out);
+  }
+  return all;
+}
+
 at::Tensor SparseConnections::dense_values() const {
   const at::Tensor dense = torch::zeros({replicas(), positions()}, parameter().flat().options());
   for (std::int64_t r = 0; r < replicas(); ++r) {

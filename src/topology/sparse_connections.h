@@ -58,6 +58,7 @@ class SparseConnections final : public Connections {
   at::Tensor dense_values() const override;
   at::Tensor dense_flags() const override;
   bool is_dense() const override { return false; }
+  at::Tensor stored_positions() const override;
   void rank(const TopologyChange& change, const Criterion& criterion, bool zero_dormant) override;
   void drop(const TopologyChange& change, const Criterion& criterion) override;
   void grow(const TopologyChange& change, const Criterion& criterion,

@@ -47,6 +47,10 @@ at::Tensor gradient_norm(const std::vector<Parameter*>& parameters) {
 
 std::vector<std::vector<Parameter*>> Trainer::nets() const {
   std::vector<std::vector<Parameter*>> all = {model_->parameters()};
+  if (strategy_ != nullptr) {
+    const std::vector<Parameter*> own = strategy_->parameters();
+    all.front().insert(all.front().end(), own.begin(), own.end());
+  }
   if (teacher_ != nullptr) all.push_back(teacher_->parameters());
   return all;
 }

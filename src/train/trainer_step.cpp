@@ -121,7 +121,10 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) +
                        needs_.passed_replayed * (in_batch - current) + 3 * beside);
       if (plans[r].runs && needs_.numbers > 0) {
-        strategy_->numbers(replica, plans[r].step, tables_->of_strategy(report.steps, replica));
+        const std::int64_t epoch =
+            runs_[r].timeline.steps_per_epoch[static_cast<std::size_t>(stage)];
+        strategy_->numbers(replica, {plans[r].step, in_stage + report.steps, epoch},
+                           tables_->of_strategy(report.steps, replica));
       }
     }
     kinds.push_back(kind_of(plans));
@@ -172,6 +175,10 @@ void Trainer::compute_step(const StepKind& kind) {
   const StepRows rows = tables_->current();
   record_cuts(kind, rows);
   pass_references(kind, rows);
+  {
+    const at::NoGradGuard no_grad;
+    strategy_->enter(rows.strategy);
+  }
   StepLosses losses = compute_gradients(kind, rows);
   at::NoGradGuard no_grad;
   // Criteria of topology read the gradients, in either storage, as they were before the strategy.

@@ -570,6 +570,20 @@ Given resting(std::int64_t interval) {
   return given;
 }
 
+Given replacing(Perturbation::Kind kind) {
+  Given given = weights([kind](Policies& p) { p.perturbation.kind = kind; });
+  given.said = {{"scenario", "class_il"}, {"strategy", "wsn"}};
+  given.more = [](RunFacts& f) { f.replaces_values = true; };
+  return given;
+}
+
+Given gating(std::int64_t reads) {
+  return config({{"scenario", "class_il"}, {"strategy", "hat"}}, [reads](RunFacts& f) {
+    f.gates_units = true;
+    f.layers = {{"a", 8, 6}, {"b", reads, 4}};
+  });
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -627,6 +641,10 @@ Rows length_rows() {
             [](Policies& p) { p.topology.budget_schedule = TopologyRule::BudgetSchedule::kCubic; }),
         holding([](Policies&) {}), "moves its density"}},
       {"updates_while_weights_rest", {resting(76), resting(75), "after its first 75 steps of 100"}},
+      {"values_of_two_masters",
+       {replacing(Perturbation::Kind::kAscent), replacing(Perturbation::Kind::kNone),
+        "--strategy wsn takes its steps at other values"}},
+      {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates hidden units"}},
       {"batch_beyond_task",
        {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
       {"buffer_beyond_examples",

@@ -63,6 +63,7 @@ class ListedConnections : public Connections {
     return scattered(torch::ones({segments().back()}, torch::kByte)).view({replicas(), -1});
   }
   bool is_dense() const override { return false; }
+  at::Tensor stored_positions() const override { return {}; }
   void rank(const TopologyChange&, const Criterion&, bool) override { refuse(); }
   void drop(const TopologyChange&, const Criterion&) override { refuse(); }
   void grow(const TopologyChange&, const Criterion&, const RegrowthInit&) override { refuse(); }
