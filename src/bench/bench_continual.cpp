@@ -21,7 +21,7 @@
 namespace tandem {
 namespace {
 
-constexpr std::int64_t kBuffer = 500;  // examples, where a strategy has one
+constexpr std::int64_t kBuffer = 500;     // examples, where a strategy has one
 constexpr std::int64_t kRunSteps = 6000;  // of a run: 60,000 examples in batches of ten
 const std::vector<std::int64_t> kDerWidths = {784, 100, 100, 10};
 // Rows of a plain loop's step, for strategies that are one: their own batch and what they replay.
@@ -80,9 +80,9 @@ double plain_of(const std::string& strategy, at::Device device) {
   return rows == kPlainRows.end() ? 0 : seconds_of_plain(rows->second, device);
 }
 
-const std::vector<std::string> kStrategies = {"finetune", "er",   "er_ace", "der",        "derpp",
-                                              "cls_er",   "agem", "gem",    "ewc_online", "si",
-                                              "mas",      "lwf",  "hat",    "packnet",    "wsn"};
+const std::vector<std::string> kStrategies = {
+    "finetune", "er",         "er_ace", "der", "derpp", "cls_er", "agem",    "gem",
+    "mir",      "ewc_online", "si",     "mas", "lwf",   "hat",    "packnet", "wsn"};
 
 void bench_on_cpu(const Settings& settings) {
   fmt::print("{:<11} {:>10} {:>14} {:>12} {:>14} {:>9} {:>12} {:>12}\n", "strategy", "s alone",

@@ -57,11 +57,7 @@ class Complementary : public BufferReplay {
     }
   }
 
-  // The mean over all rows, whatever their role.
-  at::Tensor role_weights(const StepView& view) const override {
-    const at::Tensor current = rows_of(view, 0), replayed = rows_of(view, 1);
-    return torch::stack({current, replayed}, 1) / (current + replayed).clamp_min(1).unsqueeze(1);
-  }
+  at::Tensor role_weights(const StepView& view) const override { return one_mean(view); }
 
   at::Tensor loss(const StepView& view) override {
     if (!seen_.is_same(view.x)) {  // passes of one step have the same batch
@@ -116,11 +112,6 @@ class Complementary : public BufferReplay {
     const at::Tensor values = parameter.slot(slot_name);
     parameter.slots.at(slot_name).lasting = true;
     return values;
-  }
-
-  // [R] rows of a role.
-  static at::Tensor rows_of(const StepView& view, std::size_t role) {
-    return view.of(role, view.mean).gt(0).to(view.mean.scalar_type()).sum(1);
   }
 
   // Of the label, among the outputs that take part, [R,N,1].

@@ -116,10 +116,10 @@ class HardAttention : public IsolatedWeights {
       all.select(1, task() - 1).copy_(of_embedding);
       embeddings_before_.push_back(embeddings_[l].value.detach().clone());
     }
+    leave(own);
     gradients.replace(own);
     kept_.clear();
     gates_.clear();
-    IsolatedWeights::gradient(gradients);
     return (lambda * used / room).squeeze(1).to(torch::kFloat64);
   }
 

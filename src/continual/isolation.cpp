@@ -95,27 +95,63 @@ at::Tensor IsolatedWeights::outputs(const StepView& view) {
   return outputs_;
 }
 
+// Which of a parameter's values rest, and what these are, as long as no owner changes and the same
+// owner trains.
+const IsolatedWeights::Resting& IsolatedWeights::resting(std::size_t p) {
+  Parameter& parameter = *view_.parameters[p];
+  const at::Tensor owner = owners(parameter);
+  resting_.resize(view_.parameters.size());
+  Resting& own = resting_[p];
+  if (own.owner.is_same(owner) && own.version == owner._version() && own.trained == host_) {
+    return own;
+  }
+  own = {owner, owner._version(), host_, {}, {}};
+  const at::Tensor rests = owner.ne(broadcast_to_segments(trained_, parameter.segments()));
+  if (!rests.any().item<bool>()) return own;
+  own.rests = rests;
+  own.values = parameter.flat().clone();
+  return own;
+}
+
 at::Tensor IsolatedWeights::gradient(StepGradients& gradients) {
   std::vector<at::Tensor> own = gradients.masked();
-  before_.clear();
-  shares_.clear();
-  for (std::size_t p = 0; p < own.size(); ++p) {
-    Parameter& parameter = *view_.parameters[p];
-    before_.push_back(parameter.flat().clone());
-    shares_.push_back(share_of(p));
-    if (shares_[p].defined()) continue;
-    shares_[p] = owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
-    if (!own[p].defined()) continue;
-    own[p] = torch::where(shares_[p], own[p], torch::zeros({}, own[p].options()));
-  }
+  leave(own);
   gradients.replace(own);
   return {};
+}
+
+// On a GPU the step is captured, and may depend on nothing that the host has kept.
+void IsolatedWeights::leave(std::vector<at::Tensor>& gradients) {
+  before_.assign(gradients.size(), {});
+  shares_.assign(gradients.size(), {});
+  for (std::size_t p = 0; p < gradients.size(); ++p) {
+    Parameter& parameter = *view_.parameters[p];
+    shares_[p] = share_of(p);
+    const bool by_owner = !shares_[p].defined();
+    if (by_owner && !parameter.value.is_cuda()) {
+      const at::Tensor& rests = resting(p).rests;
+      if (rests.defined() && gradients[p].defined()) {
+        gradients[p] = gradients[p].masked_fill(rests, 0);
+      }
+      continue;
+    }
+    before_[p] = parameter.flat().clone();
+    if (!by_owner) continue;
+    shares_[p] = owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
+    if (!gradients[p].defined()) continue;
+    gradients[p] = torch::where(shares_[p], gradients[p], torch::zeros({}, gradients[p].options()));
+  }
 }
 
 void IsolatedWeights::after_update() {
   const at::NoGradGuard no_grad;
   for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
-    const at::Tensor now = view_.parameters[p]->flat();
+    at::Tensor now = view_.parameters[p]->flat();
+    if (!before_[p].defined()) {
+      const Resting& own = resting(p);
+      if (own.rests.defined()) at::where_out(now, own.rests, own.values, now);
+      continue;
+    }
     now.copy_(shares_[p].scalar_type() == torch::kBool
                   ? torch::where(shares_[p], now, before_[p])
                   : before_[p] + shares_[p] * (now - before_[p]));

@@ -57,6 +57,8 @@ class IsolatedWeights : public Strategy {
   // free and resting.
   at::Tensor owners(Parameter& parameter) const;
   at::Tensor owners(Parameter& parameter, std::int64_t r) const;  // of a replica, sharing memory
+  // The middle of gradient(): takes from the gradients, S * G by parameter, what does not change.
+  void leave(std::vector<at::Tensor>& gradients);
   // From now on the weights of this owner change in replica r.
   void train(std::int64_t r, std::int64_t owner);
   std::int64_t trained(std::int64_t r) const { return host_[static_cast<std::size_t>(r)]; }
@@ -83,11 +85,20 @@ class IsolatedWeights : public Strategy {
   static void begin_anew(Parameter& parameter, std::int64_t r, const at::Tensor& which);
 
  private:
+  struct Resting {
+    at::Tensor owner;
+    std::int64_t version = 0;
+    std::vector<std::int64_t> trained;
+    at::Tensor rests, values;  // bool and values beside the parameter's; undefined: none rests
+  };
+  const Resting& resting(std::size_t p);
+
   std::string name_;  // of the strategy, and the first word of what it keeps
   std::int64_t task_ = 1;
   at::Tensor outputs_;                       // of the task, within it
   at::Tensor trained_;                       // [R] on the device
   std::vector<std::int64_t> host_;           // the same
+  std::vector<Resting> resting_;             // by parameter, on a CPU
   std::vector<at::Tensor> before_, shares_;  // within a step, by parameter
 };
 

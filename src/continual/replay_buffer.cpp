@@ -6,6 +6,7 @@
 
 #include "config/seeds.h"
 #include "data/example.h"
+#include "data/tensor.h"
 
 namespace tandem {
 
@@ -218,6 +219,11 @@ void BufferReplay::batch(std::int64_t r, std::int64_t step, std::vector<BatchRow
   for (std::size_t i = 0; i < replays.size(); ++i) {
     replica.buffer.replay(step, static_cast<std::int64_t>(i), replica.rows, replays[i]);
   }
+  keep(r, current);
+}
+
+void BufferReplay::keep(std::int64_t r, std::vector<BatchRow>& current) {
+  Replica& replica = replicas_[static_cast<std::size_t>(r)];
   for (std::size_t i = 0; i < current.size(); ++i) {
     const std::int64_t kind = replica.buffer.knows_kinds() ? kind_of(r, current[i].example) : 0;
     current[i].enters = replica.buffer.offer(current[i].example, kind);
@@ -227,6 +233,14 @@ void BufferReplay::batch(std::int64_t r, std::int64_t step, std::vector<BatchRow
       if (current[j].enters == current[i].enters) current[j].enters = -1;
     }
   }
+}
+
+at::Tensor BufferReplay::one_mean(const StepView& view) {
+  std::vector<at::Tensor> rows;
+  for (const std::size_t role : {0, 1}) {
+    rows.push_back(view.of(role, view.mean).gt(0).to(view.mean.scalar_type()).sum(1));
+  }
+  return torch::stack(rows, 1) / (rows[0] + rows[1]).clamp_min(1).unsqueeze(1);
 }
 
 NamedTensors BufferReplay::save(std::int64_t r) const {

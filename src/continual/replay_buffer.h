@@ -98,6 +98,13 @@ class BufferReplay : public Strategy {
  protected:
   // So many replays of a step, with room for the largest of the group.
   std::vector<StrategyNeeds::Replay> replays(std::int64_t count) const;
+  // What batch() does with the current examples: they enter the buffer, or not.
+  void keep(std::int64_t r, std::vector<BatchRow>& current);
+  const ReplayBuffer& buffer(std::int64_t r) const {
+    return replicas_[static_cast<std::size_t>(r)].buffer;
+  }
+  // Weights of roles 0 and 1 that make their means one over all of their rows, [R,2].
+  static at::Tensor one_mean(const StepView& view);
   std::int64_t least_buffer() const;  // a ring's, with one place for each kind
   std::int64_t most_capacity() const;
   const std::string& name() const { return name_; }

@@ -53,6 +53,8 @@ struct StrategyNeeds {
   struct Replay {
     std::int64_t rows = 0;  // the most that a step may have
     bool in_batch = true;   // no: its rows are beside the step's own batch, for of_replay()
+    // Its rows are the best of the last replay's, which is beside the batch, by choose().
+    bool chosen = false;
   };
   std::vector<Replay> replays = {};
   // Each role has columns of its own, and its mean is known (StepView::mean), so that roles can
@@ -127,6 +129,16 @@ class StepGradients {
   // S * G of the mean task loss over the rows of a replay that is beside the batch, at the weights
   // that the step began with, and of which replicas had any such rows, bool [R].
   virtual std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) = 0;
+};
+
+// What rows of a replay may be chosen by, before the step's own passes.
+class StepChoice {
+ public:
+  virtual ~StepChoice() = default;
+  // The task loss of each candidate, [R,N], at the step's weights, and after a plain gradient step
+  // of the step's learning rate on the current examples alone. Without gradient.
+  virtual at::Tensor losses() const = 0;
+  virtual at::Tensor losses_after_step() const = 0;
 };
 
 // Which gradients make a weight's importance.
@@ -214,6 +226,8 @@ class Strategy {
   virtual at::Tensor outputs(const StepView& /*view*/) { return {}; }
   // A term of the loss per replica [R], in each pass that learns, or nothing (undefined).
   virtual at::Tensor loss(const StepView& /*view*/) { return {}; }
+  // Where rows are chosen: scores of the candidates, [R,N]; the largest are taken.
+  virtual at::Tensor choose(const StepChoice& /*step*/) { return {}; }
   // Once all gradients of the step are taken, with the outputs of the stream that learns where
   // places are wanted (else without logits), without gradient.
   virtual void remember(const StepView& /*view*/) {}

@@ -86,10 +86,11 @@ class Winning : public IsolatedWeights {
               .view(score.sizes());
       of_weights = of_weights * chosen_[l];
     }
-    gradients.replace(own);
     kept_.clear();
     chosen_.clear();
-    return IsolatedWeights::gradient(gradients);
+    leave(own);
+    gradients.replace(own);
+    return {};
   }
 
   void after_task(std::int64_t task,

@@ -37,8 +37,9 @@ std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n) {
   return order;
 }
 
-EpochSampler::EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch)
-    : key_(task_key(key, task)), n_(n), batch_(batch) {
+EpochSampler::EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch,
+                           bool drop_last)
+    : key_(task_key(key, task)), n_(n), batch_(batch), drop_last_(drop_last) {
   expect_positive(n, "examples");
   expect_positive(batch, "batch");
 }

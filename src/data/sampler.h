@@ -14,10 +14,15 @@ std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n);
 // Gives batches of positions 0..n-1 without replacement; each epoch has a permutation of its own.
 class EpochSampler {
  public:
-  // Both n and batch are at least 1.
-  EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch);
+  // Both n and batch are at least 1. drop_last: batches that are not full are left out, unless
+  // there is no other.
+  EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch,
+               bool drop_last = false);
 
-  std::int64_t steps_per_epoch() const { return (n_ + batch_ - 1) / batch_; }
+  std::int64_t steps_per_epoch() const { return epoch_steps(n_, batch_, drop_last_); }
+  static std::int64_t epoch_steps(std::int64_t n, std::int64_t batch, bool drop_last) {
+    return drop_last && n >= batch ? n / batch : (n + batch - 1) / batch;
+  }
   // `step` counts within the task, from 0. The last batch of an epoch may be shorter than `batch`.
   // The permutation of the epoch that was asked for last is kept.
   std::vector<std::int64_t> batch(std::int64_t step);
@@ -25,6 +30,7 @@ class EpochSampler {
  private:
   std::uint64_t key_;
   std::int64_t n_, batch_;
+  bool drop_last_;
   std::int64_t epoch_ = -1;
   std::vector<std::int64_t> order_;
 };

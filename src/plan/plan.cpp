@@ -8,6 +8,7 @@
 #include "config/seeds.h"
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/sampler.h"
 
 namespace tandem {
 
@@ -27,7 +28,8 @@ Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& ex
   const std::int64_t steps = online ? 0 : config.integer("steps") * tasks_in_stage;
   const double epochs = online ? 1.0 : config.real("epochs");
   for (const std::int64_t n : examples) {
-    const std::int64_t per_epoch = std::max<std::int64_t>(1, (n + batch - 1) / batch);
+    const std::int64_t per_epoch =
+        std::max<std::int64_t>(1, EpochSampler::epoch_steps(n, batch, config.flag("drop_last")));
     timeline.steps_per_epoch.push_back(per_epoch);
     timeline.task_steps.push_back(
         steps > 0
@@ -46,9 +48,15 @@ LearningRate::LearningRate(const Config& config)
                                          : config.real("lr_end") * config.real("lr")),
       factor_(config.real("lr_step_factor")),
       warmup_(config.integer("warmup_steps")),
-      step_at_(config.reals("lr_step_at")) {}
+      step_at_(config.reals("lr_step_at")),
+      of_task_(config.reals("task_lr")) {}
 
-double LearningRate::at(std::int64_t step, std::int64_t steps) const {
+double LearningRate::at(std::int64_t stage, std::int64_t step, std::int64_t steps) const {
+  const auto last = static_cast<std::int64_t>(of_task_.size()) - 1;
+  return of_task_[static_cast<std::size_t>(std::min(stage, last))] * in_task(step, steps);
+}
+
+double LearningRate::in_task(std::int64_t step, std::int64_t steps) const {
   if (step < warmup_) return base_ * static_cast<double>(step + 1) / static_cast<double>(warmup_);
   if (kind_ == Kind::kStep) {
     const double progress =
@@ -264,7 +272,7 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   plan.runs = in_stage < own;
   plan.step = run.timeline.before(stage) + std::min(in_stage, own);
   if (!plan.runs) return plan;
-  plan.lr = run.rate.at(in_stage, own);
+  plan.lr = run.rate.at(stage, in_stage, own);
   const std::int64_t total = run.timeline.total();
   for (const Level level : kLevels) {
     const Policies& policies = run.policies[level];

@@ -55,14 +55,15 @@ bool any_updates(const std::vector<ReplicaPlan>& plans);
 class LearningRate {
  public:
   explicit LearningRate(const Config& config);
-  double at(std::int64_t step, std::int64_t steps) const;
+  double at(std::int64_t stage, std::int64_t step, std::int64_t steps) const;
 
  private:
   enum class Kind { kConstant, kStep, kCosine };
+  double in_task(std::int64_t step, std::int64_t steps) const;
   Kind kind_;
   double base_, final_, factor_;
   std::int64_t warmup_;
-  std::vector<double> step_at_;
+  std::vector<double> step_at_, of_task_;
 };
 
 struct RunSchedule {

@@ -89,6 +89,8 @@ std::vector<Reader> training_readers() {
   };
 }
 
+bool has_tasks(const RunFacts& f) { return f.config->text("scenario") != "single"; }
+
 std::vector<Reader> level_readers() {
   return {
       {"nm_n", "--granularity n_m", is_nm},
@@ -119,6 +121,8 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return aligns_attention(f) && f.config->flag("head_gate"); }},
       {"attention_forced_first", "--blocks 2 or more",
        [](const RunFacts& f) { return f.config->integer("blocks") >= 2; }},
+      {"task_lr", "a --scenario with several tasks", has_tasks},
+      {"switch_optimizer", "a --scenario with several tasks", has_tasks},
       {"superset_random", "--superset-density above 0",
        [](const RunFacts& f) { return f.config->real("superset_density") > 0; }},
       {"dormant_decay_lr_scaled", "--dormant-decay above 0", decays_dormant},

@@ -1,7 +1,8 @@
 // AdamW (Loshchilov & Hutter 2019); with decay_mode = coupled it is Adam with L2. Slots: first,
-// second and, where the topology grows weights, count: bias correction by each weight's own age.
-// With adam_age = run, as in the ports, a fresh slot is corrected as if it were as old as the run:
-// its first step is (1 - beta1) / sqrt(1 - beta2) = 3.16 times lr in place of lr.
+// second and, where the topology grows weights or tasks reset the optimizer, count: bias correction
+// by each weight's own age. With adam_age = run, as in the ports, a fresh slot is corrected as if
+// it were as old as the run: its first step is (1 - beta1) / sqrt(1 - beta2) = 3.16 times lr in
+// place of lr.
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "train/optimizer.h"
@@ -36,7 +37,8 @@ class AdamW : public Optimizer {
 
  private:
   bool counts(const Parameter& parameter) const {
-    return own_age_ && count_per_weight_ && parameter.connections != nullptr;
+    const bool of_connections = counts_connections_ && parameter.connections != nullptr;
+    return own_age_ && (of_connections || counts_all_);
   }
 
   kernels::AdamRule rule_;

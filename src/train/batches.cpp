@@ -68,7 +68,8 @@ void Batches::begin_stage(std::int64_t stage, StageData kind) {
     } else {
       stage_examples_.push_back(Stages(config, *data_, tasks(r), kind).examples(stage));
       epoch_samplers_.push_back(std::make_unique<EpochSampler>(
-          key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch));
+          key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch,
+          config.flag("drop_last")));
     }
   }
 }

@@ -79,6 +79,7 @@ void Optimizer::prepare_slots(Parameter& parameter) {
   if (!is_raised(parameter)) return;
   const at::NoGradGuard no_grad;
   const at::Tensor root = parameter.slot("root"), weight = parameter.flat();
+  parameter.slots.at("root").lasting = true;  // it is the weight itself
   root.copy_(weight.sign() * weight.abs().pow(1 / power_));
   weight.copy_(root * root.abs().pow(power_ - 1));  // from here on w follows from v
 }

@@ -22,8 +22,12 @@ class Optimizer {
   explicit Optimizer(const std::vector<Config>& configs);
   virtual ~Optimizer() = default;
 
-  // Slots a connection's weights need a count of their own in (newborn weights start from zero).
-  void count_per_weight(bool on) { count_per_weight_ = on; }
+  // Weights need counts of their own: those of connections, where newborn ones start from zero, or
+  // all, where slots are emptied within the run.
+  void count_per_weight(bool of_connections, bool of_all) {
+    counts_connections_ = of_connections;
+    counts_all_ = of_all;
+  }
   // S, U are the connections' supersets where a replica masks, instead of the active sets.
   void use_supersets(bool gradient, bool update) {
     superset_gradient_ = gradient;
@@ -44,7 +48,7 @@ class Optimizer {
  protected:
   virtual void prepare(Parameter& parameter) = 0;
   virtual void update(Parameter& parameter, const UpdateTensors& tensors) = 0;
-  bool count_per_weight_ = false;
+  bool counts_connections_ = false, counts_all_ = false;
 
  private:
   void allocate(std::int64_t nets, at::Device device);

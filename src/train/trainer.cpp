@@ -107,7 +107,7 @@ void Trainer::build_network() {
   check_network(runs_.front(), *model_);
   if (demands().teacher) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
-  optimizer_->count_per_weight(demands().renews_weights);
+  optimizer_->count_per_weight(demands().renews_weights, resets_optimizer());
 }
 
 // A dense twin: the same network from the same seeds, with all of its weights.
@@ -128,7 +128,16 @@ void Trainer::begin_stage(std::int64_t stage, bool resumed) {
   batches_.begin_stage(stage, needs_.stage);
   captured_.clear();  // what a strategy adds to a step may change with the task
   if (needs_.fresh_start && stage > 0 && !resumed) restart();
+  if (stage > 0 && !resumed && resets_optimizer()) {
+    const at::NoGradGuard no_grad;
+    std::vector<char> all(static_cast<std::size_t>(replicas()), 1);
+    for (Parameter* parameter : parameters()) parameter->empty_slots(all);
+  }
   strategy_->before_task(stage + 1, resumed);
+}
+
+bool Trainer::resets_optimizer() const {
+  return runs_.front().config.text("switch_optimizer") == "reset";
 }
 
 void Trainer::end_stage(std::int64_t stage) {

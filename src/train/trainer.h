@@ -188,6 +188,10 @@ class Trainer {
   void change_gradients(const StepRows& rows, StepLosses& losses);
   std::vector<char> turns_before(std::int64_t stage, std::int64_t in_stage) const;
   void pass_references(const StepKind& kind, const StepRows& rows);
+  std::vector<at::Tensor> gradients_of_columns(const StepKind& kind, const StepRows& rows,
+                                               const StepRows& own);
+  bool chooses() const;  // rows of a replay, on the device
+  StepRows with_choice(const StepKind& kind, const StepRows& rows);
   void record_cuts(const StepKind& kind, const StepRows& rows);
   at::Tensor mask_of_gradient(const Parameter& parameter, const at::Tensor& numbers) const;
   bool trains_sparse() const;
@@ -211,6 +215,7 @@ class Trainer {
   void begin_sparse_phase(const std::vector<char>& enters);
   void record_masks();
   void load_networks(std::int64_t r, const std::map<std::string, at::Tensor>& by_name);
+  bool resets_optimizer() const;  // where a task begins after another
   void restart();  // networks and topologies are as the run began with them, without slots
   void read_state() const;
   void write_state();
@@ -224,6 +229,7 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   class Services;
   class Gradients;
+  class Choice;
   std::unique_ptr<StrategyServices> services_;
   std::unique_ptr<Strategy> strategy_;
   StrategyNeeds needs_;

@@ -118,8 +118,10 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
       counts.push_back(in_batch);
       const double current = rows[r].empty() ? 0 : static_cast<double>(rows[r].front().size());
       // Of what lies beside the batch there is a gradient, as large as two forward passes.
+      // Candidates are passed twice, and there is a gradient of the current rows.
+      const double looked = chooses() && beside > 0 ? 2 * beside + 3 * current : 3 * beside;
       passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) +
-                       needs_.passed_replayed * (in_batch - current) + 3 * beside);
+                       needs_.passed_replayed * (in_batch - current) + looked);
       if (plans[r].runs && needs_.numbers > 0) {
         const std::int64_t epoch =
             runs_[r].timeline.steps_per_epoch[static_cast<std::size_t>(stage)];
@@ -172,8 +174,9 @@ void Trainer::run_step(const StepKind& kind) {
 }
 
 void Trainer::compute_step(const StepKind& kind) {
-  const StepRows rows = tables_->current();
-  record_cuts(kind, rows);
+  const StepRows planned = tables_->current();
+  record_cuts(kind, planned);
+  const StepRows rows = with_choice(kind, planned);
   pass_references(kind, rows);
   {
     const at::NoGradGuard no_grad;

@@ -316,41 +316,123 @@ at::Tensor Trainer::weights_of_columns(const at::Tensor& role_weights) const {
   return torch::cat(columns, 1);
 }
 
-// Before the step's own passes: what criteria read of these must be theirs alone.
+// S * G of the mean task loss of these columns alone, at the step's weights and in its passes;
+// before these, for what criteria read of them must be theirs alone.
+std::vector<at::Tensor> Trainer::gradients_of_columns(const StepKind& kind, const StepRows& rows,
+                                                      const StepRows& own) {
+  topology_->expect_gradient(false);
+  const Batch batch = batch_of(own);
+  at::Tensor loss;
+  for (Pass& pass : passes_of(kind, rows)) {
+    for (const Level level : kLevels) {
+      LevelPlan& plan = pass.context.plans[level];
+      plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
+    }
+    at::Tensor logits = model_->forward(batch.x, pass.context);
+    logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
+    add_term(loss, where_it_counts(task_loss(batch, logits, batch.allowed), pass.loss_weight));
+  }
+  const auto gradients = torch::autograd::grad({loss.sum()}, leaves_of(model_->parameters()), {},
+                                               /*retain_graph=*/false, /*create_graph=*/false,
+                                               /*allow_unused=*/true);
+  std::vector<at::Tensor> all;
+  std::size_t p = 0;
+  for (const Parameter* parameter : model_->parameters()) {
+    const at::Tensor& gradient = gradients[p++];
+    all.push_back(gradient.defined() ? keep_where(mask_of_gradient(*parameter, rows.numbers),
+                                                  gradient.reshape({-1}))
+                                     : gradient);
+  }
+  topology_->expect_gradient(expects_gradient_);
+  return all;
+}
+
 void Trainer::pass_references(const StepKind& kind, const StepRows& rows) {
   references_.clear();
   for (std::size_t i = 0; i < needs_.replays.size(); ++i) {
-    if (needs_.replays[i].in_batch || !strategy_->wants_reference(i)) {
+    if (needs_.replays[i].in_batch || chooses() || !strategy_->wants_reference(i)) {
       references_.emplace_back();
       continue;
     }
-    topology_->expect_gradient(false);
     const StepRows own = columns_of(rows, {layout_.first(i + 1), layout_.roles[i + 1]});
-    const Batch batch = batch_of(own);
-    at::Tensor loss;
-    for (Pass& pass : passes_of(kind, rows)) {
-      for (const Level level : kLevels) {
-        LevelPlan& plan = pass.context.plans[level];
-        plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
-      }
-      at::Tensor logits = model_->forward(batch.x, pass.context);
-      logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
-      add_term(loss, where_it_counts(task_loss(batch, logits, batch.allowed), pass.loss_weight));
-    }
-    const auto gradients = torch::autograd::grad({loss.sum()}, leaves_of(model_->parameters()), {},
-                                                 /*retain_graph=*/false, /*create_graph=*/false,
-                                                 /*allow_unused=*/true);
-    std::vector<at::Tensor> all;
-    std::size_t p = 0;
-    for (const Parameter* parameter : model_->parameters()) {
-      const at::Tensor& gradient = gradients[p++];
-      all.push_back(gradient.defined() ? keep_where(mask_of_gradient(*parameter, rows.numbers),
-                                                    gradient.reshape({-1}))
-                                       : gradient);
-    }
-    references_.emplace_back(std::move(all), own.mean.gt(0).any(1));
-    topology_->expect_gradient(expects_gradient_);
+    references_.emplace_back(gradients_of_columns(kind, rows, own), own.mean.gt(0).any(1));
   }
+}
+
+bool Trainer::chooses() const {
+  return std::any_of(needs_.replays.begin(), needs_.replays.end(),
+                     [](const StrategyNeeds::Replay& each) { return each.chosen; });
+}
+
+// The candidates are the last role's.
+class Trainer::Choice final : public StepChoice {
+ public:
+  Choice(Trainer& trainer, const StepKind& kind, const StepRows& rows, const StepRows& candidates)
+      : trainer_(trainer), kind_(kind), rows_(rows), batch_(trainer.batch_of(candidates)) {}
+
+  at::Tensor losses() const override {
+    std::vector<at::Tensor> values;
+    for (const Parameter* each : trainer_.model_->parameters()) values.push_back(each->flat());
+    return losses_with(values);
+  }
+
+  at::Tensor losses_after_step() const override {
+    const StepRows current = trainer_.columns_of(rows_, {0, trainer_.layout_.roles[0]});
+    std::vector<at::Tensor> gradients;
+    {
+      const at::AutoGradMode with_gradient(true);
+      gradients = trainer_.gradients_of_columns(kind_, rows_, current);
+    }
+    const at::Tensor lr = rows_.column(TANDEM_COLUMN(kernels::StepNumbers, lr));
+    std::vector<at::Tensor> values;
+    std::size_t p = 0;
+    for (const Parameter* each : trainer_.model_->parameters()) {
+      const at::Tensor& gradient = gradients[p++];
+      const at::Tensor now = each->flat();
+      values.push_back(
+          gradient.defined()
+              ? now - gradient * broadcast_to_segments(lr.to(now.scalar_type()), each->segments())
+              : now);
+    }
+    return losses_with(values);
+  }
+
+ private:
+  at::Tensor losses_with(const std::vector<at::Tensor>& values) const {
+    const at::Tensor logits = trainer_.services_->logits_with(values, batch_.x);
+    return log_outputs(logits, batch_.allowed)
+        .gather(-1, batch_.target.unsqueeze(-1))
+        .squeeze(-1)
+        .neg();
+  }
+
+  Trainer& trainer_;
+  const StepKind& kind_;
+  const StepRows& rows_;
+  Batch batch_;
+};
+
+// The rows with those of the chosen role in the place that the host had for them.
+StepRows Trainer::with_choice(const StepKind& kind, const StepRows& rows) {
+  if (!chooses()) return rows;
+  const at::NoGradGuard no_grad;
+  const std::size_t last = layout_.roles.size() - 1;
+  const StepRows candidates = columns_of(rows, {layout_.first(last), layout_.roles[last]});
+  const at::Tensor scores = strategy_->choose(Choice(*this, kind, rows, candidates));
+  const std::int64_t per_example = scores.size(1) / candidates.examples.size(1);
+  TORCH_INTERNAL_ASSERT(per_example == 1, "choices among windows");
+  const at::Tensor among =
+      scores.masked_fill(candidates.mean.le(0), -std::numeric_limits<double>::infinity());
+  const at::Tensor order = std::get<1>(among.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
+  StepRows chosen = rows;
+  chosen.examples = rows.examples.clone();
+  for (std::size_t i = 0; i < needs_.replays.size(); ++i) {
+    if (!needs_.replays[i].chosen) continue;
+    const std::int64_t first = layout_.first(i + 1), count = layout_.roles[i + 1];
+    chosen.examples.narrow(1, first, count)
+        .copy_(candidates.examples.gather(1, order.narrow(1, 0, count)));
+  }
+  return chosen;
 }
 
 // [R] Replicas whose strategy wants a turn before this step.

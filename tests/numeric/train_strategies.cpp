@@ -234,6 +234,37 @@ struct Gem : Rule {
   }
 };
 
+// Rows 0 are placeholders of what is chosen among rows 1.
+struct Mir : Rule {
+  double lr = 0;
+  int chose_others = 0;
+  void rate(double said) override { lr = said; }
+  at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>& replays) override {
+    const at::Tensor own = entropy_of(net.outputs(current.x), current, current.allowed);
+    const Rows& candidates = replays[1];
+    if (candidates.rows.empty()) return own.mean();
+    const Tensors step = gradients_of(task_loss(net, current), net);
+    Net after = net;
+    for (std::size_t i = 0; i < step.size(); ++i) {
+      after.values[i] = (net.values[i] - lr * step[i]).detach();
+    }
+    const at::Tensor rise =
+        entropy_of(after.outputs(candidates.x), candidates, candidates.allowed) -
+        entropy_of(net.outputs(candidates.x), candidates, candidates.allowed);
+    std::vector<std::pair<double, std::int64_t>> order;
+    for (std::int64_t i = 0; i < rise.size(0); ++i) order.emplace_back(-rise[i].item<double>(), i);
+    std::sort(order.begin(), order.end());
+    at::Tensor sum = own.sum();
+    const std::size_t count = replays[0].rows.size();
+    const at::Tensor all = entropy_of(net.outputs(candidates.x), candidates, candidates.allowed);
+    for (std::size_t i = 0; i < count; ++i) {
+      sum = sum + all[order[i].second];
+      chose_others += order[i].second >= static_cast<std::int64_t>(count);
+    }
+    return sum / static_cast<double>(own.size(0) + static_cast<std::int64_t>(count));
+  }
+};
+
 struct ClsEr : Rule {
   double lambda, updates[2], decay[2];  // plastic, stable
   Net averages[2];
@@ -781,6 +812,7 @@ std::unique_ptr<Rule> rule_of(const Config& config, Trainer& trainer) {
                                  config.text("scenario"),
                                  config.text("tasks_by") == "classes" ? 2 : 10);
   }
+  if (name == "mir") return std::make_unique<Mir>();
   if (name == "gem") return std::make_unique<Gem>(number("gem_margin"));
   if (name == "cls_er") {
     return std::make_unique<ClsEr>(number("stability"), number("plastic_updates"),
@@ -839,11 +871,11 @@ class Course {
       for (const auto& each : replays) others.push_back(rows_of(each));
       Net before = net_of(trainer_);
       rule_->turns(before, step, trainer_.stage_steps(stage));
+      const double lr = plan_replica(trainer_.run(0), stage, step).lr;
+      rule_->rate(lr);
       const at::Tensor loss = rule_->loss(before, own, others);
       Tensors gradients = gradients_of(loss, before);
       rule_->change(gradients, before, others);
-      const double lr = plan_replica(trainer_.run(0), stage, step).lr;
-      rule_->rate(lr);
       trainer_.advance(stage, step, 1);
       const Net after = net_of(trainer_);
       for (std::size_t i = 0; i < gradients.size(); ++i) {
@@ -979,6 +1011,7 @@ Config sequence_of(const std::string& strategy, const std::string& scenario,
                         {"task_keep", "0.4"},
                         {"retrain_share", "0.4"},
                         {"gem_margin", "0.3"},
+                        {"mir_candidates", "11"},
                         {"task_density", "0.4"},
                         {"gate_scale", "30"},
                         {"plastic_updates", "0.8"},
@@ -1017,6 +1050,10 @@ TEST_CASE("each strategy's step is its formula", "[numeric]") {
             const auto* gem = dynamic_cast<const Gem*>(&course.rule());
             if (gem != nullptr && scenario == "class_il") {
               CHECK(gem->projected > 0);
+            }
+            const auto* mir = dynamic_cast<const Mir*>(&course.rule());
+            if (mir != nullptr) {
+              CHECK(mir->chose_others > 20);
             }
           }
         }
@@ -1058,6 +1095,42 @@ TEST_CASE("emptied slots are the optimizer's, not a strategy's", "[numeric]") {
   }
 }
 
+// A first step of Adam is lr for every weight with a gradient, whatever came before.
+TEST_CASE("an optimizer that is reset begins each task as it began the first", "[numeric]") {
+  for (const std::string said : {"keep", "reset"}) {
+    CAPTURE(said);
+    const Config config = sequence_of("ewc", "task_il", "dense",
+                                      {{"optimizer", "adamw"},
+                                       {"widths", "37,23"},
+                                       {"switch_optimizer", said},
+                                       {"lr", "0.001"},
+                                       {"stability", "1e-6"}});
+    Trainer trainer({config}, in_double());
+    for (std::int64_t s = 0; s < trainer.stage_steps(0); ++s) {
+      if (s == 0) trainer.begin_stage(0);
+      trainer.advance(0, s, 1);
+    }
+    trainer.end_stage(0);
+    const Parameter& weight = trainer.model().linears()[0]->weight;
+    CHECK(weight.slots.at("first").values.abs().max().item<double>() > 0);
+    trainer.begin_stage(1);
+    const bool reset = said == "reset";
+    CHECK((weight.slots.at("first").values.abs().max().item<double>() == 0) == reset);
+    CHECK((weight.slots.at("second").values.abs().max().item<double>() == 0) == reset);
+    // What the strategy knows stays.
+    CHECK(weight.slots.at("ewc.importance").values.abs().max().item<double>() > 0);
+    const Tensors before = net_of(trainer).values;
+    trainer.advance(1, 0, 1);
+    const at::Tensor moved = (net_of(trainer).values[0] - before[0]).detach().abs();
+    const at::Tensor there = moved.masked_select(moved.gt(0));
+    REQUIRE(there.numel() > 100);
+    // But for gradients as small as epsilon.
+    const double whole = there.sub(0.001).abs().lt(1e-5).to(torch::kFloat64).mean().item<double>();
+    CAPTURE(whole);
+    CHECK((reset ? whole > 0.95 : whole < 0.5));
+  }
+}
+
 // The second gradient of such a step is of the same loss: what enters a memory enters after it.
 TEST_CASE("a memory of outputs is not written before all gradients of its step are taken",
           "[numeric]") {
@@ -1084,7 +1157,7 @@ TEST_CASE("a memory of outputs is not written before all gradients of its step a
 
 // What drops go by is the gradient of the loss, in either storage.
 TEST_CASE("strategies that change gradients leave masks the same in both storages", "[numeric]") {
-  for (const std::string strategy : {"ewc_online", "mas", "si", "agem", "gem", "cls_er"}) {
+  for (const std::string strategy : {"ewc_online", "mas", "si", "agem", "gem", "cls_er", "mir"}) {
     CAPTURE(strategy);
     const Config config = sequence_of(strategy, "class_il", "mest",
                                       {{"update_interval", "2"}, {"update_interval_epochs", "0"}});
@@ -1196,8 +1269,8 @@ TEST_CASE("what a task owns stays as it was", "[numeric]") {
 
 TEST_CASE("what is replayed, pulled and held is the same in tasks of permuted inputs",
           "[numeric]") {
-  for (const std::string strategy : {"finetune", "er", "derpp", "agem", "gem", "cls_er", "ewc",
-                                     "mas", "lwf", "packnet", "wsn", "hat"}) {
+  for (const std::string strategy : {"finetune", "er", "derpp", "agem", "gem", "cls_er", "mir",
+                                     "ewc", "mas", "lwf", "packnet", "wsn", "hat"}) {
     for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
       DYNAMIC_SECTION(strategy << ' ' << scenario) {
         const Config config = sequence_of(strategy, scenario, "static",

@@ -53,6 +53,30 @@ TEST_CASE("every epoch of a sampler is a permutation in whole batches but the la
   }
 }
 
+TEST_CASE("without what is left over an epoch has whole batches, and the same examples in them",
+          "[property]") {
+  const std::uint64_t seed = 20261130;
+  INFO("seed " << seed);
+  for (const auto& [n, batch] : shapes(seed)) {
+    INFO("n " << n << ", batch " << batch);
+    EpochSampler all(stream_key(seed, "data"), 1, n, batch);
+    EpochSampler whole(stream_key(seed, "data"), 1, n, batch, /*drop_last=*/true);
+    if (n < batch) {
+      CHECK(whole.steps_per_epoch() == 1);
+      CHECK(whole.batch(0) == all.batch(0));
+      continue;
+    }
+    REQUIRE(whole.steps_per_epoch() == n / batch);
+    for (const std::int64_t epoch : {0, 3}) {
+      for (std::int64_t i = 0; i < n / batch; ++i) {
+        const auto own = whole.batch(epoch * whole.steps_per_epoch() + i);
+        CHECK(static_cast<std::int64_t>(own.size()) == batch);
+        CHECK(own == all.batch(epoch * all.steps_per_epoch() + i));
+      }
+    }
+  }
+}
+
 TEST_CASE("a batch doesn't depend on the order in which steps are asked for", "[property]") {
   const std::uint64_t key = stream_key(3, "data");
   EpochSampler forward(key, 2, 103, 10), backward(key, 2, 103, 10);

@@ -239,6 +239,12 @@ TEST_CASE("steps are per task, also where joint training has all tasks in one st
   REQUIRE(make_timeline(config, {320}, 5).task_steps == std::vector<std::int64_t>{250});
 }
 
+TEST_CASE("batches that are not full are left out where that is said", "[unit]") {
+  const Config config = small_run({{"batch", "64"}, {"epochs", "3"}, {"drop_last", "true"}});
+  REQUIRE(make_timeline(config, {320, 330, 64, 63, 1}).task_steps ==
+          std::vector<std::int64_t>{15, 15, 3, 3, 3});
+}
+
 TEST_CASE("alignment at the logits needs two networks", "[unit]") {
   REQUIRE_THROWS_AS(
       policies_of(small_run({{"weights", "ssa"}, {"weights_site", "logits"}}), Level::kWeights),
@@ -248,28 +254,36 @@ TEST_CASE("alignment at the logits needs two networks", "[unit]") {
 TEST_CASE("learning rates", "[unit]") {
   const Config cosine =
       small_run({{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"warmup_steps", "4"}});
-  REQUIRE(LearningRate(cosine).at(0, 104) == Approx(0.05));
-  REQUIRE(LearningRate(cosine).at(3, 104) == Approx(0.2));
-  REQUIRE(LearningRate(cosine).at(54, 104) == Approx(0.1));
-  REQUIRE(LearningRate(cosine).at(104, 104) == Approx(0).margin(1e-12));
+  REQUIRE(LearningRate(cosine).at(0, 0, 104) == Approx(0.05));
+  REQUIRE(LearningRate(cosine).at(0, 3, 104) == Approx(0.2));
+  REQUIRE(LearningRate(cosine).at(0, 54, 104) == Approx(0.1));
+  REQUIRE(LearningRate(cosine).at(0, 104, 104) == Approx(0).margin(1e-12));
   // Its end is a share of lr: from 0.2 to 0.02, halfway at their mean.
   const Config ends = small_run(
       {{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"warmup_steps", "4"}, {"lr_end", "0.1"}});
-  REQUIRE(LearningRate(ends).at(3, 104) == Approx(0.2));
-  REQUIRE(LearningRate(ends).at(54, 104) == Approx(0.11));
-  REQUIRE(LearningRate(ends).at(104, 104) == Approx(0.02));
+  REQUIRE(LearningRate(ends).at(0, 3, 104) == Approx(0.2));
+  REQUIRE(LearningRate(ends).at(0, 54, 104) == Approx(0.11));
+  REQUIRE(LearningRate(ends).at(0, 104, 104) == Approx(0.02));
   // A stored run's lr_final, which nobody may say any more, is the rate itself.
   const Config old = small_run({{"lr", "0.2"}, {"lr_schedule", "cosine"}, {"lr_final", "0.1"}});
-  REQUIRE(LearningRate(old).at(0, 100) == Approx(0.2));
-  REQUIRE(LearningRate(old).at(50, 100) == Approx(0.15));
-  REQUIRE(LearningRate(old).at(100, 100) == Approx(0.1));
+  REQUIRE(LearningRate(old).at(0, 0, 100) == Approx(0.2));
+  REQUIRE(LearningRate(old).at(0, 50, 100) == Approx(0.15));
+  REQUIRE(LearningRate(old).at(0, 100, 100) == Approx(0.1));
+  // A factor for each task, the last for all that follow, beside the schedule within it.
+  Settings by_task = ends.given();
+  by_task["task_lr"] = "1,0.5,0.25";
+  const Config tasks = Config::resolve(by_task);
+  REQUIRE(LearningRate(tasks).at(0, 54, 104) == Approx(0.11));
+  REQUIRE(LearningRate(tasks).at(1, 54, 104) == Approx(0.055));
+  REQUIRE(LearningRate(tasks).at(2, 54, 104) == Approx(0.0275));
+  REQUIRE(LearningRate(tasks).at(7, 54, 104) == Approx(0.0275));
   const Config step = small_run({{"lr", "1"},
                                  {"lr_schedule", "step"},
                                  {"lr_step_at", "0.5,0.75"},
                                  {"lr_step_factor", "0.1"}});
-  REQUIRE(LearningRate(step).at(49, 100) == Approx(1));
-  REQUIRE(LearningRate(step).at(50, 100) == Approx(0.1));
-  REQUIRE(LearningRate(step).at(80, 100) == Approx(0.01));
+  REQUIRE(LearningRate(step).at(0, 49, 100) == Approx(1));
+  REQUIRE(LearningRate(step).at(0, 50, 100) == Approx(0.1));
+  REQUIRE(LearningRate(step).at(0, 80, 100) == Approx(0.01));
 }
 
 TEST_CASE("idle replicas run nothing and keep their step", "[unit]") {
