@@ -239,11 +239,11 @@ std::vector<std::pair<LevelReadout, LevelReadout>> meanings(const Readout& r) {
 
 std::optional<double> readout_value(const RunData& run, const std::vector<ReadoutRow>& rows,
                                     const Measure& m, const std::string& split) {
-  // Class-incremental, an accuracy among the outputs of the task alone is another number, which
+  // But in task-incremental learning an accuracy that knows the task is another number, which
   // stands where it is asked for and nowhere else, also where there is no other.
   const bool masked =
       m.readout.masked ||
-      (run.column("scenario") != "class_il" &&
+      (run.column("scenario") == "task_il" &&
        std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.key.masked; }));
   std::vector<double> found;
   for (const auto& [attention, weights] : meanings(m.readout)) {

@@ -118,6 +118,11 @@ void bench_on_gpu(const Settings& settings, const std::string& device,
                   const std::vector<std::string>& strategies) {
   const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {{64, 1},  {64, 4},   {256, 1},
                                                                     {256, 4}, {1024, 1}, {1024, 4}};
+  for (const auto& [name, value] : settings) {
+    if (name == "data_dir") continue;
+    throw ConfigError("bench continual measures whole grids on a GPU and can't take --" + name +
+                      "; it takes --strategy, --device and --data-dir");
+  }
   std::string head = fmt::format("{:<11} {:>9}", "strategy", "s plain");
   for (const auto& [runs, jobs] : sizes)
     head += fmt::format(" {:>10}", fmt::format("{}/{}", runs, jobs));

@@ -179,8 +179,9 @@ void add_copies(const std::string& path, const std::vector<Source>& sources, std
 std::string plan_file(const std::string& folder, std::int64_t runs) {
   const std::string file = folder + "/plan.ini";
   const std::int64_t seeds = std::min(runs / 2, kMostSeeds);
-  std::ofstream(file) << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << seeds
-                      << "\nepochs = 1.." << runs / 2 / seeds << "\n";
+  std::ofstream lines(file);
+  lines << "data = fashion_mnist\nweights = rigl, set\nseed = 1.." << seeds << "\n";
+  if (runs / 2 > seeds) lines << "batch = 128.." << 127 + runs / 2 / seeds << "\n";
   return file;
 }
 

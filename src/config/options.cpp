@@ -244,7 +244,7 @@ std::vector<Option> continual_options() {
        .neutral = "0",
        .help =
            "weight of the term that holds on to earlier tasks: lambda of EWC, MAS, LwF, CLS-ER and "
-           "HAT, c of SI, alpha of DER",
+           "HAT (there it keeps units free for later tasks), c of SI, alpha of DER",
        .minimum = 0,
        .of_part = true,
        .per_replica = true},

@@ -185,8 +185,9 @@ std::vector<Option> schedule_options() {
        .type = kChoice,
        .default_value = "keep",
        .neutral = "keep",
-       .help = "what the optimizer knows of the weights (momentum, averages, counts) where a task "
-               "begins after another",
+       .help =
+           "what the optimizer knows of the weights (momentum, averages, and with adam_age weight "
+           "their age) where a task begins after another",
        .choices = {"keep", "reset"}},
       {.name = "lr_end",
        .type = kReal,

@@ -6,8 +6,8 @@
 // probability,
 //   L = CE(current and replayed rows) + lambda mean over replayed rows and outputs of (z -
 //   z_avg)^2,
-// and the net is read through the stable average. In task-IL only the outputs of the example's task
-// are compared.
+// and the net is read through the stable average. A weight that is new to the topology has averages
+// of zero, which follow it. In task-IL only the outputs of the example's task are compared.
 #include "config/seeds.h"
 #include "continual/replay_buffer.h"
 #include "data/tensor.h"
@@ -103,14 +103,17 @@ class Complementary : public BufferReplay {
   }
 
   at::Tensor read_values(std::size_t parameter, std::int64_t /*task*/) const override {
-    return slot(*view_.parameters[parameter], kAverages[1]);
+    // Before the first task has begun there are none: the net is as it starts.
+    const Parameter& own = *view_.parameters[parameter];
+    const auto stable = own.slots.find(slot_name(kAverages[1]));
+    return stable == own.slots.end() ? at::Tensor() : stable->second.values;
   }
 
  private:
+  static std::string slot_name(const char* which) { return std::string("cls_er.") + which; }
   static at::Tensor slot(Parameter& parameter, const char* which) {
-    const std::string slot_name = std::string("cls_er.") + which;
-    const at::Tensor values = parameter.slot(slot_name);
-    parameter.slots.at(slot_name).lasting = true;
+    const at::Tensor values = parameter.slot(slot_name(which));
+    parameter.slots.at(slot_name(which)).lasting = true;
     return values;
   }
 

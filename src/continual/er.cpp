@@ -1,4 +1,4 @@
-// Experience replay (Chaudhry et al., arXiv 1902.10486) from a reservoir: the loss is one mean over
+// Experience replay (Chaudhry et al., arXiv 1902.10486) from a buffer: the loss is one mean over
 // current and replayed rows.
 #include "continual/replay_buffer.h"
 
@@ -19,7 +19,7 @@ std::unique_ptr<Strategy> make_er(StrategyView view) {
 [[maybe_unused]] const bool kEr =
     strategies().add({.kind = "strategy",
                       .name = "er",
-                      .summary = "experience replay from a reservoir of examples",
+                      .summary = "experience replay from a buffer of examples",
                       .cite = "1902.10486",
                       .uses = {"buffer", "buffer_rule", "replay_batch"},
                       .file = __FILE__},

@@ -67,8 +67,10 @@ class HardAttention : public IsolatedWeights {
   // s, linearly within an epoch.
   void numbers(std::int64_t r, const StepPlace& place, double* own) override {
     const double most = view_.configs[static_cast<std::size_t>(r)].real("gate_scale");
-    const double share = static_cast<double>(place.in_task % place.epoch_steps) /
-                         static_cast<double>(place.epoch_steps);
+    const std::int64_t last = place.epoch_steps - 1;
+    const double share = last == 0 ? 1
+                                   : static_cast<double>(place.in_task % place.epoch_steps) /
+                                         static_cast<double>(last);
     own[0] = (most - 1 / most) * share + 1 / most;
   }
 
@@ -144,8 +146,15 @@ class HardAttention : public IsolatedWeights {
       const at::Tensor owner = owners(*view_.parameters[layer.weight]);
       const at::Tensor share = share_of(layer);
       if (!share.defined()) continue;  // owned by its outputs' tasks
-      owner.masked_fill_(share.le(0.5).logical_and(owner.eq(0)).logical_and(active(layer)),
+      const at::Tensor held = share.le(0.5), there = active(layer);
+      owner.masked_fill_(held.logical_and(owner.eq(0)).logical_and(there),
                          static_cast<double>(task));
+      // A dormant weight between units that are held would change their net once it is active.
+      const at::Tensor dormant = held.logical_and(there.logical_not());
+      Parameter& weight = *view_.parameters[layer.weight];
+      for (std::int64_t r = 0; r < view_.replicas; ++r) {
+        begin_anew(weight, r, weight.segment(dormant, r));
+      }
     }
     for (std::int64_t r = 0; r < view_.replicas; ++r) own_the_rest(r);
   }

@@ -59,11 +59,14 @@ void IsolatedWeights::before_task(std::int64_t task, bool resumed) {
   task_ = task;
   outputs_.reset();
   for (Parameter* parameter : view_.parameters) {
-    if (resumed) {
-      owners(*parameter);
-    } else {
-      owners(*parameter).clamp_min_(0);
+    const at::Tensor owner = owners(*parameter);
+    if (resumed) continue;
+    // Weights that rested begin as young as any: the optimizer counted their steps on.
+    const at::Tensor rested = owner.lt(0);
+    for (std::int64_t r = 0; r < view_.replicas; ++r) {
+      begin_anew(*parameter, r, parameter->segment(rested, r));
     }
+    owner.clamp_min_(0);
   }
   for (std::int64_t r = 0; !resumed && r < view_.replicas; ++r) train(r, 0);
 }

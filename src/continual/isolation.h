@@ -41,7 +41,7 @@ class IsolatedWeights : public Strategy {
 
   // Free weights begin to change, unless the task goes on from a checkpoint.
   void before_task(std::int64_t task, bool resumed) override;
-  StrategyNeeds needs() const override { return {.looks_back = true, .holds_weights = true}; }
+  StrategyNeeds needs() const override { return {.holds_weights = true}; }
 
   // In class-IL, where each task has outputs of its own: those of the task, which is the batch's.
   at::Tensor outputs(const StepView& view) override;

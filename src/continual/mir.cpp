@@ -55,6 +55,7 @@ TANDEM_REGISTERED = strategies().add(
      .summary = "maximally interfered retrieval: replays what a step on the current "
                 "examples would harm most",
      .cite = "1908.04742",
+     .defaults = {{"replay_batch", "10"}},
      .uses = {"buffer", "buffer_rule", "replay_batch", "mir_candidates"},
      .file = __FILE__},
     make_mir);

@@ -23,6 +23,7 @@ class Packed : public IsolatedWeights {
   StrategyNeeds needs() const override {
     StrategyNeeds needs = IsolatedWeights::needs();
     needs.read = StrategyNeeds::Read::kTask;
+    needs.weights_rest = true;
     return needs;
   }
 

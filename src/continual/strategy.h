@@ -71,6 +71,8 @@ struct StrategyNeeds {
   // Weights of finished tasks stay what they are, one by one (Slot::holds). What moves blocks of
   // weights, budgets or whole-net rankings can't go with it (policy/run_rules).
   bool holds_weights = false;
+  bool weights_rest = false;  // toward a task's end the free ones do not change, nor does topology
+  bool within_mask = false;   // it computes with active weights alone, in each stream
   // enter() puts other values in the place of the weights'; hidden units are gated, so that each
   // layer must read what the one before it writes.
   bool replaces_values = false, gates_units = false;
@@ -164,7 +166,7 @@ class StrategyServices {
   // Its outputs [R,N,C], without gradient. May be called inside of a captured step.
   virtual at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) = 0;
   // The same of the net with other values in place of its parameters', beside Parameter::flat(),
-  // and with the topology that it has now.
+  // with the topology that it has now and in the stream that the step runs. Within a step alone.
   virtual at::Tensor logits_with(const std::vector<at::Tensor>& values, const at::Tensor& x) = 0;
 };
 

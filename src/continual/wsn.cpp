@@ -41,10 +41,13 @@ class Winning : public IsolatedWeights {
       Parameter own = normal_parameter("wsn.score." + view_.parameters[layer.weight]->name,
                                        view_.configs, {layer.inputs * layer.outputs}, 1,
                                        c10::typeMetaToScalarType(view_.options.dtype()));
-      own.value = own.value.detach()
-                      .div(std::sqrt(2.0))
-                      .erf()
-                      .div(std::sqrt(static_cast<double>(layer.inputs)));
+      // Row by row, so that how a tail of a vector rounds depends on no company.
+      std::vector<at::Tensor> rows;
+      for (const at::Tensor& row : own.value.detach().unbind(0)) {
+        rows.push_back(
+            row.div(std::sqrt(2.0)).erf().div(std::sqrt(static_cast<double>(layer.inputs))));
+      }
+      own.value = torch::stack(rows);
       own.decays = false;
       own.value = own.value.detach().to(view_.options.device()).requires_grad_(true);
       scores_.push_back(std::move(own));
@@ -56,7 +59,7 @@ class Winning : public IsolatedWeights {
   StrategyNeeds needs() const override {
     StrategyNeeds needs = IsolatedWeights::needs();
     needs.read = StrategyNeeds::Read::kTask;
-    needs.replaces_values = true;
+    needs.replaces_values = needs.within_mask = true;
     return needs;
   }
 

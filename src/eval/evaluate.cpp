@@ -188,9 +188,9 @@ void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::
 }
 
 // Which kinds of logits a sequence is read out with: as they are, masked to the example's task,
-// which alone are there where the net itself is the task's.
+// which alone are there where the net itself is the task's: whoever reads knows it.
 std::vector<bool> logit_kinds(const TaskSequence& sequence, bool task_nets) {
-  if (sequence.mask_evaluation || (task_nets && sequence.masked_readout)) return {true};
+  if (sequence.mask_evaluation || (task_nets && sequence.tasks.size() > 1)) return {true};
   return sequence.masked_readout ? std::vector<bool>{false, true} : std::vector<bool>{false};
 }
 

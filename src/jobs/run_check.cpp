@@ -115,6 +115,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.stages = stages.count();
   facts.fresh_start = needs.fresh_start;
   facts.holds_weights = needs.holds_weights;
+  facts.weights_rest = needs.weights_rest;
+  facts.within_mask = needs.within_mask;
   facts.replaces_values = needs.replaces_values;
   facts.gates_units = needs.gates_units;
   facts.looks_back = needs.looks_back;

@@ -49,7 +49,9 @@ LearningRate::LearningRate(const Config& config)
       factor_(config.real("lr_step_factor")),
       warmup_(config.integer("warmup_steps")),
       step_at_(config.reals("lr_step_at")),
-      of_task_(config.reals("task_lr")) {}
+      of_task_(config.reals("task_lr")) {
+  if (of_task_.empty()) of_task_ = {1};
+}
 
 double LearningRate::at(std::int64_t stage, std::int64_t step, std::int64_t steps) const {
   const auto last = static_cast<std::int64_t>(of_task_.size()) - 1;

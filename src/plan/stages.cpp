@@ -116,7 +116,10 @@ Timeline Stages::timeline() const {
   for (std::int64_t stage = 0; stage < count(); ++stage) {
     if (data_.kind == Dataset::Kind::kBytes) {
       const std::int64_t context = config_.integer("context");
-      counts.push_back((data_.train[1] - data_.train[0] + context - 1) / context);
+      // All batches of windows are full.
+      const std::int64_t batch = config_.integer("batch");
+      const std::int64_t windows = (data_.train[1] - data_.train[0] + context - 1) / context;
+      counts.push_back((windows + batch - 1) / batch * batch);
     } else {
       counts.push_back(size(stage));
     }

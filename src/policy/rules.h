@@ -48,6 +48,8 @@ struct RunFacts {
   std::int64_t stages = 1;         // in which they are trained: one where all are trained at once
   bool fresh_start = false;        // each stage begins with the run's first network and topology
   bool holds_weights = false;      // weights of finished tasks stay in the topology, one by one
+  bool weights_rest = false;       // free weights rest toward the end of each task
+  bool within_mask = false;        // the strategy computes with active weights alone
   bool replaces_values = false;    // steps are taken at other values than the weights'
   bool gates_units = false;        // hidden units are gated, between layers of a chain
   bool looks_back = false;         // the strategy does nothing before a first task has ended

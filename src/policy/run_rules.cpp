@@ -457,6 +457,12 @@ std::string cannot_hold(const Policies& weights) {
   if (weights.power != 1) return "trains another parametrization of the weights";
   if (weights.sets.superset > 0) return "gives up weights outside of a superset";
   if (!weights.sets.nested.empty()) return "trains parts of its mask in turn";
+  if (weights.topology.redistribution != TopologyRule::Redistribution::kNone) {
+    return "moves its budget between layers";
+  }
+  if (weights.topology.fresh_batches > 0) {
+    return "reads gradients over batches of its own, which know nothing of tasks' nets";
+  }
   for (const TopologyOperation& operation : weights.topology.operations) {
     if (operation.whole_net) return "ranks the weights of all layers together";
     if (operation.kind == Kind::kGrowTo) return "grows beyond its density for a time";
@@ -528,6 +534,29 @@ std::vector<Rule> example_rules() {
              "at a constant density (dense, static, set, rigl, alternate, ssa)",
              f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
        }},
+      {"nothing_to_choose", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         const std::int64_t candidates = number(f, "mir_candidates");
+         return candidates > 0 && f.replay_slots >= std::min(candidates, number(f, "buffer"));
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "a step replays up to {} examples of {} candidates and a buffer of {}: all are taken, "
+             "as er does without looking; give a smaller --replay-batch or more --mir-candidates",
+             f.replay_slots, number(f, "mir_candidates"), number(f, "buffer"));
+       }},
+      {"within_mask_of_living", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.within_mask && f.weights.dormant_carry_values() &&
+                f.weights.schedule.kind != Schedule::Kind::kFull;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} chooses among active weights, and those that are dormant under "
+             "--weights {} would never learn: choose a method without such weights (dense, static, "
+             "set, rigl)",
+             f.config->text("strategy"), f.config->text("weights"));
+       }},
       {"values_of_two_masters", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.replaces_values && moves_values(f.weights); },
        [](const RunFacts& f) {
@@ -549,7 +578,7 @@ std::vector<Rule> example_rules() {
        }},
       {"updates_while_weights_rest", kWarnedRun, kOfRun,
        [](const RunFacts& f) {
-         return f.holds_weights && logs_by_steps(f) && update_interval(f) > free_steps(f);
+         return f.weights_rest && logs_by_steps(f) && update_interval(f) > free_steps(f);
        },
        [](const RunFacts& f) {
          return fmt::format(

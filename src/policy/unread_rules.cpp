@@ -89,7 +89,9 @@ std::vector<Reader> training_readers() {
   };
 }
 
-bool has_tasks(const RunFacts& f) { return f.config->text("scenario") != "single"; }
+bool trains_in_turn(const RunFacts& f) {
+  return f.config->text("scenario") != "single" && f.config->text("strategy") != "joint";
+}
 
 std::vector<Reader> level_readers() {
   return {
@@ -121,8 +123,8 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return aligns_attention(f) && f.config->flag("head_gate"); }},
       {"attention_forced_first", "--blocks 2 or more",
        [](const RunFacts& f) { return f.config->integer("blocks") >= 2; }},
-      {"task_lr", "a --scenario with several tasks", has_tasks},
-      {"switch_optimizer", "a --scenario with several tasks", has_tasks},
+      {"task_lr", "a --scenario whose tasks are trained in turn", trains_in_turn},
+      {"switch_optimizer", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"superset_random", "--superset-density above 0",
        [](const RunFacts& f) { return f.config->real("superset_density") > 0; }},
       {"dormant_decay_lr_scaled", "--dormant-decay above 0", decays_dormant},

@@ -60,6 +60,7 @@ Trainer::Trainer(const std::vector<Config>& configs, const TrainerOptions& optio
   write_state();
   build_network();
   build_strategy();
+  optimizer_->count_per_weight(demands().renews_weights, resets_optimizer() || needs_.weights_rest);
   build_tasks();
   start_topology();
   for (std::int64_t r = 0; needs_.fresh_start && r < replicas(); ++r) {
@@ -107,7 +108,6 @@ void Trainer::build_network() {
   check_network(runs_.front(), *model_);
   if (demands().teacher) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
-  optimizer_->count_per_weight(demands().renews_weights, resets_optimizer());
 }
 
 // A dense twin: the same network from the same seeds, with all of its weights.

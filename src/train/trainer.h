@@ -243,6 +243,7 @@ class Trainer {
   // Beside model_->linears(), bool beside Parameter::flat(): what the step's streams used of the
   // layer, where this is more than a matter of the whole replica and S; else undefined.
   std::vector<at::Tensor> cuts_;
+  PerLevel<LevelPlan> step_plans_;  // streams of other passes of the step that is computed
   bool expects_gradient_ = false;   // an update after this step reads the gradient
   std::vector<LayerShape> layers_;  // of model_->linears()
   std::unique_ptr<TopologyUpdater> topology_;

@@ -176,6 +176,14 @@ void Trainer::run_step(const StepKind& kind) {
 void Trainer::compute_step(const StepKind& kind) {
   const StepRows planned = tables_->current();
   record_cuts(kind, planned);
+  if (needs_.passed_replayed > 0 || chooses()) {
+    // The step's first pass, without its alignment.
+    step_plans_ = passes_of(kind, planned).front().context.plans;
+    for (const Level level : kLevels) {
+      LevelPlan& plan = step_plans_[level];
+      plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
+    }
+  }
   const StepRows rows = with_choice(kind, planned);
   pass_references(kind, rows);
   {

@@ -171,7 +171,8 @@ class Trainer::Services final : public StrategyServices {
     // What criteria of topology read is the step's own.
     trainer_.topology_->expect_gradient(false);
     swap(others);
-    Context context = trainer_.trained_stream(trainer_.trains_sparse());
+    Context context;
+    context.plans = trainer_.step_plans_;
     const at::Tensor logits = trainer_.model_->forward(x, context);
     swap(others);
     trainer_.topology_->expect_gradient(trainer_.expects_gradient_);
@@ -419,10 +420,10 @@ StepRows Trainer::with_choice(const StepKind& kind, const StepRows& rows) {
   const std::size_t last = layout_.roles.size() - 1;
   const StepRows candidates = columns_of(rows, {layout_.first(last), layout_.roles[last]});
   const at::Tensor scores = strategy_->choose(Choice(*this, kind, rows, candidates));
-  const std::int64_t per_example = scores.size(1) / candidates.examples.size(1);
-  TORCH_INTERNAL_ASSERT(per_example == 1, "choices among windows");
+  // Of a window it is the mean over its symbols.
+  const at::Tensor of_examples = scores.view({replicas(), candidates.examples.size(1), -1}).mean(2);
   const at::Tensor among =
-      scores.masked_fill(candidates.mean.le(0), -std::numeric_limits<double>::infinity());
+      of_examples.masked_fill(candidates.mean.le(0), -std::numeric_limits<double>::infinity());
   const at::Tensor order = std::get<1>(among.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
   StepRows chosen = rows;
   chosen.examples = rows.examples.clone();

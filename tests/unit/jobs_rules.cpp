@@ -563,7 +563,7 @@ Given resting(std::int64_t interval) {
   });
   given.said["retrain_share"] = "0.25";
   given.more = [](RunFacts& f) {
-    f.holds_weights = true;
+    f.weights_rest = true;
     f.task_steps = 100;
     f.steps = 500;
   };
@@ -574,6 +574,24 @@ Given replacing(Perturbation::Kind kind) {
   Given given = weights([kind](Policies& p) { p.perturbation.kind = kind; });
   given.said = {{"scenario", "class_il"}, {"strategy", "wsn"}};
   given.more = [](RunFacts& f) { f.replaces_values = true; };
+  return given;
+}
+
+Given choosing(const std::string& candidates, std::int64_t slots) {
+  return config({{"scenario", "class_il"},
+                 {"strategy", "mir"},
+                 {"buffer", "40"},
+                 {"mir_candidates", candidates}},
+                [slots](RunFacts& f) { f.replay_slots = slots; });
+}
+
+Given within(Dormant::Kind kind) {
+  Given given = weights([kind](Policies& p) {
+    p.schedule.kind = Schedule::Kind::kSparse;
+    p.dormant.kind = kind;
+  });
+  given.said = {{"scenario", "class_il"}, {"strategy", "wsn"}};
+  given.more = [](RunFacts& f) { f.within_mask = true; };
   return given;
 }
 
@@ -641,6 +659,9 @@ Rows length_rows() {
             [](Policies& p) { p.topology.budget_schedule = TopologyRule::BudgetSchedule::kCubic; }),
         holding([](Policies&) {}), "moves its density"}},
       {"updates_while_weights_rest", {resting(76), resting(75), "after its first 75 steps of 100"}},
+      {"nothing_to_choose", {choosing("30", 30), choosing("30", 29), "30 candidates"}},
+      {"within_mask_of_living",
+       {within(Dormant::Kind::kTrained), within(Dormant::Kind::kZero), "--strategy wsn chooses"}},
       {"values_of_two_masters",
        {replacing(Perturbation::Kind::kAscent), replacing(Perturbation::Kind::kNone),
         "--strategy wsn takes its steps at other values"}},
