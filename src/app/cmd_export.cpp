@@ -44,6 +44,16 @@ const Option kLayout = {.name = "layout",
                             "them, [out,in] (torch); the file's metadata says it",
                         .choices = {"tandem", "torch"}};
 
+const Option kTask = {
+    .name = "task",
+    .type = OptionType::kInt,
+    .default_value = "0",
+    .neutral = "0",
+    .help =
+        "the net of this task, of a run that has one for each (packnet, wsn, hat); "
+        "0: the net as it was trained last",
+    .minimum = 0};
+
 // The part of a checkpoint's names that lies below "RUN/KIND/".
 std::map<std::string, at::Tensor> tensors_of(const Checkpoint& checkpoint,
                                              const std::string& prefix) {
@@ -171,8 +181,27 @@ void check_sparse_net(const RunRecord& run, const nlohmann::json& state) {
                     "export --read-out full, or train it again");
 }
 
+// Values that differ in the task's net take the place of the others.
+void use_net_of_task(const Checkpoint& checkpoint, const RunRecord& run, const std::string& task,
+                     std::map<std::string, at::Tensor>& parameters) {
+  const std::int64_t tasks = nlohmann::json::parse(checkpoint.state).value("task_nets", 0);
+  if (tasks == 0) {
+    throw ConfigError(
+        "run " + short_id(run.id) +
+        " has one net for all tasks: leave --task out (strategies with a net for each "
+        "are packnet, wsn and hat)");
+  }
+  if (*parse_integer(task) > tasks) {
+    throw ConfigError(
+        fmt::format("run {} has tasks 1 to {}, and --task is {}", short_id(run.id), tasks, task));
+  }
+  for (auto& [name, values] : tensors_of(checkpoint, run.id + "/task/" + task + "/")) {
+    parameters.at(name) = values;
+  }
+}
+
 ExitCode run_export(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut, kLayout});
+  const ParsedArguments parsed = parse_arguments(args, {kReadOut, kExportOut, kLayout, kTask});
   if (parsed.positionals.size() != 1) throw ConfigError("tandem export needs one run's id");
   expect_ending(extra_value(parsed, kExportOut));
   const std::string database = database_of(parsed.settings);
@@ -187,7 +216,9 @@ ExitCode run_export(const Arguments& args) {
                       " was kept by a program that did not say which these are: give --layout "
                       "tandem, or train it again");
   }
-  const auto parameters = tensors_of(checkpoint, record.id + "/parameter/");
+  auto parameters = tensors_of(checkpoint, record.id + "/parameter/");
+  const std::string task = extra_value(parsed, kTask);
+  if (task != "0") use_net_of_task(checkpoint, record, task, parameters);
   const auto masks = tensors_of(checkpoint, record.id + "/mask/");
   const auto nets = tensors_of(checkpoint, record.id + "/sparse_net/");
   const auto find = [](const std::map<std::string, at::Tensor>& all, const std::string& name) {
@@ -210,9 +241,13 @@ ExitCode run_export(const Arguments& args) {
   std::vector<TensorView> views;
   for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));
   std::string out = extra_value(parsed, kExportOut);
-  if (out.empty()) out = short_id(record.id) + "-" + read_out + ".safetensors";
+  if (out.empty()) {
+    out =
+        short_id(record.id) + "-" + read_out + (task == "0" ? "" : "-task" + task) + ".safetensors";
+  }
   const TensorMetadata metadata = {{"run", record.id},
                                    {"read_out", read_out},
+                                   {"task", task},
                                    {"layout", torch_layout ? kTorchLayout : kTandemLayout},
                                    {"config", record.canonical}};
   OutputFiles files;
@@ -223,13 +258,13 @@ ExitCode run_export(const Arguments& args) {
   return kExitDone;
 }
 
-TANDEM_REGISTERED =
-    declare_command({.name = "export",
-                     .summary = "write a finished run's weights as a safetensors file",
-                     .usage = "export RUN [--read-out full|sparse] [--layout tandem|torch] "
-                              "[--out FILE] [--db PATH]",
-                     .options = {kReadOut, kExportOut, kLayout},
-                     .run = run_export});
+TANDEM_REGISTERED = declare_command(
+    {.name = "export",
+     .summary = "write a finished run's weights as a safetensors file",
+     .usage = "export RUN [--read-out full|sparse] [--task N] [--layout tandem|torch] "
+              "[--out FILE] [--db PATH]",
+     .options = {kReadOut, kExportOut, kLayout, kTask},
+     .run = run_export});
 
 }  // namespace
 }  // namespace tandem

@@ -1,5 +1,7 @@
 #include "jobs/run_group.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -409,11 +411,19 @@ void GroupRun::save_final(std::int64_t r, const LayerMasks& net) {
                             ActiveSet::of_positions({begin, begin + chosen.numel()})};
     checkpoint.tensors.emplace_back(id + "/sparse_net/" + layer.weight.name, own.save());
   }
+  const bool task_nets = trainer_.read() == StrategyNeeds::Read::kTask;
   checkpoint.state = json{
       {"run", id},
       {"step", trainer_.steps_of(r)},
       {"sparse_net", true},
+      {"task_nets", task_nets ? tasks_of_all() : 0},
       {"layers", layers}}.dump();
+  for (std::int64_t task = 1; task_nets && task <= tasks_of_all(); ++task) {
+    const Trainer::ReadNet net_of_task(trainer_, task);
+    for (auto& [name, values] : net_of_task.values(r)) {
+      checkpoint.tensors.emplace_back(fmt::format("{}/task/{}/{}", id, task, name), values);
+    }
+  }
   for (auto& [name, tensor] : trainer_.save(r)) {
     if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
       checkpoint.tensors.emplace_back(id + "/" + name, tensor);

@@ -262,6 +262,8 @@ class Trainer::ReadNet {
  public:
   ReadNet(Trainer& trainer, std::int64_t task);
   ~ReadNet();
+  // The values of a replica that differ from the trained net's, by parameter, on the CPU.
+  std::vector<std::pair<std::string, at::Tensor>> values(std::int64_t r) const;
   ReadNet(const ReadNet&) = delete;
   ReadNet& operator=(const ReadNet&) = delete;
 

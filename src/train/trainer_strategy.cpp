@@ -459,6 +459,16 @@ Trainer::ReadNet::ReadNet(Trainer& trainer, std::int64_t task) {
   }
 }
 
+std::vector<std::pair<std::string, at::Tensor>> Trainer::ReadNet::values(std::int64_t r) const {
+  std::vector<std::pair<std::string, at::Tensor>> all;
+  for (const auto& [parameter, own] : kept_) {
+    all.emplace_back(
+        parameter->name,
+        parameter->of_replica(r).detach().to(torch::kCPU).clone(at::MemoryFormat::Contiguous));
+  }
+  return all;
+}
+
 Trainer::ReadNet::~ReadNet() {
   for (auto& [parameter, value] : kept_) parameter->value = value;
 }

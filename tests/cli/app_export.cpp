@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "app/command.h"
+#include "core/error.h"
 #include "core/files.h"
 #include "core/safetensors.h"
 #include "core/text.h"
@@ -146,6 +147,55 @@ TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
     }
     CHECK(nonzero <= all * 22 / 100);
   }
+}
+
+TEST_CASE("the exported net of a task has the task's stored accuracy", "[cli]") {
+  const Settings sequence = {{"scenario", "class_il"}, {"tasks", "5"}, {"steps", "12"}};
+  for (Settings said : std::vector<Settings>{
+           {{"strategy", "packnet"}, {"weights", "dense"}},
+           {{"strategy", "packnet"}, {"weights", "static"}, {"storage", "sparse"}},
+           {{"strategy", "wsn"}, {"weights", "static"}, {"storage", "sparse"}},
+           {{"strategy", "hat"}, {"weights", "dense"}, {"gate_scale", "50"}}}) {
+    said.insert(sequence.begin(), sequence.end());
+    CAPTURE(said.at("strategy"), said.at("weights"));
+    const Trained run(said);
+    const auto data = load_dataset(run.config);
+    for (std::int64_t task = 1; task <= 5; ++task) {
+      CAPTURE(task);
+      const std::string out = run.folder / fmt::format("task{}.safetensors", task);
+      REQUIRE(find_command("export").run({run.id, "--task", std::to_string(task), "--out", out,
+                                          "--db", run.db}) == kExitDone);
+      const SafetensorsFile file = SafetensorsFile::open(out);
+      CHECK(file.metadata().at("task") == std::to_string(task));
+      std::vector<std::int64_t> own;
+      for (const std::int64_t each : data->validation) {
+        if (data->labels[each].item<std::int64_t>() / 2 == task - 1) own.push_back(each);
+      }
+      const at::Tensor chosen = torch::tensor(own, torch::kLong);
+      at::Tensor x = data->inputs.index_select(0, chosen).to(torch::kFloat) / 255;
+      for (int l = 0; l < 3; ++l) {
+        x = torch::mm(x, tensor_of(file, fmt::format("layer{}.weight", l))) +
+            tensor_of(file, fmt::format("layer{}.bias", l));
+        if (l < 2) x = torch::relu(x);
+      }
+      const at::Tensor answer = x.narrow(1, 2 * (task - 1), 2).argmax(1) + 2 * (task - 1);
+      const auto right = answer.eq(data->labels.index_select(0, chosen)).sum().item<std::int64_t>();
+      const auto rows = StoreReader(run.db)
+                            .query(fmt::format(
+                                "SELECT DISTINCT n_correct, n_total FROM v_eval WHERE net = 'task' "
+                                "AND split = 'validation' AND stage = 5 AND task = {}",
+                                task))
+                            .rows;
+      REQUIRE(rows.size() == 1);
+      CHECK(rows[0][0] == std::to_string(right));
+      CHECK(rows[0][1] == std::to_string(own.size()));
+    }
+    CHECK_THROWS_AS(find_command("export").run({run.id, "--task", "6", "--db", run.db}),
+                    ConfigError);
+  }
+  const Trained plain(Settings{{"weights", "dense"}});
+  CHECK_THROWS_AS(find_command("export").run({plain.id, "--task", "1", "--db", plain.db}),
+                  ConfigError);
 }
 
 TEST_CASE("an export says how its weights lie, and either layout is one net", "[cli]") {
