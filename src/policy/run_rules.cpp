@@ -564,7 +564,7 @@ std::vector<Rule> example_rules() {
              "--strategy {} takes its steps at other values than the weights', and so does "
              "--weights {} (or it adds the weights to their gradient): what is meant by both is "
              "not "
-             "said. Choose another method (dense, static, set, rigl, alternate, ssa)",
+             "said. Choose another method (dense, static, set, rigl)",
              f.config->text("strategy"), f.config->text("weights"));
        }},
       {"gates_without_chain", kRefusedRun, kOfRun,
