@@ -209,6 +209,7 @@ void Trainer::compute_step(const StepKind& kind) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
   }
+  step_plans_ = {};  // nothing of a captured step's memory stays
   tables_->next();
 }
 
