@@ -1,13 +1,8 @@
 // project_onto_cone() of one replica; the CPU and the GPU run the same lines.
 #pragma once
 
+#include "core/host_device.h"
 #include "kernels/cone/cone.h"
-
-#ifdef __CUDACC__
-#define TANDEM_HOST_DEVICE __host__ __device__
-#else
-#define TANDEM_HOST_DEVICE
-#endif
 
 namespace tandem::kernels {
 

@@ -3,13 +3,8 @@
 
 #include <cmath>
 
+#include "core/host_device.h"
 #include "kernels/update/finish_step.h"
-
-#ifdef __CUDACC__
-#define TANDEM_HOST_DEVICE __host__ __device__
-#else
-#define TANDEM_HOST_DEVICE
-#endif
 
 namespace tandem::kernels {
 

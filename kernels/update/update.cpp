@@ -79,6 +79,14 @@ TANDEM_INLINE void sgd_segment(const Segment<T>& s, T* momentum, const ReplicaUp
     dispatch(s, keep, [=](std::int64_t i, T g, bool) {
       return weight[i] * shrink - lr * (g * scale + coupled * weight[i]);
     });
+  } else if (rule.adagrad) {
+    const T epsilon = T(rule.epsilon);
+    dispatch(s, keep, [=](std::int64_t i, T g, bool on) {
+      const T pull = g * scale + coupled * weight[i];
+      const T sum = momentum[i] + pull * pull;
+      momentum[i] = on ? sum : momentum[i];
+      return weight[i] * shrink - lr * pull / (std::sqrt(sum) + epsilon);
+    });
   } else if (rule.nesterov) {
     dispatch(s, keep, [=](std::int64_t i, T g, bool on) {
       const T pull = g * scale + coupled * weight[i];

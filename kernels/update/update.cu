@@ -57,7 +57,10 @@ __device__ UpdateMasks masks_of(const UpdateMasks& masks, const ReplicaUpdate& r
           at(masks.gradient_set, replica.mask_gradient), at(masks.update_set, replica.mask_update)};
 }
 
-template <class T, int kWidth, bool kMomentum>
+// What a weight keeps between steps: Adagrad's is the sum of squares.
+enum class Kept { kNothing, kMomentum, kSquares };
+
+template <class T, int kWidth, Kept kKept>
 __global__ void __launch_bounds__(kThreads)
     sgd_kernel(T* weight, const T* __restrict__ gradient, T* momentum, UpdateMasks all_masks,
                std::int64_t n, const ReplicaUpdate* __restrict__ replicas, SgdRule rule) {
@@ -71,14 +74,15 @@ __global__ void __launch_bounds__(kThreads)
   const UpdateMasks masks = masks_of(all_masks, replica, offset);
   weight += offset;
   gradient += offset;
-  if (kMomentum) momentum += offset;
+  constexpr bool kSlot = kKept != Kept::kNothing;
+  if (kSlot) momentum += offset;
   const std::int64_t stride = std::int64_t{gridDim.x} * (kThreads * kWidth);
   for (std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth; i < n;
        i += stride) {
     auto w = load<kWidth>(weight + i);
     const auto g = load<kWidth>(gradient + i);
     Pack<T, kWidth> m{};
-    if (kMomentum) m = load<kWidth>(momentum + i);
+    if (kSlot) m = load<kWidth>(momentum + i);
     const auto in_s = load_flags<kWidth>(masks.gradient_set, i);
     const auto in_u = load_flags<kWidth>(masks.update_set, i);
     const auto active = load_flags<kWidth>(masks.active, i);
@@ -87,17 +91,21 @@ __global__ void __launch_bounds__(kThreads)
       const T seen = in_s.at[j] != 0 ? g.at[j] : T(0);
       const T pull = seen * terms.scale + terms.coupled * w.at[j];
       T step = pull, next = 0;
-      if (kMomentum) {
+      if (kKept == Kept::kSquares) {
+        next = m.at[j] + pull * pull;
+        step = pull / (std::sqrt(next) + T(rule.epsilon));
+      }
+      if (kKept == Kept::kMomentum) {
         next = terms.momentum * m.at[j] + pull;
         step = rule.nesterov ? pull + terms.momentum * next : next;
       }
       T moved = w.at[j] * terms.shrink - terms.lr * step;
       moved = active.at[j] != 0 ? moved : moved * terms.keep;
       w.at[j] = in_u.at[j] != 0 ? moved : w.at[j];
-      if (kMomentum) m.at[j] = in_u.at[j] != 0 ? next : m.at[j];
+      if (kSlot) m.at[j] = in_u.at[j] != 0 ? next : m.at[j];
     }
     store(weight + i, w);
-    if (kMomentum) store(momentum + i, m);
+    if (kSlot) store(momentum + i, m);
   }
 }
 
@@ -267,8 +275,9 @@ template <class T, int kWidth>
 int launch_sgd(T* weight, const T* gradient, T* momentum, const UpdateMasks& masks, std::int64_t n,
                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
                cudaStream_t stream) {
-  const auto kernel =
-      momentum != nullptr ? sgd_kernel<T, kWidth, true> : sgd_kernel<T, kWidth, false>;
+  const auto kernel = momentum == nullptr ? sgd_kernel<T, kWidth, Kept::kNothing>
+                      : rule.adagrad      ? sgd_kernel<T, kWidth, Kept::kSquares>
+                                          : sgd_kernel<T, kWidth, Kept::kMomentum>;
   return for_rows(n, replica_count, kThreads * kWidth, [&](dim3 grid, std::int64_t first) {
     const std::int64_t o = first * n;
     kernel<<<grid, kThreads, 0, stream>>>(weight + o, gradient + o, after(momentum, o),

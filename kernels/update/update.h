@@ -4,6 +4,7 @@
 // A mask pointer may be null (every position). Per replica:
 //   pull = scale * S * gradient  (+ weight_decay * weight where decay is coupled)
 //   SGD:    momentum <- mu momentum + pull;  step = momentum, or pull + mu momentum (Nesterov)
+//   Adagrad: sums <- sums + pull^2;  step = pull / (sqrt(sums) + epsilon) (Duchi et al. 2011)
 //   AdamW:  Kingma & Ba 2015 with bias correction by each weight's own count of updates, so that a
 //           newborn weight's first step is lr and not lr (1 - b1)/sqrt(1 - b2)
 //   weight <- weight - lr step           (after weight <- (1 - lr weight_decay) weight, decoupled)
@@ -34,7 +35,9 @@ struct UpdateMasks {
 struct SgdRule {
   bool nesterov = false;
   bool decoupled_decay = false;
-  bool decays = true;  // false: a parameter without weight decay
+  bool decays = true;    // false: a parameter without weight decay
+  bool adagrad = false;  // the slot has sums of squares in place of momentum
+  double epsilon = 0;    // of Adagrad
 };
 
 struct AdamRule {
@@ -43,7 +46,7 @@ struct AdamRule {
   bool decays = true;
 };
 
-// momentum may be null: plain SGD.
+// momentum (or sums) may be null: plain SGD.
 template <class T>
 void sgd_update(T* weight, const T* gradient, T* momentum, UpdateMasks masks, std::int64_t n,
                 const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule);

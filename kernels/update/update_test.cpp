@@ -84,6 +84,38 @@ TEST_CASE("SGD equals a plain loop for every combination of sets", "[parity]") {
   }
 }
 
+TEST_CASE("Adagrad equals a plain loop for every combination of sets", "[parity]") {
+  constexpr std::int64_t n = 37;
+  for (int kind = 0; kind < 8; ++kind) {
+    for (const bool decoupled : {false, true}) {
+      CAPTURE(kind, decoupled);
+      Net net = random_net(n, 19);
+      const Net before = net;
+      const ReplicaUpdate u = update_of(kind);
+      const UpdateMasks masks{net.active.data(), net.active.data(), net.active.data()};
+      sgd_update(net.weight.data(), net.gradient.data(), net.slot2.data(), masks, n, &u, 1,
+                 {false, decoupled, true, true, 1e-3});
+      for (std::size_t j = 0; j < n; ++j) {
+        const bool on = before.active[j] != 0;
+        if (u.mask_update && !on) {
+          REQUIRE(net.weight[j] == before.weight[j]);
+          REQUIRE(net.slot2[j] == before.slot2[j]);
+          continue;
+        }
+        double pull = u.mask_gradient && !on ? 0 : before.gradient[j] * u.scale;
+        if (!decoupled) pull += u.weight_decay * before.weight[j];
+        const double squares = before.slot2[j] + pull * pull;
+        double w = before.weight[j];
+        if (decoupled) w *= 1 - u.lr * u.weight_decay;
+        w -= u.lr * pull / (std::sqrt(squares) + 1e-3);
+        if (!on) w *= u.keep_dormant;
+        REQUIRE(net.slot2[j] == Approx(squares).margin(1e-14));
+        REQUIRE(net.weight[j] == Approx(w).margin(1e-14));
+      }
+    }
+  }
+}
+
 TEST_CASE("AdamW equals a plain loop, with and without counts per weight", "[parity]") {
   constexpr std::int64_t n = 41;
   const AdamRule rule{0.9, 0.99, 1e-8, true};

@@ -19,8 +19,8 @@ std::vector<std::int64_t> Connections::segments() const {
 }
 
 std::int64_t Connections::held(std::int64_t replica) const {
-  const at::Tensor flags = parameter().held();
-  return flags.defined() ? parameter().segment(flags, replica).sum().item<std::int64_t>() : 0;
+  const at::Tensor flags = parameter().held(replica);
+  return flags.defined() ? flags.sum().item<std::int64_t>() : 0;
 }
 
 std::vector<ActiveSet> Topology::active_sets(const std::vector<char>& wanted) const {

@@ -39,14 +39,28 @@ at::Tensor Parameter::slot(const std::string& slot_name, double newborn) {
   return values;
 }
 
-at::Tensor Parameter::held() const {
+namespace {
+
+// Where any of the slots that hold does so; `part` takes what is wanted of a slot's values.
+template <class Part>
+at::Tensor held_by(const std::map<std::string, Slot>& slots, Part part) {
   at::Tensor all;
   for (const auto& [slot_name, slot] : slots) {
     if (!slot.holds) continue;
-    const at::Tensor own = slot.values.ne(0);
+    const at::Tensor own = part(slot.values).ne(0);
     all = all.defined() ? all.logical_or(own) : own;
   }
   return all;
+}
+
+}  // namespace
+
+at::Tensor Parameter::held() const {
+  return held_by(slots, [](const at::Tensor& values) { return values; });
+}
+
+at::Tensor Parameter::held(std::int64_t replica) const {
+  return held_by(slots, [&](const at::Tensor& values) { return segment(values, replica); });
 }
 
 void Parameter::empty_slots(const std::vector<char>& which) {

@@ -42,6 +42,7 @@ struct Parameter {
   at::Tensor slot(const std::string& slot_name, double newborn = 0);
   // Returns where a slot holds the weight, bool [total]; it is undefined where none does.
   at::Tensor held() const;
+  at::Tensor held(std::int64_t replica) const;  // the same of its segment alone
   // Sets the slots of these replicas [R] to a newborn's value, except for those that are
   // `everywhere` or `lasting`.
   void empty_slots(const std::vector<char>& which);

@@ -51,8 +51,8 @@ std::int64_t active_negatives(Connections& connections, std::size_t replica) {
   at::Tensor negative = parameter.flat().narrow(0, first, length).lt(0);
   const at::Tensor active = connections.active_flags();
   if (active.defined()) negative = negative & active.narrow(0, first, length).ne(0);
-  const at::Tensor held = parameter.held();
-  if (held.defined()) negative = negative & held.narrow(0, first, length).logical_not();
+  const at::Tensor held = parameter.held(static_cast<std::int64_t>(replica));
+  if (held.defined()) negative = negative & held.logical_not();
   return negative.sum().item<std::int64_t>();
 }
 

@@ -144,12 +144,12 @@ void compare_sgd(const Shape& shape, const Arrays<T>& arrays, const Masks& masks
   CAPTURE(shape.n, shape.replicas, shape.lead, kind, with_masks, with_momentum, rule.nesterov,
           rule.decoupled_decay, rule.decays);
   const auto updates = updates_of(shape.replicas, kind);
-  std::vector<T> weight = arrays.weight, momentum = arrays.first;
+  const std::vector<T>& slot = rule.adagrad ? arrays.second : arrays.first;  // squares: positive
+  std::vector<T> weight = arrays.weight, momentum = slot;
   const UpdateMasks host = with_masks ? masks.host() : UpdateMasks{};
   sgd_update(weight.data(), arrays.gradient.data(), with_momentum ? momentum.data() : nullptr, host,
              shape.n, updates.data(), shape.replicas, rule);
-  OnGpu<T> w(arrays.weight, shape.lead), g(arrays.gradient, shape.lead),
-      m(arrays.first, shape.lead);
+  OnGpu<T> w(arrays.weight, shape.lead), g(arrays.gradient, shape.lead), m(slot, shape.lead);
   OnGpu<ReplicaUpdate> u(updates);
   OnGpu<std::uint8_t> active(masks.active, shape.lead), in_s(masks.gradient_set, shape.lead),
       in_u(masks.update_set, shape.lead);
@@ -162,7 +162,7 @@ void compare_sgd(const Shape& shape, const Arrays<T>& arrays, const Masks& masks
   const double tolerance = 16 * std::numeric_limits<T>::epsilon();
   const Bytes kept = kept_of(shape, updates, host.update_set);
   require_near(w.read(), weight, arrays.weight, kept, tolerance);
-  require_near(m.read(), momentum, arrays.first, kept, tolerance);
+  require_near(m.read(), momentum, slot, kept, tolerance);
   REQUIRE(same_bits(g.read(), arrays.gradient));
 }
 
@@ -269,6 +269,10 @@ TEMPLATE_TEST_CASE("SGD on the GPU equals the CPU", "[gpu]", float, double) {
                               bool with_masks, bool decoupled, bool decays, bool nesterov) {
     const SgdRule rule{nesterov, decoupled, decays};
     compare_sgd<TestType>(shape, arrays, masks, kind, with_masks, true, rule);
+    SgdRule adagrad = rule;
+    adagrad.adagrad = true;
+    adagrad.epsilon = 1e-3;
+    compare_sgd<TestType>(shape, arrays, masks, kind, with_masks, true, adagrad);
     if (!nesterov) compare_sgd<TestType>(shape, arrays, masks, kind, with_masks, false, rule);
   });
 }

@@ -174,8 +174,9 @@ TEST_CASE("attention_distance and both lambdas make up attention's alignment", "
     Trainer trainer({config}, in_double());
     trainer.begin_stage(0);
     const Dataset& data = trainer.data();
-    const ByteSampler sampler(run_key(config, "data"), 0, data.train[0], data.train[1],
-                              config.integer("context"), config.integer("batch"));
+    const ByteSampler sampler(run_key(config, "data"), 0,
+                              WindowStarts(data.train, config.integer("context")),
+                              config.integer("batch"));
     const Batch batch = trainer.batches().make({sampler.batch(0)}, config.integer("batch"), false);
     double expected = 0;
     std::int64_t sites = 0;
@@ -198,6 +199,31 @@ TEST_CASE("attention_distance and both lambdas make up attention's alignment", "
     REQUIRE(trainer.state(0).alignment_sum == Approx(3 * expected / 2).epsilon(1e-9));
     REQUIRE(expected > 1e-6);
   }
+}
+
+// The gradients are those of plain descent from the same start; by hand from there.
+TEST_CASE("Adagrad divides by the root of the sum of squares, and its epsilon", "[numeric]") {
+  const auto weights_after = [](const Settings& more, std::int64_t steps) {
+    Settings said = {{"weights", "dense"}, {"lr", "1"}};
+    for (const auto& [name, value] : more) said[name] = value;
+    if (more.count("optimizer") == 0) said["momentum"] = "0";
+    said.insert({{"weight_decay", "0"}, {"clip", "0"}, {"steps", "8"}});
+    Trainer trainer({small_run(said)}, in_double());
+    trainer.begin_stage(0);
+    for (std::int64_t s = 0; s < steps; ++s) trainer.advance(0, s, 1);
+    return trainer.model().parameters().front()->value.detach().clone();
+  };
+  const at::Tensor start = weights_after({}, 0), gradient = start - weights_after({}, 1);
+  REQUIRE(gradient.abs().max().item<double>() > 1e-3);
+  const Settings rule = {{"optimizer", "adagrad"}, {"lr", "0.3"}, {"adagrad_epsilon", "0.01"}};
+  const at::Tensor once = weights_after(rule, 1);
+  CHECK(torch::allclose(once, start - 0.3 * gradient / (gradient.abs() + 0.01), 1e-10, 1e-13));
+  Settings finer = rule;
+  finer["adagrad_epsilon"] = "1e-10";
+  const at::Tensor signs = weights_after(finer, 1) - start;
+  const at::Tensor there = gradient.abs().gt(1e-5);
+  CHECK(torch::allclose(signs.masked_select(there), -0.3 * gradient.masked_select(there).sign(),
+                        1e-4, 1e-6));
 }
 
 }  // namespace tandem::test::train_options_numeric
