@@ -219,8 +219,17 @@ ExitCode run_export(const Arguments& args) {
   auto parameters = tensors_of(checkpoint, record.id + "/parameter/");
   const std::string task = extra_value(parsed, kTask);
   if (task != "0") use_net_of_task(checkpoint, record, task, parameters);
-  const auto masks = tensors_of(checkpoint, record.id + "/mask/");
-  const auto nets = tensors_of(checkpoint, record.id + "/sparse_net/");
+  auto masks = tensors_of(checkpoint, record.id + "/mask/");
+  auto nets = tensors_of(checkpoint, record.id + "/sparse_net/");
+  // A net that is read by the nearest mean has the means in the place of its last layer; one
+  // without weights beside its mask has no full read-out of its own.
+  auto means = tensors_of(checkpoint, record.id + "/nearest_mean/" + read_out + "/");
+  if (means.empty()) means = tensors_of(checkpoint, record.id + "/nearest_mean/sparse/");
+  for (const auto& [name, values] : means) {
+    parameters.at(name) = values;
+    masks.erase(name);
+    nets.erase(name);
+  }
   const auto find = [](const std::map<std::string, at::Tensor>& all, const std::string& name) {
     const auto found = all.find(name);
     return found == all.end() ? nullptr : &found->second;

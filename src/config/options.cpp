@@ -79,7 +79,8 @@ std::vector<Option> data_options() {
        .type = kText,
        .default_value = "",
        .neutral = "",
-       .help = "files or folders of a byte corpus, joined by ','; empty: the default corpus",
+       .help = "files or folders of a byte corpus, joined by ','; | parts corpora that are cut each "
+               "for itself and may be tasks (tasks_by); empty: the default corpus",
        .of_part = true},
       {.name = "normalize",
        .type = kChoice,
@@ -170,8 +171,9 @@ std::vector<Option> continual_options() {
        .default_value = "classes",
        .neutral = "classes",
        .help = "what tells tasks apart: classes are split among them, or each has all and sees the "
-               "inputs permuted (the first as they are) or rotated, by seed_classes",
-       .choices = {"classes", "permutation", "rotation"},
+               "inputs permuted (the first as they are) or rotated, by seed_classes; corpus: each "
+               "is a part of a byte corpus",
+       .choices = {"classes", "permutation", "rotation", "corpus"},
        .of_part = true},
       {.name = "rotation_degrees",
        .type = kReal,
@@ -188,6 +190,15 @@ std::vector<Option> continual_options() {
        .neutral = "none",
        .help = "order of classes over tasks; random: by seed_classes",
        .choices = {"natural", "random"},
+       .of_part = true},
+      {.name = "blur",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "share of a task's steps on each side of a switch within which its examples and "
+               "the other task's change places, the more often the nearer the switch",
+       .minimum = 0,
+       .maximum = 0.5,
        .of_part = true},
       {.name = "online",
        .type = kFlag,

@@ -2,10 +2,9 @@
 // 2201.12604; its authors' code at 73f3e63): beside the trained weights w lie two running averages
 // of them, a plastic and a stable one, each of which a step updates with a probability of its own,
 //   average <- a average + (1 - a) w,   a = min(1 - 1 / (step + 1), decay), steps from 1.
-// Replayed examples' outputs are pulled to those of the average that gives their label the higher
+// Replayed examples' outputs z are pulled to those of the average that gives their label the higher
 // probability,
-//   L = CE(current and replayed rows) + lambda mean over replayed rows and outputs of (z -
-//   z_avg)^2,
+//   L = CE(current and replayed rows) + lambda MSE(z of replayed rows, z of that average),
 // and the net is read through the stable average. A weight that is new to the topology has averages
 // of zero, which follow it. In task-IL only the outputs of the example's task are compared.
 #include "config/seeds.h"
@@ -70,16 +69,11 @@ class Complementary : public BufferReplay {
         averaged_[i] = view_.services->logits_with(values, x);
       }
     }
-    const at::Tensor own = view.of(1, view.logits), share = view.of(1, view.mean);
     const at::Tensor label = view.of(1, view.target).unsqueeze(-1);
     const at::Tensor allowed = view.allowed.defined() ? view.of(1, view.allowed) : at::Tensor();
     const at::Tensor surer =
         probability(averaged_[1], label, allowed).gt(probability(averaged_[0], label, allowed));
-    const at::Tensor target = torch::where(surer, averaged_[1], averaged_[0]);
-    const at::Tensor squares = (own - target).square();
-    if (!allowed.defined()) return lambda_ * (squares.mean(-1) * share).sum(1);
-    const at::Tensor counts = allowed.to(squares.scalar_type());
-    return lambda_ * ((squares * counts).sum(-1) / counts.sum(-1).clamp_min(1) * share).sum(1);
+    return lambda_ * mean_square(view, torch::where(surer, averaged_[1], averaged_[0]));
   }
 
   void remember(const StepView& view) override {

@@ -35,14 +35,10 @@ class DarkReplay : public BufferReplay {
 
   at::Tensor loss(const StepView& view) override {
     allocate(view);
-    const at::Tensor own = view.of(1, view.logits), share = view.of(1, view.mean);
     const RoleColumns& columns = view.roles[1];
     const at::Tensor place = view.place.narrow(1, columns.first, columns.count).clamp_min(0);
-    const at::Tensor stored = stored_.index_select(0, cells(place)).view(own.sizes());
-    at::Tensor squares = (own - stored).square();
-    if (!view.allowed.defined()) return alpha_ * (squares.mean(-1) * share).sum(1);
-    const at::Tensor allowed = view.of(1, view.allowed).to(squares.scalar_type());
-    return alpha_ * ((squares * allowed).sum(-1) / allowed.sum(-1).clamp_min(1) * share).sum(1);
+    const at::Tensor stored = stored_.index_select(0, cells(place));
+    return alpha_ * mean_square(view, stored.view(view.of(1, view.logits).sizes()));
   }
 
   void remember(const StepView& view) override {

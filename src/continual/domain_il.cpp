@@ -7,6 +7,7 @@ namespace {
 
 TaskSequence domain_il(const Config& config, const Dataset& data) {
   TaskSequence sequence = split_tasks(config, data);
+  if (sequence.tasks.front().classes.empty()) return sequence;  // tasks of bytes share them anyhow
   sequence.outputs = static_cast<std::int64_t>(sequence.tasks.front().classes.size());
   for (auto& target : sequence.target) target %= sequence.outputs;
   for (auto& by_class : sequence.target_by_task) {

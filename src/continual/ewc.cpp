@@ -21,6 +21,12 @@ class ElasticWeights : public QuadraticPull {
     }
   }
 
+  StrategyNeeds needs() const override {
+    StrategyNeeds needs = QuadraticPull::needs();
+    needs.exact_fisher = kind_ == Importance::kFisher;
+    return needs;
+  }
+
   void after_task(std::int64_t task,
                   const std::vector<std::vector<std::int64_t>>& examples) override {
     if (is_last(task)) return;

@@ -45,7 +45,6 @@ class HardAttention : public IsolatedWeights {
       embeddings_.push_back(std::move(own));
       earlier_.push_back(torch::zeros({view_.replicas, units}, view_.options));
     }
-    if (view_.parameters.empty()) return;  // to be asked what it needs, and no more
     lambda_ = per_replica(view_, [](const Config& each) { return each.real("stability"); });
     most_ = per_replica(view_, [](const Config& each) { return each.real("gate_scale"); });
   }

@@ -164,7 +164,10 @@ std::int64_t replay_rows(const Config& config) {
 
 namespace {
 
-bool share_classes(const TaskSequence& sequence) { return !sequence.views.empty(); }
+// Tasks of bytes have no classes: a task is what its windows have in common.
+bool share_classes(const TaskSequence& sequence) {
+  return !sequence.views.empty() || sequence.tasks.front().classes.empty();
+}
 
 // Classes are those of the data set, which a sequence may not have all of.
 std::int64_t classes_of(const TaskSequence& sequence) {
@@ -241,6 +244,14 @@ at::Tensor BufferReplay::one_mean(const StepView& view) {
     rows.push_back(view.of(role, view.mean).gt(0).to(view.mean.scalar_type()).sum(1));
   }
   return torch::stack(rows, 1) / (rows[0] + rows[1]).clamp_min(1).unsqueeze(1);
+}
+
+at::Tensor BufferReplay::mean_square(const StepView& view, const at::Tensor& targets) {
+  const at::Tensor share = view.of(1, view.mean);
+  const at::Tensor squares = (view.of(1, view.logits) - targets).square();
+  if (!view.allowed.defined()) return (squares.mean(-1) * share).sum(1);
+  const at::Tensor counts = view.of(1, view.allowed).to(squares.scalar_type());
+  return ((squares * counts).sum(-1) / counts.sum(-1).clamp_min(1) * share).sum(1);
 }
 
 NamedTensors BufferReplay::save(std::int64_t r) const {

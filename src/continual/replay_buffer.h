@@ -95,6 +95,9 @@ class BufferReplay : public Strategy {
   NamedTensors save(std::int64_t r) const override;
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override;
 
+  // Weights of roles 0 and 1 that make their means one over all of their rows, [R,2].
+  static at::Tensor one_mean(const StepView& view);
+
  protected:
   // So many replays of a step, with room for the largest of the group.
   std::vector<StrategyNeeds::Replay> replays(std::int64_t count) const;
@@ -103,8 +106,9 @@ class BufferReplay : public Strategy {
   const ReplayBuffer& buffer(std::int64_t r) const {
     return replicas_[static_cast<std::size_t>(r)].buffer;
   }
-  // Weights of roles 0 and 1 that make their means one over all of their rows, [R,2].
-  static at::Tensor one_mean(const StepView& view);
+  // The mean over replayed rows, and the outputs that take part in each, of the squares of what
+  // they are away from `targets`, beside view.of(1, view.logits); [R].
+  static at::Tensor mean_square(const StepView& view, const at::Tensor& targets);
   std::int64_t least_buffer() const;  // a ring's, with one place for each kind
   std::int64_t most_capacity() const;
   const std::string& name() const { return name_; }

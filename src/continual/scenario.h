@@ -39,7 +39,7 @@ class ExampleList {
 struct Task {
   std::int64_t number = 1;              // from 1
   std::vector<std::int64_t> classes;    // data-set classes in it; empty for byte corpora
-  ExampleList train, validation, test;  // as in Dataset
+  ExampleList train, validation, test;  // as in Dataset: of bytes, train has edges of ranges
 };
 
 struct TaskSequence {

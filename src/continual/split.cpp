@@ -20,7 +20,9 @@ namespace {
 void check_divides(std::int64_t tasks, const Dataset& data) {
   if (data.kind != Dataset::Kind::kImages) {
     throw ConfigError(fmt::format(
-        "data = {} has no classes to split into tasks; choose scenario = single", data.name));
+        "data = {} has no classes to split into tasks; give scenario = single, or scenario = "
+        "domain_il with tasks_by = corpus and a corpus for each task",
+        data.name));
   }
   if (data.classes % tasks == 0) return;
   std::vector<std::int64_t> divisors;
@@ -98,8 +100,8 @@ void check_views(const Config& config, const Dataset& data) {
   const std::string& by = config.text("tasks_by");
   if (data.kind != Dataset::Kind::kImages) {
     throw ConfigError(
-        fmt::format("tasks_by = {} is of images and data = {} has none; choose "
-                    "scenario = single",
+        fmt::format("tasks_by = {} is of images and data = {} has none; choose scenario = single, "
+                    "or tasks_by = corpus",
                     by, data.name));
   }
   if (config.text("class_order") != "natural") {
@@ -150,11 +152,53 @@ TaskSequence split_by_view(const Config& config, const Dataset& data) {
   return sequence;
 }
 
+// Each part of a byte corpus is a task; all have the same outputs, the next byte.
+TaskSequence split_by_corpus(const Config& config, const Dataset& data) {
+  if (data.kind != Dataset::Kind::kBytes || config.text("scenario") != "domain_il") {
+    throw ConfigError(fmt::format(
+        "tasks_by = corpus makes tasks of the parts of a byte corpus, whose outputs are the same "
+        "in all: give data = bytes and scenario = domain_il (not {} and {})",
+        data.name, config.text("scenario")));
+  }
+  const auto parts = static_cast<std::int64_t>(data.train.size() / 2);
+  const std::int64_t tasks = config.integer("tasks");
+  if (parts != tasks || parts < 2) {
+    throw ConfigError(
+        fmt::format("tasks = {} and corpus names {} (| is between them): give one for each of two "
+                    "or more tasks",
+                    tasks, parts));
+  }
+  const auto within = [&](const std::vector<std::int64_t>& starts, std::int64_t part) {
+    const auto edge = [&](std::int64_t p) {
+      return p < parts ? data.train[static_cast<std::size_t>(2 * p)] : data.inputs.numel();
+    };
+    std::vector<std::int64_t> own;
+    for (const std::int64_t start : starts) {
+      if (start >= edge(part) && start < edge(part + 1)) own.push_back(start);
+    }
+    return own;
+  };
+  TaskSequence sequence;
+  sequence.outputs = data.classes;
+  for (const std::int64_t part : class_order(config, parts)) {
+    const auto number = static_cast<std::int64_t>(sequence.tasks.size()) + 1;
+    const auto train = data.train.begin() + static_cast<std::ptrdiff_t>(2 * part);
+    sequence.tasks.push_back({number,
+                              {},
+                              std::vector<std::int64_t>(train, train + 2),
+                              within(data.validation, part),
+                              within(data.test, part)});
+    sequence.task_outputs.emplace_back(0, data.classes);
+  }
+  return sequence;
+}
+
 }  // namespace
 
 TaskSequence split_tasks(const Config& config, const Dataset& data) {
-  return config.text("tasks_by") == "classes" ? split_by_class(config, data)
-                                              : split_by_view(config, data);
+  const std::string& by = config.text("tasks_by");
+  if (by == "corpus") return split_by_corpus(config, data);
+  return by == "classes" ? split_by_class(config, data) : split_by_view(config, data);
 }
 
 Part split_facts(const std::string& name, const std::string& summary, const std::string& file,
@@ -165,7 +209,7 @@ Part split_facts(const std::string& name, const std::string& summary, const std:
   part.summary = summary;
   part.revision = revision;
   part.cite = "1904.07734";
-  part.uses = {"tasks", "tasks_by", "rotation_degrees", "class_order", "online"};
+  part.uses = {"tasks", "tasks_by", "rotation_degrees", "class_order", "online", "blur"};
   part.file = file;
   return part;
 }

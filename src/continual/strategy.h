@@ -78,8 +78,12 @@ struct StrategyNeeds {
   bool replaces_values = false, gates_units = false;
   // How the trained net is read, which is the name of the read-out's net: as it is; each task
   // through a net of its own, so that whoever reads must know the task; through averages of
-  // weights.
-  enum class Read { kAsItIs, kTask, kAverage } read = Read::kAsItIs;
+  // weights; by which class has the nearest mean of the last hidden features, over exemplars() of
+  // it.
+  enum class Read { kAsItIs, kTask, kAverage, kNearestMean } read = Read::kAsItIs;
+  bool own_outputs = false;  // each class of each task must have an output of its own
+  // A gradient of each output of each row: more than the tokens of a window could have.
+  bool exact_fisher = false;
   std::int64_t numbers = 0;  // of a step, that the host decides: StepView::numbers
 };
 
@@ -163,6 +167,10 @@ class StrategyServices {
   // Makes snapshot i (needs().snapshots) the run's net as it is now, in the stream that the method
   // trains.
   virtual void take_snapshot(std::size_t i) = 0;
+  // The last hidden features of examples [R][n] in the stream that the method trains: [R] of [n,H],
+  // in double precision on the CPU, each divided by its norm. Charged to the ledger.
+  virtual std::vector<at::Tensor> features(
+      const std::vector<std::vector<std::int64_t>>& examples) = 0;
   // Its outputs [R,N,C], without gradient. May be called inside of a captured step.
   virtual at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) = 0;
   // The same of the net with other values in place of its parameters', beside Parameter::flat(),
@@ -200,6 +208,8 @@ class Strategy {
 
   // Replica r is about to learn `current` at its step `step` of the run, counted from 0. Appends
   // the rows of each replay, at most as many as needs() says, and may say where current rows enter.
+  // Replicas may ask side by side, from several threads: what it changes is r's own. So may
+  // numbers().
   virtual void batch(std::int64_t /*r*/, std::int64_t /*step*/, std::vector<BatchRow>& /*current*/,
                      std::vector<std::vector<BatchRow>>& /*replays*/) {}
 
@@ -254,6 +264,10 @@ class Strategy {
   virtual at::Tensor read_values(std::size_t /*parameter*/, std::int64_t /*task*/) const {
     return {};
   }
+
+  // Where the net is read by the nearest mean: the examples that it is taken over, by output; none
+  // of an output that was not trained.
+  virtual std::vector<std::vector<std::int64_t>> exemplars(std::int64_t /*r*/) const { return {}; }
 
   // State of replica r outside of slots, on the CPU.
   virtual NamedTensors save(std::int64_t /*r*/) const { return {}; }

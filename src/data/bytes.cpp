@@ -1,8 +1,10 @@
 // A byte corpus is made from any files: they are concatenated in order and cut by position into 90%
-// training, 5% validation and 5% test. Without `corpus` it is the Python standard library's sources
-// as Debian ships them below /usr/lib/python3.N, 3.11 where it exists; test suites, installed
-// packages and symbolic links are left out, so that one Python package gives one corpus. Validation
-// and test windows are context + 1 bytes long, the last byte being a target only.
+// training, 5% validation and 5% test. It may have several parts (joined by '|'), each of which is
+// cut so for itself, and which may be tasks of their own (tasks_by = corpus). Without `corpus` it
+// is the Python standard library's sources as Debian ships them below /usr/lib/python3.N, 3.11
+// where it exists; test suites, installed packages and symbolic links are left out, so that one
+// Python package gives one corpus. Validation and test windows are context + 1 bytes long, the last
+// byte being a target only.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -119,15 +121,35 @@ Corpus named_corpus(const std::string& list) {
   return corpus;
 }
 
-Corpus corpus_of(const Config& config) {
+std::vector<Corpus> corpora_of(const Config& config) {
   const std::string said = config.text("corpus");
-  return said.empty() ? python_corpus() : named_corpus(said);
+  if (trim(said).empty()) return {python_corpus()};
+  std::vector<Corpus> parts;
+  for (const std::string& each : split(said, '|')) {
+    parts.push_back(named_corpus(trim(each)));
+    if (parts.back().files.empty()) {
+      refuse("--corpus " + said, "files or folders in each of the parts that | separates",
+             fmt::format("none in part {}", parts.size()));
+    }
+  }
+  return parts;
 }
 
 std::vector<std::string> corpus_files(const Config& config) {
   std::vector<std::string> paths;
-  for (const auto& file : corpus_of(config).files) paths.push_back(file.path);
+  for (const Corpus& part : corpora_of(config)) {
+    for (const auto& file : part.files) paths.push_back(file.path);
+  }
   return paths;
+}
+
+// How many files each part has, where there are several: the same files in other parts are other
+// data.
+std::string sizes_of_parts(const Config& config) {
+  const std::vector<Corpus> parts = corpora_of(config);
+  std::string sizes;
+  for (const Corpus& part : parts) sizes += fmt::format(" {}", part.files.size());
+  return parts.size() < 2 ? "" : "parts of" + sizes + " files";
 }
 
 std::string bytes_of(const Corpus& corpus) {
@@ -150,29 +172,38 @@ std::vector<std::int64_t> window_starts(std::int64_t begin, std::int64_t end, st
 }
 
 Dataset read_bytes(const Config& config) {
-  const Corpus corpus = corpus_of(config);
-  const std::string bytes = bytes_of(corpus);
-  const std::int64_t size = static_cast<std::int64_t>(bytes.size());
   const std::int64_t window = config.integer("context") + 1;
   const std::int64_t limit = config.integer("evaluation_windows");
-  const std::int64_t train_end = size / 10 * 9 + size % 10 * 9 / 10;
-  const std::int64_t validation_end = train_end + (size - train_end) / 2;
-  if (validation_end - train_end < window) {
-    refuse(corpus.description,
-           fmt::format("at least {} bytes, so that 5% of them hold a window of context + 1 = {}",
-                       20 * window, window),
-           std::to_string(size));
-  }
   Dataset dataset;
   dataset.kind = Dataset::Kind::kBytes;
   dataset.name = config.text("data");
-  dataset.inputs = at::empty({size}, at::kByte);
-  std::copy(bytes.begin(), bytes.end(), dataset.inputs.data_ptr<std::uint8_t>());
   dataset.classes = kByteValues;
-  dataset.train = {0, train_end};
-  dataset.validation = window_starts(train_end, validation_end, window, limit);
-  dataset.test = window_starts(validation_end, size, window, limit);
-  dataset.files = {{corpus.description, sha256(bytes), size}};
+  std::string all;
+  for (const Corpus& corpus : corpora_of(config)) {
+    const std::string bytes = bytes_of(corpus);
+    const auto begin = static_cast<std::int64_t>(all.size());
+    const auto size = static_cast<std::int64_t>(bytes.size());
+    const std::int64_t train_end = size / 10 * 9 + size % 10 * 9 / 10;
+    const std::int64_t validation_end = train_end + (size - train_end) / 2;
+    if (validation_end - train_end < window) {
+      refuse(corpus.description,
+             fmt::format("at least {} bytes, so that 5% of them hold a window of context + 1 = {}",
+                         20 * window, window),
+             std::to_string(size));
+    }
+    all += bytes;
+    dataset.train.insert(dataset.train.end(), {begin, begin + train_end});
+    const auto add = [&](std::vector<std::int64_t>& to, std::int64_t from, std::int64_t end) {
+      for (const std::int64_t start : window_starts(begin + from, begin + end, window, limit)) {
+        to.push_back(start);
+      }
+    };
+    add(dataset.validation, train_end, validation_end);
+    add(dataset.test, validation_end, size);
+    dataset.files.push_back({corpus.description, sha256(bytes), size});
+  }
+  dataset.inputs = at::empty({static_cast<std::int64_t>(all.size())}, at::kByte);
+  std::copy(all.begin(), all.end(), dataset.inputs.data_ptr<std::uint8_t>());
   return dataset;
 }
 
@@ -182,7 +213,8 @@ Option evaluation_windows() {
   option.type = OptionType::kInt;
   option.default_value = option.neutral = "0";
   option.help =
-      "windows of a byte corpus that validation and test each read, evenly spaced; 0, or more than "
+      "windows of a byte corpus, or of each of its parts, that validation and test each read, "
+      "evenly spaced; 0, or more than "
       "there are: all";
   option.unit = "windows";
   option.minimum = 0;
@@ -211,7 +243,7 @@ Part facts() {
 [[maybe_unused]] const bool kByteFacts =
     declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
 [[maybe_unused]] const bool kScore = declare_told_in_bits("bytes");
-[[maybe_unused]] const bool kPart = dataset_readers().add(facts(), {corpus_files, read_bytes});
+[[maybe_unused]] const bool kPart = dataset_readers().add(facts(), {corpus_files, read_bytes, sizes_of_parts});
 
 }  // namespace
 }  // namespace tandem

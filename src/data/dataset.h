@@ -30,8 +30,9 @@ struct Dataset {
   std::int64_t channels = 0, height = 0, width = 0;
   std::int64_t classes = 0;  // 256 for kBytes
   // For kImages these are indices of examples. For kBytes, validation and test are the starts of
-  // windows that don't overlap (each valid for `context` + 1 bytes), and train is {begin, end} of
-  // the training range.
+  // windows that don't overlap (each valid for `context` + 1 bytes), and train is {begin, end,
+  // begin, end, ...} of the training ranges of the corpus' parts, which lie one after the other,
+  // each with its validation and test behind its training range.
   std::vector<std::int64_t> train, validation, test;
   double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
   std::vector<FileFact> files;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cuda/plugin.h"
+#include "data/example.h"
 #include "data/in_dtype.h"
 #include "kernels/gather/gather_cuda.h"
 #include "kernels/gather/gather_views.h"
@@ -122,7 +123,7 @@ std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
                                                  const at::Tensor& starts, std::int64_t context) {
   expect_indices(dataset, starts, Dataset::Kind::kBytes);
   const at::Tensor span = at::arange(context + 1, starts.options());
-  const at::Tensor positions = starts.unsqueeze(-1) + span;  // [R,B,T+1]
+  const at::Tensor positions = starts.bitwise_and(kSourceMask).unsqueeze(-1) + span;  // [R,B,T+1]
   const at::Tensor bytes =
       dataset.inputs.index_select(0, positions.view({-1})).to(at::kLong).view(positions.sizes());
   return {bytes.narrow(-1, 0, context).contiguous(), bytes.narrow(-1, 1, context).contiguous()};

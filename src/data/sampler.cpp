@@ -54,31 +54,60 @@ std::vector<std::int64_t> EpochSampler::batch(std::int64_t step) {
   return {order_.begin() + first, order_.begin() + std::min(first + batch_, n_)};
 }
 
-ByteSampler::ByteSampler(std::uint64_t key, std::int64_t task, std::int64_t begin, std::int64_t end,
-                         std::int64_t context, std::int64_t batch)
-    : key_(task_key(key, task)), begin_(begin), end_(end), context_(context), batch_(batch) {
+WindowStarts::WindowStarts(const std::vector<std::int64_t>& edges, std::int64_t context)
+    : edges_(edges), context_(context) {
   expect_positive(context, "context");
-  expect_positive(batch, "batch");
-  if (end - begin < context + 1) {
-    throw ConfigError(
-        fmt::format("context = {} needs {} bytes of training text, the corpus has {}; "
-                    "choose a shorter context or a longer corpus",
-                    context, context + 1, end - begin));
+  for (std::size_t i = 0; i + 1 < edges_.size(); i += 2) {
+    const std::int64_t bytes = edges_[i + 1] - edges_[i];
+    if (bytes < context + 1) {
+      throw ConfigError(
+          fmt::format("context = {} needs {} bytes of training text, the corpus{} has {}; "
+                      "choose a shorter context or a longer corpus",
+                      context, context + 1,
+                      edges_.size() > 2 ? fmt::format("'s part {}", i / 2 + 1) : "", bytes));
+    }
+    count_ += bytes - context;
   }
 }
 
-std::int64_t ByteSampler::steps_per_epoch() const {
-  const std::int64_t targets = context_ * batch_;
-  return (end_ - begin_ - 1 + targets - 1) / targets;
+std::int64_t WindowStarts::at(std::int64_t i) const {
+  for (std::size_t e = 0; e + 1 < edges_.size(); e += 2) {
+    const std::int64_t own = edges_[e + 1] - edges_[e] - context_;
+    if (i < own) return edges_[e] + i;
+    i -= own;
+  }
+  throw std::invalid_argument(fmt::format("window {} of {}", i + count_, count_));
+}
+
+std::vector<std::int64_t> WindowStarts::side_by_side() const {
+  std::vector<std::int64_t> starts;
+  for (std::size_t e = 0; e + 1 < edges_.size(); e += 2) {
+    for (std::int64_t at = edges_[e]; at + context_ < edges_[e + 1]; at += context_) {
+      starts.push_back(at);
+    }
+  }
+  return starts;
+}
+
+std::int64_t WindowStarts::windows() const {
+  std::int64_t bytes = 0;
+  for (std::size_t e = 0; e + 1 < edges_.size(); e += 2) bytes += edges_[e + 1] - edges_[e];
+  return (bytes + context_ - 1) / context_;
+}
+
+ByteSampler::ByteSampler(std::uint64_t key, std::int64_t task, WindowStarts starts,
+                         std::int64_t batch)
+    : key_(task_key(key, task)), starts_(std::move(starts)), batch_(batch) {
+  expect_positive(batch, "batch");
 }
 
 std::vector<std::int64_t> ByteSampler::batch(std::int64_t step) const {
   const RandomStream stream{key_};
-  const auto valid = static_cast<std::uint64_t>(end_ - begin_ - context_);
+  const auto valid = static_cast<std::uint64_t>(starts_.count());
   std::vector<std::int64_t> starts;
   for (std::int64_t i = 0; i < batch_; ++i) {
     const auto draw = static_cast<std::uint64_t>(step * batch_ + i);
-    starts.push_back(begin_ + static_cast<std::int64_t>(stream.below(draw, valid)));
+    starts.push_back(starts_.at(static_cast<std::int64_t>(stream.below(draw, valid))));
   }
   return starts;
 }

@@ -35,21 +35,35 @@ class EpochSampler {
   std::vector<std::int64_t> order_;
 };
 
-// Gives starts of windows of context + 1 bytes, uniform in [begin, end - context - 1], with
-// replacement.
+// The places where windows of context + 1 bytes may start within ranges of a corpus, in order.
+class WindowStarts {
+ public:
+  // `edges` are {begin, end, begin, end, ...}. Throws ConfigError where a range holds no window.
+  WindowStarts(const std::vector<std::int64_t>& edges, std::int64_t context);
+
+  std::int64_t count() const { return count_; }
+  std::int64_t at(std::int64_t i) const;  // the i-th of count()
+  // Starts of windows whose first `context` bytes lie side by side in each range.
+  std::vector<std::int64_t> side_by_side() const;
+  // How many windows it takes for as many targets as there are bytes in the ranges, rounded up.
+  std::int64_t windows() const;
+
+ private:
+  std::vector<std::int64_t> edges_;
+  std::int64_t context_, count_ = 0;
+};
+
+// Gives starts of windows, uniform over those that there are, with replacement.
 class ByteSampler {
  public:
-  // Throws ConfigError where the range holds no window.
-  ByteSampler(std::uint64_t key, std::int64_t task, std::int64_t begin, std::int64_t end,
-              std::int64_t context, std::int64_t batch);
+  ByteSampler(std::uint64_t key, std::int64_t task, WindowStarts starts, std::int64_t batch);
 
-  // Returns the number of steps whose targets are as many as the range has, rounded up.
-  std::int64_t steps_per_epoch() const;
   std::vector<std::int64_t> batch(std::int64_t step) const;
 
  private:
   std::uint64_t key_;
-  std::int64_t begin_, end_, context_, batch_;
+  WindowStarts starts_;
+  std::int64_t batch_;
 };
 
 }  // namespace tandem

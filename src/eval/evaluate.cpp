@@ -6,8 +6,10 @@
 #include <memory>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "data/example.h"
 #include "data/tensor.h"
+#include "eval/nearest_mean.h"
 #include "plan/group.h"
 #include "plan/plan.h"
 #include "readout/readout.h"
@@ -39,15 +41,16 @@ constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
 // Examples of the training split, evenly spaced, where there is no validation.
 std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t most) {
   const Dataset& data = trainer.data();
-  const bool bytes = data.kind == Dataset::Kind::kBytes;
+  std::optional<WindowStarts> windows;
+  if (data.kind == Dataset::Kind::kBytes)
+    windows.emplace(data.train, trainer.run(0).config.integer("context"));
   const std::int64_t all =
-      bytes ? data.train[1] - data.train[0] - trainer.run(0).config.integer("context")
-            : static_cast<std::int64_t>(data.train.size());
+      windows ? windows->count() : static_cast<std::int64_t>(data.train.size());
   const std::int64_t count = std::min(most, all);
   std::vector<std::int64_t> examples;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t at = i * all / count;
-    examples.push_back(bytes ? data.train[0] + at : data.train[static_cast<std::size_t>(at)]);
+    examples.push_back(windows ? windows->at(at) : data.train[static_cast<std::size_t>(at)]);
   }
   return examples;
 }
@@ -56,12 +59,31 @@ std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t mos
 
 namespace {
 
+// Validation examples; of a corpus in parts some of each part in turn, so that each has its share
+// of the first ones.
+std::vector<std::int64_t> in_turn(const Dataset& data) {
+  if (data.kind != Dataset::Kind::kBytes || data.train.size() <= 2) return data.validation;
+  std::vector<std::vector<std::int64_t>> parts(data.train.size() / 2);
+  for (const std::int64_t start : data.validation) {
+    std::size_t part = 0;
+    while (part + 1 < parts.size() && start >= data.train[2 * part + 2]) ++part;
+    parts[part].push_back(start);
+  }
+  std::vector<std::int64_t> all;
+  for (std::size_t i = 0; all.size() < data.validation.size(); ++i) {
+    for (const auto& own : parts) {
+      if (i < own.size()) all.push_back(own[i]);
+    }
+  }
+  return all;
+}
+
 // With the task whose view of it is meant, where tasks see inputs in their own ways: each then has
 // its share of the batch.
 std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
   const Dataset& data = trainer.data();
   const std::int64_t most = data.kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
-  const std::vector<std::int64_t>& all = data.validation;
+  const std::vector<std::int64_t> all = in_turn(data);
   const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
   std::vector<std::int64_t> seen =
       all.empty() ? even_examples(trainer, most)
@@ -169,10 +191,10 @@ void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::
   const at::Tensor loss = scores.loss.to(torch::kCPU, torch::kFloat64).contiguous();
   const at::Tensor correct = scores.correct.to(torch::kCPU).contiguous();
   const std::int64_t width = loss.size(1);
-  for (std::size_t r = 0; r < chunk.size(); ++r) {
+  for_each_index(chunk.size(), host_threads(), [&](std::size_t r) {
     const auto count = static_cast<std::int64_t>(chunk[r].size()) * per_example;
-    const double* losses = loss.data_ptr<double>() + static_cast<std::int64_t>(r) * width;
-    const bool* hits = correct.data_ptr<bool>() + static_cast<std::int64_t>(r) * width;
+    const double* losses = loss.const_data_ptr<double>() + static_cast<std::int64_t>(r) * width;
+    const bool* hits = correct.const_data_ptr<bool>() + static_cast<std::int64_t>(r) * width;
     Tally& tally = tallies[r];
     for (std::int64_t i = 0; i < count; ++i) {
       tally.loss += losses[i];
@@ -184,7 +206,7 @@ void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::
       }
     }
     tally.total += count;
-  }
+  });
 }
 
 // Which kinds of logits a sequence is read out with: as they are, masked to the example's task,
@@ -215,7 +237,7 @@ constexpr std::size_t kChunkShares = 8;
 // eighth, a quarter, a half or the whole of a chunk, and replicas whose lengths say different
 // widths pass in turn; those left out have no examples there.
 std::map<std::size_t, Examples> chunks_by_width(const SplitOfTask& split, std::size_t begin,
-                                                std::size_t chunk, bool bytes) {
+                                                std::size_t chunk) {
   const std::vector<ExampleList>& all = split.examples;
   std::map<std::size_t, Examples> parts;
   for (std::size_t r = 0; r < all.size(); ++r) {
@@ -223,26 +245,27 @@ std::map<std::size_t, Examples> chunks_by_width(const SplitOfTask& split, std::s
     if (begin >= end) continue;
     std::size_t width = std::max<std::size_t>(1, (chunk + kChunkShares - 1) / kChunkShares);
     while (width < end - begin) width = std::min(2 * width, chunk);
-    Examples& part = parts.emplace(width, Examples(all.size())).first->second;
-    for (std::size_t i = begin; i < end; ++i) {
-      part[r].push_back(bytes ? all[r][i] : example_of(all[r][i], split.task));
-    }
+    std::vector<std::int64_t>& part = parts.emplace(width, Examples(all.size())).first->second[r];
+    part.reserve(end - begin);
+    const std::vector<std::int64_t>& places = all[r].places();
+    for (std::size_t i = begin; i < end; ++i) part.push_back(example_of(places[i], split.task));
   }
   return parts;
 }
 
 // One read-out over one task, in chunks: tallies per kind of logits and replica.
 std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
-                                            const BudgetReadout& readout, StreamsWanted weights,
+                                            const Context& context, const NearestMean* means,
                                             const std::vector<bool>& masked) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
   const std::size_t chunk = bytes ? kWindowChunk : kImageChunk;
   std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
   for (std::size_t begin = 0; begin < split.longest; begin += chunk) {
-    for (const auto& [width, part] : chunks_by_width(split, begin, chunk, bytes)) {
+    for (const auto& [width, part] : chunks_by_width(split, begin, chunk)) {
       const Batch batch = trainer.batches().make(part, static_cast<std::int64_t>(width), true);
-      Context context = context_of(trainer, readout, weights);
-      at::Tensor logits = trainer.model().forward(batch.x, context);
+      Context pass = context;
+      at::Tensor logits = means != nullptr ? means->scores(trainer, batch.x, context)
+                                           : trainer.model().forward(batch.x, pass);
       logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         const ExampleScores scores =
@@ -256,7 +279,17 @@ std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask&
 
 std::string net_name(StrategyNeeds::Read read) {
   using Read = StrategyNeeds::Read;
-  return read == Read::kTask ? "task" : read == Read::kAverage ? "average" : "";
+  switch (read) {
+    case Read::kAsItIs:
+      return "";
+    case Read::kTask:
+      return "task";
+    case Read::kAverage:
+      return "average";
+    case Read::kNearestMean:
+      return "nearest_mean";
+  }
+  return "";
 }
 
 EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluation,
@@ -367,12 +400,15 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       }
       guard = std::make_unique<SparseReadout>(trainer.model(), runs, density, batch);
     }
-    const StreamsWanted weights = guard ? guard->wanted() : StreamsWanted::kFull;
+    const Context context =
+        context_of(trainer, readout, guard ? guard->wanted() : StreamsWanted::kFull);
+    std::optional<NearestMean> means;
+    if (trainer.read() == StrategyNeeds::Read::kNearestMean) means.emplace(trainer, context);
     for (const SplitOfTask& split : tasks) {
       if (split.longest == 0) continue;
       const std::vector<bool> masked = logit_kinds(trainer.tasks(0), task_nets);
       if (task_nets) net.emplace(trainer, split.task);
-      const auto tallies = run_readout(trainer, split, readout, weights, masked);
+      const auto tallies = run_readout(trainer, split, context, means ? &*means : nullptr, masked);
       if (task_nets) net.reset();
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
         for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -385,6 +421,25 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
     }
   }
   return rows;
+}
+
+std::map<std::string, NearestMean> means_of_readouts(Trainer& trainer) {
+  at::NoGradGuard no_grad;
+  std::map<std::string, NearestMean> means;
+  if (trainer.read() != StrategyNeeds::Read::kNearestMean) return means;
+  const auto runs = probe_runs(trainer);
+  const RankingBatch batch =
+      ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
+  for (const bool sparse : {false, true}) {
+    if (!sparse && !carries_full(trainer.policies())) continue;
+    std::unique_ptr<SparseReadout> guard;
+    if (sparse) {
+      guard = std::make_unique<SparseReadout>(trainer.model(), runs, trained_density(runs), batch);
+    }
+    const Context context = context_of(trainer, {}, guard ? guard->wanted() : StreamsWanted::kFull);
+    means.emplace(sparse ? "sparse" : "full", NearestMean(trainer, context));
+  }
+  return means;
 }
 
 }  // namespace tandem

@@ -1,11 +1,13 @@
 // Read-outs: how a trained net does with each stream, at the trained budget and at others.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "eval/nearest_mean.h"
 #include "probes/probe.h"
 #include "store/rows.h"
 #include "train/trainer.h"
@@ -45,6 +47,10 @@ Batch probe_batch(const Trainer& trainer);
 // The task of each of its examples, [R][examples]; empty where runs have one task.
 std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer);
 RankingBatch ranking_batch(const Batch& batch);
+
+// Where the net is read by the nearest mean: the means of its read-outs at the trained density, by
+// the weights' stream ("full", "sparse").
+std::map<std::string, NearestMean> means_of_readouts(Trainer& trainer);
 
 // Masks of the sparse read-out at the trained density, uint8 [R,n] beside Model::linears().
 // Undefined: the layer has no connections. Empty: every run's is the mask that it trains with.

@@ -78,19 +78,19 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
   const std::int64_t size = runs_.front().config.integer("batch");
   std::vector<std::vector<std::int64_t>> examples;
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    std::vector<std::int64_t> all;  // empty: windows, which start anywhere in a range
-    std::int64_t n = 0;
+    std::vector<std::int64_t> all;
+    std::optional<WindowStarts> windows;  // which start anywhere in ranges
     if (data.kind == Dataset::Kind::kBytes) {
-      n = data.train[1] - data.train[0] - runs_.front().config.integer("context");
+      windows.emplace(trainer_.stages_of(r).windows(stage));
     } else {
       all = trainer_.stages_of(r).examples(stage);
-      n = static_cast<std::int64_t>(all.size());
     }
+    const std::int64_t n = windows ? windows->count() : static_cast<std::int64_t>(all.size());
     const std::int64_t stride = even_stride(n);
     std::vector<std::int64_t>& own = examples.emplace_back();
     for (std::int64_t k = part * size; k < (part + 1) * size; ++k) {
       const std::int64_t i = k % n * stride % n;
-      own.push_back(all.empty() ? data.train[0] + i : all[static_cast<std::size_t>(i)]);
+      own.push_back(windows ? windows->at(i) : all[static_cast<std::size_t>(i)]);
     }
   }
   const Batch batch = trainer_.batches().make(examples, size, trainer_.tasks(0).mask_training);

@@ -121,6 +121,14 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.gates_units = needs.gates_units;
   facts.looks_back = needs.looks_back;
   facts.least_buffer = needs.least_buffer;
+  facts.own_outputs = needs.own_outputs;
+  facts.exact_fisher = needs.exact_fisher;
+  facts.own_tasks = needs.stage == StageData::kOwnTask;
+  facts.keeps_classes = needs.stage == StageData::kMemory;
+  facts.windows = data.kind == Dataset::Kind::kBytes;
+  facts.shares_outputs =
+      data.kind == Dataset::Kind::kBytes ||
+      (tasks.tasks.size() > 1 && tasks.task_outputs[0] == tasks.task_outputs[1]);
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
   facts.epoch_steps =

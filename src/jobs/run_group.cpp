@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/parallel.h"
 #include "data/tensor.h"
 #include "eval/evaluate.h"
 #include "eval/group_probes.h"
@@ -77,7 +78,9 @@ class GroupRun {
     return static_cast<std::int64_t>(trainer_.tasks(0).tasks.size());
   }
   void finish();
-  void save_final(std::int64_t r, const LayerMasks& net);
+  void save_finals(const std::vector<char>& alive);
+  Checkpoint final_of(std::int64_t r, const LayerMasks& net,
+                      const std::map<std::string, NearestMean>& means);
   void save();
   bool resume();
   std::vector<char> living() const;
@@ -98,6 +101,7 @@ class GroupRun {
 
 // eval_after_switch: within so many steps of a task.
 constexpr std::int64_t kStepsAfterSwitch = 100;
+constexpr std::size_t kWritersOfFinals = 8;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 // Steps from `in_stage` on to the next evaluation inside of a stage.
@@ -377,26 +381,51 @@ void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
 void GroupRun::finish() {
   const auto alive = living();
   const bool keeps = !spec_.checkpoint_folder.empty() && !nobody_lives();
-  // What is kept is what was read.
-  std::optional<Trainer::ReadNet> averaged;
-  if (keeps && trainer_.read() == StrategyNeeds::Read::kAverage) averaged.emplace(trainer_, 0);
-  const LayerMasks net = keeps ? sparse_net(trainer_) : LayerMasks();
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;
     // Shares of the run's time are measured, so they differ between repetitions.
     const double probed = probes_.seconds(), all = train_s_ + eval_s_ + probed;
     emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probed / all : 0});
     for (const MetricRow& row : probes_.cost_rows(r)) emit(r, row);
-    if (keeps) save_final(r, net);
-    emit_state(r, "done");
+  }
+  if (keeps) save_finals(alive);
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (alive[static_cast<std::size_t>(r)]) emit_state(r, "done");
   }
   sink_.flush();
 }
 
+// What is kept of each run in a folder of its own. Writing waits for the disk most of the time, a
+// few times for each file, so that several are written at once.
+void GroupRun::save_finals(const std::vector<char>& alive) {
+  // What is kept is what was read.
+  std::optional<Trainer::ReadNet> averaged;
+  if (trainer_.read() == StrategyNeeds::Read::kAverage) averaged.emplace(trainer_, 0);
+  const LayerMasks net = sparse_net(trainer_);
+  const auto means = means_of_readouts(trainer_);
+  const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final";
+  std::vector<std::pair<std::string, Checkpoint>> waiting;
+  const auto write = [&waiting] {
+    for_each_index(waiting.size(), static_cast<int>(kWritersOfFinals), [&waiting](std::size_t i) {
+      save_checkpoint(waiting[i].first, waiting[i].second);
+    });
+    waiting.clear();
+  };
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    if (!alive[static_cast<std::size_t>(r)]) continue;
+    const std::string& id = logs_[static_cast<std::size_t>(r)].id;
+    waiting.emplace_back((folder / id).string(), final_of(r, net, means));
+    if (waiting.size() == 4 * kWritersOfFinals) write();
+  }
+  write();
+}
+
 // A run's weights and masks, kept for `tandem export`, apart from its group: which tensors are
-// weights of layers [in,out], and of a net that its read-out ranked (`net`, of sparse_net) the
-// masks that it was read out with.
-void GroupRun::save_final(std::int64_t r, const LayerMasks& net) {
+// weights of layers [in,out], of a net that its read-out ranked (`net`, of sparse_net) the masks
+// that it was read out with, where each task has a net of its own what these differ in, and of one
+// that is read by the nearest mean the last layer that does so, by the weights' stream.
+Checkpoint GroupRun::final_of(std::int64_t r, const LayerMasks& net,
+                              const std::map<std::string, NearestMean>& means) {
   const std::string& id = logs_[static_cast<std::size_t>(r)].id;
   Checkpoint checkpoint;
   json layers = json::object();
@@ -424,13 +453,22 @@ void GroupRun::save_final(std::int64_t r, const LayerMasks& net) {
       checkpoint.tensors.emplace_back(fmt::format("{}/task/{}/{}", id, task, name), values);
     }
   }
+  for (const auto& [stream, own] : means) {
+    const std::string prefix = id + "/nearest_mean/" + stream + "/";
+    const Linear& last = *linears.back();
+    const at::Tensor weights = own.weights(r);
+    checkpoint.tensors.emplace_back(prefix + last.weight.name, weights);
+    if (last.has_bias()) {
+      checkpoint.tensors.emplace_back(prefix + last.bias.name,
+                                      torch::zeros({weights.size(1)}, weights.options()));
+    }
+  }
   for (auto& [name, tensor] : trainer_.save(r)) {
     if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
       checkpoint.tensors.emplace_back(id + "/" + name, tensor);
     }
   }
-  const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final" / id;
-  save_checkpoint(folder.string(), checkpoint);
+  return checkpoint;
 }
 
 void GroupRun::save() {

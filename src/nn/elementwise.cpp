@@ -41,4 +41,27 @@ at::Tensor winners(const at::Tensor& x, std::int64_t count) {
   return x * plain.ge(least).to(x.scalar_type());
 }
 
+namespace {
+
+// log(1 + exp(z)) - y z, whose gradient is sigmoid(z) - y.
+struct BinaryCrossEntropy : torch::autograd::Function<BinaryCrossEntropy> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& z,
+                            const at::Tensor& wanted) {
+    context->save_for_backward({z, wanted});
+    return padded(z, [](const at::Tensor& x) { return torch::softplus(x); }) - wanted * z;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    return {gradients[0] * (sigmoid_reproducible(saved[0]) - saved[1]), {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor binary_cross_entropy_reproducible(const at::Tensor& z, const at::Tensor& wanted) {
+  return BinaryCrossEntropy::apply(z, wanted);
+}
+
 }  // namespace tandem

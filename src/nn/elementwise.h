@@ -21,4 +21,8 @@ at::Tensor gelu_reproducible(const at::Tensor& x);
 // arXiv 1903.11257, without boosting).
 at::Tensor winners(const at::Tensor& x, std::int64_t count);
 
+// -y log g - (1 - y) log(1 - g) with g = sigmoid(z), elementwise and differentiable in z; wanted y
+// in [0,1], beside z.
+at::Tensor binary_cross_entropy_reproducible(const at::Tensor& z, const at::Tensor& wanted);
+
 }  // namespace tandem

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <stdexcept>
 #include <utility>
 
 #include "config/seeds.h"
@@ -94,6 +95,23 @@ std::vector<std::int64_t> Stages::examples(std::int64_t stage) const {
   return all;
 }
 
+WindowStarts Stages::windows(std::int64_t stage) const {
+  std::vector<std::int64_t> edges;
+  for (const Task& task : sequence_.tasks) {
+    if (has(task, stage)) edges.insert(edges.end(), task.train.begin(), task.train.end());
+  }
+  return {edges, config_.integer("context")};
+}
+
+std::int64_t Stages::task_of_window(std::int64_t start) const {
+  for (const Task& task : sequence_.tasks) {
+    for (std::size_t e = 0; e + 1 < task.train.size(); e += 2) {
+      if (start >= task.train[e] && start < task.train[e + 1]) return task.number;
+    }
+  }
+  throw std::invalid_argument("a window outside of all training ranges");
+}
+
 std::int64_t Stages::size(std::int64_t stage) const {
   if (kind_ == StageData::kMemory) return static_cast<std::int64_t>(examples(stage).size());
   std::int64_t all = 0;
@@ -115,11 +133,9 @@ Timeline Stages::timeline() const {
   std::vector<std::int64_t> counts;
   for (std::int64_t stage = 0; stage < count(); ++stage) {
     if (data_.kind == Dataset::Kind::kBytes) {
-      const std::int64_t context = config_.integer("context");
       // All batches of windows are full.
       const std::int64_t batch = config_.integer("batch");
-      const std::int64_t windows = (data_.train[1] - data_.train[0] + context - 1) / context;
-      counts.push_back((windows + batch - 1) / batch * batch);
+      counts.push_back((windows(stage).windows() + batch - 1) / batch * batch);
     } else {
       counts.push_back(size(stage));
     }

@@ -8,6 +8,7 @@
 #include "continual/scenario.h"
 #include "continual/strategy.h"
 #include "data/dataset.h"
+#include "data/sampler.h"
 #include "nn/model.h"
 #include "plan/plan.h"
 
@@ -22,8 +23,11 @@ class Stages {
   std::int64_t count() const;
   // Training examples of stage `stage` (from 0), each as one of its task (data/example.h), by their
   // places in the data set, ascending within what was joined; none of a byte corpus, whose windows
-  // start anywhere.
+  // start anywhere within ranges.
   std::vector<std::int64_t> examples(std::int64_t stage) const;
+  // Where windows of a byte corpus may start in a stage, and as one of which task a window is seen.
+  WindowStarts windows(std::int64_t stage) const;
+  std::int64_t task_of_window(std::int64_t start) const;
   std::int64_t size(std::int64_t stage) const;  // how many these are
   // Lengths of the stages; an epoch of a byte corpus has as many windows as cover it. `steps` are
   // per task: where all are one stage it has those of all.

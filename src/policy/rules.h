@@ -54,6 +54,12 @@ struct RunFacts {
   bool gates_units = false;        // hidden units are gated, between layers of a chain
   bool looks_back = false;         // the strategy does nothing before a first task has ended
   std::int64_t least_buffer = 0;   // with fewer examples it does nothing
+  bool own_outputs = false;        // each class of each task must have an output of its own
+  bool shares_outputs = false;     // tasks do, or there are no classes
+  bool exact_fisher = false;       // there is a gradient of each output of each row
+  bool keeps_classes = false;      // stages are memories that are balanced over classes
+  bool own_tasks = true;           // each stage trains on its task alone
+  bool windows = false;            // examples are those of a byte corpus
   // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
   // the fewest.
   std::int64_t validation_examples = 0, test_examples = 0, task_validation_examples = 0;

@@ -534,6 +534,44 @@ std::vector<Rule> example_rules() {
              "at a constant density (dense, static, set, rigl, alternate, ssa)",
              f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
        }},
+      {"outputs_shared", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.own_outputs && f.shares_outputs; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} keeps examples of each class and reads by them, and with --data {} and "
+             "--scenario {} outputs are not classes that one task alone has. Give image data and "
+             "--scenario class_il or task_il",
+             f.config->text("strategy"), f.config->text("data"), f.config->text("scenario"));
+       }},
+      {"blur_of_known_tasks", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.config->real("blur") > 0 && f.tasks > 1 &&
+                (f.holds_weights || f.own_outputs || !f.own_tasks);
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--blur {} mixes the examples of two tasks near a switch, and --strategy {} {}: leave "
+             "--blur out",
+             f.config->text("blur"), f.config->text("strategy"),
+             f.own_tasks ? "trains outputs and weights of one task at a time"
+                         : "does not train on one task after the other");
+       }},
+      {"fisher_of_windows", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.exact_fisher && f.windows && f.tasks > 1; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} takes a gradient of each output of each token, of which a window has "
+             "{} x {}: give ewc_empirical, which takes one of each window, or mas or si",
+             f.config->text("strategy"), number(f, "context"), 256);
+       }},
+      {"memory_of_windows", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.keeps_classes && f.windows; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} trains on a memory that is balanced over classes, and windows of a "
+             "byte corpus have none: give er with --buffer-rule balanced",
+             f.config->text("strategy"));
+       }},
       {"nothing_to_choose", kWarnedRun, kOfRun,
        [](const RunFacts& f) {
          const std::int64_t candidates = number(f, "mir_candidates");

@@ -1,6 +1,10 @@
 #include "train/batches.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "config/seeds.h"
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "data/example.h"
 #include "data/tensor.h"
@@ -8,11 +12,18 @@
 #include "train/step_tables.h"
 
 namespace tandem {
+namespace {
+
+constexpr std::uint64_t kBlur = std::uint64_t{1} << 32;  // of the stream "data", beyond all stages
+
+}  // namespace
 
 Batches::Batches(const std::vector<Config>& configs, at::Device device, at::ScalarType dtype)
     : configs_(configs), device_(device), dtype_(dtype), data_(load_dataset(configs.front())) {
   device_data_ = to_device(*data_, device, dtype);
-  for (const Config& config : configs) sequences_.push_back(make_tasks(config, *data_));
+  sequences_.resize(configs.size());
+  for_each_index(configs.size(), host_threads(),
+                 [&](std::size_t r) { sequences_[r] = make_tasks(configs[r], *data_); });
   if (!windows()) make_tables();
 }
 
@@ -54,44 +65,97 @@ void Batches::make_tables() {
 
 std::int64_t Batches::filler() const { return windows() ? data_->train[0] : 0; }
 
-void Batches::begin_stage(std::int64_t stage, StageData kind) {
-  epoch_samplers_.clear();
-  byte_samplers_.clear();
-  stage_examples_.clear();
+Batches::Source Batches::source_of(std::int64_t r, std::int64_t stage, StageData kind,
+                                   std::int64_t steps) const {
+  const Config& config = configs_[static_cast<std::size_t>(r)];
+  const std::uint64_t key = run_key(config, "data");
+  const std::int64_t batch = config.integer("batch");
+  const Stages stages(config, *data_, tasks(r), kind);
+  Source source;
+  source.steps = steps;
+  if (windows()) {
+    source.windows.emplace(stages.windows(stage));
+    source.bytes.emplace(key, stage, *source.windows, batch);
+  } else {
+    source.examples = stages.examples(stage);
+    source.epochs.emplace(key, stage, static_cast<std::int64_t>(source.examples.size()), batch,
+                          config.flag("drop_last"));
+  }
+  return source;
+}
+
+void Batches::begin_stage(std::int64_t stage, StageData kind,
+                          const std::vector<std::vector<std::int64_t>>& steps) {
+  stage_ = stage;
+  sources_.clear();
+  before_.clear();
+  after_.clear();
+  const bool blurs = configs_.front().real("blur") > 0;
+  const std::size_t at = static_cast<std::size_t>(stage), stages = steps.front().size();
   for (std::int64_t r = 0; r < replicas(); ++r) {
-    const Config& config = configs_[static_cast<std::size_t>(r)];
-    const std::uint64_t key = run_key(config, "data");
-    const std::int64_t batch = config.integer("batch");
-    if (windows()) {
-      byte_samplers_.push_back(std::make_unique<ByteSampler>(
-          key, stage, data_->train[0], data_->train[1], config.integer("context"), batch));
-    } else {
-      stage_examples_.push_back(Stages(config, *data_, tasks(r), kind).examples(stage));
-      epoch_samplers_.push_back(std::make_unique<EpochSampler>(
-          key, stage, static_cast<std::int64_t>(stage_examples_.back().size()), batch,
-          config.flag("drop_last")));
-    }
+    const std::vector<std::int64_t>& own = steps[static_cast<std::size_t>(r)];
+    sources_.push_back(source_of(r, stage, kind, own[at]));
+    if (!blurs) continue;
+    if (stage > 0) before_.push_back(source_of(r, stage - 1, kind, own[at - 1]));
+    if (at + 1 < stages) after_.push_back(source_of(r, stage + 1, kind, own[at + 1]));
   }
 }
 
 std::vector<std::int64_t> Batches::of_stage(std::int64_t r) const {
-  if (!windows()) return stage_examples_[static_cast<std::size_t>(r)];
-  const std::int64_t context = configs_.front().integer("context");
-  std::vector<std::int64_t> starts;
-  for (std::int64_t at = data_->train[0]; at + context < data_->train[1]; at += context) {
-    starts.push_back(at);
-  }
+  const Source& source = sources_[static_cast<std::size_t>(r)];
+  return windows() ? as_examples(r, source.windows->side_by_side()) : source.examples;
+}
+
+std::vector<std::int64_t> Batches::as_examples(std::int64_t r,
+                                               std::vector<std::int64_t> starts) const {
+  const Stages stages(configs_[static_cast<std::size_t>(r)], *data_, tasks(r),
+                      StageData::kAllTasks);
+  for (std::int64_t& each : starts) each = example_of(each, stages.task_of_window(each));
   return starts;
 }
 
-std::vector<std::int64_t> Batches::of_step(std::int64_t r, std::int64_t in_stage) {
-  const auto replica = static_cast<std::size_t>(r);
-  if (windows()) return byte_samplers_[replica]->batch(in_stage);
-  std::vector<std::int64_t> examples = epoch_samplers_[replica]->batch(in_stage);
+std::vector<std::int64_t> Batches::drawn(std::int64_t r, Source& source,
+                                         std::int64_t in_stage) const {
+  if (windows()) return as_examples(r, source.bytes->batch(in_stage));
+  std::vector<std::int64_t> examples = source.epochs->batch(in_stage);
   for (std::int64_t& index : examples) {
-    index = stage_examples_[replica][static_cast<std::size_t>(index)];
+    index = source.examples[static_cast<std::size_t>(index)];
   }
   return examples;
+}
+
+std::vector<std::int64_t> Batches::of_step(std::int64_t r, std::int64_t in_stage) {
+  std::vector<std::int64_t> own = drawn(r, sources_[static_cast<std::size_t>(r)], in_stage);
+  exchange(r, in_stage, own);
+  return own;
+}
+
+void Batches::exchange(std::int64_t r, std::int64_t in_stage, std::vector<std::int64_t>& own) {
+  const auto replica = static_cast<std::size_t>(r);
+  const Config& config = configs_[replica];
+  const std::int64_t steps = sources_[replica].steps;
+  // Of the switch before stage `later`, at the distance d from it.
+  const auto mix = [&](Source& other, std::int64_t later, std::int64_t d, std::int64_t there) {
+    const auto mixed = static_cast<double>(
+        std::llround(config.real("blur") * static_cast<double>(std::min(steps, other.steps))));
+    if (static_cast<double>(d) >= mixed) return;
+    const double chance = (1 - (static_cast<double>(d) + 0.5) / mixed) / 2;
+    const RandomStream stream{
+        sub_key(sub_key(run_key(config, "data"), kBlur), static_cast<std::uint64_t>(later))};
+    const std::vector<std::int64_t> others = drawn(r, other, there);
+    for (std::size_t i = 0; i < std::min(own.size(), others.size()); ++i) {
+      const auto draw = static_cast<std::uint64_t>(d * config.integer("batch")) + i;
+      if (stream.uniform(draw) < chance) own[i] = others[i];
+    }
+  };
+  if (!after_.empty()) {
+    const std::int64_t d = steps - 1 - in_stage;
+    mix(after_[replica], stage_ + 1, d, d);
+  }
+  if (!before_.empty()) {
+    Source& other = before_[replica];
+    mix(other, stage_, in_stage, other.steps - 1 - in_stage);
+  }
 }
 
 std::vector<std::int64_t> Batches::beside(std::int64_t r, std::int64_t update,
@@ -100,10 +164,10 @@ std::vector<std::int64_t> Batches::beside(std::int64_t r, std::int64_t update,
   const std::uint64_t key = run_key(config, "growth");
   const std::int64_t size = config.integer("batch");
   if (windows()) {
-    const std::int64_t context = config.integer("context");
-    return ByteSampler(key, update, data_->train[0], data_->train[1], context, size).batch(number);
+    const WindowStarts& starts = *sources_[static_cast<std::size_t>(r)].windows;
+    return as_examples(r, ByteSampler(key, update, starts, size).batch(number));
   }
-  const std::vector<std::int64_t>& of_stage = stage_examples_[static_cast<std::size_t>(r)];
+  const std::vector<std::int64_t>& of_stage = sources_[static_cast<std::size_t>(r)].examples;
   const RandomStream stream{sub_key(key, static_cast<std::uint64_t>(update))};
   std::vector<std::int64_t> examples;
   for (std::int64_t i = 0; i < size; ++i) {
@@ -117,11 +181,12 @@ Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std:
                     bool masked) const {
   StepTables tables(1, replicas(), {{width}}, filler(), at::kCPU, dtype_);
   tables.begin(1);
-  for (std::int64_t r = 0; r < replicas(); ++r) {
+  for_each_index(examples.size(), host_threads(), [&](std::size_t r) {
     std::vector<BatchRow> rows;
-    for (const std::int64_t each : examples[static_cast<std::size_t>(r)]) rows.push_back({each});
-    tables.set_rows(0, r, {rows});
-  }
+    rows.reserve(examples[r].size());
+    for (const std::int64_t each : examples[r]) rows.push_back({each});
+    tables.set_rows(0, static_cast<std::int64_t>(r), {std::move(rows)});
+  });
   tables.upload();
   const StepRows rows = tables.current();
   return gather(rows.examples.to(device_),

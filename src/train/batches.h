@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "config/config.h"
@@ -48,10 +49,16 @@ class Batches {
   bool masks_training() const { return sequences_.front().mask_training; }
   std::int64_t filler() const;  // the example that stands where a replica has none
 
-  void begin_stage(std::int64_t stage, StageData kind);
+  // `steps` [R][stages] are the lengths of all stages.
+  void begin_stage(std::int64_t stage, StageData kind,
+                   const std::vector<std::vector<std::int64_t>>& steps);
   // All examples of replica r's stage; of a byte corpus windows side by side.
   std::vector<std::int64_t> of_stage(std::int64_t r) const;
   // Replica r's own examples of a step of the stage; the sampler goes on from step to step.
+  // With `blur` b there is a switch between two stages of S steps or more on both of whose sides K
+  // = round(b S) steps mix: the d-th step before it and the d-th after it, d from 0, have their
+  // i-th examples exchanged with probability (1 - (d + 1/2) / K) / 2, so that in all each example
+  // is seen as often as without.
   std::vector<std::int64_t> of_step(std::int64_t r, std::int64_t in_stage);
   // Examples beside the training stream, for topology update `update`: batch `number` of the run's
   // stream "growth", keyed by the update, uniform with replacement from what the stage trains on.
@@ -69,6 +76,8 @@ class Batches {
 
  private:
   void make_tables();
+  // Windows of replica r as examples of their tasks.
+  std::vector<std::int64_t> as_examples(std::int64_t r, std::vector<std::int64_t> starts) const;
 
   std::vector<Config> configs_;
   at::Device device_;
@@ -80,10 +89,21 @@ class Batches {
   at::Tensor target_table_;   // int64 [R * (tasks + 1) * classes]; undefined: identity
   at::Tensor allowed_table_;  // bool [R * (tasks + 1) * classes, C]; undefined: all
   DeviceViews views_;
-  // The current stage's samplers and examples, [R]; a byte corpus has no examples.
-  std::vector<std::unique_ptr<EpochSampler>> epoch_samplers_;
-  std::vector<std::unique_ptr<ByteSampler>> byte_samplers_;
-  std::vector<std::vector<std::int64_t>> stage_examples_;
+  // What a replica draws its batches of a stage from.
+  struct Source {
+    std::vector<std::int64_t> examples;   // none of a byte corpus
+    std::optional<WindowStarts> windows;  // of it
+    std::optional<EpochSampler> epochs;
+    std::optional<ByteSampler> bytes;
+    std::int64_t steps = 0;
+  };
+  Source source_of(std::int64_t r, std::int64_t stage, StageData kind, std::int64_t steps) const;
+  std::vector<std::int64_t> drawn(std::int64_t r, Source& source, std::int64_t in_stage) const;
+  void exchange(std::int64_t r, std::int64_t in_stage, std::vector<std::int64_t>& own);
+
+  std::int64_t stage_ = 0;
+  std::vector<Source> sources_;         // [R] of the current stage
+  std::vector<Source> before_, after_;  // [R] of its neighbours where they mix; empty: none
 };
 
 }  // namespace tandem

@@ -84,7 +84,7 @@ void StepTables::set_rows(std::int64_t step, std::int64_t r,
     for (const BatchRow& each : role) out[at++] = each.example;
   }
   for (; at < width_; ++at) out[at] = count > 0 ? out[at - count] : filler_;
-  padded_ = padded_ || count < width_;
+  if (count < width_) padded_ = true;
 }
 
 // A role without rows is padded with the current examples.

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -74,7 +75,7 @@ class StepTables {
   std::int64_t width_, filler_;
   at::Device device_;
   at::ScalarType dtype_;
-  bool padded_ = false;
+  std::atomic<bool> padded_{false};          // replicas may be prepared side by side
   at::Tensor host_numbers_, host_examples_;  // [steps,R,...]
   at::Tensor host_mean_, host_places_;       // [steps,R,W], [steps,R,2 W]: place, then enters
   at::Tensor host_strategy_;

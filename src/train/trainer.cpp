@@ -125,7 +125,9 @@ void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape
 }
 
 void Trainer::begin_stage(std::int64_t stage, bool resumed) {
-  batches_.begin_stage(stage, needs_.stage);
+  std::vector<std::vector<std::int64_t>> steps;
+  for (const RunSchedule& run : runs_) steps.push_back(run.timeline.task_steps);
+  batches_.begin_stage(stage, needs_.stage, steps);
   captured_.clear();  // what a strategy adds to a step may change with the task
   if (needs_.fresh_start && stage > 0 && !resumed) restart();
   if (stage > 0 && !resumed && resets_optimizer()) {

@@ -115,6 +115,16 @@ class Trainer {
   // 1, where each has its own.
   StrategyNeeds::Read read() const { return needs_.read; }
   class ReadNet;
+  // Where it is read by the nearest mean: the examples of each output of a replica.
+  std::vector<std::vector<std::int64_t>> exemplars(std::int64_t r) const {
+    return strategy_->exemplars(r);
+  }
+  // What the last linear layer reads of a batch, [R,N,H], in a forward pass with this context.
+  at::Tensor features(const at::Tensor& x, Context context);
+  // Of examples [R][n], which pass in batches of the same size whatever the company: [R] of [n,H],
+  // in double precision on the CPU, each divided by its norm (0 stays 0).
+  std::vector<at::Tensor> unit_features(const std::vector<std::vector<std::int64_t>>& examples,
+                                        const Context& context);
 
   // Called where topology updates of these replicas [R] are about to happen, with the step's
   // gradients in place.
@@ -157,7 +167,11 @@ class Trainer {
 
   std::vector<ReplicaPlan> plan_step(std::int64_t stage, std::int64_t in_stage) const;
   using ReplicaRows = std::vector<std::vector<BatchRow>>;  // by role
-  std::vector<ReplicaRows> next_rows(std::int64_t in_stage, const std::vector<ReplicaPlan>& plans);
+  struct RowCounts {
+    double trained = 0, passed = 0;  // rows of the batch; forward passes beside it
+  };
+  RowCounts prepare(std::int64_t r, std::int64_t row, std::int64_t stage, std::int64_t in_stage,
+                    const ReplicaPlan& plan);
   kernels::StepNumbers numbers_of(std::size_t r, const ReplicaPlan& plan) const;
   StepKind kind_of(const std::vector<ReplicaPlan>& plans) const;
   PerLevel<LevelPlan> level_plans(const StepKind& kind, const StepRows& rows) const;
@@ -243,7 +257,11 @@ class Trainer {
   // Beside model_->linears(), bool beside Parameter::flat(): what the step's streams used of the
   // layer, where this is more than a matter of the whole replica and S; else undefined.
   std::vector<at::Tensor> cuts_;
-  PerLevel<LevelPlan> step_plans_;  // streams of other passes of the step that is computed
+  struct ThisStep {
+    const StepKind* kind = nullptr;
+    const StepRows* rows = nullptr;
+  };
+  ThisStep step_;                   // that is computed
   bool expects_gradient_ = false;   // an update after this step reads the gradient
   std::vector<LayerShape> layers_;  // of model_->linears()
   std::unique_ptr<TopologyUpdater> topology_;

@@ -2,6 +2,7 @@
 // device, and the topology updates between steps.
 #include <algorithm>
 
+#include "core/parallel.h"
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "plan/step_demands.h"
@@ -25,23 +26,40 @@ std::vector<ReplicaPlan> Trainer::plan_step(std::int64_t stage, std::int64_t in_
   return plans;
 }
 
-std::vector<Trainer::ReplicaRows> Trainer::next_rows(std::int64_t in_stage,
-                                                     const std::vector<ReplicaPlan>& plans) {
-  std::vector<ReplicaRows> rows(plans.size());
-  for (std::size_t r = 0; r < plans.size(); ++r) {
-    if (!plans[r].runs) continue;
-    const auto replica = static_cast<std::int64_t>(r);
-    const std::vector<std::int64_t> own = batches_.of_step(replica, in_stage);
+// Fills replica r's part of the tables' row `row`, its step `in_stage` of the stage.
+Trainer::RowCounts Trainer::prepare(std::int64_t r, std::int64_t row, std::int64_t stage,
+                                    std::int64_t in_stage, const ReplicaPlan& plan) {
+  const auto replica = static_cast<std::size_t>(r);
+  tables_->numbers(row, r) = numbers_of(replica, plan);
+  ReplicaRows rows;  // by role
+  if (plan.runs) {
+    const std::vector<std::int64_t> own = batches_.of_step(r, in_stage);
     std::vector<BatchRow> current;
     current.reserve(own.size());
     for (const std::int64_t each : own) current.push_back({each});
     ReplicaRows replays(needs_.replays.size());
-    rows[r].reserve(1 + replays.size());
-    strategy_->batch(replica, plans[r].step, current, replays);
-    rows[r].push_back(std::move(current));
-    for (auto& each : replays) rows[r].push_back(std::move(each));
+    rows.reserve(1 + replays.size());
+    strategy_->batch(r, plan.step, current, replays);
+    rows.push_back(std::move(current));
+    for (auto& each : replays) rows.push_back(std::move(each));
+    if (needs_.numbers > 0) {
+      const std::int64_t epoch =
+          runs_[replica].timeline.steps_per_epoch[static_cast<std::size_t>(stage)];
+      strategy_->numbers(r, {plan.step, in_stage, epoch}, tables_->of_strategy(row, r));
+    }
   }
-  return rows;
+  tables_->set_rows(row, r, rows);
+  double in_batch = 0, beside = 0;
+  for (std::size_t role = 0; role < rows.size(); ++role) {
+    const bool trains = role == 0 || needs_.replays[role - 1].in_batch;
+    (trains ? in_batch : beside) += static_cast<double>(rows[role].size());
+  }
+  const double current = rows.empty() ? 0 : static_cast<double>(rows.front().size());
+  // Of what lies beside the batch there is a gradient, as large as two forward passes. Candidates
+  // are passed twice, and there is a gradient of the current rows.
+  const double looked = chooses() && beside > 0 ? 2 * beside + 3 * current : 3 * beside;
+  return {in_batch, (stage > 0 ? needs_.passed_rows * current : 0) +
+                        needs_.passed_replayed * (in_batch - current) + looked};
 }
 
 kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan) const {
@@ -101,38 +119,25 @@ StepReport Trainer::advance(std::int64_t stage, std::int64_t in_stage, std::int6
   const auto read_by_update = [this](const std::vector<ReplicaPlan>& of_step) {
     return demands().fresh_batches == 0 && any_updates(of_step);
   };
-  std::vector<StepKind> kinds;
-  tables_->begin(static_cast<std::int64_t>(ahead.size()));
-  for (const std::vector<ReplicaPlan>& plans : ahead) {
-    const std::vector<ReplicaRows> rows = next_rows(in_stage + report.steps, plans);
-    std::vector<double> counts, passed;
-    for (std::size_t r = 0; r < plans.size(); ++r) {
-      const auto replica = static_cast<std::int64_t>(r);
-      tables_->numbers(report.steps, replica) = numbers_of(r, plans[r]);
-      tables_->set_rows(report.steps, replica, rows[r]);
-      double in_batch = 0, beside = 0;
-      for (std::size_t role = 0; role < rows[r].size(); ++role) {
-        const bool trains = role == 0 || needs_.replays[role - 1].in_batch;
-        (trains ? in_batch : beside) += static_cast<double>(rows[r][role].size());
-      }
-      counts.push_back(in_batch);
-      const double current = rows[r].empty() ? 0 : static_cast<double>(rows[r].front().size());
-      // Of what lies beside the batch there is a gradient, as large as two forward passes.
-      // Candidates are passed twice, and there is a gradient of the current rows.
-      const double looked = chooses() && beside > 0 ? 2 * beside + 3 * current : 3 * beside;
-      passed.push_back((stage > 0 ? needs_.passed_rows * current : 0) +
-                       needs_.passed_replayed * (in_batch - current) + looked);
-      if (plans[r].runs && needs_.numbers > 0) {
-        const std::int64_t epoch =
-            runs_[r].timeline.steps_per_epoch[static_cast<std::size_t>(stage)];
-        strategy_->numbers(replica, {plans[r].step, in_stage + report.steps, epoch},
-                           tables_->of_strategy(report.steps, replica));
-      }
+  report.steps = static_cast<std::int64_t>(ahead.size());
+  tables_->begin(report.steps);
+  // Replicas are prepared side by side, each one's steps in order.
+  std::vector<std::vector<double>> counts(ahead.size(), std::vector<double>(runs_.size(), 0));
+  std::vector<std::vector<double>> passed = counts;
+  for_each_index(runs_.size(), host_threads(), [&](std::size_t r) {
+    for (std::size_t s = 0; s < ahead.size(); ++s) {
+      const auto row = static_cast<std::int64_t>(s);
+      const RowCounts own =
+          prepare(static_cast<std::int64_t>(r), row, stage, in_stage + row, ahead[s][r]);
+      counts[s][r] = own.trained;
+      passed[s][r] = own.passed;
     }
-    kinds.push_back(kind_of(plans));
-    kinds.back().records_inputs = demands().reads_inputs && read_by_update(plans);
-    flops_->charge(plans, counts, passed);  // with the masks that the step's products have
-    ++report.steps;
+  });
+  std::vector<StepKind> kinds;
+  for (std::size_t s = 0; s < ahead.size(); ++s) {
+    kinds.push_back(kind_of(ahead[s]));
+    kinds.back().records_inputs = demands().reads_inputs && read_by_update(ahead[s]);
+    flops_->charge(ahead[s], counts[s], passed[s]);  // with the masks that its products have
   }
   tables_->upload();
   const std::vector<ReplicaPlan>& plans = ahead.back();
@@ -176,14 +181,12 @@ void Trainer::run_step(const StepKind& kind) {
 void Trainer::compute_step(const StepKind& kind) {
   const StepRows planned = tables_->current();
   record_cuts(kind, planned);
-  if (needs_.passed_replayed > 0 || chooses()) {
-    // The step's first pass, without its alignment.
-    step_plans_ = passes_of(kind, planned).front().context.plans;
-    for (const Level level : kLevels) {
-      LevelPlan& plan = step_plans_[level];
-      plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
-    }
-  }
+  // What a strategy may look at other values with.
+  struct Guard {
+    ThisStep& step;
+    ~Guard() { step = {}; }
+  } const guard{step_};
+  step_ = {&kind, &planned};
   const StepRows rows = with_choice(kind, planned);
   pass_references(kind, rows);
   {
@@ -209,7 +212,6 @@ void Trainer::compute_step(const StepKind& kind) {
     const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
     topology_->accumulate(rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0));
   }
-  step_plans_ = {};  // nothing of a captured step's memory stays
   tables_->next();
 }
 

@@ -49,6 +49,14 @@ at::Tensor log_outputs(const at::Tensor& logits, const at::Tensor& allowed) {
   return torch::where(allowed, log_p, torch::zeros({}, log_p.options()));
 }
 
+// The same streams without their alignment.
+void leave_alignment(Context& context) {
+  for (const Level level : kLevels) {
+    LevelPlan& plan = context.plans[level];
+    plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
+  }
+}
+
 }  // namespace
 
 // A strategy's view of the gradients while they lie in the parameters.
@@ -148,6 +156,16 @@ class Trainer::Services final : public StrategyServices {
     trainer_.taken_[i] = 1;
   }
 
+  std::vector<at::Tensor> features(
+      const std::vector<std::vector<std::int64_t>>& examples) override {
+    for (std::size_t r = 0; r < examples.size(); ++r) {
+      const auto replica = static_cast<std::int64_t>(r);
+      trainer_.flops().add(replica, static_cast<double>(examples[r].size()) *
+                                        trainer_.flops_->trained_forward(replica));
+    }
+    return trainer_.unit_features(examples, trainer_.trained_stream(trainer_.trains_sparse()));
+  }
+
   at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) override {
     const at::NoGradGuard no_grad;
     TORCH_INTERNAL_ASSERT(trainer_.taken_[i], "snapshot ", i, " was never taken");
@@ -171,8 +189,10 @@ class Trainer::Services final : public StrategyServices {
     // What criteria of topology read is the step's own.
     trainer_.topology_->expect_gradient(false);
     swap(others);
-    Context context;
-    context.plans = trainer_.step_plans_;
+    // The step's first pass.
+    Context context =
+        trainer_.passes_of(*trainer_.step_.kind, *trainer_.step_.rows).front().context;
+    leave_alignment(context);
     const at::Tensor logits = trainer_.model_->forward(x, context);
     swap(others);
     trainer_.topology_->expect_gradient(trainer_.expects_gradient_);
@@ -325,10 +345,7 @@ std::vector<at::Tensor> Trainer::gradients_of_columns(const StepKind& kind, cons
   const Batch batch = batch_of(own);
   at::Tensor loss;
   for (Pass& pass : passes_of(kind, rows)) {
-    for (const Level level : kLevels) {
-      LevelPlan& plan = pass.context.plans[level];
-      plan.full_coefficient = plan.sparse_coefficient = at::Tensor();
-    }
+    leave_alignment(pass.context);
     at::Tensor logits = model_->forward(batch.x, pass.context);
     logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
     add_term(loss, where_it_counts(task_loss(batch, logits, batch.allowed), pass.loss_weight));
@@ -401,10 +418,7 @@ class Trainer::Choice final : public StepChoice {
  private:
   at::Tensor losses_with(const std::vector<at::Tensor>& values) const {
     const at::Tensor logits = trainer_.services_->logits_with(values, batch_.x);
-    return log_outputs(logits, batch_.allowed)
-        .gather(-1, batch_.target.unsqueeze(-1))
-        .squeeze(-1)
-        .neg();
+    return score_examples(logits, batch_.target, batch_.allowed).loss;
   }
 
   Trainer& trainer_;

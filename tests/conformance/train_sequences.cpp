@@ -8,7 +8,11 @@
 
 #include "config/option.h"
 #include "continual/scenario.h"
+#include "core/error.h"
+#include "core/files.h"
 #include "data/dataset.h"
+#include "eval/evaluate.h"
+#include "jobs/run_check.h"
 #include "support/resume_support.h"
 
 namespace tandem::test::train_sequences_conformance {
@@ -115,7 +119,7 @@ TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed
   for (const Part& scenario : parts_of("scenario")) {
     if (!reads(scenario, "tasks_by")) continue;
     for (const std::string& by : option("tasks_by").choices) {
-      if (by == "classes") continue;
+      if (by == "classes" || by == "corpus") continue;
       for (const std::string strategy : {"derpp", "lwf"}) {
         DYNAMIC_SECTION(scenario.name << ' ' << by << ' ' << strategy) {
           Settings said = sequence_of(scenario, part("strategy", strategy));
@@ -128,6 +132,111 @@ TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed
       }
     }
   }
+}
+
+TEST_CASE("tasks of bytes with every strategy that takes them: alone, in company and resumed",
+          "[conformance]") {
+  const TemporaryFolder folder;
+  std::string corpus;
+  for (const char first : {'a', 'h', 'o'}) {  // alphabets of their own
+    std::string text;
+    for (int i = 0; i < 1700; ++i) text.push_back(static_cast<char>(first + i * i % 13 % 7));
+    atomic_write(folder / std::string(1, first), text);
+    corpus += (corpus.empty() ? "" : "|") + folder.path() + "/" + first;
+  }
+  std::set<std::string> taken;
+  for (const Part& strategy : parts_of("strategy")) {
+    for (const std::string storage : {"masked", "sparse"}) {
+      const Settings said = where_read({{"data", "bytes"},
+                                        {"model", "transformer"},
+                                        {"corpus", corpus},
+                                        {"scenario", "domain_il"},
+                                        {"tasks_by", "corpus"},
+                                        {"tasks", "3"},
+                                        {"class_order", "random"},
+                                        {"strategy", strategy.name},
+                                        {"attention", "ssa"},
+                                        {"weights", "set"},
+                                        {"density", "0.3"},
+                                        {"context", "32"},
+                                        {"layers", "2"},
+                                        {"width", "16"},
+                                        {"heads", "4"},
+                                        {"kv_heads", "2"},
+                                        {"block_size", "4"},
+                                        {"blocks", "2"},
+                                        {"batch", "3"},
+                                        {"steps", "6"},
+                                        {"storage", storage}},
+                                       {{"buffer", "20"},
+                                        {"buffer_rule", "balanced"},
+                                        {"replay_batch", "5"},
+                                        {"fisher_examples", "4"}},
+                                       {strategy});
+      const std::vector<Config> runs = seeds_of(said, 3);
+      try {
+        RunCheck("cpu").check(runs.front());
+      } catch (const ConfigError&) {
+        continue;
+      }
+      CAPTURE(strategy.name, storage);
+      require_same_in_every_company(runs, 4);
+      taken.insert(strategy.name);
+    }
+  }
+  // Exact Fisher information, classes of their own and units in a chain are what bytes have not.
+  std::set<std::string> all;
+  for (const Part& strategy : parts_of("strategy")) all.insert(strategy.name);
+  for (const char* refused : {"ewc", "ewc_online", "gdumb", "icarl", "hat"}) {
+    REQUIRE(all.erase(refused) == 1);
+  }
+  CHECK(taken == all);
+}
+
+// What was trained on is known better than what was not, and is forgotten: by the program's rows.
+TEST_CASE("a task of bytes trains on its own part alone", "[conformance]") {
+  const TemporaryFolder folder;
+  for (const char first : {'a', 'o'}) {
+    std::string text;
+    for (int i = 0; i < 4000; ++i) text.push_back(static_cast<char>(first + i % 5));
+    atomic_write(folder / std::string(1, first), text);
+  }
+  const Config run = Config::resolve({{"data", "bytes"},
+                                      {"model", "transformer"},
+                                      {"corpus", folder.path() + "/a|" + folder.path() + "/o"},
+                                      {"scenario", "domain_il"},
+                                      {"tasks_by", "corpus"},
+                                      {"tasks", "2"},
+                                      {"context", "16"},
+                                      {"layers", "1"},
+                                      {"width", "16"},
+                                      {"heads", "2"},
+                                      {"kv_heads", "2"},
+                                      {"block_size", "4"},
+                                      {"blocks", "2"},
+                                      {"batch", "8"},
+                                      {"steps", "60"},
+                                      {"lr", "0.1"},
+                                      {"curve", "false"}});
+  Trainer trainer({run}, {});
+  std::vector<std::vector<double>> share(2);  // of right answers, by stage and task
+  for (std::int64_t stage = 0; stage < 2; ++stage) {
+    trainer.begin_stage(stage);
+    for (std::int64_t s = 0; s < 60; ++s) trainer.advance(stage, s, 1);
+    trainer.end_stage(stage);
+    const auto rows = evaluate(trainer, {stage + 1, "validation", false, {1}});
+    for (const EvalRow& row : rows[0]) {
+      if (row.readout.attention.stream != "full" || row.readout.weights.stream != "full") continue;
+      CHECK(row.n_total == 11 * 16);  // of 200 bytes
+      share[static_cast<std::size_t>(stage)].push_back(static_cast<double>(row.n_correct) /
+                                                       static_cast<double>(row.n_total));
+    }
+  }
+  REQUIRE(share[1].size() == 2);
+  CHECK(share[0][0] > 0.9);
+  CHECK(share[0][1] < 0.1);
+  CHECK(share[1][1] > 0.7);
+  CHECK(share[1][0] < 0.5);
 }
 
 TEST_CASE("class orders of their own give a group's runs splits of different sizes",

@@ -1,6 +1,7 @@
 // Orders of examples: permutations, pure in (key, task, step), spread evenly.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <numeric>
 
 #include "core/error.h"
@@ -84,7 +85,7 @@ TEST_CASE("a batch doesn't depend on the order in which steps are asked for", "[
   for (std::int64_t step = 0; step < 50; ++step) batches.push_back(forward.batch(step));
   for (std::int64_t step = 49; step >= 0; --step) CHECK(backward.batch(step) == batches[step]);
   CHECK(EpochSampler(key, 2, 103, 10).batch(37) == batches[37]);
-  const ByteSampler bytes(key, 1, 0, 1000, 8, 4);
+  const ByteSampler bytes(key, 1, WindowStarts({0, 1000}, 8), 4);
   const auto late = bytes.batch(7);
   bytes.batch(3);
   CHECK(bytes.batch(7) == late);
@@ -100,9 +101,10 @@ TEST_CASE("seeds, tasks and epochs have orders of their own", "[property]") {
   CHECK(order(1, 1, 0) != order(1, 2, 0));
   CHECK(order(1, 1, 0) != order(1, 1, 1));
   const std::uint64_t one = stream_key(1, "data"), two = stream_key(2, "data");
-  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(two, 1, 0, 999, 8, 16).batch(0));
-  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(one, 2, 0, 999, 8, 16).batch(0));
-  CHECK(ByteSampler(one, 1, 0, 999, 8, 16).batch(0) != ByteSampler(one, 1, 0, 999, 8, 16).batch(1));
+  const WindowStarts of_999({0, 999}, 8);
+  CHECK(ByteSampler(one, 1, of_999, 16).batch(0) != ByteSampler(two, 1, of_999, 16).batch(0));
+  CHECK(ByteSampler(one, 1, of_999, 16).batch(0) != ByteSampler(one, 2, of_999, 16).batch(0));
+  CHECK(ByteSampler(one, 1, of_999, 16).batch(0) != ByteSampler(one, 1, of_999, 16).batch(1));
 }
 
 TEST_CASE("every place of a permutation is as likely for every item", "[property]") {
@@ -123,7 +125,7 @@ TEST_CASE("every place of a permutation is as likely for every item", "[property
 
 TEST_CASE("window starts fill their range and stay within it", "[property]") {
   const std::int64_t begin = 100, end = 131, context = 10, batch = 8;
-  const ByteSampler sampler(stream_key(5, "data"), 1, begin, end, context, batch);
+  const ByteSampler sampler(stream_key(5, "data"), 1, WindowStarts({begin, end}, context), batch);
   std::vector<int> hits(end - begin, 0);
   for (std::int64_t step = 0; step < 200; ++step) {
     const auto starts = sampler.batch(step);
@@ -135,10 +137,36 @@ TEST_CASE("window starts fill their range and stay within it", "[property]") {
     }
   }
   for (std::int64_t i = 0; i < end - begin - context; ++i) CHECK(hits[i] > 30);
-  CHECK(sampler.steps_per_epoch() == 1);
-  CHECK(ByteSampler(1, 1, 0, 1001, 10, 10).steps_per_epoch() == 10);
-  CHECK(ByteSampler(1, 1, 0, 11, 10, 1).batch(0) == std::vector<std::int64_t>{0});
-  CHECK_THROWS_AS(ByteSampler(1, 1, 0, 10, 10, 1), ConfigError);
+  CHECK(WindowStarts({begin, end}, context).windows() == 4);
+  CHECK(ByteSampler(1, 1, WindowStarts({0, 11}, 10), 1).batch(0) == std::vector<std::int64_t>{0});
+  CHECK_THROWS_AS(WindowStarts({0, 10}, 10), ConfigError);
+}
+
+TEST_CASE("windows lie within one of several ranges, each start as likely", "[property]") {
+  const std::vector<std::int64_t> edges = {10, 23, 40, 45, 100, 131};
+  const std::int64_t context = 4;
+  const WindowStarts starts(edges, context);
+  std::vector<std::int64_t> expected;  // every place whose window ends within its range
+  for (std::int64_t at = 0; at < 200; ++at) {
+    for (std::size_t e = 0; e < edges.size(); e += 2) {
+      if (at >= edges[e] && at + context < edges[e + 1]) expected.push_back(at);
+    }
+  }
+  REQUIRE(starts.count() == static_cast<std::int64_t>(expected.size()));
+  for (std::int64_t i = 0; i < starts.count(); ++i) {
+    CHECK(starts.at(i) == expected[static_cast<std::size_t>(i)]);
+  }
+  CHECK(starts.windows() == 13);  // of 49 bytes
+  CHECK(starts.side_by_side() ==
+        std::vector<std::int64_t>{10, 14, 18, 40, 100, 104, 108, 112, 116, 120, 124});
+  const ByteSampler sampler(stream_key(6, "data"), 1, starts, 8);
+  std::map<std::int64_t, int> hits;
+  for (std::int64_t step = 0; step < 460; ++step) {
+    for (const std::int64_t start : sampler.batch(step)) ++hits[start];
+  }
+  CHECK(hits.size() == expected.size());
+  for (const std::int64_t start : expected) CHECK(hits[start] > 50);  // of 100, within 5 deviations
+  CHECK_THROWS_WITH(WindowStarts({0, 20, 20, 24}, 4), Catch::Contains("part 2 has 4"));
 }
 
 }  // namespace tandem::test::data_sampler_property

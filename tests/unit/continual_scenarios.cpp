@@ -176,6 +176,49 @@ TEST_CASE("tasks that have all classes refuse what is said of split ones", "[uni
       Contains("scenario = single"));
 }
 
+TEST_CASE("parts of a byte corpus are tasks that share their outputs", "[unit]") {
+  Dataset data;
+  data.kind = Dataset::Kind::kBytes;
+  data.name = "bytes";
+  data.inputs = at::zeros({300}, at::kByte);
+  data.classes = 256;
+  data.train = {0, 90, 100, 190, 200, 290};
+  data.validation = {90, 92, 190, 290, 292};
+  data.test = {95, 195, 197, 295};
+  const auto make = [&](Settings more) {
+    more.insert({{"data", "bytes"}, {"tasks_by", "corpus"}, {"tasks", "3"}});
+    more.insert({"scenario", "domain_il"});
+    return make_tasks(Config::resolve(more), data);
+  };
+  const TaskSequence natural = make({});
+  REQUIRE(natural.tasks.size() == 3);
+  CHECK(natural.outputs == 256);
+  CHECK(natural.target.empty());
+  CHECK_FALSE(natural.mask_training);
+  CHECK_FALSE(natural.masked_readout);
+  CHECK(natural.tasks[1].number == 2);
+  CHECK(natural.tasks[1].train == std::vector<std::int64_t>{100, 190});
+  CHECK(natural.tasks[0].validation == std::vector<std::int64_t>{90, 92});
+  CHECK(natural.tasks[1].validation == std::vector<std::int64_t>{190});
+  CHECK(natural.tasks[1].test == std::vector<std::int64_t>{195, 197});
+  CHECK(natural.tasks[2].test == std::vector<std::int64_t>{295});
+  CHECK(natural.task_outputs[2] == std::pair<std::int64_t, std::int64_t>(0, 256));
+  // Another order is one of the same parts.
+  std::set<std::int64_t> first;
+  for (const std::string seed : {"1", "2", "3", "4", "5", "6"}) {
+    const TaskSequence drawn = make({{"class_order", "random"}, {"seed", seed}});
+    std::set<std::int64_t> begins;
+    for (const Task& task : drawn.tasks) begins.insert(task.train[0]);
+    CHECK(begins == std::set<std::int64_t>{0, 100, 200});
+    first.insert(drawn.tasks[0].train[0]);
+  }
+  CHECK(first.size() > 1);
+  CHECK_THROWS_WITH(make({{"tasks", "2"}}), Contains("tasks = 2 and corpus names 3"));
+  CHECK_THROWS_WITH(make({{"scenario", "class_il"}}), Contains("scenario = domain_il"));
+  CHECK_THROWS_WITH(make({{"scenario", "task_il"}}), Contains("scenario = domain_il"));
+  CHECK_THROWS_WITH(tasks_of("domain_il", {{"tasks_by", "corpus"}}), Contains("data = bytes"));
+}
+
 TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
   const auto task = tasks_of("task_il"), domain = tasks_of("domain_il"), cls = tasks_of("class_il");
   CHECK(task.outputs == 10);

@@ -326,6 +326,7 @@ TEST_CASE("importances are taken over so many examples of each task but the last
       return {};
     }
     void take_snapshot(std::size_t) override {}
+    std::vector<at::Tensor> features(const std::vector<Indices>&) override { return {}; }
     at::Tensor snapshot_logits(std::size_t, const at::Tensor&) override { return {}; }
   };
   for (const char* name : {"ewc", "ewc_empirical", "ewc_online", "mas"}) {

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
+#include "data/content.h"
 #include "data/dataset.h"
 #include "support/skip.h"
 #include "unit/data_files.h"
@@ -73,6 +74,34 @@ TEST_CASE("a corpus is cut 90/5/5 and read in windows that don't overlap", "[uni
   CHECK(few->test.size() == 4);
   const auto many = load(folder / "corpus", {{"context", "9"}, {"evaluation_windows", "99"}});
   CHECK(many->validation == data->validation);
+}
+
+TEST_CASE("parts of a corpus are cut each for itself, one behind the other", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string one = text(1000, 6), two = text(600, 7), three = text(400, 8);
+  atomic_write(folder / "one", one);
+  atomic_write(folder / "two", two);
+  atomic_write(folder / "three", three);
+  const std::string a = folder / "one", b = folder / "two", c = folder / "three";
+  const auto data = load(a + "," + b + " | " + c, {{"context", "9"}});
+  CHECK(content(*data) == one + two + three);
+  CHECK(data->train == std::vector<std::int64_t>{0, 1440, 1600, 1960});
+  CHECK(data->validation ==
+        std::vector<std::int64_t>{1440, 1450, 1460, 1470, 1480, 1490, 1500, 1510, 1960, 1970});
+  CHECK(data->test ==
+        std::vector<std::int64_t>{1520, 1530, 1540, 1550, 1560, 1570, 1580, 1590, 1980, 1990});
+  REQUIRE(data->files.size() == 2);
+  CHECK(data->files[0].sha256 == sha256(one + two));
+  CHECK(data->files[1].sha256 == sha256(three));
+  // The same bytes in other parts are other data.
+  const auto hash = [&](const std::string& corpus) {
+    return content_of(Config::resolve({{"data", "bytes"}, {"corpus", corpus}, {"context", "9"}}),
+                      ContentMemory(""));
+  };
+  CHECK(hash(a + "," + b + "|" + c) != hash(a + "|" + b + "," + c));
+  CHECK(hash(a + "," + b + "," + c) == sha256(one + two + three));
+  CHECK_THROWS_WITH(load(a + "||" + c), Contains("none in part 2"));
+  CHECK_THROWS_WITH(load(a + "|" + c, {{"context", "40"}}), Contains("three") && Contains("400"));
 }
 
 TEST_CASE("sizes that don't divide still give valid windows", "[unit]") {

@@ -602,6 +602,30 @@ Given gating(std::int64_t reads) {
   });
 }
 
+Given of_windows(const std::string& strategy, std::int64_t tasks, bool windows = true) {
+  return config({{"scenario", "class_il"}, {"strategy", strategy}}, [=](RunFacts& f) {
+    f.tasks = tasks;
+    f.windows = windows;
+    f.exact_fisher = strategy == "ewc";
+    f.keeps_classes = strategy == "gdumb";
+  });
+}
+
+Given blurred(const std::string& strategy, bool holds) {
+  return config({{"scenario", "class_il"}, {"strategy", strategy}, {"blur", "0.1"}},
+                [holds](RunFacts& f) {
+                  f.tasks = 5;
+                  f.holds_weights = holds;
+                });
+}
+
+Given naming(bool shares) {
+  return config({{"scenario", "class_il"}, {"strategy", "icarl"}}, [shares](RunFacts& f) {
+    f.own_outputs = true;
+    f.shares_outputs = shares;
+  });
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -666,6 +690,13 @@ Rows length_rows() {
        {replacing(Perturbation::Kind::kAscent), replacing(Perturbation::Kind::kNone),
         "--strategy wsn takes its steps at other values"}},
       {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates hidden units"}},
+      {"blur_of_known_tasks",
+       {blurred("packnet", true), blurred("packnet", false), "--strategy packnet trains outputs"}},
+      {"fisher_of_windows",
+       {of_windows("ewc", 2), of_windows("ewc", 1), "--strategy ewc takes a gradient"}},
+      {"memory_of_windows",
+       {of_windows("gdumb", 2), of_windows("gdumb", 2, false), "--buffer-rule balanced"}},
+      {"outputs_shared", {naming(true), naming(false), "--strategy icarl keeps examples"}},
       {"batch_beyond_task",
        {config({{"batch", "3001"}}), config({{"batch", "3000"}}), "--batch 3001"}},
       {"buffer_beyond_examples",
