@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kTrainingParts = 64;
 constexpr char kPrefix[] = "probe/";
+constexpr char kTensorPrefix[] = "probe_tensor/";
 
 at::Tensor flat(const at::Tensor& logits) {
   return logits.reshape({logits.size(0), -1, logits.size(-1)});  // [R,N,C]
@@ -131,8 +132,12 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
                          .correct.to(torch::kFloat64)
                          .mean(1);
                    }};
+  input.shared_loss = [&batch](const at::Tensor& logits, const at::Tensor& share) {
+    return shared_cross_entropy(flat(logits), batch.target, share, batch.allowed);
+  };
+  input.target = batch.target;
   input.outputs_allowed = batch.allowed;
-  input.tasks = [this] { return probe_tasks(trainer_); };
+  tell_tasks(stage, input);
   input.ranking = ranking_batch(batch);
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };
@@ -140,21 +145,49 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
   return input;
 }
 
+void GroupProbes::tell_tasks(std::int64_t stage, ProbeInput& input) {
+  input.tasks = [this] { return probe_tasks(trainer_); };
+  const auto tasks = static_cast<std::int64_t>(trainer_.tasks(0).tasks.size());
+  input.task = trainer_.stages() == 1 ? tasks : stage + 1;
+  for (std::int64_t r = 0; tasks > 1 && r < trainer_.replicas(); ++r) {
+    const TaskSequence& sequence = trainer_.tasks(r);
+    std::vector<std::int64_t> of_output(static_cast<std::size_t>(sequence.outputs), 0);
+    bool shared = false;
+    for (std::size_t t = 0; t < sequence.task_outputs.size(); ++t) {
+      const auto [first, last] = sequence.task_outputs[t];
+      for (std::int64_t c = first; c < last; ++c) {
+        std::int64_t& own = of_output[static_cast<std::size_t>(c)];
+        shared = shared || own != 0;
+        own = static_cast<std::int64_t>(t) + 1;
+      }
+    }
+    if (!shared) input.task_of_output.push_back(std::move(of_output));
+  }
+  input.task_nets = trainer_.read() == StrategyNeeds::Read::kTask;
+  if (trainer_.read() == StrategyNeeds::Read::kAsItIs) return;
+  input.read_as = [this](std::int64_t task) {
+    return std::make_shared<Trainer::ReadNet>(trainer_, task);
+  };
+}
+
 // Those that read dense weights come last, while copies stand in for what layers store.
 std::vector<Measurements> GroupProbes::measure_all(const ProbeInput& input) {
   std::vector<Measurements> measured(probes_.size());
+  const auto looks = [&](const NamedProbe& each, bool dense) {
+    const bool due = !input.task_ends || input.last || each.second->at_task_ends();
+    return due && each.second->reads_dense_weights() == dense;
+  };
   const auto measure = [&](bool dense) {
     for (std::size_t i = 0; i < probes_.size(); ++i) {
+      if (!looks(probes_[i], dense)) continue;
       const auto& [name, probe] = probes_[i];
-      if (probe->reads_dense_weights() != dense) continue;
       const Stopwatch watch(seconds_[name]);
       measured[i] = probe->measure(input);
     }
   };
   measure(false);
-  const auto dense = std::find_if(probes_.begin(), probes_.end(), [](const NamedProbe& each) {
-    return each.second->reads_dense_weights();
-  });
+  const auto dense = std::find_if(probes_.begin(), probes_.end(),
+                                  [&](const NamedProbe& each) { return looks(each, true); });
   if (dense == probes_.end()) return measured;
   std::optional<DenseCopies> copies;
   {
@@ -167,7 +200,11 @@ std::vector<Measurements> GroupProbes::measure_all(const ProbeInput& input) {
 
 std::vector<std::vector<MetricRow>> GroupProbes::measure(const Moment& moment) {
   std::vector<std::vector<MetricRow>> rows(runs_.size());
-  if (trainer_.data().validation.empty()) return rows;
+  const bool looked_at = !moment.task_ends || moment.last ||
+                         std::any_of(probes_.begin(), probes_.end(), [](const NamedProbe& each) {
+                           return each.second->at_task_ends();
+                         });
+  if (trainer_.data().validation.empty() || !looked_at) return rows;
   at::NoGradGuard no_grad;
   ProbeInput input = input_at(moment.stage);
   input.last_dense_step = [&](std::int64_t r, std::size_t layer) {
@@ -175,6 +212,7 @@ std::vector<std::vector<MetricRow>> GroupProbes::measure(const Moment& moment) {
   };
   input.wanted = moment.wanted;
   input.last = moment.last;
+  input.task_ends = moment.task_ends;
   for (const Measurements& measured : measure_all(input)) {
     for (std::size_t r = 0; r < measured.size(); ++r) {
       if (!moment.wanted[r]) continue;
@@ -232,6 +270,9 @@ std::vector<std::pair<std::string, at::Tensor>> GroupProbes::save(std::int64_t r
     for (const auto& [key, values] : probe->save(r)) {
       tensors.emplace_back(kPrefix + name + "/" + key, torch::tensor(values, torch::kLong));
     }
+    for (const auto& [key, values] : probe->save_tensors(r)) {
+      tensors.emplace_back(kTensorPrefix + name + "/" + key, values);
+    }
   }
   return tensors;
 }
@@ -240,7 +281,9 @@ void GroupProbes::load(std::int64_t r,
                        const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   for (const auto& [name, tensor] : tensors) {
     for (auto& [family, probe] : probes_) {
-      const std::string prefix = kPrefix + family + "/";
+      const std::string prefix = kPrefix + family + "/", of_tensors = kTensorPrefix + family + "/";
+      if (name.rfind(of_tensors, 0) == 0)
+        probe->load_tensor(r, name.substr(of_tensors.size()), tensor);
       if (name.rfind(prefix, 0) != 0) continue;
       const auto* begin = tensor.data_ptr<std::int64_t>();
       probe->load(r, name.substr(prefix.size()), {begin, begin + tensor.numel()});

@@ -29,6 +29,7 @@ class GroupProbes {
     std::int64_t stage = 0, in_stage = 0;  // steps of the stage taken so far
     std::vector<char> wanted;              // [R]
     bool last = false;                     // of the run
+    bool task_ends = false;  // the stage is over; before the last, for families that look at this
   };
   // Rows of the replicas that are wanted, [R].
   std::vector<std::vector<MetricRow>> measure(const Moment& moment);
@@ -43,7 +44,8 @@ class GroupProbes {
   // One row probe_seconds per family: a replica's share of the group's.
   std::vector<MetricRow> cost_rows(std::int64_t r) const;
 
-  // Memory of a replica as int64 tensors "probe/FAMILY/KEY", and the seconds so far.
+  // Memory of a replica as int64 tensors "probe/FAMILY/KEY" and others "probe_tensor/FAMILY/KEY",
+  // and the seconds so far.
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
   void load(std::int64_t r, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
   const std::map<std::string, double>& seconds_by_family() const { return seconds_; }
@@ -51,6 +53,7 @@ class GroupProbes {
 
  private:
   ProbeInput input_at(std::int64_t stage);
+  void tell_tasks(std::int64_t stage, ProbeInput& input);
   std::vector<Measurements> measure_all(const ProbeInput& input);  // beside probes_
   const Batch& validation_batch();
   TrainingPart training_part(std::int64_t stage, std::int64_t part) const;

@@ -68,7 +68,7 @@ class GroupRun {
   void boundaries();
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                     const std::vector<char>& wanted);
-  void probe_now(const std::vector<char>& wanted, bool last = false);
+  void probe_now(const GroupProbes::Moment& moment);
   void begin();
   bool should_stop() const;
   bool train_stage();
@@ -356,7 +356,7 @@ void GroupRun::boundaries() {
     any_probe = any_probe || probes_due[i];
   }
   if (any_evaluation) evaluate_now(stage_, "validation", false, evaluates);
-  if (any_probe) probe_now(probes_due);
+  if (any_probe) probe_now({.stage = stage_, .in_stage = in_stage_, .wanted = probes_due});
 }
 
 void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool curve,
@@ -371,8 +371,8 @@ void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool c
   eval_s_ += seconds_since(begin);
 }
 
-void GroupRun::probe_now(const std::vector<char>& wanted, bool last) {
-  const auto rows = probes_.measure({stage_, in_stage_, wanted, last});
+void GroupRun::probe_now(const GroupProbes::Moment& moment) {
+  const auto rows = probes_.measure(moment);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (const MetricRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
   }
@@ -602,7 +602,7 @@ void GroupRun::end_stage() {
   // Joint training ends all tasks at once.
   const bool last = stage_ + 1 == trainer_.stages();
   evaluate_splits(last ? tasks_of_all() : stage_ + 1, last && spec_.runs.front().flag("curve"));
-  if (last) probe_now(living(), /*last=*/true);
+  probe_now({stage_, in_stage_, living(), last, /*task_ends=*/true});
   sink_.flush();
 }
 

@@ -416,7 +416,7 @@ std::vector<Rule> length_rules() {
        [](const RunFacts& f) { return number(f, "probe_every") > f.task_steps; },
        [](const RunFacts& f) {
          return fmt::format(
-             "--probe-every {} is more than a task's {} steps: probes measure the end alone",
+             "--probe-every {} is more than a task's {} steps: probes measure at ends alone",
              number(f, "probe_every"), f.task_steps);
        }},
       {"evaluates_at_end_alone", kWarnedRun, kOfRun,

@@ -41,7 +41,7 @@ namespace tandem {
 namespace {
 
 const std::string kSuperset = ".superset";  // where a layer's name stands in a saved memory
-constexpr std::int64_t kParts = 16;
+constexpr std::int64_t kGradientParts = 16;
 constexpr std::int64_t kSampled = 65536;  // positions of a layer whose gradient is remembered
 constexpr std::int64_t kShareOfActive = 10;
 
@@ -127,7 +127,7 @@ double signal_to_noise(const at::Tensor& mean_gradient, const at::Tensor& square
   return (n - 3) / (n - 1) * ratios.mean().item<double>() - 1 / n;
 }
 
-struct LayerMemory {
+struct GradientMemory {
   SupportMemory support;
   Remembered gradient;
 };
@@ -184,9 +184,9 @@ class BlindSpotProbe : public Probe {
   void record_support(const ProbeInput& input, std::size_t l, std::int64_t r, Recorder& rows,
                       Energy& total) const;
 
-  std::vector<std::map<std::string, LayerMemory>> memory_;  // [R]
-  bool superset_;                                           // S is B
-  std::vector<std::int64_t> superset_since_;                // [R] step of the last update
+  std::vector<std::map<std::string, GradientMemory>> memory_;  // [R]
+  bool superset_;                                              // S is B
+  std::vector<std::int64_t> superset_since_;                   // [R] step of the last update
 };
 
 ActiveSet BlindSpotProbe::support_of(const Connections& connections, std::int64_t r) const {
@@ -248,7 +248,7 @@ Measurements BlindSpotProbe::measure(const ProbeInput& input) {
   Recorder rows(static_cast<std::int64_t>(input.runs.size()));
   const std::vector<Linear*> linears = input.model.linears();
   if (input.training_parts == 0 || input.model.sites(Level::kWeights) == 0) return rows.finish();
-  const GradientMoments moments = gradient_moments(input, kParts);
+  const GradientMoments moments = gradient_moments(input, kGradientParts);
   at::NoGradGuard no_grad;
   for (std::size_t r = 0; r < input.runs.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
@@ -286,7 +286,7 @@ void BlindSpotProbe::load(std::int64_t replica, const std::string& name,
     if (!values.empty()) superset_since_[r] = values[0];
     return;
   }
-  LayerMemory& memory = memory_[r][layer];
+  GradientMemory& memory = memory_[r][layer];
   if (what == "top") {
     memory.gradient.top = values;
   } else if (what == "sample") {

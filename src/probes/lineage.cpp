@@ -40,14 +40,14 @@ struct Distance {
   double moved() const { return differing() / static_cast<double>(sizes); }
 };
 
-struct LayerMemory {
+struct LineageLayer {
   ActiveSet start, last, flipped;
   std::int64_t flips = 0;
   std::map<std::int64_t, ActiveSet> kept;  // by step
 };
 
 struct LineageMemory {
-  std::map<std::string, LayerMemory> layers;
+  std::map<std::string, LineageLayer> layers;
   std::int64_t measures = 0, keeps_every = 1;
 };
 
@@ -96,7 +96,7 @@ class LineageProbe : public Probe {
   }
 
   void after_update(const MaskChange& change) override {
-    LayerMemory& own = memory_[static_cast<std::size_t>(change.replica)].layers[change.layer];
+    LineageLayer& own = memory_[static_cast<std::size_t>(change.replica)].layers[change.layer];
     const ActiveSet moved =
         change.before.without(change.after).united(change.after.without(change.before));
     own.flips += moved.count();
@@ -128,7 +128,7 @@ class LineageProbe : public Probe {
   std::vector<LineageMemory> memory_;  // [R]
 };
 
-Course course_of(const LayerMemory& own, const ActiveSet& now, std::int64_t positions) {
+Course course_of(const LineageLayer& own, const ActiveSet& now, std::int64_t positions) {
   Course course;
   course.flips = static_cast<double>(own.flips);
   course.flipped = static_cast<double>(own.flipped.count());
@@ -145,7 +145,7 @@ void LineageProbe::record_course(const ProbeInput& input, std::int64_t r, Record
   Course total;
   for (const Linear* layer : input.model.linears()) {
     if (layer->connections == nullptr) continue;
-    LayerMemory& own = run.layers.at(layer->name());
+    LineageLayer& own = run.layers.at(layer->name());
     ActiveSet now = layer->connections->active_set(r);
     const Course course = course_of(own, now, layer->connections->positions());
     course.record([&](const char* name, double value) {
@@ -217,7 +217,7 @@ void LineageProbe::load(std::int64_t replica, const std::string& name,
     run.keeps_every = values[1];
     return;
   }
-  LayerMemory& own = run.layers[layer];
+  LineageLayer& own = run.layers[layer];
   if (what == "start") own.start = ActiveSet::load(values);
   if (what == "last") own.last = ActiveSet::load(values);
   if (what == "flipped") own.flipped = ActiveSet::load(values);

@@ -38,6 +38,10 @@ struct ProbeInput {
   // Returns the task's mean loss [R] from the logits of a forward pass on that batch.
   std::function<at::Tensor(const at::Tensor& logits)> loss;
   std::function<at::Tensor(const at::Tensor& logits)> accuracy;  // [R]
+  // Returns the sum of each example's loss times its share [R,N] from the same, [R],
+  // differentiable.
+  std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& share)> shared_loss = {};
+  at::Tensor target = {};  // int64 [R,N], the output that is right for each row of logits
 
   // A fixed large batch has the parts 0, 1, ...: examples that lie evenly in the training split of
   // the task under way, as many in each part as a step has.
@@ -55,6 +59,15 @@ struct ProbeInput {
   at::Tensor outputs_allowed = {};
   // Returns the task of each example of x, from 1, [R][N]; nothing where runs have one task.
   std::function<std::vector<std::vector<std::int64_t>>()> tasks = {};
+  std::int64_t task = 1;   // the task under way, from 1; the last where all are trained at once
+  bool task_ends = false;  // it has just ended
+  // [R][C] the task, from 1, whose class each output is; empty where tasks share outputs.
+  std::vector<std::vector<std::int64_t>> task_of_output = {};
+  // Where the net is read through other values than it is trained with: the model is the net of the
+  // task, or the one of all tasks where these have no nets of their own, while what is returned
+  // lives. Not beside DenseCopies. Empty: it is read as it is.
+  std::function<std::shared_ptr<void>(std::int64_t task)> read_as = {};
+  bool task_nets = false;     // tasks have nets of their own, so that whoever reads knows the task
   RankingBatch ranking = {};  // what rankings read that use gradients or inputs
 
   bool wants(std::int64_t r) const {
@@ -95,6 +108,9 @@ class Probe {
   virtual bool reads_dense_weights() const { return false; }
   // Says whether `probes = default` has it; what is expensive should not be there.
   virtual bool by_default() const { return true; }
+  // Says whether it also measures at the end of every task of a sequence, where all other families
+  // measure at the end of the run and where a run asks for it.
+  virtual bool at_task_ends() const { return false; }
   // This is called once, before the first step and before load().
   virtual void begin(Model& /*model*/) {}
   // This is called after every logged topology update, for probes with a memory (coverage, churn,
@@ -112,6 +128,13 @@ class Probe {
   }
   virtual void load(std::int64_t /*replica*/, const std::string& /*name*/,
                     const std::vector<std::int64_t>& /*values*/) {}
+  // These do the same for what of its memory is tensors on the CPU.
+  virtual std::vector<std::pair<std::string, at::Tensor>> save_tensors(
+      std::int64_t /*replica*/) const {
+    return {};
+  }
+  virtual void load_tensor(std::int64_t /*replica*/, const std::string& /*name*/,
+                           const at::Tensor& /*values*/) {}
 };
 
 using ProbeFactory = std::unique_ptr<Probe> (*)(const std::vector<ReadoutRun>& runs);

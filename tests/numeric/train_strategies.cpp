@@ -12,6 +12,7 @@
 #include "config/option.h"
 #include "config/seeds.h"
 #include "continual/strategy.h"
+#include "core/error.h"
 #include "data/example.h"
 #include "data/sampler.h"
 #include "eval/evaluate.h"

@@ -106,6 +106,13 @@ inline ProbeInput input_of(Model& model, const std::vector<ReadoutRun>& runs, co
   ProbeInput input{model, runs, x, loss, [flat](const at::Tensor& logits) {
                      return at::Tensor(flat(logits).argmax(-1).eq(0).to(torch::kDouble).mean(1));
                    }};
+  input.shared_loss = [flat](const at::Tensor& logits, const at::Tensor& share) {
+    const at::Tensor losses = -torch::log_softmax(flat(logits), -1).select(-1, 0);
+    return at::Tensor((losses * share).sum(1));
+  };
+  const bool tokens = model.sites(Level::kAttention) > 0;
+  input.target =
+      torch::zeros({x.size(0), tokens ? x.size(1) * x.size(2) : x.size(1)}, torch::kLong);
   input.training_parts = (x.size(1) + 1) / 2;
   input.training = [x, loss](std::int64_t part) {
     return TrainingPart{x.slice(1, 2 * part, 2 * part + 2), loss};

@@ -75,9 +75,13 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
       {"gap", "feature_norm"},         {"inequality", "gini"},       {"topology", "survival"},
       {"weights", "effective_density"}};
   const std::vector<std::pair<std::string, std::string>> by_name = {
-      {"blind_spot", "missed_energy"},  {"lineage", "distance_start"},
-      {"regrowth", "growth_precision"}, {"representation", "activation_rank"},
-      {"spectra", "spectral_gap"},      {"tasks", "task_overlap"},
+      {"blind_spot", "missed_energy"},
+      {"lineage", "distance_start"},
+      {"regrowth", "growth_precision"},
+      {"representation", "activation_rank"},
+      {"spectra", "spectral_gap"},
+      {"tasks", "task_overlap"},
+      {"drift", "task_cka"},
       {"twin", "twin_overlap"}};
   const auto check = [](const std::string& name, const std::string& logged, bool usual) {
     INFO(name);
