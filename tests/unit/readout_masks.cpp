@@ -85,6 +85,7 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
       {"interference", "task_conflict"},
       {"capacity", "mask_turnover"},
       {"calibration", "recency_bias"},
+      {"barrier", "loss_barrier"},
       {"twin", "twin_overlap"}};
   const auto check = [](const std::string& name, const std::string& logged, bool usual) {
     INFO(name);

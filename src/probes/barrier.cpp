@@ -1,0 +1,207 @@
+// This family measures what lies between the nets at the ends of consecutive tasks, a at the end of
+// the task before and b now, by their weights, biases and norms.
+//   loss_barrier    max over t in {0, .1, ..., 1} of
+//                   L((1-t) a + t b) - ((1-t) L(a) + t L(b)),
+//                   L the mean loss over the fixed batch's examples of the tasks that have begun: 0
+//                   where the straight way between the nets is nowhere worse than its ends (linear
+//                   mode connectivity: Frankle et al. 2020, of tasks: Mirzadeh et al. 2021)
+//   weight_change   |b - a| / |a|
+//   weight_norm     |b|, from the first task on
+// A net is what the stream that the method trains computes with: all weights where it trains the
+// full stream, else those of the mask, the others being zero. Between two topologies, nets hence
+// have the union of both masks. They are those that training goes on from, also where a strategy
+// reads averages. There are no rows of runs of one task, of sequence models, and of strategies that
+// give each task a net of its own. What is kept of a run is a dense copy of its net.
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "core/error.h"
+#include "data/tensor.h"
+#include "probes/lists.h"
+#include "probes/read_net.h"
+#include "probes/recorder.h"
+#include "readout/readout.h"
+
+namespace tandem {
+namespace {
+
+constexpr int kPathSteps = 10;
+
+using NetValues = std::vector<at::Tensor>;  // beside Model::parameters(), [R,...]
+
+NetValues values_of(const ProbeInput& input) {
+  NetValues values;
+  for (const Parameter* parameter : input.model.parameters()) {
+    values.push_back(parameter->value.detach());
+  }
+  if (input.runs.front().policies.weights.has_full_stream()) return values;
+  const std::vector<Parameter*> parameters = input.model.parameters();
+  for (const Linear* layer : input.model.linears()) {
+    if (layer->connections == nullptr) continue;
+    const auto place = std::find(parameters.begin(), parameters.end(), &layer->weight);
+    at::Tensor& own = values[static_cast<std::size_t>(place - parameters.begin())];
+    own = own.masked_fill(current_flags(*layer).view(own.sizes()).eq(0), 0);
+  }
+  return values;
+}
+
+// While it lives, the model computes with these values.
+class BorrowedValues {
+ public:
+  BorrowedValues(Model& model, const NetValues& values) : parameters_(model.parameters()) {
+    for (std::size_t p = 0; p < parameters_.size(); ++p) {
+      kept_.push_back(parameters_[p]->value);
+      parameters_[p]->value = values[p];
+    }
+  }
+  ~BorrowedValues() {
+    for (std::size_t p = 0; p < parameters_.size(); ++p) parameters_[p]->value = kept_[p];
+  }
+  BorrowedValues(const BorrowedValues&) = delete;
+  BorrowedValues& operator=(const BorrowedValues&) = delete;
+
+ private:
+  std::vector<Parameter*> parameters_;
+  std::vector<at::Tensor> kept_;
+};
+
+double norm_of(const NetValues& values, std::int64_t r) {
+  double sum = 0;
+  for (const at::Tensor& each : values) {
+    sum += each[r].to(torch::kDouble).square().sum().item<double>();
+  }
+  return std::sqrt(sum);
+}
+
+class BarrierProbe : public Probe {
+ public:
+  explicit BarrierProbe(std::size_t replicas) : ends_(replicas) {}
+
+  bool by_default() const override { return false; }
+  bool at_task_ends() const override { return true; }
+  bool reads_dense_weights() const override { return true; }
+
+  Measurements measure(const ProbeInput& input) override;
+
+  std::vector<std::pair<std::string, at::Tensor>> save_tensors(
+      std::int64_t replica) const override {
+    const auto& own = ends_[static_cast<std::size_t>(replica)];
+    return {own.begin(), own.end()};
+  }
+  void load_tensor(std::int64_t replica, const std::string& name,
+                   const at::Tensor& values) override {
+    ends_[static_cast<std::size_t>(replica)][name] = values;
+  }
+
+ private:
+  using Losses = std::vector<std::vector<double>>;  // by t and replica
+  NetValues before(const ProbeInput& input, const NetValues& now) const;
+  static Losses losses_between(const ProbeInput& input, const at::Tensor& share, const NetValues& a,
+                               const NetValues& b);
+
+  // [R] by parameter, on the CPU; empty: no task has ended.
+  std::vector<std::map<std::string, at::Tensor>> ends_;
+};
+
+// Replicas that have none stand where they are.
+NetValues BarrierProbe::before(const ProbeInput& input, const NetValues& now) const {
+  NetValues values;
+  const std::vector<Parameter*> parameters = input.model.parameters();
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    at::Tensor own = now[p].clone();
+    for (std::size_t r = 0; r < ends_.size(); ++r) {
+      if (ends_[r].empty()) continue;
+      const auto found = ends_[r].find(parameters[p]->name);
+      const auto replica = own[static_cast<std::int64_t>(r)];
+      if (found == ends_[r].end() || found->second.sizes() != replica.sizes()) {
+        refuse_list(parameters[p]->name, "the values that this parameter had at a task's end");
+      }
+      replica.copy_(found->second);
+    }
+    values.push_back(own);
+  }
+  return values;
+}
+
+BarrierProbe::Losses BarrierProbe::losses_between(const ProbeInput& input, const at::Tensor& share,
+                                                  const NetValues& a, const NetValues& b) {
+  Losses losses;
+  for (int step = 0; step <= kPathSteps; ++step) {
+    const double t = static_cast<double>(step) / kPathSteps;
+    NetValues between;
+    for (std::size_t p = 0; p < a.size(); ++p) between.push_back((1 - t) * a[p] + t * b[p]);
+    const BorrowedValues borrowed(input.model, between);
+    Context context = trained_context(input.runs);
+    context.plans.weights.wanted = StreamsWanted::kFull;
+    const at::Tensor loss = input.shared_loss(input.model.forward(input.x, context), share)
+                                .to(torch::kCPU, torch::kDouble)
+                                .contiguous();
+    const auto* begin = loss.const_data_ptr<double>();
+    losses.emplace_back(begin, begin + loss.numel());
+  }
+  return losses;
+}
+
+// losses[t] of one replica are those of t = 0, .1, ..., 1.
+double highest_above_chord(const std::vector<std::vector<double>>& losses, std::size_t r) {
+  double highest = losses.front()[r] - losses.front()[r];
+  for (int step = 0; step <= kPathSteps; ++step) {
+    const double t = static_cast<double>(step) / kPathSteps;
+    const double chord = (1 - t) * losses.front()[r] + t * losses.back()[r];
+    highest = std::max(highest, losses[static_cast<std::size_t>(step)][r] - chord);
+  }
+  return highest;
+}
+
+Measurements BarrierProbe::measure(const ProbeInput& input) {
+  at::NoGradGuard no_grad;
+  Recorder rows(static_cast<std::int64_t>(input.runs.size()));
+  const auto tasks = tasks_of(input);
+  if (tasks.empty() || input.task_nets) return rows.finish();
+  const NetValues now = values_of(input);
+  Losses losses;
+  NetValues then;
+  const auto compares = [&](std::size_t r) {
+    return input.wants(static_cast<std::int64_t>(r)) && !ends_[r].empty();
+  };
+  bool any = false;
+  for (std::size_t r = 0; r < ends_.size(); ++r) any = any || compares(r);
+  if (any) {
+    then = before(input, now);
+    losses = losses_between(input, shares_up_to(input, tasks, input.task), then, now);
+  }
+  for (std::size_t r = 0; r < ends_.size(); ++r) {
+    const auto replica = static_cast<std::int64_t>(r);
+    if (!input.wants(replica)) continue;
+    rows.whole(replica, kWeightsLevel, "weight_norm", norm_of(now, replica));
+    if (compares(r)) {
+      NetValues change;
+      for (std::size_t p = 0; p < now.size(); ++p) change.push_back(now[p] - then[p]);
+      rows.whole(replica, kWeightsLevel, "loss_barrier", highest_above_chord(losses, r));
+      rows.whole(replica, kWeightsLevel, "weight_change",
+                 norm_of(change, replica) / norm_of(then, replica));
+    }
+    if (!input.task_ends) continue;
+    const std::vector<Parameter*> parameters = input.model.parameters();
+    for (std::size_t p = 0; p < now.size(); ++p) {
+      ends_[r][parameters[p]->name] =
+          now[p][replica].to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
+    }
+  }
+  return rows.finish();
+}
+
+TANDEM_REGISTERED = probes().add(
+    {.kind = "probe",
+     .name = "barrier",
+     .summary = "not by default; between the nets at the ends of consecutive tasks: loss_barrier, "
+                "weight_change, weight_norm",
+     .cite = "arXiv:2010.04495",
+     .file = __FILE__},
+    [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {
+      return std::make_unique<BarrierProbe>(runs.size());
+    });
+
+}  // namespace
+}  // namespace tandem
