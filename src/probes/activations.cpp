@@ -6,21 +6,18 @@
 // take both signs. For the whole net dead_units is a sum and the others are means. The stream is
 // the full one where the method trains it.
 #include "data/tensor.h"
+#include "probes/active_units.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 
 namespace tandem {
 namespace {
 
-constexpr double kActiveShare = 1e-3;  // share of the root mean square
-
 // `activation` is [...,H], of one replica.
 void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
                   const at::Tensor& activation) {
   const at::Tensor units = activation.reshape({-1, activation.size(-1)});
-  const bool one_sided = units.min().item<double>() >= 0;
-  const at::Tensor active =
-      one_sided ? units > 0 : units.abs() > kActiveShare * units.square().mean().sqrt();
+  const at::Tensor active = active_units(units);
   const auto width = static_cast<double>(units.size(1));
   const auto dead = static_cast<double>(active.any(0).logical_not().sum().item<std::int64_t>());
   const double l0 = active.to(torch::kDouble).mean().item<double>();

@@ -5,6 +5,11 @@
 //   activation_rank   exp of the entropy (nats) of lambda_i / sum lambda, the eigenvalues of the
 //                     covariance: how many directions the layer uses (Roy & Vetterli 2007). Not of
 //                     layers where examples and units are both more than 1,024
+//   dormant_025, dormant_100   share of units with s_i <= .025 and .1, s_i the mean |h_i| over
+//                     examples relative to the mean of that over the layer's units: dormant units
+//                     (Sokar et al. 2023), of which those without any activity are a part. Not of
+//                     layers that are silent altogether
+// It measures at the ends of tasks as well.
 #include <algorithm>
 #include <cmath>
 
@@ -27,12 +32,23 @@ double covariance_rank(const at::Tensor& units) {
   return effective_count({begin, begin + values.numel()});
 }
 
+// `size` is the mean |h| of each unit, [H].
+void record_dormant(Recorder& rows, std::int64_t r, const std::string& layer,
+                    const at::Tensor& size) {
+  const at::Tensor score = size / size.mean();
+  if (!score.isfinite().all().item<bool>()) return;
+  for (const auto& [name, most] : {std::pair{"dormant_025", 0.025}, {"dormant_100", 0.1}}) {
+    rows.layer(r, "", layer, name, (score <= most).to(torch::kDouble).mean().item<double>());
+  }
+}
+
 // `activation` is [...,H], of one replica.
-void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
-                  const at::Tensor& activation) {
+void record_representation(Recorder& rows, std::int64_t r, const std::string& layer,
+                           const at::Tensor& activation) {
   const at::Tensor units =
       activation.reshape({-1, activation.size(-1)}).to(torch::kCPU, torch::kDouble);
   rows.layer(r, "", layer, "activation_norm", units.square().mean(1).sqrt().mean().item<double>());
+  record_dormant(rows, r, layer, units.abs().mean(0));
   if (std::min(units.size(0), units.size(1)) > kLargestSpectrum) return;
   rows.layer(r, "", layer, "activation_rank", covariance_rank(units));
 }
@@ -40,6 +56,7 @@ void record_layer(Recorder& rows, std::int64_t r, const std::string& layer,
 class RepresentationProbe : public Probe {
  public:
   bool by_default() const override { return false; }
+  bool at_task_ends() const override { return true; }
 
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
@@ -49,7 +66,7 @@ class RepresentationProbe : public Probe {
                                  const at::Tensor& value) {
       if (what != "activation") return;
       for (std::int64_t r = 0; r < value.size(0); ++r) {
-        if (input.wants(r)) record_layer(rows, r, layer, value[r]);
+        if (input.wants(r)) record_representation(rows, r, layer, value[r]);
       }
     };
     input.model.forward(input.x, context);
@@ -60,7 +77,8 @@ class RepresentationProbe : public Probe {
 TANDEM_REGISTERED =
     probes().add({.kind = "probe",
                   .name = "representation",
-                  .summary = "not by default; per hidden layer: activation_norm, activation_rank",
+                  .summary = "not by default; per hidden layer: activation_norm, activation_rank, "
+                             "dormant_025, dormant_100",
                   .cite = "Roy & Vetterli 2007",
                   .file = __FILE__},
                  [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {

@@ -133,6 +133,16 @@ TEST_CASE("activations that vary unevenly count by their variances", "[unit]") {
   CHECK(value(wide, 0, "layer0", "activation_rank") == Approx(expected));
 }
 
+TEST_CASE("units are dormant by their share of the layer's activity", "[unit]") {
+  // Means 0, .02, .98 and 1: scores 0, .04, 1.96 and 2.
+  const auto rows = of_activations(doubles({0, 0.04, 0.98, 1, 0, 0, 0.98, 1}, {1, 2, 4}));
+  CHECK(value(rows, 0, "layer0", "dormant_025") == 0.25);
+  CHECK(value(rows, 0, "layer0", "dormant_100") == 0.5);
+  CHECK(value(rows, 0, "", "dormant_100") == 0.5);
+  CHECK_FALSE(
+      has(of_activations(torch::zeros({1, 3, 2}, torch::kDouble)), 0, "layer0", "dormant_025"));
+}
+
 TEST_CASE("the norm of activations is per unit", "[unit]") {
   const auto rows = of_activations(doubles({3, 4, 0, 0}, {1, 2, 2}));
   CHECK(value(rows, 0, "layer0", "activation_norm") == Approx(5 / std::sqrt(2.0) / 2));

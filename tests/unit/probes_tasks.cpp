@@ -62,10 +62,33 @@ TEST_CASE("sets of units of three tasks, pair by pair", "[unit]") {
   CHECK_FALSE(has(rows, 0, "layer0", "task_overlap"));
 }
 
+TEST_CASE("units that a task leaves dead, and what the others do, task by task", "[unit]") {
+  // Task 1 activates unit 0 once of two, task 2 the units 0 and 1 always; task 3 comes later, and
+  // unit 3 is never active.
+  const at::Tensor x = doubles({3, 0, 0, 0, 0, 0, 0, 0,  //
+                                1, 4, 0, 0, 2, 4, 0, 0,  //
+                                1, 1, 1, 0, 1, 1, 1, 0},
+                               {1, 6, 4});
+  ChainNet net = mirror(1, 4);
+  const std::vector<ReadoutRun> runs = {carrying_run(1)};
+  ProbeInput input = input_of(net, runs, x);
+  input.tasks = [] { return std::vector<std::vector<std::int64_t>>{{1, 1, 2, 2, 3, 3}}; };
+  input.task = 2;
+  const auto rows = probes().at("probe", "tasks")(runs)->measure(input);
+  CHECK(value(rows, 0, "layer0", "task_dead_units") == Approx((3 + 2) / 2.0));
+  CHECK(value(rows, 0, "layer0", "task_live_l0") == Approx((0.5 + 1) / 2));
+  CHECK(value(rows, 0, "", "task_dead_units") == Approx(2.5));
+}
+
 TEST_CASE("a run of one task has nothing between tasks", "[unit]") {
   ChainNet net = mirror(1, 2);
   CHECK(of_tasks(net, doubles({1, 2, 3, 4}, {1, 2, 2}), {}).at(0).empty());
-  CHECK(of_tasks(net, doubles({1, 2, 3, 4}, {1, 2, 2}), {{1, 1}}).at(0).empty());
+  // Of several tasks the batch has one.
+  const auto rows = of_tasks(net, doubles({1, 2, 3, 4}, {1, 2, 2}), {{1, 1}});
+  for (const char* name : {"task_overlap", "task_cosine", "task_iou", "task_iou_chance"}) {
+    CHECK_FALSE(has(rows, 0, "layer0", name));
+  }
+  CHECK(value(rows, 0, "layer0", "task_dead_units") == 0);
 }
 
 TEST_CASE("winners are the largest of a row, and gradients go to them alone", "[unit]") {
