@@ -5,6 +5,8 @@
 //                   L the mean loss over the fixed batch's examples of the tasks that have begun: 0
 //                   where the straight way between the nets is nowhere worse than its ends (linear
 //                   mode connectivity: Frankle et al. 2020, of tasks: Mirzadeh et al. 2021)
+//   loss_barrier_earlier   the same over the examples of the tasks before the one under way, which
+//                   both nets have learnt
 //   weight_change   |b - a| / |a|
 //   weight_norm     |b|, from the first task on
 // A net is what the stream that the method trains computes with: all weights where it trains the
@@ -66,10 +68,13 @@ class BorrowedValues {
   std::vector<at::Tensor> kept_;
 };
 
-double norm_of(const NetValues& values, std::int64_t r) {
+// Of the values of one replica, or of what they are more than others.
+double norm_of(const NetValues& values, const NetValues& less, std::int64_t r) {
   double sum = 0;
-  for (const at::Tensor& each : values) {
-    sum += each[r].to(torch::kDouble).square().sum().item<double>();
+  for (std::size_t p = 0; p < values.size(); ++p) {
+    at::Tensor own = values[p][r].to(torch::kDouble);
+    if (!less.empty()) own = own - less[p][r];
+    sum += own.square().sum().item<double>();
   }
   return std::sqrt(sum);
 }
@@ -97,8 +102,12 @@ class BarrierProbe : public Probe {
  private:
   using Losses = std::vector<std::vector<double>>;  // by t and replica
   NetValues before(const ProbeInput& input, const NetValues& now) const;
-  static Losses losses_between(const ProbeInput& input, const at::Tensor& share, const NetValues& a,
-                               const NetValues& b);
+  static std::vector<Losses> losses_between(const ProbeInput& input,
+                                            const std::vector<at::Tensor>& shares,
+                                            const NetValues& a, const NetValues& b);
+
+  void record_way(const ProbeInput& input, const std::vector<std::vector<std::int64_t>>& tasks,
+                  const NetValues& now, Recorder& rows) const;
 
   // [R] by parameter, on the CPU; empty: no task has ended.
   std::vector<std::map<std::string, at::Tensor>> ends_;
@@ -124,9 +133,11 @@ NetValues BarrierProbe::before(const ProbeInput& input, const NetValues& now) co
   return values;
 }
 
-BarrierProbe::Losses BarrierProbe::losses_between(const ProbeInput& input, const at::Tensor& share,
-                                                  const NetValues& a, const NetValues& b) {
-  Losses losses;
+// One for each of the shares.
+std::vector<BarrierProbe::Losses> BarrierProbe::losses_between(
+    const ProbeInput& input, const std::vector<at::Tensor>& shares, const NetValues& a,
+    const NetValues& b) {
+  std::vector<Losses> losses(shares.size());
   for (int step = 0; step <= kPathSteps; ++step) {
     const double t = static_cast<double>(step) / kPathSteps;
     NetValues between;
@@ -134,11 +145,13 @@ BarrierProbe::Losses BarrierProbe::losses_between(const ProbeInput& input, const
     const BorrowedValues borrowed(input.model, between);
     Context context = trained_context(input.runs);
     context.plans.weights.wanted = StreamsWanted::kFull;
-    const at::Tensor loss = input.shared_loss(input.model.forward(input.x, context), share)
-                                .to(torch::kCPU, torch::kDouble)
-                                .contiguous();
-    const auto* begin = loss.const_data_ptr<double>();
-    losses.emplace_back(begin, begin + loss.numel());
+    const at::Tensor logits = input.model.forward(input.x, context);
+    for (std::size_t i = 0; i < shares.size(); ++i) {
+      const at::Tensor loss =
+          input.shared_loss(logits, shares[i]).to(torch::kCPU, torch::kDouble).contiguous();
+      const auto* begin = loss.const_data_ptr<double>();
+      losses[i].emplace_back(begin, begin + loss.numel());
+    }
   }
   return losses;
 }
@@ -154,37 +167,45 @@ double highest_above_chord(const std::vector<std::vector<double>>& losses, std::
   return highest;
 }
 
+void BarrierProbe::record_way(const ProbeInput& input,
+                              const std::vector<std::vector<std::int64_t>>& tasks,
+                              const NetValues& now, Recorder& rows) const {
+  const auto compares = [&](std::size_t r) {
+    return input.wants(static_cast<std::int64_t>(r)) && !ends_[r].empty();
+  };
+  bool any = false;
+  for (std::size_t r = 0; r < ends_.size(); ++r) any = any || compares(r);
+  if (!any) return;
+  const NetValues then = before(input, now);
+  const std::vector<at::Tensor> shares = {shares_up_to(input, tasks, input.task),
+                                          shares_up_to(input, tasks, input.task - 1)};
+  const std::vector<Losses> losses = losses_between(input, shares, then, now);
+  for (std::size_t r = 0; r < ends_.size(); ++r) {
+    if (!compares(r)) continue;
+    const auto replica = static_cast<std::int64_t>(r);
+    for (const auto& [name, i] : {std::pair{"loss_barrier", 0}, {"loss_barrier_earlier", 1}}) {
+      const auto which = static_cast<std::size_t>(i);
+      if (shares[which][replica].sum().item<double>() == 0) continue;  // no examples
+      rows.whole(replica, kWeightsLevel, name, highest_above_chord(losses[which], r));
+    }
+    rows.whole(replica, kWeightsLevel, "weight_change",
+               norm_of(now, then, replica) / norm_of(then, {}, replica));
+  }
+}
+
 Measurements BarrierProbe::measure(const ProbeInput& input) {
   at::NoGradGuard no_grad;
   Recorder rows(static_cast<std::int64_t>(input.runs.size()));
   const auto tasks = tasks_of(input);
   if (tasks.empty() || input.task_nets) return rows.finish();
   const NetValues now = values_of(input);
-  Losses losses;
-  NetValues then;
-  const auto compares = [&](std::size_t r) {
-    return input.wants(static_cast<std::int64_t>(r)) && !ends_[r].empty();
-  };
-  bool any = false;
-  for (std::size_t r = 0; r < ends_.size(); ++r) any = any || compares(r);
-  if (any) {
-    then = before(input, now);
-    losses = losses_between(input, shares_up_to(input, tasks, input.task), then, now);
-  }
+  record_way(input, tasks, now, rows);
+  const std::vector<Parameter*> parameters = input.model.parameters();
   for (std::size_t r = 0; r < ends_.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
     if (!input.wants(replica)) continue;
-    rows.whole(replica, kWeightsLevel, "weight_norm", norm_of(now, replica));
-    if (compares(r)) {
-      NetValues change;
-      for (std::size_t p = 0; p < now.size(); ++p) change.push_back(now[p] - then[p]);
-      rows.whole(replica, kWeightsLevel, "loss_barrier", highest_above_chord(losses, r));
-      rows.whole(replica, kWeightsLevel, "weight_change",
-                 norm_of(change, replica) / norm_of(then, replica));
-    }
-    if (!input.task_ends) continue;
-    const std::vector<Parameter*> parameters = input.model.parameters();
-    for (std::size_t p = 0; p < now.size(); ++p) {
+    rows.whole(replica, kWeightsLevel, "weight_norm", norm_of(now, {}, replica));
+    for (std::size_t p = 0; p < now.size() && input.task_ends; ++p) {
       ends_[r][parameters[p]->name] =
           now[p][replica].to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
     }
@@ -196,7 +217,7 @@ TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "barrier",
      .summary = "not by default; between the nets at the ends of consecutive tasks: loss_barrier, "
-                "weight_change, weight_norm",
+                "loss_barrier_earlier, weight_change, weight_norm",
      .cite = "arXiv:2010.04495",
      .file = __FILE__},
     [](const std::vector<ReadoutRun>& runs) -> std::unique_ptr<Probe> {

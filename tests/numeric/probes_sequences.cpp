@@ -77,9 +77,10 @@ TEST_CASE("families of tasks have rows at every task's end, others at the end", 
   CHECK(count(rows, "task_live_l0", "") == 5);
   CHECK(count(rows, "dormant_025", "layer0") == 5);
   // Between tasks.
-  for (const char* name : {"task_gradient_cosine", "task_conflict", "task_gradient_cosine_active",
-                           "task_conflict_active", "loss_barrier", "weight_change", "mask_iou",
-                           "mask_iou_chance", "mask_turnover", "mask_exploration"}) {
+  for (const char* name :
+       {"task_gradient_cosine", "task_conflict", "task_gradient_cosine_active",
+        "task_conflict_active", "loss_barrier", "loss_barrier_earlier", "weight_change", "mask_iou",
+        "mask_iou_chance", "mask_turnover", "mask_exploration"}) {
     INFO(name);
     CHECK(count(rows, name, "weights") == 4);
   }

@@ -37,13 +37,15 @@ TEST_CASE("between two minima lies a hill, at its top in the middle", "[unit]") 
   const auto first = look(*probe, weight_of(-1), 1, true);
   CHECK_FALSE(has(first, 0, "weights", "loss_barrier"));
   CHECK(value(first, 0, "weights", "weight_norm") == 1);
-  // Task 1 alone: L(-1) = L(1) = 0 and L(0) = 1.
+  // Task 1 alone, before which there is none: L(-1) = L(1) = 0 and L(0) = 1.
   const auto rows = look(*probe, weight_of(1), 1, false);
   CHECK(value(rows, 0, "weights", "loss_barrier") == Approx(1).epsilon(1e-12));
   CHECK(value(rows, 0, "weights", "weight_change") == Approx(2).epsilon(1e-12));
+  CHECK_FALSE(has(rows, 0, "weights", "loss_barrier_earlier"));
   // With task 2, whose y is w / 2: the ends are at (9/16 + 0) / 2 and the middle at 1.
-  CHECK(value(look(*probe, weight_of(1), 2, true), 0, "weights", "loss_barrier") ==
-        Approx(1 - 9.0 / 32).epsilon(1e-12));
+  const auto second = look(*probe, weight_of(1), 2, true);
+  CHECK(value(second, 0, "weights", "loss_barrier") == Approx(1 - 9.0 / 32).epsilon(1e-12));
+  CHECK(value(second, 0, "weights", "loss_barrier_earlier") == Approx(1).epsilon(1e-12));
   // Now from 1 on.
   CHECK(value(look(*probe, weight_of(1), 2, false), 0, "weights", "loss_barrier") == 0);
 }
