@@ -79,8 +79,9 @@ std::vector<Option> data_options() {
        .type = kText,
        .default_value = "",
        .neutral = "",
-       .help = "files or folders of a byte corpus, joined by ','; | parts corpora that are cut each "
-               "for itself and may be tasks (tasks_by); empty: the default corpus",
+       .help =
+           "files or folders of a byte corpus, joined by ','; | parts corpora that are cut each "
+           "for itself and may be tasks (tasks_by); empty: the default corpus",
        .of_part = true},
       {.name = "normalize",
        .type = kChoice,

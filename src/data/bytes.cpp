@@ -243,7 +243,8 @@ Part facts() {
 [[maybe_unused]] const bool kByteFacts =
     declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
 [[maybe_unused]] const bool kScore = declare_told_in_bits("bytes");
-[[maybe_unused]] const bool kPart = dataset_readers().add(facts(), {corpus_files, read_bytes, sizes_of_parts});
+[[maybe_unused]] const bool kPart =
+    dataset_readers().add(facts(), {corpus_files, read_bytes, sizes_of_parts});
 
 }  // namespace
 }  // namespace tandem
