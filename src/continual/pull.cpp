@@ -47,13 +47,11 @@ at::Tensor QuadraticPull::slot(Parameter& parameter, const char* what) const {
 
 at::Tensor QuadraticPull::gradient(StepGradients& gradients) {
   at::Tensor loss = constant_;
+  const at::Tensor twice = 2 * factor_;
   for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
     Parameter& parameter = *view_.parameters[p];
-    const at::Tensor away = parameter.flat() - slot(parameter, "center");
-    const at::Tensor pull = slot(parameter, "importance") * away;
-    gradients.add(p,
-                  pull.view(parameter.value.sizes()) * broadcast_to_values(2 * factor_, parameter));
-    loss = loss + segment_sums(pull * away, parameter);
+    loss = loss +
+           gradients.add_pull(p, slot(parameter, "center"), slot(parameter, "importance"), twice);
   }
   return loss * factor_;
 }

@@ -31,8 +31,14 @@ class SynapticIntelligence : public QuadraticPull {
   at::Tensor gradient(StepGradients& gradients) override {
     taken_ = gradients.masked();  // before this term joins them
     const at::Tensor loss = QuadraticPull::gradient(gradients);
-    before_.clear();
-    for (Parameter* parameter : view_.parameters) before_.push_back(parameter->flat().clone());
+    before_.resize(view_.parameters.size());
+    for (std::size_t p = 0; p < before_.size(); ++p) {
+      const at::Tensor now = view_.parameters[p]->flat();
+      if (!before_[p].defined() || before_[p].sizes() != now.sizes()) {
+        before_[p] = torch::empty_like(now);
+      }
+      before_[p].copy_(now);
+    }
     return loss;
   }
 
@@ -40,10 +46,9 @@ class SynapticIntelligence : public QuadraticPull {
     for (std::size_t p = 0; p < taken_.size(); ++p) {
       if (!taken_[p].defined()) continue;
       Parameter& parameter = *view_.parameters[p];
-      slot(parameter, "path").sub_(taken_[p] * (parameter.flat() - before_[p]));
+      view_.services->add_way(p, taken_[p], before_[p], slot(parameter, "path"));
     }
     taken_.clear();
-    before_.clear();
   }
 
   void after_task(std::int64_t /*task*/,
@@ -59,8 +64,9 @@ class SynapticIntelligence : public QuadraticPull {
   }
 
  private:
-  at::Tensor keep_, damping_;               // [R]
-  std::vector<at::Tensor> taken_, before_;  // by parameter, within one step
+  at::Tensor keep_, damping_;  // [R]
+  std::vector<at::Tensor> taken_,
+      before_;  // by parameter, within one step; the latter's memory stays
 };
 
 std::unique_ptr<Strategy> make_si(StrategyView view) {

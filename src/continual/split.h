@@ -1,9 +1,10 @@
 // This has what scenarios with several tasks share: how a data set becomes tasks (`tasks_by`). By
 // class each task has some of the classes and their examples; by permutation or rotation each has
 // all of them, and sees the inputs in its own way (Kirkpatrick et al. 2017, arXiv 1612.00796;
-// Lopez-Paz and Ranzato 2017, arXiv 1706.08840); by corpus each is a part of a byte corpus. `online` changes nothing here: the
-// step loop then makes one pass over each task's training examples, whatever `epochs` and `steps`
-// say. Nor does `blur`, which mixes what steps near a switch take (train/batches.h).
+// Lopez-Paz and Ranzato 2017, arXiv 1706.08840); by corpus each is a part of a byte corpus.
+// `online` changes nothing here: the step loop then makes one pass over each task's training
+// examples, whatever `epochs` and `steps` say. Nor does `blur`, which mixes what steps near a
+// switch take (train/batches.h).
 #pragma once
 
 #include <cstdint>

@@ -130,8 +130,10 @@ class StepGradients {
   virtual std::vector<at::Tensor> masked() const = 0;
   // Puts others in their place; what they are outside of S does not count.
   virtual void replace(const std::vector<at::Tensor>& gradients) = 0;
-  // Adds to the gradient of a parameter.
-  virtual void add(std::size_t parameter, const at::Tensor& term) = 0;
+  // Adds factor [R] times importance (w - center), beside Parameter::flat(), to the gradient of a
+  // parameter, and returns the sum of importance (w - center)^2 of each replica, double [R].
+  virtual at::Tensor add_pull(std::size_t parameter, const at::Tensor& center,
+                              const at::Tensor& importance, const at::Tensor& factor) = 0;
   // S * G of the mean task loss over the rows of a replay that is beside the batch, at the weights
   // that the step began with, and of which replicas had any such rows, bool [R].
   virtual std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) = 0;
@@ -167,6 +169,10 @@ class StrategyServices {
   // Makes snapshot i (needs().snapshots) the run's net as it is now, in the stream that the method
   // trains.
   virtual void take_snapshot(std::size_t i) = 0;
+  // path += gradient (before - now) of a parameter, all beside Parameter::flat(). May be called
+  // inside of a captured step.
+  virtual void add_way(std::size_t parameter, const at::Tensor& gradient, const at::Tensor& before,
+                       const at::Tensor& path) = 0;
   // The last hidden features of examples [R][n] in the stream that the method trains: [R] of [n,H],
   // in double precision on the CPU, each divided by its norm. Charged to the ledger.
   virtual std::vector<at::Tensor> features(

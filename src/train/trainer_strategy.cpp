@@ -85,12 +85,16 @@ class Trainer::Gradients final : public StepGradients {
     }
   }
 
-  void add(std::size_t parameter, const at::Tensor& term) override {
-    at::Tensor& own = parameters_[parameter]->value.mutable_grad();
-    const at::Tensor mask = trainer_.mask_of_gradient(*parameters_[parameter], rows_.numbers);
-    const at::Tensor shaped =
-        keep_where(mask, term.reshape({-1})).view(parameters_[parameter]->value.sizes());
-    own = own.defined() ? own + shaped : shaped;
+  at::Tensor add_pull(std::size_t parameter, const at::Tensor& center, const at::Tensor& importance,
+                      const at::Tensor& factor) override {
+    const Parameter& of = *parameters_[parameter];
+    at::Tensor& own = of.value.mutable_grad();
+    PullTensors term{of.flat(), center, importance, factor, of.segments()};
+    if (own.defined()) term.gradient = own.contiguous();
+    term.flags = trainer_.mask_of_gradient(of, rows_.numbers);
+    auto [gradient, sums] = pulled(term);
+    own = gradient.view(of.value.sizes());
+    return sums;
   }
 
   std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) override {
@@ -154,6 +158,11 @@ class Trainer::Services final : public StrategyServices {
       to[l]->weight.value.detach().copy_(values);
     }
     trainer_.taken_[i] = 1;
+  }
+
+  void add_way(std::size_t parameter, const at::Tensor& gradient, const at::Tensor& before,
+               const at::Tensor& path) override {
+    earn_way(gradient.contiguous(), before, trainer_.model_->parameters()[parameter]->flat(), path);
   }
 
   std::vector<at::Tensor> features(

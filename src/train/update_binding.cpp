@@ -3,6 +3,7 @@
 #include "cuda/plugin.h"
 #include "data/in_dtype.h"
 #include "data/tensor.h"
+#include "kernels/pull/pull_cuda.h"
 #include "kernels/update/update_cuda.h"
 
 namespace tandem {
@@ -98,6 +99,52 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first_moment,
           "adam_update", weight + first, gradient + first, m + first, v + first,
           at_place(ages, first), masks, length, updates, replicas, rule);
     }
+  });
+}
+
+std::pair<at::Tensor, at::Tensor> pulled(const PullTensors& tensors) {
+  const at::Tensor out = torch::empty_like(tensors.weight);
+  const auto replicas = static_cast<std::int64_t>(tensors.segments.size()) - 1;
+  const auto real = torch::device(tensors.weight.device()).dtype(torch::kFloat64);
+  const at::Tensor sums = torch::zeros({replicas}, real);
+  const bool* flags = pointer<bool>(tensors.flags);
+  const at::Tensor scratch =
+      tensors.weight.is_cuda() ? torch::empty({replicas, kernels::kPullParts}, real) : at::Tensor();
+  in_dtype(tensors.weight, [&](auto zero) {
+    using T = decltype(zero);
+    const T* factors = pointer<T>(tensors.factor);
+    for (const auto& [replica, count, first, length] : stretches(tensors.segments)) {
+      const kernels::PullTerm<T> term{pointer<T>(tensors.weight) + first,
+                                      pointer<T>(tensors.center) + first,
+                                      pointer<T>(tensors.importance) + first,
+                                      at_place<const T>(pointer<T>(tensors.gradient), first),
+                                      reinterpret_cast<const std::uint8_t*>(at_place(flags, first)),
+                                      factors + replica,
+                                      length,
+                                      count};
+      T* to = pointer<T>(out) + first;
+      double* sum = sums.data_ptr<double>() + replica;
+      if (!tensors.weight.is_cuda()) {
+        kernels::add_pull<T>(term, to, sum);
+        continue;
+      }
+      launch_cuda<decltype(kernels::add_pull_cuda<T>)>("add_pull", term, to, sum,
+                                                       scratch.data_ptr<double>());
+    }
+  });
+  return {out, sums};
+}
+
+void earn_way(const at::Tensor& gradient, const at::Tensor& before, const at::Tensor& weight,
+              const at::Tensor& path) {
+  in_dtype(weight, [&](auto zero) {
+    using T = decltype(zero);
+    const T *g = pointer<T>(gradient), *from = pointer<T>(before), *to = pointer<T>(weight);
+    if (!weight.is_cuda()) {
+      return kernels::add_way<T>(g, from, to, weight.numel(), pointer<T>(path));
+    }
+    launch_cuda<decltype(kernels::add_way_cuda<T>)>("add_way", g, from, to, weight.numel(),
+                                                    pointer<T>(path));
   });
 }
 

@@ -1,9 +1,11 @@
-// The kernels of kernels/update over tensors, on the device where these lie: the CPU's in the
-// program, a GPU's in the plug-in. Nothing waits. Throws DeviceError where a launch fails.
+// The kernels of kernels/update and kernels/pull over tensors, on the device where these lie: the
+// CPU's in the program, a GPU's in the plug-in. Nothing waits. Throws DeviceError where a launch
+// fails.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <utility>
 #include <vector>
 
 #include "kernels/update/finish_step.h"
@@ -29,6 +31,21 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first, const at
 void add_squares(const at::Tensor& gradient, const at::Tensor& active,
                  const std::vector<std::int64_t>& segments, const at::Tensor& numbers,
                  const at::Tensor& scratch, at::Tensor squares);
+
+// A pull toward values (kernels/pull/pull.h): tensors beside a parameter's flat values.
+struct PullTensors {
+  at::Tensor weight, center, importance;
+  at::Tensor factor;                   // [R] of the weights' type
+  std::vector<std::int64_t> segments;  // [R+1] offsets; on a GPU all segments are of one length
+  at::Tensor gradient = {};            // undefined: zeros
+  at::Tensor flags = {};               // bool; undefined: all are set
+};
+// The gradient with the pull's, flat, and the pull's value without its factor, double [R].
+std::pair<at::Tensor, at::Tensor> pulled(const PullTensors& tensors);
+
+// path += gradient (before - weight), of equal lengths, flat and contiguous (kernels/pull/pull.h).
+void earn_way(const at::Tensor& gradient, const at::Tensor& before, const at::Tensor& weight,
+              const at::Tensor& path);
 
 // What a step's losses are, double [R]: see kernels::StepOutcome.
 struct StepLosses {
