@@ -159,6 +159,12 @@ std::vector<RunData> read_runs(const TablePlan& plan, const QueryResult& q,
   return runs;
 }
 
+std::vector<std::string> metric_names(const StoreReader& store) {
+  std::vector<std::string> names;
+  for (const auto& row : store.query("SELECT name FROM metric_name").rows) names.push_back(row[0]);
+  return names;
+}
+
 // A reader of the runs that have a place.
 StoreReader only(const StoreReader& store, const Places& places) {
   std::vector<std::string> ids;
@@ -251,8 +257,10 @@ std::optional<double> readout_value(const RunData& run, const std::vector<Readou
       if (row.key.split != split || row.key.masked != masked ||
           !row_matches(run, row.key, attention, weights))
         continue;
+      // Measures of several views come in rows of their own.
       const auto value = row.values.find(m.name);
-      if (value != row.values.end()) found.push_back(value->second);
+      if (value == row.values.end()) continue;
+      found.push_back(value->second);
       break;
     }
     const bool first_counts =
@@ -336,19 +344,25 @@ const std::string& RunData::column(const std::string& name) const {
   return found == columns.end() ? kNothing : found->second;
 }
 
-void expect_columns(const TablePlan& plan, const std::vector<std::string>& names) {
-  const auto expect = [&names](const std::string& what, const std::string& name) {
-    if (std::find(names.begin(), names.end(), name) == names.end())
-      throw ConfigError(did_you_mean(what, name, names,
-                                     "v_run's columns are valid here, and metric:NAME@LAYER and "
-                                     "average:NAME@LAYER for a logged metric; `tandem query "
-                                     "columns` lists them"));
+void expect_columns(const TablePlan& plan, const std::vector<std::string>& names,
+                    const std::vector<std::string>& metrics) {
+  const auto expect = [&names](const std::string& what, const std::string& name,
+                               const std::vector<std::string>& others = {}) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) return;
+    std::vector<std::string> valid = names;
+    valid.insert(valid.end(), others.begin(), others.end());
+    throw ConfigError(did_you_mean(what, name, valid,
+                                   "v_run's columns are valid here, and metric:NAME@LAYER and "
+                                   "average:NAME@LAYER for a logged metric; `tandem query "
+                                   "columns` lists them"));
   };
   for (const std::string& key : plan.rows) expect("key of rows", key);
   for (const std::string& key : plan.across) expect("key of across", key);
   for (const Condition& c : plan.where) expect("key of a condition", c.key);
+  std::vector<std::string> others = readout_measures();
+  for (const std::string& name : metrics) others.push_back("metric:" + name);
   for (const Measure& m : plan.measures)
-    if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name);
+    if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name, others);
 }
 
 std::string missing_note(const RunSet& set, const TablePlan& plan) {
@@ -371,7 +385,7 @@ RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
   if (places) of_places.emplace(only(whole, *places));
   const StoreReader& store = places ? *of_places : whole;
   const QueryResult q = store.query("SELECT * FROM v_run");
-  expect_columns(plan, q.columns);
+  expect_columns(plan, q.columns, metric_names(whole));
   RunSet set;
   set.column_names = q.columns;
   for (RunData& run : read_runs(plan, q, places)) {

@@ -62,8 +62,10 @@ std::string missing_note(const RunSet& set, const TablePlan& plan);
 // Columns of v_run that tell how a run went or where, not what was asked for.
 bool is_outcome(const std::string& column);
 
-// ConfigError for a key of the plan that is not among v_run's columns.
-void expect_columns(const TablePlan& plan, const std::vector<std::string>& names);
+// ConfigError for a key of the plan that is not among v_run's columns, which names the nearest of
+// these and, of a column of the table, of measures and logged metrics as well.
+void expect_columns(const TablePlan& plan, const std::vector<std::string>& names,
+                    const std::vector<std::string>& metrics = {});
 
 // Throws ConfigError for an unknown key or grid.
 RunSet select_runs(const StoreReader& store, const TablePlan& plan);

@@ -115,6 +115,12 @@ void expect_dimensions(const TablePlan& plan) {
 
 }  // namespace
 
+std::vector<std::string> readout_measures() {
+  std::vector<std::string> names = kEvalNames;
+  for (const std::string& name : sequence_measure_names()) names.push_back(name);
+  return names;
+}
+
 Measure parse_measure(const std::string& said) {
   Measure m;
   const std::size_t as = said.find(" as ");
@@ -142,10 +148,13 @@ Measure parse_measure(const std::string& said) {
     return m;
   }
   m.kind = Measure::Kind::kRun;
-  if (!rest.empty())
-    refuse(said, fmt::format("only {}, {}, metric:NAME and average:NAME have read-outs or layers",
-                             join(kEvalNames, ", "),
-                             join(sequence_measure_names(), ", ") + ", r_STAGE_TASK"));
+  if (!rest.empty()) {
+    const std::vector<std::string> near = nearest_names(m.name, readout_measures(), 3);
+    refuse(said, fmt::format("only {}, r_STAGE_TASK, metric:NAME and average:NAME have read-outs "
+                             "or layers{}",
+                             join(readout_measures(), ", "),
+                             near.empty() ? "" : "; did you mean " + join(near, " or ") + "?"));
+  }
   return m;
 }
 

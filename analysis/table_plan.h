@@ -94,7 +94,10 @@ struct TablePlan {
   std::optional<WantedRuns> wanted = {};
 };
 
-// All three throw ConfigError that names the part, what was expected and the nearest names.
+// Names of the measures that have read-outs, but for r_STAGE_TASK.
+std::vector<std::string> readout_measures();
+
+// All of these throw ConfigError that names the part, what was expected and the nearest names.
 Measure parse_measure(const std::string& text);
 Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);

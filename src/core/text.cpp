@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 namespace tandem {
 namespace {
@@ -40,15 +41,18 @@ std::vector<std::string> nearest_names(const std::string& name,
                                        const std::vector<std::string>& candidates,
                                        std::size_t limit) {
   const std::size_t reach = std::max<std::size_t>(2, name.size() / 3);
-  std::vector<std::pair<std::size_t, std::string>> found;
+  // Of two as near, first what begins with the name; whatever follows, it is no further than reach.
+  std::vector<std::tuple<std::size_t, bool, std::string>> found;
   for (const auto& candidate : candidates) {
-    const std::size_t distance = edit_distance(name, candidate);
+    const bool begins = name.size() >= 3 && candidate.rfind(name, 0) == 0;
+    std::size_t distance = edit_distance(name, candidate);
+    if (begins) distance = std::min(distance, reach);
     const bool contains = name.size() >= 3 && candidate.find(name) != std::string::npos;
-    if (distance <= reach || contains) found.emplace_back(distance, candidate);
+    if (distance <= reach || contains) found.emplace_back(distance, !begins, candidate);
   }
   std::sort(found.begin(), found.end());
   std::vector<std::string> names;
-  for (auto& [distance, candidate] : found) {
+  for (auto& [distance, elsewhere, candidate] : found) {
     if (names.size() < limit) names.push_back(std::move(candidate));
   }
   return names;

@@ -354,6 +354,38 @@ TEST_CASE("a continual grid", "[unit]") {
   CHECK(cells[6].text.empty());
 }
 
+TEST_CASE("a table has measures of several views", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const RunRecord run = test::make_run({{"scenario", "class_il"}, {"strategy", "finetune"}});
+  StoreWriter writer(path);
+  writer.add_runs({run});
+  Row between = test::eval(run.id, 4, 1, 1, 50, 100);
+  std::get<EvalRow>(between.body).step += 5;
+  writer.insert({test::eval(run.id, 0, 1, 1, 80, 100), test::eval(run.id, 1, 1, 2, 0, 100),
+                 test::eval(run.id, 2, 2, 1, 60, 100), test::eval(run.id, 3, 2, 2, 90, 100),
+                 between, test::state(run.id, 5, "done")});
+  const Table t =
+      build_table(StoreReader(path),
+                  plan_of({{"rows", "strategy"}, {"columns", "acc, min_acc, stability_gap_100"}}));
+  REQUIRE(t.rows.size() == 1);
+  const auto& cells = t.rows[0].cells;
+  CHECK(cells[0].mean.value() == Approx(0.75));
+  CHECK(cells[1].mean.value() == Approx(0.50));
+  CHECK(cells[2].mean.value() == Approx(0.30));
+}
+
+TEST_CASE("a misspelt measure is answered with the nearest names of all kinds", "[unit]") {
+  const Fixture f;
+  CHECK_THROWS_WITH(f.table({{"columns", "f_cha"}}), Catch::Contains("did you mean f_chaudhry"));
+  CHECK_THROWS_WITH(f.table({{"columns", "kept_mass"}}),
+                    Catch::Contains("did you mean metric:kept_mass?"));
+  CHECK_THROWS_WITH(f.table({{"columns", "trian_flops"}}),
+                    Catch::Contains("did you mean train_flops"));
+  CHECK_THROWS_WITH(parse_measure("f_chaudry@sparse"), Catch::Contains("did you mean f_chaudhry?"));
+  CHECK_THROWS_WITH(parse_measure("seconds@full"), !Catch::Contains("did you mean"));
+}
+
 TEST_CASE("lineage comes back whole and explains a cell", "[unit]") {
   const Fixture f;
   const Table t = f.table({{"rows", "weights"}, {"columns", "accuracy@full, accuracy@sparse"}});

@@ -25,6 +25,7 @@ TEST_CASE("nearest_names orders by distance and leaves strangers out", "[unit]")
   CHECK(nearest_names("decay", all) == Names{"weight_decay"});
   const Names others = {"eval_batch", "batches", "match"};
   CHECK(nearest_names("batch", others) == Names{"match", "batches", "eval_batch"});
+  CHECK(nearest_names("lca", {"aaa", "acc", "aia", "lca_10"}, 1) == Names{"lca_10"});
   CHECK(nearest_names("zzzzzz", all).empty());
   CHECK(nearest_names("batch", others, 1) == Names{"match"});
 }
