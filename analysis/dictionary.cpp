@@ -67,6 +67,7 @@ const std::vector<ColumnMeaning>& own_columns() {
       {"v_digest", "digest", "TEXT", "16 hex digits that change with any bit of its values"},
       {"v_continual", "n_tasks", "BIGINT", "tasks of the sequence (T)"},
       {"v_stability", "n_between", "BIGINT", "evaluations between the ends of tasks"},
+      {"v_anytime", "n_points", "BIGINT", "evaluation points after training began"},
       {"v_tuning", "grid", "TEXT", "the grid that was tuned"},
       {"v_tuning", "method", "TEXT", "for which a choice is made"},
       {"v_tuning", "trial", "TEXT", "the axes' values"},
@@ -102,11 +103,12 @@ std::vector<ColumnMeaning> data_dictionary() {
       all.push_back({"v_run", name, "", ""});
     }
   }
-  for (const ColumnMeaning& column : own_columns()) {
-    if (column.view != "v_run") all.push_back(column);
-    if (column.view != "v_continual" && column.view != "v_stability") continue;
+  const std::vector<ColumnMeaning>& own = own_columns();
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    if (own[i].view != "v_run") all.push_back(own[i]);
+    if (i + 1 < own.size() && own[i + 1].view == own[i].view) continue;
     for (const SequenceMeasure& measure : sequence_measures()) {
-      if (measure.view == column.view)
+      if (measure.view == own[i].view)
         all.push_back({measure.view, measure.name, "DOUBLE", measure.text});
     }
   }

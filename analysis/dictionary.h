@@ -13,7 +13,7 @@ struct ColumnMeaning {
   std::string text;  // with its unit; of an option its help
 };
 
-// Columns of v_run, then those that v_eval, v_metric, v_topology, v_continual and v_tuning add.
+// Columns of v_run, then those that the other views add.
 std::vector<ColumnMeaning> data_dictionary();
 
 }  // namespace tandem

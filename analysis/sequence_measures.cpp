@@ -34,6 +34,10 @@ const std::vector<SequenceMeasure>& sequence_measures() {
       {"wf_100", "v_stability", "largest loss of a task within 100 evaluations, mean over tasks"},
       {"wp_10", "v_stability", "largest gain of a task within 10 evaluations, mean over tasks"},
       {"wp_100", "v_stability", "largest gain of a task within 100 evaluations, mean over tasks"},
+      {"aaa", "v_anytime", "mean over evaluation points of the mean accuracy over the tasks seen"},
+      {"a_auc", "v_anytime", "the same, each point with the steps since the one before it"},
+      {"lca_10", "v_anytime",
+       "mean accuracy on a task before its first ten mini-batches and after each of them"},
   };
   return measures;
 }

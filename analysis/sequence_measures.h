@@ -12,7 +12,8 @@ namespace tandem {
 
 struct SequenceMeasure {
   std::string name;
-  std::string view;  // v_continual: from the ends of tasks; v_stability: from evaluations between
+  // v_continual: from the ends of tasks; v_stability and v_anytime: from evaluations between.
+  std::string view;
   std::string text;
 };
 const std::vector<SequenceMeasure>& sequence_measures();

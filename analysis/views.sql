@@ -349,6 +349,78 @@ JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
 JOIN v_run v ON v.run = r.id;
 
+-- Evaluations while training goes on, each a row: of a task, at a step; since: the step at which the
+-- evaluation's stage began.
+CREATE VIEW v_moment AS
+SELECT e.run_key, e.readout, e.split, e.stage, e.task, e.step, e.accuracy,
+       min(e.step) OVER (PARTITION BY e.run_key, e.readout, e.split, e.stage) AS since
+FROM (SELECT run AS run_key, readout, split, stage, task, step,
+             1.0 * n_correct / n_total AS accuracy, max(sequence) AS sequence
+      FROM eval WHERE n_total > 0
+      GROUP BY run, readout, split, stage, step, task) e;
+
+-- An evaluation point: the mean accuracy a over the tasks seen so far, of which the one in training is
+-- the last; NULL where one of them was not evaluated, and before training.
+CREATE VIEW v_point AS
+SELECT run_key, readout, split, stage, step, since, sum(task <= seen) = seen AS whole,
+       CASE WHEN seen > 0 AND sum(task <= seen) = seen
+            THEN sum(CASE WHEN task <= seen THEN accuracy END) / seen END AS a
+FROM (SELECT *, stage + (step > since) AS seen FROM v_moment)
+GROUP BY run_key, readout, split, stage, step;
+
+-- How a task of a sequence begins: the mean accuracy on it before its first mini-batch and after each
+-- of the first ten, z_10, with how many of these eleven were evaluated. What a task of ten steps ends
+-- with is the last of them.
+CREATE VIEW v_start AS
+SELECT run_key, readout, split, task, count(*) AS n, avg(accuracy) AS z_10
+FROM (SELECT *, min(CASE WHEN stage = task - 1 THEN step END) OVER (
+                  PARTITION BY run_key, readout, split, task) AS begun
+      FROM v_moment WHERE stage IN (task - 1, task))
+WHERE step - begun BETWEEN 0 AND 10 AND (stage = task - 1 OR step = since)
+GROUP BY run_key, readout, split, task;
+
+-- Anytime evaluation, of validation examples as a rule:
+--   aaa     mean over evaluation points of the mean accuracy over the tasks seen
+--                                                       (anytime average accuracy, Caccia et al. 2022)
+--   a_auc   the same, each point with the steps since the one before it: the area under the curve
+--                                                                             (Koh et al. 2022, A_AUC)
+--   lca_10  mean over b = 0..10 of Z_b, Z_b the mean over tasks of the accuracy on a task after b of
+--           its mini-batches                                       (LCA_10, Chaudhry et al. 2019, A-GEM)
+-- n_points: evaluation points. The first two are NULL without points between the ends of tasks, and of
+-- joint training, which sees all tasks at once; lca_10 where one of the eleven was not evaluated
+-- (eval_first_steps).
+CREATE VIEW v_anytime AS
+SELECT
+  v.*,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
+  t.n_tasks, c.n_points,
+  CAST(CASE WHEN c.n_ends = t.n_tasks AND c.n_points > c.n_ends AND c.whole THEN c.aaa END AS DOUBLE)
+    AS aaa,
+  CAST(CASE WHEN c.n_ends = t.n_tasks AND c.n_points > c.n_ends AND c.whole THEN c.a_auc END
+       AS DOUBLE) AS a_auc,
+  CAST(CASE WHEN l.n = 11 * t.n_tasks THEN l.lca_10 END AS DOUBLE) AS lca_10
+FROM (
+  SELECT run_key, readout, split, sum(since_last IS NOT NULL) AS n_points,
+         sum(stage >= 1 AND step = since) AS n_ends, min(whole) AS whole, avg(a) AS aaa,
+         sum(a * since_last) / sum(since_last) AS a_auc
+  FROM (
+    SELECT *, step - lag(step) OVER (PARTITION BY run_key, readout, split ORDER BY step, stage)
+                AS since_last
+    FROM v_point)
+  GROUP BY run_key, readout, split) c
+JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
+  ON t.run = c.run_key
+LEFT JOIN (
+  SELECT run_key, readout, split, sum(n) AS n, avg(z_10) AS lca_10
+  FROM v_start WHERE n = 11
+  GROUP BY run_key, readout, split) l
+  ON l.run_key = c.run_key AND l.readout = c.readout AND l.split = c.split
+JOIN readout o ON o.key = c.readout
+JOIN run r ON r.key = c.run_key
+JOIN v_run v ON v.run = r.id;
+
 CREATE VIEW v_a_k AS
 SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
        s.masked, s.split, s.n_tasks, s.k, s.a_k

@@ -119,6 +119,7 @@ std::int64_t steps_to_evaluation(const Config& config, std::int64_t steps_per_ep
     const std::int64_t steps = after_switch - in_stage % after_switch;
     if (in_stage + steps <= kStepsAfterSwitch) nearest = std::min(nearest, steps);
   }
+  if (in_stage < config.integer("eval_first_steps")) nearest = 1;
   return nearest;
 }
 

@@ -56,13 +56,16 @@ std::vector<Rule> data_rules() {
       {"nothing_to_evaluate", kWarnedData, kOfData,
        [](const RunFacts& f) {
          return f.validation_examples == 0 && f.config->flag("final") &&
-                (f.config->real("eval_every") > 0 || count_said(f, "eval_after_switch") > 0);
+                (f.config->real("eval_every") > 0 || count_said(f, "eval_after_switch") > 0 ||
+                 count_said(f, "eval_first_steps") > 0);
        },
        [](const RunFacts& f) {
          return fmt::format(
-             "--eval-every {} and --eval-after-switch {} evaluate on validation, of which "
-             "--validation 0 leaves nothing: ends of tasks alone are evaluated, on test",
-             f.config->text("eval_every"), count_said(f, "eval_after_switch"));
+             "--eval-every {}, --eval-after-switch {} and --eval-first-steps {} evaluate on "
+             "validation, of which --validation 0 leaves nothing: ends of tasks alone are "
+             "evaluated, on test",
+             f.config->text("eval_every"), count_said(f, "eval_after_switch"),
+             count_said(f, "eval_first_steps"));
        }},
       {"nothing_to_probe", kWarnedData, kOfData,
        [](const RunFacts& f) {

@@ -87,14 +87,14 @@ auto asked(F&& action) {
   } catch (const SQLite::Exception& error) {
     const int code = error.getErrorCode() & 0xFF;
     if (!is_fault_of_sql(code)) throw;
-    throw ConfigError(fmt::format(
-        "the SQL can't be run: {}. {}", error.what(),
-        code == SQLITE_READONLY
-            ? "A query reads and changes nothing; give a SELECT"
-            : "The views v_run, v_eval, v_metric, v_topology, v_digest, v_continual and "
-              "v_stability "
-              "hold plain names; `tandem list columns` has them. A database of an earlier release "
-              "gets what it lacks of them by `tandem db check`"));
+    throw ConfigError(
+        fmt::format("the SQL can't be run: {}. {}", error.what(),
+                    code == SQLITE_READONLY
+                        ? "A query reads and changes nothing; give a SELECT"
+                        : "The views v_run, v_eval, v_metric, v_topology, v_digest, v_continual, "
+                          "v_stability and v_anytime hold plain names; `tandem "
+                          "list columns` has them. A database of an earlier release "
+                          "gets what it lacks of them by `tandem db check`"));
   }
 }
 

@@ -1,5 +1,6 @@
 // The views of continual learning on a worked example with T = 3, from integers of 100. Each metric
 // is checked against its published definition, computed by hand.
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -197,6 +198,129 @@ TEST_CASE("without evaluations between the ends of tasks nothing is told of them
   const std::int64_t next = fill(g.writer, g.run.id, 0, kExample, {});
   fill_between(g.writer, g.run.id, next, 101);
   CHECK(std::isnan(g.value("stability_gap_100", "v_stability")));
+}
+
+// An evaluation of one task, in percent, at a step of the run.
+Row moment(const std::string& run, std::int64_t sequence, std::int64_t stage, std::int64_t task,
+           std::int64_t step, int percent) {
+  Row row = test::eval(run, sequence, stage, task, percent, 100);
+  std::get<EvalRow>(row.body).step = step;
+  return row;
+}
+
+// Two tasks of 20 and of `second` steps, each evaluated on its own after each of its first `most`
+// mini-batches: .05, .13, ..., .85 on the first and .15, .23, ..., .95 on the second, so that Z_b
+// is .10, .18, ..., .90.
+std::vector<Row> starts(const std::string& run, std::int64_t most = 10, std::int64_t second = 20) {
+  std::vector<Row> rows;
+  const auto add = [&](std::int64_t stage, std::int64_t task, std::int64_t step, int percent) {
+    rows.push_back(moment(run, static_cast<std::int64_t>(rows.size()), stage, task, step, percent));
+  };
+  for (std::int64_t b = 0; b <= most; ++b) {
+    const int more = b > 10 ? 0 : 8 * static_cast<int>(b);
+    add(0, 1, b, 5 + more);
+    if (b < second) add(1, 2, 20 + b, 15 + more);
+  }
+  add(1, 1, 20, 90);
+  add(2, 1, 20 + second, 60);
+  add(2, 2, 20 + second, second == 10 ? 95 : 70);
+  return rows;
+}
+
+TEST_CASE("the area under the learning curve of ten mini-batches", "[golden]") {
+  // LCA_2 of Z = (.1, .5, .9) is .5, and so is LCA_10 of the eleven points between.
+  Fixture f;
+  f.writer.insert(starts(f.run.id));
+  CHECK(f.value("lca_10", "v_anytime") == Approx(0.5).epsilon(1e-12));
+  CHECK(f.value("z_10", "v_start WHERE task = 1") == Approx(0.45).epsilon(1e-12));
+  Fixture later;  // what comes after the tenth does not count
+  later.writer.insert(starts(later.run.id, 11));
+  CHECK(later.value("lca_10", "v_anytime") == Approx(0.5).epsilon(1e-12));
+  Fixture ends;  // the tenth mini-batch is the task's last
+  ends.writer.insert(starts(ends.run.id, 10, 10));
+  CHECK(ends.value("lca_10", "v_anytime") == Approx(0.5).epsilon(1e-12));
+  Fixture twice;  // of one that is there twice the later row counts
+  std::vector<Row> rows = starts(twice.run.id);
+  rows.push_back(moment(twice.run.id, static_cast<std::int64_t>(rows.size()), 0, 1, 3, 40));
+  twice.writer.insert(rows);
+  CHECK(twice.value("lca_10", "v_anytime") == Approx(0.5 + (0.40 - 0.29) / 22).epsilon(1e-12));
+}
+
+TEST_CASE("a learning curve with a mini-batch missing has no area", "[golden]") {
+  Fixture f;
+  f.writer.insert(starts(f.run.id, 9));
+  CHECK(f.value("count(*)", "v_anytime") == 1);
+  CHECK(std::isnan(f.value("lca_10", "v_anytime")));
+  Fixture shorter;  // the first task has nine steps, and what is found of it later is not its own
+  std::vector<Row> rows;
+  for (std::int64_t b = 0; b <= 10; ++b) {
+    rows.push_back(moment(shorter.run.id, 2 * b, b < 9 ? 0 : 1, 1, b, 50));
+    rows.push_back(moment(shorter.run.id, 2 * b + 1, 1, 2, 9 + b, 50));
+  }
+  rows.push_back(moment(shorter.run.id, 50, 2, 1, 29, 50));
+  rows.push_back(moment(shorter.run.id, 51, 2, 2, 29, 50));
+  shorter.writer.insert(rows);
+  CHECK(std::isnan(shorter.value("lca_10", "v_anytime")));
+  Fixture first;  // the first task was not evaluated after its start, as by eval_after_switch
+  rows = starts(first.run.id);
+  rows.erase(std::remove_if(rows.begin(), rows.end(),
+                            [](const Row& row) {
+                              const auto& e = std::get<EvalRow>(row.body);
+                              return e.stage == 0 && e.step > 0;
+                            }),
+             rows.end());
+  first.writer.insert(rows);
+  CHECK(std::isnan(first.value("lca_10", "v_anytime")));
+}
+
+// Points within the worked example: .50 in task 1, .55 = (.40 + .70) / 2 in task 2 and
+// 1.30 / 3 = (.30 + .55 + .45) / 3 in task 3, each ten steps after the task began.
+std::vector<Row> points(const std::string& run, std::int64_t sequence) {
+  return {moment(run, sequence, 0, 1, 10, 50),      moment(run, sequence + 1, 0, 2, 10, 99),
+          moment(run, sequence + 2, 1, 1, 110, 40), moment(run, sequence + 3, 1, 2, 110, 70),
+          moment(run, sequence + 4, 2, 1, 210, 30), moment(run, sequence + 5, 2, 2, 210, 55),
+          moment(run, sequence + 6, 2, 3, 210, 45)};
+}
+
+TEST_CASE("anytime accuracy of the worked example", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  CHECK(f.value("n_points", "v_anytime") == 3);
+  CHECK(std::isnan(f.value("aaa", "v_anytime")));  // the ends alone are aia
+  CHECK(std::isnan(f.value("a_auc", "v_anytime")));
+  f.writer.insert(points(f.run.id, next));
+  CHECK(f.value("n_points", "v_anytime") == 6);
+  const double third = 1.30 / 3, last = 2.45 / 3;
+  CHECK(f.value("aaa", "v_anytime") ==
+        Approx((0.50 + 0.90 + 0.55 + 0.885 + third + last) / 6).epsilon(1e-12));
+  CHECK(f.value("aaa", "v_anytime") == Approx(0.680833).epsilon(1e-6));
+  CHECK(f.value("a_auc", "v_anytime") ==
+        Approx((10 * 0.50 + 90 * 0.90 + 10 * 0.55 + 90 * 0.885 + 10 * third + 90 * last) / 300)
+            .epsilon(1e-12));
+  CHECK(f.value("a", "v_point WHERE step = 110") == Approx(0.55).epsilon(1e-12));
+  CHECK(f.value("aia", "v_continual") == Approx(0.867222).epsilon(1e-6));
+}
+
+TEST_CASE("anytime accuracy needs every task seen at every point", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  std::vector<Row> rows = points(f.run.id, next);
+  rows.pop_back();  // the task in training
+  f.writer.insert(rows);
+  CHECK(std::isnan(f.value("aaa", "v_anytime")));
+  CHECK(std::isnan(f.value("a_auc", "v_anytime")));
+  Fixture stopped;
+  stopped.writer.insert(
+      points(stopped.run.id, fill(stopped.writer, stopped.run.id, 0, kExample, {}, 2)));
+  CHECK(std::isnan(stopped.value("aaa", "v_anytime")));
+  Fixture joint;  // saw all tasks from the start
+  for (int j = 1; j <= 3; ++j) {
+    joint.writer.insert({moment(joint.run.id, j, 0, j, 0, 10),
+                         moment(joint.run.id, j + 3, 0, j, 9, 50),
+                         moment(joint.run.id, j + 6, 3, j, 300, 90)});
+  }
+  CHECK(joint.value("n_points", "v_anytime") == 2);
+  CHECK(std::isnan(joint.value("aaa", "v_anytime")));
 }
 
 TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",

@@ -749,6 +749,23 @@ TEST_CASE("each rule of the table fires, and its neighbour is accepted", "[unit]
   CHECK(found == rows.size());
 }
 
+TEST_CASE("each option that evaluates within tasks needs validation examples", "[unit]") {
+  for (const std::string option : {"eval_every", "eval_after_switch", "eval_first_steps"}) {
+    Given given = config({{"final", "true"}, {option, "2"}});
+    const auto count = [&given](std::int64_t examples) {
+      given.more = [examples](RunFacts& f) { f.validation_examples = examples; };
+      return given.asked([](const RunFacts& f) {
+        return std::count_if(rules().begin(), rules().end(), [&f](const Rule& rule) {
+          return std::string(rule.name) == "nothing_to_evaluate" && rule.breaks(f);
+        });
+      });
+    };
+    CAPTURE(option);
+    CHECK(count(0) == 1);
+    CHECK(count(10) == 0);
+  }
+}
+
 TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
   const auto sentence = [](const Settings& said, bool transformer = false) {
     Given given = config(said);

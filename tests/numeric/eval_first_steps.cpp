@@ -1,0 +1,119 @@
+// Evaluations in the first steps of every task, and what the views make of them.
+#include <catch2/catch.hpp>
+#include <map>
+#include <set>
+
+#include "core/files.h"
+#include "store/store.h"
+#include "support/train_support.h"
+
+namespace tandem::test::eval_first_steps_numeric {
+
+using namespace tandem::test;
+
+namespace {
+
+Config sequence(Settings more = {}) {
+  Settings said = small_sequence();
+  said["epochs"] = "2";  // of 60 examples in batches of 8, so that a task has some 15 steps
+  for (const auto& [name, value] : more) said[name] = value;
+  return small_run(said);
+}
+
+std::vector<Row> rows_of(const Config& run) {
+  GroupSpec spec;
+  spec.runs = {run};
+  MemorySink sink;
+  run_group(spec, sink);
+  return sink.unacknowledged();
+}
+
+RunRecord record_of(const Config& run) {
+  RunRecord record;
+  record.id = run.id();
+  record.canonical = run.canonical();
+  for (const auto& [name, value] : run.values()) record.values.emplace_back(name, value);
+  return record;
+}
+
+double accuracy(const EvalRow& row) {
+  return static_cast<double>(row.n_correct) / static_cast<double>(row.n_total);
+}
+
+bool is_full(const EvalRow& row) { return row.readout.weights.stream == "full"; }
+
+// Of the sparse net, with all outputs.
+std::vector<EvalRow> evaluations(const std::vector<Row>& rows) {
+  std::vector<EvalRow> all;
+  for (const Row& row : rows) {
+    const auto* e = std::get_if<EvalRow>(&row.body);
+    if (e != nullptr && !is_full(*e) && !e->readout.masked) all.push_back(*e);
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("first steps of every task are evaluated one by one", "[numeric]") {
+  const std::vector<EvalRow> plain = evaluations(rows_of(sequence()));
+  const std::vector<EvalRow> all = evaluations(rows_of(sequence({{"eval_first_steps", "10"}})));
+  std::map<std::int64_t, std::set<std::int64_t>> steps, ends;
+  for (const EvalRow& row : all) steps[row.stage].insert(row.step);
+  for (const EvalRow& row : plain) ends[row.stage].insert(row.step);
+  REQUIRE(ends.size() == 6);
+  for (const auto& [stage, own] : ends) {
+    REQUIRE(own.size() == 1);
+    std::set<std::int64_t> expected = own;
+    for (int b = 1; stage < 5 && b <= 10; ++b) expected.insert(*own.begin() + b);
+    CHECK(steps.at(stage) == expected);
+  }
+  // The training is what it was.
+  for (const EvalRow& row : plain) {
+    const auto same = std::find_if(all.begin(), all.end(), [&row](const EvalRow& other) {
+      return other.stage == row.stage && other.step == row.step && other.task == row.task;
+    });
+    REQUIRE(same != all.end());
+    CHECK(same->n_correct == row.n_correct);
+    CHECK(same->loss == row.loss);
+  }
+}
+
+TEST_CASE("measures while training goes on, of a run that was trained", "[numeric]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  const Config run = sequence({{"eval_first_steps", "10"}});
+  std::vector<Row> rows = rows_of(run);
+  {
+    StoreWriter writer(path);
+    writer.add_runs({record_of(run)});
+    writer.insert(rows);
+  }
+  const auto number = [&path, &run](const std::string& column, const std::string& view) {
+    const QueryResult q =
+        StoreReader(path).query("SELECT " + column + " FROM " + view +
+                                    " WHERE run = ?1 AND weights_readout = 'sparse' AND"
+                                    " NOT masked",
+                                {run.id()});
+    REQUIRE(q.rows.size() == 1);
+    REQUIRE_FALSE(q.null[0][0]);
+    return std::stod(q.rows[0][0]);
+  };
+  double curve = 0, sum = 0;
+  std::map<std::int64_t, std::int64_t> began;
+  std::map<std::int64_t, std::pair<double, std::int64_t>> seen;  // by step: sum, tasks
+  const std::vector<EvalRow> own = evaluations(rows);
+  for (const EvalRow& row : own) {
+    const auto at = began.emplace(row.stage, row.step).first;
+    if (row.task == row.stage + 1 && row.step <= at->second + 10) curve += accuracy(row);
+    const std::int64_t tasks = row.stage + (row.step > at->second ? 1 : 0);
+    if (tasks == 0 || row.task > tasks) continue;
+    seen[row.step].first += accuracy(row);
+    seen[row.step].second = tasks;
+  }
+  for (const auto& [step, point] : seen) sum += point.first / static_cast<double>(point.second);
+  CHECK(number("lca_10", "v_anytime") == Approx(curve / 55).epsilon(1e-12));
+  CHECK(seen.size() == 55);
+  CHECK(number("aaa", "v_anytime") == Approx(sum / 55).epsilon(1e-12));
+}
+
+}  // namespace tandem::test::eval_first_steps_numeric
