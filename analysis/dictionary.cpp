@@ -68,6 +68,7 @@ const std::vector<ColumnMeaning>& own_columns() {
       {"v_continual", "n_tasks", "BIGINT", "tasks of the sequence (T)"},
       {"v_stability", "n_between", "BIGINT", "evaluations between the ends of tasks"},
       {"v_anytime", "n_points", "BIGINT", "evaluation points after training began"},
+      {"v_joint", "n_joint", "BIGINT", "joint runs that it is compared with"},
       {"v_tuning", "grid", "TEXT", "the grid that was tuned"},
       {"v_tuning", "method", "TEXT", "for which a choice is made"},
       {"v_tuning", "trial", "TEXT", "the axes' values"},

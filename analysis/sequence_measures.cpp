@@ -38,6 +38,9 @@ const std::vector<SequenceMeasure>& sequence_measures() {
       {"a_auc", "v_anytime", "the same, each point with the steps since the one before it"},
       {"lca_10", "v_anytime",
        "mean accuracy on a task before its first ten mini-batches and after each of them"},
+      {"intransigence", "v_joint",
+       "mean over tasks of the joint run's accuracy less that at the task's own end"},
+      {"gap_to_joint", "v_joint", "the joint run's mean accuracy over all tasks less acc"},
   };
   return measures;
 }

@@ -12,7 +12,8 @@ namespace tandem {
 
 struct SequenceMeasure {
   std::string name;
-  // v_continual: from the ends of tasks; v_stability and v_anytime: from evaluations between.
+  // v_continual: from the ends of tasks; v_stability and v_anytime: from evaluations between;
+  // v_joint: beside the joint run's.
   std::string view;
   std::string text;
 };

@@ -421,6 +421,111 @@ JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
 JOIN v_run v ON v.run = r.id;
 
+-- Settings, which are runs but for their seeds, of which none differs from another of the same cell in
+-- more than its strategy: the lines of their configs but for that, the options of strategies and what
+-- only says what is measured. All of the file, whatever this connection is restricted to.
+CREATE VIEW v_cell AS
+SELECT s.setting, s.strategy,
+       (SELECT group_concat(l.value, char(10)) FROM json_each(s.lines) l
+        WHERE l.value NOT GLOB 'revision.strategy.*'
+          AND substr(l.value, 1, instr(l.value || '=', '=') - 1) NOT IN ({not of a cell})) AS cell
+FROM (SELECT r.setting, r.strategy,
+             '[' || replace(json_quote(replace(r.canonical, '\', '/')), '\n', '","') || ']' AS lines
+      FROM (SELECT min(key) AS one FROM {file}run GROUP BY setting) g
+      JOIN {file}run r ON r.key = g.one) s;
+
+-- The joint runs of the file that a run of a sequence is compared with: those of its cell that are
+-- done, with its seeds where there is one, else all.
+CREATE VIEW v_joint_run AS
+WITH
+  alike AS MATERIALIZED (
+    SELECT a.setting, b.setting AS joint
+    FROM (SELECT setting, cell FROM v_cell WHERE strategy <> 'joint'
+            AND setting IN (SELECT setting FROM run WHERE scenario <> 'single')) a
+    JOIN (SELECT setting, cell FROM v_cell WHERE strategy = 'joint') b ON b.cell = a.cell),
+  joint AS MATERIALIZED (
+    SELECT r.key, r.setting, {seeds} AS seeds
+    FROM {file}run r LEFT JOIN config c ON c.run = r.key
+    WHERE r.setting IN (SELECT joint FROM alike) AND r.state = 'done'),
+  sequence AS MATERIALIZED (
+    SELECT r.key AS run_key, a.joint, {seeds} AS seeds
+    FROM run r JOIN alike a ON a.setting = r.setting LEFT JOIN config c ON c.run = r.key),
+  same AS MATERIALIZED (
+    SELECT s.run_key, j.key AS joint
+    FROM sequence s JOIN joint j ON j.setting = s.joint AND j.seeds = s.seeds)
+SELECT run_key, joint FROM same
+UNION ALL
+SELECT s.run_key, j.key
+FROM sequence s JOIN joint j ON j.setting = s.joint
+WHERE s.run_key NOT IN (SELECT run_key FROM same);
+
+-- a_star: what joint training gets on a task at its end, in the same stream, budget and outputs,
+-- whatever net the strategy is read through; mean over the n_joint runs of v_joint_run.
+CREATE VIEW v_reference_task AS
+WITH
+  pair AS MATERIALIZED (SELECT run_key, joint FROM v_joint_run),
+  last AS MATERIALIZED (
+    SELECT run, readout, split, task, n_correct, n_total, max(sequence)
+    FROM (SELECT *, max(stage) OVER (PARTITION BY run) AS last_stage FROM {file}eval
+          WHERE run IN (SELECT joint FROM pair) AND n_total > 0)
+    WHERE stage = last_stage AND stage > 0
+    GROUP BY run, readout, split, task),
+  alike AS MATERIALIZED (
+    SELECT a.key AS readout, b.key AS of_joint
+    FROM readout a JOIN readout b
+      ON b.attention_readout = a.attention_readout AND b.attention_budget IS a.attention_budget
+     AND b.attention_unit IS a.attention_unit AND b.weights_readout = a.weights_readout
+     AND b.weights_budget IS a.weights_budget AND b.weights_unit IS a.weights_unit
+     AND b.masked = a.masked AND b.context IS a.context AND b.scaling IS a.scaling
+     AND b.statistics IS a.statistics AND b.condition IS a.condition
+    WHERE b.net IS NULL)
+SELECT p.run_key, k.readout, l.split, l.task, count(*) AS n_joint,
+       avg(1.0 * l.n_correct / l.n_total) AS a_star
+FROM pair p
+JOIN last l ON l.run = p.joint
+JOIN alike k ON k.of_joint = l.readout
+GROUP BY p.run_key, k.readout, l.split, l.task;
+
+-- Against joint training, which saw all tasks at once:
+--   intransigence  mean over k of a*_k - R(k, k), a*_k what the joint run gets on task k
+--                                                                               (Chaudhry et al. 2018)
+--   gap_to_joint   mean over k of a*_k, less acc
+-- NULL where the file has no joint run of the same config but for its strategy. n_joint: the joint
+-- runs behind a*.
+CREATE VIEW v_joint AS
+SELECT
+  v.*,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
+  c.n_tasks, c.n_joint,
+  CAST(c.intransigence AS DOUBLE) AS intransigence, CAST(c.gap_to_joint AS DOUBLE) AS gap_to_joint
+FROM (
+  SELECT
+    t.run_key, t.readout, t.split, t.n_tasks, max(a.n_joint) AS n_joint,
+    CASE WHEN count(a.a_star - t.learned) = t.n_tasks
+         THEN sum(a.a_star - t.learned) / t.n_tasks END AS intransigence,
+    CASE WHEN count(a.a_star - t.last) = t.n_tasks
+         THEN sum(a.a_star - t.last) / t.n_tasks END AS gap_to_joint
+  FROM v_task t
+  LEFT JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout
+    AND a.split = t.split AND a.task = t.task
+  GROUP BY t.run_key, t.readout, t.split) c
+JOIN readout o ON o.key = c.readout
+JOIN run r ON r.key = c.run_key
+JOIN v_run v ON v.run = r.id;
+
+-- Intransigence after each task: a*_k - R(k, k).
+CREATE VIEW v_intransigence AS
+SELECT r.id AS run, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget,
+       o.masked, t.split, t.n_tasks, t.task AS k, a.a_star - t.learned AS intransigence
+FROM v_task t
+JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout AND a.split = t.split
+  AND a.task = t.task
+JOIN readout o ON o.key = t.readout
+JOIN run r ON r.key = t.run_key
+WHERE t.learned IS NOT NULL;
+
 CREATE VIEW v_a_k AS
 SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
        s.masked, s.split, s.n_tasks, s.k, s.a_k

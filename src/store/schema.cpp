@@ -16,6 +16,7 @@
 
 #include "config/data_score.h"
 #include "config/option.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
@@ -87,6 +88,28 @@ std::vector<std::string> seed_names() {
   for (const Option& o : all_options())
     if (is_seed(o.name)) names.push_back(o.name);
   return names;
+}
+
+// All seeds of a run as one text, from its rows r of run and c of config.
+std::string seeds_of_run(const std::set<std::string>& there) {
+  std::string sql = "r.seed";
+  for (const std::string& name : seed_names()) {
+    if (there.count(name) != 0) sql += fmt::format(" || ',' || coalesce(c.\"{}\", '')", name);
+  }
+  return sql;
+}
+
+// What runs of other strategies may differ in and still be compared with one joint run: strategies'
+// own options, and what says only what is measured.
+std::vector<std::string> names_beside_cell() {
+  std::set<std::string> names = {"strategy", "final"};
+  for (const Part& strategy : parts_of("strategy")) {
+    names.insert(strategy.uses.begin(), strategy.uses.end());
+  }
+  for (const Option& o : all_options()) {
+    if (is_seed(o.name) || o.group == "evaluation") names.insert(o.name);
+  }
+  return {names.begin(), names.end()};
 }
 
 // The file's own views (main), or those of the connection (temp).
@@ -226,12 +249,16 @@ void migrate(SQLite::Database& db, const std::string& path,
   transaction.commit();
 }
 
-std::string views_sql(SQLite::Database& db) {
+std::string views_sql(SQLite::Database& db, bool shadowed) {
+  const std::set<std::string> there = columns_of(db, "config");
   const std::vector<std::pair<std::string, std::string>> markers = {
-      {"  {config columns}\n", config_columns(columns_of(db, "config"))},
+      {"  {config columns}\n", config_columns(there)},
       {"  {old config columns}\n", old_config_columns()},
       {"{seed names}", quoted(seed_names())},
+      {"{seeds}", seeds_of_run(there)},
+      {"{not of a cell}", quoted(names_beside_cell())},
       {"{data told in bits}", quoted(data_told_in_bits())},
+      {"{file}", shadowed ? "main." : ""},
   };
   for (const EmbeddedFile& file : embedded_sql()) {
     if (file.path != "analysis/views.sql") continue;
@@ -264,8 +291,8 @@ void refresh_views(SQLite::Database& db, const std::string& sql) {
 
 void use_own_views(SQLite::Database& db, bool always) {
   constexpr char kCreate[] = "CREATE VIEW ", kTemporary[] = "CREATE TEMP VIEW ";
-  std::string sql = views_sql(db);
-  if (!always && has_views(db, sha256(sql))) return;
+  if (!always && has_views(db, sha256(views_sql(db)))) return;
+  std::string sql = views_sql(db, /*shadowed=*/true);
   drop_views(db, "temp");
   for (std::size_t at = 0; (at = sql.find(kCreate, at)) != std::string::npos;)
     sql.replace(at, sizeof(kCreate) - 1, kTemporary);

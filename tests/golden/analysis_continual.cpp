@@ -323,6 +323,127 @@ TEST_CASE("anytime accuracy needs every task seen at every point", "[golden]") {
   CHECK(std::isnan(joint.value("aaa", "v_anytime")));
 }
 
+// The run of the worked example and others of its cell.
+struct JointFixture : Fixture {
+  explicit JointFixture(const test::Values& said = {}) {
+    run = sequence_run("finetune", said);
+    writer.add_runs({run});
+    fill(writer, run.id, 0, kExample, {});
+  }
+  static RunRecord sequence_run(const std::string& strategy, test::Values said) {
+    said.insert(said.begin(),
+                {{"strategy", strategy}, {"scenario", "domain_il"}, {"tasks", "3"}, {"lr", "0.1"}});
+    return test::make_run(said);
+  }
+  // A joint run with these accuracies, in percent.
+  std::string add(const std::array<int, 3>& percent, const test::Values& said = {},
+                  const std::string& state = "done", const Readout& readout = {}) {
+    const RunRecord joint = sequence_run("joint", said);
+    writer.add_runs({joint});
+    std::vector<Row> rows;
+    for (int j = 1; j <= 3; ++j) {
+      for (const int stage : {0, 3}) {
+        Row row = test::eval(joint.id, static_cast<std::int64_t>(rows.size()) + 1, stage, j,
+                             stage == 0 ? 11 : percent[static_cast<std::size_t>(j - 1)], 100);
+        auto& e = std::get<EvalRow>(row.body);
+        e.readout.weights = {readout.weights, readout.budget, ""};
+        rows.push_back(row);
+      }
+    }
+    rows.push_back(test::state(joint.id, 100, state));
+    writer.insert(rows);
+    return joint.id;
+  }
+  double own(const std::string& column, const std::string& where = "true") const {
+    return value(column, "v_joint WHERE run = '" + run.id + "' AND " + where);
+  }
+};
+
+constexpr std::array<int, 3> kJoint = {97, 93, 96};
+
+TEST_CASE("intransigence of the worked example", "[golden]") {
+  JointFixture f;
+  CHECK(std::isnan(f.own("intransigence")));
+  CHECK(std::isnan(f.own("gap_to_joint")));
+  const std::string joint = f.add(kJoint);
+  CHECK(f.own("intransigence") == Approx((0.07 + 0.08 + 0.01) / 3).epsilon(1e-12));
+  CHECK(f.own("intransigence") == Approx(0.053333).epsilon(1e-5));
+  CHECK(f.own("gap_to_joint") == Approx(2.86 / 3 - 2.45 / 3).epsilon(1e-12));
+  CHECK(f.own("n_joint") == 1);
+  for (const auto& [k, value] : {std::pair{1, 0.07}, {2, 0.08}, {3, 0.01}}) {
+    CHECK(f.value("intransigence", "v_intransigence WHERE k = " + std::to_string(k)) ==
+          Approx(value).epsilon(1e-12));
+  }
+  CHECK(std::isnan(f.value("intransigence", "v_joint WHERE run = '" + joint + "'")));
+  // A reader that is restricted to a run still sees the joint run of the file.
+  const StoreReader reader(f.path);
+  const QueryResult alone = reader.only({f.run.id}).query("SELECT intransigence FROM v_joint");
+  REQUIRE(alone.rows.size() == 1);
+  REQUIRE_FALSE(alone.null[0][0]);
+  CHECK(std::stod(alone.rows[0][0]) == Approx(0.16 / 3).epsilon(1e-12));
+}
+
+TEST_CASE("the joint run is that of the same config but for strategies and measuring", "[golden]") {
+  const double wanted = 0.16 / 3;
+  for (const test::Values& same :
+       {test::Values{{"eval_every", "0.5"}, {"curve", "false"}}, {{"final", "true"}}}) {
+    JointFixture f({{"eval_after_switch", "5"}, {"eval_first_steps", "10"}});
+    f.add(kJoint, same);
+    INFO(same.front().first);
+    CHECK(f.own("intransigence") == Approx(wanted).epsilon(1e-12));
+  }
+  for (const test::Values& other : {test::Values{{"lr", "0.05"}},
+                                    {{"density", "0.2"}},
+                                    {{"weights", "rigl"}},
+                                    {{"tasks", "4"}},
+                                    {{"epochs", "3"}},
+                                    {{"scenario", "class_il"}}}) {
+    JointFixture f;
+    f.add(kJoint, other);
+    INFO(other.front().first);
+    CHECK(std::isnan(f.own("intransigence")));
+  }
+  JointFixture unfinished;
+  unfinished.add(kJoint, {}, "diverged");
+  CHECK(std::isnan(unfinished.own("intransigence")));
+}
+
+TEST_CASE("the joint run of the same seeds counts, else the mean over those there are",
+          "[golden]") {
+  JointFixture f;
+  f.add({90, 90, 90}, {{"seed", "2"}});
+  CHECK(f.own("intransigence") == Approx(0).margin(1e-12));
+  f.add({96, 96, 96}, {{"seed", "3"}});
+  CHECK(f.own("intransigence") == Approx(0.03).epsilon(1e-12));
+  CHECK(f.own("n_joint") == 2);
+  f.add({99, 99, 99}, {{"seed_classes", "5"}});
+  CHECK(f.own("n_joint") == 3);
+  f.add(kJoint);
+  CHECK(f.own("intransigence") == Approx(0.16 / 3).epsilon(1e-12));
+  CHECK(f.own("n_joint") == 1);
+}
+
+TEST_CASE("a joint run is compared in the same stream and budget", "[golden]") {
+  JointFixture f;
+  f.add(kJoint, {}, "done", {"sparse", 0.1});
+  CHECK(std::isnan(f.own("intransigence")));
+  fill(f.writer, f.run.id, 50, kExample, {"sparse", 0.1});
+  CHECK(f.own("intransigence", "weights_budget = 0.1") == Approx(0.16 / 3).epsilon(1e-12));
+  // A strategy that reads the net of each task, or an average, is compared all the same.
+  std::vector<Row> rows;
+  for (int i = 1; i <= 3; ++i) {
+    for (int j = 1; j <= 3; ++j) {
+      Row each = test::eval(f.run.id, 100 + 3 * i + j, i, j, kExample[i][j - 1], 100);
+      auto& e = std::get<EvalRow>(each.body);
+      e.readout.weights = {"sparse", 0.1, ""};
+      e.readout.net = "average";
+      rows.push_back(each);
+    }
+  }
+  f.writer.insert(rows);
+  CHECK(f.own("intransigence", "net = 'average'") == Approx(0.16 / 3).epsilon(1e-12));
+}
+
 TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",
           "[golden]") {
   Fixture f;

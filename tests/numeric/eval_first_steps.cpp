@@ -78,15 +78,25 @@ TEST_CASE("first steps of every task are evaluated one by one", "[numeric]") {
   }
 }
 
-TEST_CASE("measures while training goes on, of a run that was trained", "[numeric]") {
+TEST_CASE("measures while training goes on and beside the joint run, of runs that were trained",
+          "[numeric]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
   const Config run = sequence({{"eval_first_steps", "10"}});
-  std::vector<Row> rows = rows_of(run);
+  const Config joint = small_run({{"scenario", "class_il"},
+                                  {"strategy", "joint"},
+                                  {"batch", "8"},
+                                  {"epochs", "2"},
+                                  {"weights", "set"},
+                                  {"probes", "activations"}});
+  std::map<std::string, std::vector<Row>> rows;
   {
     StoreWriter writer(path);
-    writer.add_runs({record_of(run)});
-    writer.insert(rows);
+    for (const Config& each : {run, joint}) {
+      writer.add_runs({record_of(each)});
+      rows[each.text("strategy")] = rows_of(each);
+      writer.insert(rows.at(each.text("strategy")));
+    }
   }
   const auto number = [&path, &run](const std::string& column, const std::string& view) {
     const QueryResult q =
@@ -98,10 +108,10 @@ TEST_CASE("measures while training goes on, of a run that was trained", "[numeri
     REQUIRE_FALSE(q.null[0][0]);
     return std::stod(q.rows[0][0]);
   };
-  double curve = 0, sum = 0;
+  double curve = 0, sum = 0, learned = 0, reference = 0;
   std::map<std::int64_t, std::int64_t> began;
   std::map<std::int64_t, std::pair<double, std::int64_t>> seen;  // by step: sum, tasks
-  const std::vector<EvalRow> own = evaluations(rows);
+  const std::vector<EvalRow> own = evaluations(rows.at("er"));
   for (const EvalRow& row : own) {
     const auto at = began.emplace(row.stage, row.step).first;
     if (row.task == row.stage + 1 && row.step <= at->second + 10) curve += accuracy(row);
@@ -109,11 +119,18 @@ TEST_CASE("measures while training goes on, of a run that was trained", "[numeri
     if (tasks == 0 || row.task > tasks) continue;
     seen[row.step].first += accuracy(row);
     seen[row.step].second = tasks;
+    if (row.task == row.stage && row.step == at->second) learned += accuracy(row);
   }
   for (const auto& [step, point] : seen) sum += point.first / static_cast<double>(point.second);
   CHECK(number("lca_10", "v_anytime") == Approx(curve / 55).epsilon(1e-12));
   CHECK(seen.size() == 55);
   CHECK(number("aaa", "v_anytime") == Approx(sum / 55).epsilon(1e-12));
+  for (const EvalRow& row : evaluations(rows.at("joint"))) {
+    if (row.stage == 5) reference += accuracy(row);
+  }
+  // The joint run has no buffer, evaluates less and has other probes.
+  CHECK(number("intransigence", "v_joint") ==
+        Approx((reference - learned) / 5).epsilon(1e-12).margin(1e-15));
 }
 
 }  // namespace tandem::test::eval_first_steps_numeric

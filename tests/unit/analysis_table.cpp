@@ -354,29 +354,43 @@ TEST_CASE("a continual grid", "[unit]") {
   CHECK(cells[6].text.empty());
 }
 
-TEST_CASE("a table has measures of several views", "[unit]") {
+TEST_CASE("a table has measures of several views, and of a joint run of another grid", "[unit]") {
   const TemporaryFolder folder;
   const std::string path = folder / "r.sqlite";
-  const RunRecord run = test::make_run({{"scenario", "class_il"}, {"strategy", "finetune"}});
+  const auto of = [](const char* strategy) {
+    return test::make_run({{"scenario", "class_il"}, {"strategy", strategy}});
+  };
+  const RunRecord run = of("finetune"), joint = of("joint");
   StoreWriter writer(path);
-  writer.add_runs({run});
+  writer.add_runs({run, joint});
+  writer.add_grid("own", "own.ini", "", {run.id});
+  writer.add_grid("other", "other.ini", "", {joint.id});
   Row between = test::eval(run.id, 4, 1, 1, 50, 100);
   std::get<EvalRow>(between.body).step += 5;
   writer.insert({test::eval(run.id, 0, 1, 1, 80, 100), test::eval(run.id, 1, 1, 2, 0, 100),
                  test::eval(run.id, 2, 2, 1, 60, 100), test::eval(run.id, 3, 2, 2, 90, 100),
-                 between, test::state(run.id, 5, "done")});
-  const Table t =
-      build_table(StoreReader(path),
-                  plan_of({{"rows", "strategy"}, {"columns", "acc, min_acc, stability_gap_100"}}));
+                 between, test::state(run.id, 5, "done"), test::eval(joint.id, 0, 2, 1, 95, 100),
+                 test::eval(joint.id, 1, 2, 2, 93, 100), test::state(joint.id, 2, "done")});
+  const Table t = build_table(
+      StoreReader(path),
+      plan_of(
+          {{"rows", "strategy"},
+           {"grid", "own"},
+           {"columns", "acc, min_acc, intransigence, gap_to_joint, stability_gap_100, lca_10"}}));
   REQUIRE(t.rows.size() == 1);
   const auto& cells = t.rows[0].cells;
   CHECK(cells[0].mean.value() == Approx(0.75));
   CHECK(cells[1].mean.value() == Approx(0.50));
-  CHECK(cells[2].mean.value() == Approx(0.30));
+  CHECK(cells[2].mean.value() == Approx(0.94 - 0.85));
+  CHECK(cells[3].mean.value() == Approx(0.94 - 0.75));
+  CHECK(cells[4].mean.value() == Approx(0.30));
+  CHECK(cells[5].text.empty());
 }
 
 TEST_CASE("a misspelt measure is answered with the nearest names of all kinds", "[unit]") {
   const Fixture f;
+  CHECK_THROWS_WITH(f.table({{"columns", "intransigense"}}),
+                    Catch::Contains("did you mean intransigence"));
   CHECK_THROWS_WITH(f.table({{"columns", "lca"}}), Catch::Contains("did you mean lca_10,"));
   CHECK_THROWS_WITH(f.table({{"columns", "kept_mass"}}),
                     Catch::Contains("did you mean metric:kept_mass?"));
