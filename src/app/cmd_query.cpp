@@ -25,7 +25,7 @@ const Option kQueryAll = {.name = "all",
                           .help = "ask about all runs that are stored"};
 
 void print_names() {
-  for (const auto& query : named_queries()) fmt::print("  {:<10} {}\n", query.name, query.title);
+  for (const auto& query : named_queries()) fmt::print("  {:<11} {}\n", query.name, query.title);
 }
 
 // SQL reads what is stored, and a program that was killed leaves its runs as running.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "analysis/query.h"
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
@@ -442,6 +443,39 @@ TEST_CASE("a joint run is compared in the same stream and budget", "[golden]") {
   }
   f.writer.insert(rows);
   CHECK(f.own("intransigence", "net = 'average'") == Approx(0.16 / 3).epsilon(1e-12));
+}
+
+TEST_CASE("the gap between read-outs, paired by run", "[golden]") {
+  Fixture f;
+  std::vector<RunRecord> runs;
+  Matrix worse = kExample, other = kExample;
+  for (int j = 0; j < 3; ++j) worse[3][j] -= 10;     // ACC .716667, forgetting .235
+  for (int j = 0; j < 3; ++j) other[3][j] -= 4 * j;  // ACC .776667, forgetting .155
+  for (int seed = 1; seed <= 2; ++seed) {
+    runs.push_back(
+        test::make_run({{"tasks", "3"}, {"weights", "ssa"}, {"seed", std::to_string(seed)}}));
+    f.writer.add_runs({runs.back()});
+    std::int64_t next = fill(f.writer, runs.back().id, 0, kExample, {});
+    next = fill(f.writer, runs.back().id, next, worse, {"sparse", 0.05});
+    next = fill(f.writer, runs.back().id, next, seed == 1 ? worse : other, {"sparse", 0.1});
+    f.writer.insert({test::state(runs.back().id, next, "done")});
+  }
+  const StoreReader reader(f.path);
+  const QueryResult q = run_query(reader, "readout_gap", {}, {.all = true});
+  REQUIRE(q.rows.size() == 1);
+  const auto at = [&q](const std::string& name) {
+    const auto found = std::find(q.columns.begin(), q.columns.end(), name);
+    REQUIRE(found != q.columns.end());
+    return std::stod(q.rows[0][static_cast<std::size_t>(found - q.columns.begin())]);
+  };
+  CHECK(at("n") == 2);
+  CHECK(at("acc_full") == Approx(81.67));
+  CHECK(at("acc_sparse") == Approx(74.67));
+  // 10 and 4 points within the runs; -10 and -2 of forgetting.
+  CHECK(at("readout_gap") == Approx(7));
+  CHECK(at("readout_gap_sd") == Approx(4.24));
+  CHECK(at("forgetting_gap") == Approx(-6));
+  CHECK(at("forgetting_gap_sd") == Approx(5.66));
 }
 
 TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",
