@@ -41,6 +41,8 @@ const std::vector<SequenceMeasure>& sequence_measures() {
       {"intransigence", "v_joint",
        "mean over tasks of the joint run's accuracy less that at the task's own end"},
       {"gap_to_joint", "v_joint", "the joint run's mean accuracy over all tasks less acc"},
+      {"sss", "v_storage",
+       "1 - min(1, mean over tasks of the examples held after it / all training examples)"},
   };
   return measures;
 }

@@ -526,6 +526,42 @@ JOIN readout o ON o.key = t.readout
 JOIN run r ON r.key = t.run_key
 WHERE t.learned IS NOT NULL;
 
+-- What a strategy keeps beside the net:
+--   buffer_bytes    of the inputs of the examples that it holds at the end, as the data set has them
+--   strategy_bytes  of everything else that it keeps from step to step, as it is kept here: slots of
+--                   weights, copies of the net, parameters of its own, indices of the buffer
+--   data_bytes      of the inputs of all tasks' training examples
+--   sss             1 - min(1, mean over i of the buffer after task i / data): samples storage size
+--                                                                     (Diaz-Rodriguez et al. 2018, SSS)
+-- The same in each read-out of a run. sss is NULL where the buffer after some task is not known, as of
+-- runs of older programs and of shared ones.
+CREATE VIEW v_storage AS
+SELECT
+  v.*,
+  o.attention_readout, o.attention_budget, o.attention_unit,
+  o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, p.split,
+  CAST(b.last AS BIGINT) AS buffer_bytes, CAST(s.strategy_bytes AS BIGINT) AS strategy_bytes,
+  CAST(s.data_bytes AS BIGINT) AS data_bytes,
+  CAST(CASE WHEN b.n = b.n_stages THEN 1 - min(1, b.mean / s.data_bytes) END AS DOUBLE) AS sss
+FROM (
+  SELECT m.run, count(*) AS n, avg(m.value) AS mean, m.value AS last, max(m.sequence) AS sequence,
+         (SELECT count(DISTINCT e.stage) FROM eval e WHERE e.run = m.run AND e.stage > 0) AS n_stages
+  FROM metric m
+  WHERE m.name = (SELECT key FROM metric_name WHERE name = 'buffer_bytes')
+  GROUP BY m.run) b
+JOIN (
+  SELECT m.run,
+         max(CASE WHEN n.name = 'strategy_bytes' THEN m.value END) AS strategy_bytes,
+         max(CASE WHEN n.name = 'data_bytes' THEN m.value END) AS data_bytes
+  FROM metric m JOIN metric_name n ON n.key = m.name
+  WHERE n.name IN ('strategy_bytes', 'data_bytes')
+  GROUP BY m.run) s ON s.run = b.run
+JOIN result p ON p.run = b.run
+JOIN readout o ON o.key = p.readout
+JOIN run r ON r.key = p.run
+JOIN v_run v ON v.run = r.id;
+
 CREATE VIEW v_a_k AS
 SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
        s.masked, s.split, s.n_tasks, s.k, s.a_k

@@ -74,7 +74,7 @@ TANDEM_REGISTERED = declare_command(
      .usage = "query [SQL | NAME] [PARAMETER ...] [--grid NAME | --all] [--set KEY=VALUE] "
               "[--db PATH] [--format table|csv|json|jsonl|markdown]",
      .text = "Without arguments it lists the named queries. The views v_run, v_eval, v_metric, "
-             "v_topology, v_digest, v_continual, v_stability, v_anytime and v_joint are "
+             "v_topology, v_digest, v_continual, v_stability, v_anytime, v_joint and v_storage are "
              "a stable contract. A named query is about the grid that was added last, but about "
              "all runs where the newest belongs to no "
              "grid.",

@@ -85,6 +85,10 @@ class AveragedGem : public Strategy {
     return {};
   }
 
+  std::int64_t examples_held(std::int64_t r) const override {
+    return static_cast<std::int64_t>(memory_[static_cast<std::size_t>(r)].size());
+  }
+
   NamedTensors save(std::int64_t r) const override {
     return {{kMemory, integers_tensor(memory_[static_cast<std::size_t>(r)])}};
   }

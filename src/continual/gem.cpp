@@ -109,6 +109,14 @@ class EpisodicMemory : public Strategy {
     return {};
   }
 
+  std::int64_t examples_held(std::int64_t r) const override {
+    std::int64_t held = 0;
+    for (const auto& own : memories_[static_cast<std::size_t>(r)]) {
+      held += static_cast<std::int64_t>(own.size());
+    }
+    return held;
+  }
+
   NamedTensors save(std::int64_t r) const override {
     NamedTensors all;
     for (const auto& own : memories_[static_cast<std::size_t>(r)]) {

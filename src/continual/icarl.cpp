@@ -155,6 +155,10 @@ class ClassifierOfExemplars : public Strategy {
     return exemplars_[static_cast<std::size_t>(r)];
   }
 
+  std::int64_t examples_held(std::int64_t r) const override {
+    return static_cast<std::int64_t>(listed(r).size());
+  }
+
   NamedTensors save(std::int64_t r) const override {
     std::vector<std::int64_t> counts;
     for (const auto& own : exemplars_[static_cast<std::size_t>(r)]) {

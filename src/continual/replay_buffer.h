@@ -92,6 +92,7 @@ class BufferReplay : public Strategy {
 
   void batch(std::int64_t r, std::int64_t step, std::vector<BatchRow>& current,
              std::vector<std::vector<BatchRow>>& replays) override;
+  std::int64_t examples_held(std::int64_t r) const override { return buffer(r).held(); }
   NamedTensors save(std::int64_t r) const override;
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override;
 

@@ -4,7 +4,8 @@
 // then after_task; and turn, once within a task where a strategy wants one.
 //
 // It says once, in needs(), what the step must have for it. State that belongs to a weight lives in
-// named slots of its parameter (topology updates move it, checkpoints keep it); everything else
+// slots of its parameter named STRATEGY.WHAT (topology updates move it, checkpoints keep it, and by
+// the name it is known what the strategy keeps); everything else
 // goes through parameters of its own, save and load. On a GPU what lies from choose to after_update
 // is part of the captured step: no host branch on a tensor there, and what they do may change from
 // task to task only; batch and numbers of some steps precede what is done on the device in these.
@@ -274,6 +275,8 @@ class Strategy {
   // Where the net is read by the nearest mean: the examples that it is taken over, by output; none
   // of an output that was not trained.
   virtual std::vector<std::vector<std::int64_t>> exemplars(std::int64_t /*r*/) const { return {}; }
+  // How many examples it holds of what replica r has seen.
+  virtual std::int64_t examples_held(std::int64_t /*r*/) const { return 0; }
 
   // State of replica r outside of slots, on the CPU.
   virtual NamedTensors save(std::int64_t /*r*/) const { return {}; }

@@ -65,6 +65,8 @@ class GroupRun {
   void emit_digests(std::vector<char> wanted);
   void warn_of_emptied(std::int64_t r, const std::string& layer);
   void log_losses(std::int64_t r);
+  void log_buffers();
+  void log_storage(std::int64_t r);
   void boundaries();
   void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
                     const std::vector<char>& wanted);
@@ -336,6 +338,29 @@ void GroupRun::log_losses(std::int64_t r) {
   trainer_.clear_losses(r);
 }
 
+// Of sequences, what examples each run's strategy holds after the stage.
+void GroupRun::log_buffers() {
+  const auto alive = living();
+  for (std::int64_t r = 0; r < trainer_.replicas() && tasks_of_all() > 1; ++r) {
+    if (!alive[static_cast<std::size_t>(r)]) continue;
+    emit(r, MetricRow{trainer_.steps_of(r), "", "buffer_bytes",
+                      static_cast<double>(trainer_.buffer_bytes(r, stage_))});
+  }
+}
+
+// At the end, what else it keeps, and what all tasks' training examples would take.
+void GroupRun::log_storage(std::int64_t r) {
+  if (tasks_of_all() < 2) return;
+  std::size_t examples = 0;
+  for (const Task& task : trainer_.tasks(r).tasks) examples += task.train.size();
+  const Dataset& data = trainer_.data();
+  const double bytes = static_cast<double>(examples) * static_cast<double>(data.features) *
+                       static_cast<double>(data.inputs.element_size());
+  emit(r, MetricRow{trainer_.steps_of(r), "", "strategy_bytes",
+                    static_cast<double>(trainer_.strategy_bytes(r))});
+  emit(r, MetricRow{trainer_.steps_of(r), "", "data_bytes", bytes});
+}
+
 // Evaluations, probes and loss rows that are due after the steps taken, per replica's own clock.
 void GroupRun::boundaries() {
   const std::vector<char> lives = living();
@@ -388,6 +413,7 @@ void GroupRun::finish() {
     const double probed = probes_.seconds(), all = train_s_ + eval_s_ + probed;
     emit(r, MetricRow{trainer_.steps_of(r), "", "probe_time_share", all > 0 ? probed / all : 0});
     for (const MetricRow& row : probes_.cost_rows(r)) emit(r, row);
+    log_storage(r);
   }
   if (keeps) save_finals(alive);
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
@@ -600,6 +626,7 @@ void GroupRun::end_stage() {
     trainer_.mark_diverged(r);
     end_diverged(r, "the weights were");
   }
+  log_buffers();
   // Joint training ends all tasks at once.
   const bool last = stage_ + 1 == trainer_.stages();
   evaluate_splits(last ? tasks_of_all() : stage_ + 1, last && spec_.runs.front().flag("curve"));

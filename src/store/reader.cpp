@@ -92,7 +92,7 @@ auto asked(F&& action) {
                     code == SQLITE_READONLY
                         ? "A query reads and changes nothing; give a SELECT"
                         : "The views v_run, v_eval, v_metric, v_topology, v_digest, v_continual, "
-                          "v_stability, v_anytime and v_joint hold plain names; `tandem "
+                          "v_stability, v_anytime, v_joint and v_storage hold plain names; `tandem "
                           "list columns` has them. A database of an earlier release "
                           "gets what it lacks of them by `tandem db check`"));
   }

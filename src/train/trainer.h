@@ -142,6 +142,10 @@ class Trainer {
   void load(std::int64_t r, const SavedState& tensors);
   // What a replica trains on.
   Stages stages_of(std::int64_t r) const;
+  // What the strategy keeps for a replica, in bytes: the inputs of the examples that it holds after
+  // a stage, as the data set has them; and, between steps, all else that a checkpoint keeps of it.
+  std::int64_t buffer_bytes(std::int64_t r, std::int64_t stage) const;
+  std::int64_t strategy_bytes(std::int64_t r) const;
 
  private:
   void build_tasks();

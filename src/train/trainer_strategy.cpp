@@ -677,4 +677,34 @@ void Trainer::add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
   sums[static_cast<std::size_t>(found - parameters.begin())].add_(term.reshape({-1}));
 }
 
+std::int64_t Trainer::buffer_bytes(std::int64_t r, std::int64_t stage) const {
+  // What has stages of more than their own tasks must have kept these.
+  const std::int64_t held =
+      needs_.stage == StageData::kOwnTask ? strategy_->examples_held(r) : stages_of(r).size(stage);
+  return held * data().features * static_cast<std::int64_t>(data().inputs.element_size());
+}
+
+std::int64_t Trainer::strategy_bytes(std::int64_t r) const {
+  const std::string prefix = run(r).config.text("strategy") + ".";
+  const std::vector<Parameter*> own = strategy_->parameters();
+  std::size_t bytes = 0;
+  for (const Parameter* parameter : parameters()) {
+    const bool is_own = std::find(own.begin(), own.end(), parameter) != own.end();
+    if (is_own) bytes += parameter->of_replica(r).nbytes();
+    for (const auto& [name, slot] : parameter->slots) {
+      if (is_own || name.rfind(prefix, 0) == 0) {
+        bytes += parameter->segment(slot.values, r).nbytes();
+      }
+    }
+  }
+  for (const auto& [name, values] : strategy_->save(r)) bytes += values.nbytes();
+  for (std::size_t i = 0; i < snapshots_.size(); ++i) {
+    if (!taken_[i]) continue;
+    for (const Parameter* parameter : snapshots_[i]->parameters()) {
+      bytes += parameter->of_replica(r).nbytes();
+    }
+  }
+  return static_cast<std::int64_t>(bytes);
+}
+
 }  // namespace tandem

@@ -445,6 +445,30 @@ TEST_CASE("a joint run is compared in the same stream and budget", "[golden]") {
   CHECK(f.own("intransigence", "net = 'average'") == Approx(0.16 / 3).epsilon(1e-12));
 }
 
+TEST_CASE("samples storage size", "[golden]") {
+  Fixture f;
+  const std::int64_t next = fill(f.writer, f.run.id, 0, kExample, {});
+  const auto row = [&](std::int64_t after, const char* name, double value) {
+    return test::metric(f.run.id, next + after, 100 * (after + 1), "", name, value);
+  };
+  f.writer.insert({row(0, "buffer_bytes", 100), row(1, "buffer_bytes", 200),
+                   row(3, "strategy_bytes", 77), row(4, "data_bytes", 1000)});
+  CHECK(std::isnan(f.value("sss", "v_storage")));  // after the last task it is not known
+  f.writer.insert({row(2, "buffer_bytes", 300)});
+  CHECK(f.value("sss", "v_storage") == Approx(0.8).epsilon(1e-12));
+  CHECK(f.value("buffer_bytes", "v_storage") == 300);
+  CHECK(f.value("strategy_bytes", "v_storage") == 77);
+  Fixture more;  // more than the data is no less than nothing
+  fill(more.writer, more.run.id, 0, kExample, {});
+  std::vector<Row> rows;
+  for (int i = 0; i < 3; ++i)
+    rows.push_back(test::metric(more.run.id, 50 + i, i, "", "buffer_bytes", 9000));
+  rows.push_back(test::metric(more.run.id, 60, 3, "", "strategy_bytes", 0));
+  rows.push_back(test::metric(more.run.id, 61, 3, "", "data_bytes", 1000));
+  more.writer.insert(rows);
+  CHECK(more.value("sss", "v_storage") == Approx(0).margin(1e-15));
+}
+
 TEST_CASE("the gap between read-outs, paired by run", "[golden]") {
   Fixture f;
   std::vector<RunRecord> runs;

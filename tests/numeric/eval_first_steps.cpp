@@ -131,6 +131,7 @@ TEST_CASE("measures while training goes on and beside the joint run, of runs tha
   // The joint run has no buffer, evaluates less and has other probes.
   CHECK(number("intransigence", "v_joint") ==
         Approx((reference - learned) / 5).epsilon(1e-12).margin(1e-15));
+  CHECK(number("sss", "v_storage") > 0.8);
 }
 
 }  // namespace tandem::test::eval_first_steps_numeric

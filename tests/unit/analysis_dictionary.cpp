@@ -22,7 +22,7 @@ TEST_CASE("every column of the views is in the data dictionary", "[unit]") {
     known.emplace(column.name, column);
   }
   for (const char* view : {"v_run", "v_eval", "v_metric", "v_topology", "v_digest", "v_continual",
-                           "v_stability", "v_anytime", "v_joint", "v_tuning"}) {
+                           "v_stability", "v_anytime", "v_joint", "v_storage", "v_tuning"}) {
     const QueryResult columns =
         reader.query(std::string("SELECT name, type FROM pragma_table_info('") + view + "')");
     REQUIRE_FALSE(columns.rows.empty());

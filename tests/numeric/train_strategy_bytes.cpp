@@ -1,0 +1,133 @@
+// What a strategy keeps, in bytes: of some counted by hand, of all that are registered against what
+// a checkpoint has more than one of a run without a strategy.
+#include <catch2/catch.hpp>
+#include <map>
+#include <set>
+
+#include "support/train_support.h"
+#include "train/trainer.h"
+
+namespace tandem::test::train_strategy_bytes_numeric {
+
+using namespace tandem::test;
+
+namespace {
+
+constexpr std::int64_t kPixels = 28 * 28;
+// 784-37-23-10 with biases.
+constexpr std::int64_t kParameters = kPixels * 37 + 37 + 37 * 23 + 23 + 23 * 10 + 10;
+
+Config sequence(const std::string& strategy, Settings more = {}) {
+  Settings said = {{"scenario", "class_il"},
+                   {"strategy", strategy},
+                   {"epochs", "1"},
+                   {"weights", "dense"},
+                   {"momentum", "0.9"}};
+  const Part& facts = part("strategy", strategy);
+  for (const auto& [name, value] : Settings{{"buffer", "30"}, {"replay_batch", "8"}}) {
+    if (std::count(facts.uses.begin(), facts.uses.end(), name) != 0) said[name] = value;
+  }
+  for (const auto& [name, value] : more) said[name] = value;
+  return small_run(said);
+}
+
+std::map<std::string, std::vector<double>> metrics_of(const Config& run) {
+  GroupSpec spec;
+  spec.runs = {run};
+  MemorySink sink;
+  run_group(spec, sink);
+  std::map<std::string, std::vector<double>> all;
+  for (const Row& row : sink.unacknowledged()) {
+    if (const auto* metric = std::get_if<MetricRow>(&row.body)) {
+      all[metric->name].push_back(metric->value);
+    }
+  }
+  return all;
+}
+
+void train_all(Trainer& trainer) {
+  for (std::int64_t stage = 0; stage < trainer.stages(); ++stage) {
+    trainer.begin_stage(stage);
+    for (std::int64_t step = 0; step < trainer.stage_steps(stage);) {
+      step += trainer.advance(stage, step, trainer.stage_steps(stage) - step).steps;
+    }
+    trainer.end_stage(stage);
+  }
+}
+
+std::map<std::string, std::int64_t> sizes_of(const Trainer& trainer, std::int64_t r) {
+  std::map<std::string, std::int64_t> sizes;
+  for (const auto& [name, values] : trainer.save(r)) {
+    sizes[name] = static_cast<std::int64_t>(values.nbytes());
+  }
+  return sizes;
+}
+
+}  // namespace
+
+TEST_CASE("bytes of strategies, by hand", "[numeric]") {
+  auto none = metrics_of(sequence("finetune"));
+  CHECK(none.at("strategy_bytes") == std::vector<double>{0});
+  CHECK(none.at("buffer_bytes") == std::vector<double>(5, 0));
+  const double data = none.at("data_bytes").at(0);
+  CHECK(std::fmod(data, kPixels) == 0);
+  CHECK(data > 290 * kPixels);
+  CHECK(data <= 300 * kPixels);
+  // Importance and center of each weight in float, and a constant in double.
+  CHECK(metrics_of(sequence("ewc")).at("strategy_bytes").at(0) == 8.0 * kParameters + 8);
+  // A copy of the net.
+  CHECK(metrics_of(sequence("lwf")).at("strategy_bytes").at(0) == 4.0 * kParameters);
+  // Thirty images; thirty places in the data set and how many were seen.
+  auto replay = metrics_of(sequence("er"));
+  CHECK(replay.at("buffer_bytes") == std::vector<double>(5, 30.0 * kPixels));
+  CHECK(replay.at("strategy_bytes").at(0) == 31 * 8);
+  // Beside them ten outputs of each in float.
+  auto dark = metrics_of(sequence("der"));
+  CHECK(dark.at("buffer_bytes").back() == 30.0 * kPixels);
+  CHECK(dark.at("strategy_bytes").at(0) == 31 * 8 + 30 * 10 * 4);
+  // Six of each task, from its end on.
+  for (const char* strategy : {"gem", "agem"}) {
+    INFO(strategy);
+    const auto memory = metrics_of(sequence(strategy)).at("buffer_bytes");
+    CHECK(memory == std::vector<double>{6.0 * kPixels, 12.0 * kPixels, 18.0 * kPixels,
+                                        24.0 * kPixels, 30.0 * kPixels});
+  }
+  CHECK(metrics_of(sequence("joint")).at("buffer_bytes") == std::vector<double>{data});
+  const auto sums = metrics_of(sequence("cumulative")).at("buffer_bytes");
+  REQUIRE(sums.size() == 5);
+  CHECK(sums.front() < data / 3);
+  CHECK(sums.back() == data);
+  CHECK(metrics_of(sequence("gdumb")).at("buffer_bytes") == std::vector<double>(5, 30.0 * kPixels));
+}
+
+TEST_CASE("runs of one task say nothing of what a strategy keeps", "[numeric]") {
+  const auto metrics = metrics_of(small_run({{"epochs", "1"}}));
+  CHECK(metrics.count("train_loss") == 1);
+  for (const char* name : {"strategy_bytes", "buffer_bytes", "data_bytes"}) {
+    CHECK(metrics.count(name) == 0);
+  }
+}
+
+TEST_CASE("bytes of each strategy are what a checkpoint has more than without one", "[numeric]") {
+  Trainer plain({sequence("finetune")}, {});
+  train_all(plain);
+  std::set<std::string> usual;
+  for (const auto& [name, size] : sizes_of(plain, 0)) usual.insert(name);
+  for (const Part& strategy : parts_of("strategy")) {
+    DYNAMIC_SECTION(strategy.name) {
+      const Config run = sequence(strategy.name);
+      Config second = sequence(strategy.name, {{"seed", "2"}});
+      Trainer trainer({run, second}, {});
+      train_all(trainer);
+      for (std::int64_t r = 0; r < 2; ++r) {
+        std::int64_t more = 0;
+        for (const auto& [name, size] : sizes_of(trainer, r)) {
+          if (usual.count(name) == 0) more += size;
+        }
+        CHECK(trainer.strategy_bytes(r) == more);
+      }
+    }
+  }
+}
+
+}  // namespace tandem::test::train_strategy_bytes_numeric
