@@ -1,9 +1,10 @@
 // `tandem bench continual`: seconds per run of the DER Split MNIST protocol (Buzzega et al. 2020),
 // by strategy. On a CPU alone and in a group of eight, on one core, beside a plain LibTorch loop of
 // as many steps and rows; on a GPU whole grids of 64, 256 and 1,024 runs, by one worker and by
-// four, with everything from the start of the program to the stored results.
+// several, with everything from the start of the program to the stored results.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include "bench/bench.h"
 #include "bench/bench_child.h"
 #include "config/grid.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "cuda/plugin.h"
@@ -89,35 +91,50 @@ double plain_of(const std::string& strategy, at::Device device) {
 }
 
 const std::vector<std::string> kStrategies = {
-    "finetune", "er",         "er_ace", "der", "derpp", "cls_er", "agem",    "gem",
-    "mir",      "ewc_online", "si",     "mas", "lwf",   "hat",    "packnet", "wsn"};
+    "finetune",   "er", "er_ace", "der", "derpp", "cls_er", "agem",    "gem", "mir",
+    "ewc_online", "si", "mas",    "lwf", "icarl", "hat",    "packnet", "wsn"};
 
 const std::vector<std::string> kWholeGrids = {"finetune", "er",  "derpp",  "ewc_online",
                                               "si",       "lwf", "packnet"};
 
 void bench_on_cpu(const Settings& settings, const std::vector<std::string>& strategies) {
-  fmt::print("{:<11} {:>10} {:>14} {:>12} {:>14} {:>9} {:>12} {:>12}\n", "strategy", "s alone",
+  fmt::print("{:<12} {:>9} {:>14} {:>12} {:>14} {:>9} {:>12} {:>12}\n", "strategy", "s alone",
              "of finetune's", "s in eight", "of finetune's", "s plain", "times alone",
              "times eight");
   seconds_of(der_split_mnist(settings, "finetune", 1));  // loads the data
   const double first_alone = seconds_of(der_split_mnist(settings, "finetune", 1));
   const double first_group = seconds_of(der_split_mnist(settings, "finetune", 8));
-  for (const std::string& strategy : strategies) {
-    const double alone = seconds_of(der_split_mnist(settings, strategy, 1));
-    const double group = seconds_of(der_split_mnist(settings, strategy, 8));
+  const auto print_row = [&](const std::string& name, const std::string& strategy,
+                             const Settings& said) {
+    const double alone = seconds_of(der_split_mnist(said, strategy, 1));
+    const double group = seconds_of(der_split_mnist(said, strategy, 8));
     const double plain = plain_of(strategy, at::kCPU);
-    fmt::print("{:<11} {:>10.2f} {:>14.2f} {:>12.2f} {:>14.2f} {:>9} {:>12} {:>12}\n", strategy,
-               alone, alone / first_alone, group, group / first_group, plain_text(plain),
+    fmt::print("{:<12} {:>9.2f} {:>14.2f} {:>12.2f} {:>14.2f} {:>9} {:>12} {:>12}\n", name, alone,
+               alone / first_alone, group, group / first_group, plain_text(plain),
                times_text(plain, alone), times_text(plain, group));
     std::fflush(stdout);
+  };
+  bool without = false;
+  for (const std::string& strategy : strategies) {
+    print_row(strategy, strategy, settings);
+    const std::vector<std::string>& uses = part("strategy", strategy).uses;
+    const bool takes_importances =
+        std::find(uses.begin(), uses.end(), "fisher_examples") != uses.end();
+    if (!takes_importances || settings.contains("fisher_examples")) continue;
+    // What its steps cost, without what it takes at each task's end.
+    Settings one = settings;
+    one["fisher_examples"] = "1";
+    print_row(strategy + " *", strategy, one);
+    without = true;
   }
+  if (without) fmt::print("* importances of one example: what the steps cost alone\n");
 }
 
 // Whole grids, as a user runs them.
 void bench_on_gpu(const Settings& settings, const std::string& device,
                   const std::vector<std::string>& strategies) {
-  const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {{64, 1},  {64, 4},   {256, 1},
-                                                                    {256, 4}, {1024, 1}, {1024, 4}};
+  const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {
+      {64, 1}, {64, 4}, {256, 1}, {256, 4}, {1024, 1}, {1024, 2}, {1024, 4}};
   for (const auto& [name, value] : settings) {
     if (name == "data_dir") continue;
     throw ConfigError("bench continual measures whole grids on a GPU and can't take --" + name +

@@ -89,10 +89,12 @@ std::vector<std::int64_t> WindowStarts::side_by_side() const {
   return starts;
 }
 
-std::int64_t WindowStarts::windows() const {
-  std::int64_t bytes = 0;
-  for (std::size_t e = 0; e + 1 < edges_.size(); e += 2) bytes += edges_[e + 1] - edges_[e];
-  return (bytes + context_ - 1) / context_;
+std::int64_t WindowStarts::windows() const { return (bytes() + context_ - 1) / context_; }
+
+std::int64_t WindowStarts::bytes() const {
+  std::int64_t sum = 0;
+  for (std::size_t e = 0; e + 1 < edges_.size(); e += 2) sum += edges_[e + 1] - edges_[e];
+  return sum;
 }
 
 ByteSampler::ByteSampler(std::uint64_t key, std::int64_t task, WindowStarts starts,

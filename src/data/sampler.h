@@ -47,6 +47,7 @@ class WindowStarts {
   std::vector<std::int64_t> side_by_side() const;
   // How many windows it takes for as many targets as there are bytes in the ranges, rounded up.
   std::int64_t windows() const;
+  std::int64_t bytes() const;  // of the ranges
 
  private:
   std::vector<std::int64_t> edges_;

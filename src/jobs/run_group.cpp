@@ -351,14 +351,10 @@ void GroupRun::log_buffers() {
 // At the end, what else it keeps, and what all tasks' training examples would take.
 void GroupRun::log_storage(std::int64_t r) {
   if (tasks_of_all() < 2) return;
-  std::size_t examples = 0;
-  for (const Task& task : trainer_.tasks(r).tasks) examples += task.train.size();
-  const Dataset& data = trainer_.data();
-  const double bytes = static_cast<double>(examples) * static_cast<double>(data.features) *
-                       static_cast<double>(data.inputs.element_size());
   emit(r, MetricRow{trainer_.steps_of(r), "", "strategy_bytes",
                     static_cast<double>(trainer_.strategy_bytes(r))});
-  emit(r, MetricRow{trainer_.steps_of(r), "", "data_bytes", bytes});
+  emit(r, MetricRow{trainer_.steps_of(r), "", "data_bytes",
+                    static_cast<double>(trainer_.data_bytes(r))});
 }
 
 // Evaluations, probes and loss rows that are due after the steps taken, per replica's own clock.

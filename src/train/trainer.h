@@ -146,8 +146,10 @@ class Trainer {
   // a stage, as the data set has them; and, between steps, all else that a checkpoint keeps of it.
   std::int64_t buffer_bytes(std::int64_t r, std::int64_t stage) const;
   std::int64_t strategy_bytes(std::int64_t r) const;
+  std::int64_t data_bytes(std::int64_t r) const;  // inputs of all tasks' training examples
 
  private:
+  std::int64_t input_bytes(const Stages& stages, std::int64_t stage) const;
   void build_tasks();
   void build_network();
   void build_teacher(const std::vector<Config>& configs, const ModelShape& shape);

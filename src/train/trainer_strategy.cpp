@@ -679,9 +679,20 @@ void Trainer::add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
 
 std::int64_t Trainer::buffer_bytes(std::int64_t r, std::int64_t stage) const {
   // What has stages of more than their own tasks must have kept these.
-  const std::int64_t held =
-      needs_.stage == StageData::kOwnTask ? strategy_->examples_held(r) : stages_of(r).size(stage);
-  return held * data().features * static_cast<std::int64_t>(data().inputs.element_size());
+  if (needs_.stage != StageData::kOwnTask) return input_bytes(stages_of(r), stage);
+  const std::int64_t each = batches_.windows() ? run(r).config.integer("context") + 1
+                                               : data().features * data().inputs.element_size();
+  return strategy_->examples_held(r) * each;
+}
+
+std::int64_t Trainer::data_bytes(std::int64_t r) const {
+  return input_bytes({run(r).config, data(), tasks(r), StageData::kAllTasks}, 0);
+}
+
+// Inputs of a stage's training examples, as the data set has them.
+std::int64_t Trainer::input_bytes(const Stages& stages, std::int64_t stage) const {
+  if (batches_.windows()) return stages.windows(stage).bytes();
+  return stages.size(stage) * data().features * data().inputs.element_size();
 }
 
 std::int64_t Trainer::strategy_bytes(std::int64_t r) const {

@@ -17,6 +17,7 @@
 #include "kernels/cone/cone_cuda.h"
 #include "kernels/masked/masked.h"
 #include "kernels/masked/masked_cuda.h"
+#include "kernels/pull/pull_cuda.h"
 #include "kernels/select/select.h"
 #include "kernels/select/select_cuda.h"
 #include "kernels/update/update_cuda.h"
@@ -462,6 +463,54 @@ TEST_CASE("a projection onto a cone on the GPU equals the CPU's in every bit", "
         std::count_if(expected.begin(), expected.end(), [](double each) { return each > 0.5; });
   }
   REQUIRE(inside > 10);
+}
+
+// Each product is rounded before it is added in both, so that gradients agree in every bit; sums
+// are taken in other orders.
+TEMPLATE_TEST_CASE("a pull and a way on the GPU equal the CPU's", "[gpu]", float, double) {
+  if (gpu_missing()) return;
+  using T = TestType;
+  for (const Shape& shape : shapes()) {
+    const std::size_t size = shape.size();
+    const std::vector<T> weight = normals<T>(size, 1), center = normals<T>(size, 2),
+                         importance = normals<T>(size, 3), gradient = normals<T>(size, 4),
+                         factor = normals<T>(static_cast<std::size_t>(shape.replicas), 5);
+    const Bytes set = flags(size, 6);
+    OnGpu<T> w(weight, shape.lead), c(center, shape.lead), i(importance, shape.lead),
+        g(gradient, shape.lead), out(std::vector<T>(size), shape.lead), f(factor),
+        path(center, shape.lead);
+    OnGpu<std::uint8_t> s(set, shape.lead);
+    const auto pull = cuda_kernel<decltype(kernels::add_pull_cuda<T>)>("add_pull");
+    for (const bool flagged : {false, true}) {
+      for (const bool has_gradient : {false, true}) {
+        CAPTURE(shape.n, shape.replicas, shape.lead, flagged, has_gradient);
+        std::vector<T> expected(size);
+        std::vector<double> sums(static_cast<std::size_t>(shape.replicas), 0.5);
+        OnGpu<double> all(sums);
+        OnGpu<double> scratch(std::vector<double>(sums.size() * kPullParts));
+        add_pull(
+            PullTerm<T>{weight.data(), center.data(), importance.data(),
+                        has_gradient ? gradient.data() : nullptr, flagged ? set.data() : nullptr,
+                        factor.data(), shape.n, shape.replicas},
+            expected.data(), sums.data());
+        REQUIRE(pull(PullTerm<T>{w.data(), c.data(), i.data(), has_gradient ? g.data() : nullptr,
+                                 flagged ? s.data() : nullptr, f.data(), shape.n, shape.replicas},
+                     out.data(), all.data(), scratch.data(), stream()) == 0);
+        REQUIRE(same_bits(out.read(), expected));
+        const std::vector<double> there = all.read();
+        for (std::size_t r = 0; r < sums.size(); ++r) {
+          REQUIRE(there[r] == Approx(sums[r]).epsilon(1e-10).margin(1e-9));
+        }
+      }
+    }
+    std::vector<T> expected = center;
+    add_way(gradient.data(), importance.data(), weight.data(), static_cast<std::int64_t>(size),
+            expected.data());
+    const auto way = cuda_kernel<decltype(kernels::add_way_cuda<T>)>("add_way");
+    REQUIRE(way(g.data(), i.data(), w.data(), static_cast<std::int64_t>(size), path.data(),
+                stream()) == 0);
+    REQUIRE(same_bits(path.read(), expected));
+  }
 }
 
 TEMPLATE_TEST_CASE("a masked copy on the GPU selects and doesn't multiply", "[gpu]", float,

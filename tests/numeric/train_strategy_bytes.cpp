@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "core/files.h"
 #include "support/train_support.h"
 #include "train/trainer.h"
 
@@ -106,6 +107,38 @@ TEST_CASE("runs of one task say nothing of what a strategy keeps", "[numeric]") 
   for (const char* name : {"strategy_bytes", "buffer_bytes", "data_bytes"}) {
     CHECK(metrics.count(name) == 0);
   }
+}
+
+TEST_CASE("a window of a corpus is as many bytes as it has", "[numeric]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "a", std::string(2000, 'a'));
+  atomic_write(folder / "b", std::string(1000, 'b'));
+  const auto said = [&](const std::string& strategy) {
+    Settings all = {{"data", "bytes"},
+                    {"model", "transformer"},
+                    {"corpus", folder.path() + "/a|" + folder.path() + "/b"},
+                    {"scenario", "domain_il"},
+                    {"tasks_by", "corpus"},
+                    {"tasks", "2"},
+                    {"strategy", strategy},
+                    {"context", "12"},
+                    {"layers", "1"},
+                    {"width", "8"},
+                    {"heads", "2"},
+                    {"kv_heads", "2"},
+                    {"block_size", "4"},
+                    {"blocks", "2"},
+                    {"batch", "4"},
+                    {"steps", "3"},
+                    {"curve", "false"}};
+    if (strategy == "er") all["buffer"] = "7";
+    return Config::resolve(all);
+  };
+  const auto er = metrics_of(said("er"));
+  CHECK(er.at("buffer_bytes") == std::vector<double>(2, 7 * 13));
+  CHECK(er.at("data_bytes") == std::vector<double>{0.9 * 3000});
+  CHECK(metrics_of(said("cumulative")).at("buffer_bytes") ==
+        std::vector<double>{0.9 * 2000, 0.9 * 3000});
 }
 
 TEST_CASE("bytes of each strategy are what a checkpoint has more than without one", "[numeric]") {
