@@ -50,8 +50,9 @@ at::Tensor NearestMean::scores(Trainer& trainer, const at::Tensor& x,
                                const Context& context) const {
   const at::Tensor features = trainer.features(x, context);
   const at::Tensor unit = features / features.norm(2, {-1}, /*keepdim=*/true).clamp_min(1e-30);
-  const at::Tensor away =
-      unit.square().sum(-1, true) + means_.square().sum(1, true) - 2 * torch::bmm(unit, means_);
+  // Means have norm one, so that examples without any feature are as far from each; so is a mean of
+  // nothing taken to be.
+  const at::Tensor away = unit.square().sum(-1, true) + 1 - 2 * torch::bmm(unit, means_);
   return torch::where(known_, away.neg(), torch::full({}, kFartherThanAny, away.options()));
 }
 

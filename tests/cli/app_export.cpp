@@ -198,6 +198,41 @@ TEST_CASE("the exported net of a task has the task's stored accuracy", "[cli]") 
                   ConfigError);
 }
 
+// The means stand in the last layer's place, those of each read-out in its own streams: products
+// with features rank classes as distances to means of norm one do.
+TEST_CASE("an exported net with class means answers as it was read", "[cli]") {
+  for (Settings said : std::vector<Settings>{{{"weights", "dense"}},
+                                             {{"weights", "static"}, {"storage", "sparse"}},
+                                             {{"weights", "ssa"}, {"refresh_interval", "10"}}}) {
+    said.insert({{"strategy", "icarl"},
+                 {"scenario", "class_il"},
+                 {"tasks", "5"},
+                 {"steps", "12"},
+                 {"buffer", "40"},
+                 {"replay_batch", "8"}});
+    const Trained run(said);
+    for (const std::string read_out : {"full", "sparse"}) {
+      CAPTURE(said.at("weights"), read_out);
+      const auto rows =
+          StoreReader(run.db)
+              .query(
+                  "SELECT count(*), sum(n_correct) FROM v_eval WHERE net = 'nearest_mean' AND "
+                  "split = 'validation' AND stage = 5 AND NOT masked AND weights_readout = '" +
+                  read_out + "'")
+              .rows;
+      if (rows[0][0] == "0") {
+        CHECK((said.at("weights") == "static" && read_out == "full"));
+        continue;
+      }
+      CHECK(rows[0][0] == "5");
+      const SafetensorsFile file = run.exported("tandem", read_out);
+      // Where two means are equally near, roundings choose.
+      CHECK(std::abs(std::stoll(rows[0][1]) - right_answers(file, run.config)) <= 3);
+      CHECK(std::stoll(rows[0][1]) > 6000);  // of 30,000, so that it has learnt something
+    }
+  }
+}
+
 TEST_CASE("an export says how its weights lie, and either layout is one net", "[cli]") {
   // Square: a layer that is loaded the wrong way round would go unnoticed.
   const Trained run({{"weights", "set"}, {"widths", "30,30"}});
