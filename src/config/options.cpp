@@ -288,6 +288,17 @@ std::vector<Option> continual_options() {
        .maximum = 1,
        .of_part = true,
        .per_replica = true},
+      {.name = "reserved_units",
+       .type = kReal,
+       .default_value = "0.1",
+       .neutral = "-1",
+       .help =
+           "share of each hidden layer's units that SpaceNet reserves for a task; 0: shares that "
+           "are alike for all tasks",
+       .minimum = 0,
+       .maximum = 1,
+       .of_part = true,
+       .per_replica = true},
       {.name = "gate_scale",
        .type = kReal,
        .default_value = "400",

@@ -98,6 +98,13 @@ at::Tensor IsolatedWeights::outputs(const StepView& view) {
   return outputs_;
 }
 
+at::Tensor IsolatedWeights::changing(std::size_t p) const {
+  Parameter& parameter = *view_.parameters[p];
+  const at::Tensor owner = owners(parameter), no = barred(p);
+  const at::Tensor own = owner.eq(broadcast_to_segments(trained_, parameter.segments()));
+  return no.defined() ? own.logical_and(no.logical_and(owner.eq(0)).logical_not()) : own;
+}
+
 // Which of a parameter's values rest, and what these are, as long as no owner changes and the same
 // owner trains.
 const IsolatedWeights::Resting& IsolatedWeights::resting(std::size_t p) {
@@ -109,7 +116,7 @@ const IsolatedWeights::Resting& IsolatedWeights::resting(std::size_t p) {
     return own;
   }
   own = {owner, owner._version(), host_, {}, {}};
-  const at::Tensor rests = owner.ne(broadcast_to_segments(trained_, parameter.segments()));
+  const at::Tensor rests = changing(p).logical_not();
   if (!rests.any().item<bool>()) return own;
   own.rests = rests;
   own.values = parameter.flat().clone();
@@ -140,7 +147,7 @@ void IsolatedWeights::leave(std::vector<at::Tensor>& gradients) {
     }
     before_[p] = parameter.flat().clone();
     if (!by_owner) continue;
-    shares_[p] = owners(parameter).eq(broadcast_to_segments(trained_, parameter.segments()));
+    shares_[p] = changing(p);
     if (!gradients[p].defined()) continue;
     gradients[p] = torch::where(shares_[p], gradients[p], torch::zeros({}, gradients[p].options()));
   }

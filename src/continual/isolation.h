@@ -73,6 +73,9 @@ class IsolatedWeights : public Strategy {
   // How much of a step's change a parameter's values take, beside Parameter::flat(); undefined: all
   // of it where their owner is the one that trains, else nothing.
   virtual at::Tensor share_of(std::size_t /*parameter*/) const { return {}; }
+  // Weights that do not change though they are free, bool beside a parameter's values; undefined:
+  // none. What it says stays alike as long as no owner is written.
+  virtual at::Tensor barred(std::size_t /*parameter*/) const { return {}; }
   // Free active weights of replica r rest until the next task begins.
   void rest(std::int64_t r) const;
   std::int64_t task() const { return task_; }
@@ -92,6 +95,7 @@ class IsolatedWeights : public Strategy {
     at::Tensor rests, values;  // bool and values beside the parameter's; undefined: none rests
   };
   const Resting& resting(std::size_t p);
+  at::Tensor changing(std::size_t p) const;  // bool beside the parameter's values
 
   std::string name_;  // of the strategy, and the first word of what it keeps
   std::int64_t task_ = 1;

@@ -28,6 +28,7 @@
 #include "config/config.h"
 #include "config/part.h"
 #include "continual/scenario.h"
+#include "topology/initial_weights.h"
 #include "topology/parameter.h"
 
 namespace tandem {
@@ -74,8 +75,8 @@ struct StrategyNeeds {
   bool holds_weights = false;
   bool weights_rest = false;  // toward a task's end the free ones do not change, nor does topology
   bool within_mask = false;   // it computes with active weights alone, in each stream
-  // enter() puts other values in the place of the weights'; hidden units are gated, so that each
-  // layer must read what the one before it writes.
+  // enter() puts other values in the place of the weights'; hidden units are gated, or belong to
+  // tasks, so that each layer must read what the one before it writes.
   bool replaces_values = false, gates_units = false;
   // How the trained net is read, which is the name of the read-out's net: as it is; each task
   // through a net of its own, so that whoever reads must know the task; through averages of
@@ -190,7 +191,8 @@ struct StrategyLayer {
   std::size_t weight = 0;
   std::int64_t bias = -1;  // none
   std::int64_t inputs = 0, outputs = 0;
-  bool makes_logits = false;  // its outputs are those of the tasks
+  bool makes_logits = false;                // its outputs are those of the tasks
+  const InitialWeights* initial = nullptr;  // the draws that its weights begin the run with
 };
 
 struct StrategyView {  // what a strategy may look at
@@ -259,6 +261,9 @@ class Strategy {
   virtual at::Tensor gradient(StepGradients& /*gradients*/) { return {}; }
   // The optimizer has moved the weights.
   virtual void after_update() {}
+
+  // An update has moved the topology of these replicas [R], between steps.
+  virtual void topology_moved(const std::vector<char>& /*which*/) {}
 
   // The step of its task, from 0, before which the strategy wants a turn of its own with replica r
   // between steps; -1: none. `steps`: those of the task.

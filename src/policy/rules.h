@@ -51,7 +51,7 @@ struct RunFacts {
   bool weights_rest = false;       // free weights rest toward the end of each task
   bool within_mask = false;        // the strategy computes with active weights alone
   bool replaces_values = false;    // steps are taken at other values than the weights'
-  bool gates_units = false;        // hidden units are gated, between layers of a chain
+  bool gates_units = false;        // hidden units are gated, or tasks', between layers of a chain
   bool looks_back = false;         // the strategy does nothing before a first task has ended
   std::int64_t least_buffer = 0;   // with fewer examples it does nothing
   bool own_outputs = false;        // each class of each task must have an output of its own

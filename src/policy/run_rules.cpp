@@ -609,14 +609,14 @@ std::vector<Rule> example_rules() {
        [](const RunFacts& f) { return f.gates_units && !is_chain(f); },
        [](const RunFacts& f) {
          return fmt::format(
-             "--strategy {} gates hidden units, and --model {} has layers that do not read what "
-             "the "
-             "one before them writes: give --model mlp",
+             "--strategy {} gates or reserves hidden units, and --model {} has layers that do not "
+             "read what the one before them writes: give --model mlp",
              f.config->text("strategy"), f.config->text("model"));
        }},
       {"updates_while_weights_rest", kWarnedRun, kOfRun,
        [](const RunFacts& f) {
-         return f.weights_rest && logs_by_steps(f) && update_interval(f) > free_steps(f);
+         return f.weights_rest && logs_by_steps(f) && free_steps(f) < f.task_steps &&
+                update_interval(f) > free_steps(f);
        },
        [](const RunFacts& f) {
          return fmt::format(

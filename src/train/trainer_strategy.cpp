@@ -253,6 +253,7 @@ void Trainer::build_strategy() {
     StrategyLayer own{place_of(layer->weight), -1, layer->inputs(), layer->outputs()};
     if (layer->has_bias()) own.bias = static_cast<std::int64_t>(place_of(layer->bias));
     own.makes_logits = layer == model_->linears().back() && layer->outputs() == tasks(0).outputs;
+    own.initial = &layer->initial_weights;
     view.layers.push_back(own);
   }
   const Config& config = runs_.front().config;

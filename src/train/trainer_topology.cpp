@@ -158,6 +158,7 @@ void Trainer::update_topology(const std::vector<ReplicaPlan>& plans, StepReport&
   if (demands().fresh_batches > 0) read_fresh_batches(moment);
   at::NoGradGuard no_grad;
   report.updates = topology_->update(moment, policies().dormant_stay_zero());
+  strategy_->topology_moved(moment.due);
   begin_sparse_phase(enters_sparse);
   // A superset is as large as its density and the mask make it, so that the host knows.
   if (active_counts(*model_) != counts) record_masks();

@@ -187,7 +187,7 @@ TEST_CASE("tasks of bytes with every strategy that takes them: alone, in company
   // Exact Fisher information, classes of their own and units in a chain are what bytes have not.
   std::set<std::string> all;
   for (const Part& strategy : parts_of("strategy")) all.insert(strategy.name);
-  for (const char* refused : {"ewc", "ewc_online", "gdumb", "icarl", "hat"}) {
+  for (const char* refused : {"ewc", "ewc_online", "gdumb", "icarl", "hat", "spacenet"}) {
     REQUIRE(all.erase(refused) == 1);
   }
   CHECK(taken == all);

@@ -193,7 +193,8 @@ TEST_CASE("all probes of a sequence: alone, in company, and stopped again and ag
 
 TEST_CASE("training of a sequence is the same to the bit with all probes and with none",
           "[numeric]") {
-  const std::string strategy = GENERATE("er", "packnet", "hat", "cls_er", "agem", "lwf");
+  const std::string strategy =
+      GENERATE("er", "packnet", "hat", "spacenet", "cls_er", "agem", "lwf");
   const std::string storage = GENERATE("masked", "sparse");
   CAPTURE(strategy, storage);
   const auto trained = [&](bool probed) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "config/option.h"
 #include "config/seeds.h"
@@ -674,6 +675,162 @@ struct Packnet : Rule {
   }
 };
 
+// Units with owners, written with loops over single weights.
+struct Spacenet : Rule {
+  double share, again;
+  bool other_outputs_rest;  // count as their biases while a task trains
+  std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
+  Net beginning;
+  std::int64_t task = 0;
+  bool packed = false;
+  std::vector<std::vector<std::int64_t>> units;  // of hidden layers: by which task; 0: free
+  std::vector<std::vector<std::int64_t>> owner;  // by value, of its elements
+  Tensors earned, at_end;                        // by hidden layer; by value
+
+  Spacenet(double s, double a, Trainer& trainer)
+      : share(s),
+        again(a),
+        other_outputs_rest(trainer.tasks(0).masked_readout),
+        outputs(trainer.tasks(0).task_outputs),
+        beginning(net_of(trainer)) {
+    for (std::size_t v = 0; v < beginning.values.size(); ++v) {
+      const at::Tensor& each = beginning.values[v];
+      owner.emplace_back(static_cast<std::size_t>(each.numel()), 0);
+      if (v % 2 == 1 && !is_last(v)) units.emplace_back(static_cast<std::size_t>(each.numel()), 0);
+    }
+  }
+  bool is_last(std::size_t v) const { return v + 2 >= beginning.values.size(); }
+  bool own_outputs() const { return outputs[0] != outputs[1]; }
+  // The task of an output of its own.
+  std::int64_t task_of(std::int64_t output) const {
+    for (std::size_t t = 0; t < outputs.size(); ++t) {
+      if (output >= outputs[t].first && output < outputs[t].second) {
+        return static_cast<std::int64_t>(t + 1);
+      }
+    }
+    FAIL("no task has output " << output);
+    return 0;
+  }
+  std::int64_t outputs_of(std::size_t v) const { return beginning.values[v].size(-1); }
+
+  // Its unit belongs to no finished task, nor to a later one.
+  bool is_free(std::size_t v, std::size_t e) const {
+    const std::int64_t unit = static_cast<std::int64_t>(e) % outputs_of(v);
+    if (owner[v][e] != 0) return false;
+    if (!is_last(v)) return units[v / 2][static_cast<std::size_t>(unit)] == 0;
+    return !own_outputs() || task_of(unit) == task;
+  }
+
+  void task_begins(const Net& net) override {
+    ++task;
+    packed = false;
+    earned.clear();
+    for (std::size_t v = 0; v < net.values.size(); ++v) {
+      if (v % 2 == 0 && !is_last(v)) earned.push_back(torch::zeros_like(net.values[v]));
+      const at::Tensor first = beginning.values[v].detach().contiguous();
+      at::Tensor expected = (task == 1 ? first : at_end[v]).clone();
+      for (std::size_t e = 0; v % 2 == 0 && e < owner[v].size(); ++e) {
+        const std::int64_t unit = static_cast<std::int64_t>(e) % outputs_of(v);
+        if (is_free(v, e)) expected.data_ptr<double>()[e] = first.data_ptr<double>()[e];
+        if (is_last(v) && own_outputs() && task_of(unit) > task) {
+          expected.data_ptr<double>()[e] = 0;
+        }
+      }
+      CAPTURE(v);
+      REQUIRE(torch::equal(net.values[v].detach(), expected));
+    }
+  }
+
+  void pack(Net& net) {
+    packed = true;
+    for (std::size_t l = 0; l < units.size(); ++l) {
+      std::vector<std::pair<double, std::size_t>> free;  // most important first, then by place
+      for (std::size_t u = 0; u < units[l].size(); ++u) {
+        double sum = 0;
+        for (std::int64_t i = 0; i < earned[l].size(0); ++i) {
+          const auto at = static_cast<std::int64_t>(u);
+          if (net.active[2 * l][i][at].item<bool>()) sum += earned[l][i][at].item<double>();
+        }
+        if (units[l][u] == 0) free.emplace_back(-sum, u);
+      }
+      std::sort(free.begin(), free.end());
+      const double left = static_cast<double>(outputs.size()) - static_cast<double>(task - 1);
+      const auto count = static_cast<std::size_t>(
+          std::llround(share > 0 ? share * static_cast<double>(units[l].size())
+                                 : static_cast<double>(free.size()) / left));
+      for (std::size_t i = 0; i < std::min(std::max<std::size_t>(1, count), free.size()); ++i) {
+        units[l][free[i].second] = task;
+      }
+    }
+    for (std::size_t v = 0; v < net.values.size(); ++v) {
+      const at::Tensor active = net.active[v].contiguous();
+      const bool shared = is_last(v) && !own_outputs();
+      for (std::size_t e = 0; e < owner[v].size(); ++e) {
+        const std::int64_t unit = static_cast<std::int64_t>(e) % outputs_of(v);
+        const std::int64_t of = shared       ? task
+                                : is_last(v) ? task_of(unit)
+                                             : units[v / 2][static_cast<std::size_t>(unit)];
+        if (of != task || owner[v][e] != 0) continue;
+        const auto from = static_cast<std::size_t>(static_cast<std::int64_t>(e) / outputs_of(v));
+        if (v % 2 == 1 || v == 0 || units[v / 2 - 1][from] != 0) {
+          if (active.data_ptr<bool>()[e]) owner[v][e] = task;
+        } else {
+          net.values[v].data_ptr<double>()[e] = 0;
+        }
+      }
+    }
+  }
+
+  void turns(Net& net, std::int64_t step, std::int64_t steps) override {
+    const at::NoGradGuard no_grad;
+    const double trained_again = std::floor(again * static_cast<double>(steps));
+    if (step == steps - static_cast<std::int64_t>(trained_again)) pack(net);
+  }
+
+  at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>&) override {
+    Net own = net;
+    for (std::int64_t c = 0; other_outputs_rest && c < outputs.back().second; ++c) {
+      if (task_of(c) == task) continue;
+      at::Tensor kept = torch::ones({outputs.back().second}, torch::kFloat64);
+      kept[c] = 0;
+      at::Tensor& last = own.values[own.values.size() - 2];
+      last = last * kept;
+    }
+    return task_loss(own, current);
+  }
+
+  void change(Tensors& gradients, const Net&, const std::vector<Rows>&) override {
+    for (std::size_t v = 0; v < gradients.size(); ++v) {
+      gradients[v] = gradients[v].contiguous();
+      for (std::size_t e = 0; e < owner[v].size(); ++e) {
+        const bool changes = packed ? owner[v][e] == task : is_free(v, e);
+        if (!changes) gradients[v].data_ptr<double>()[e] = 0;
+      }
+    }
+  }
+
+  void stepped(const Net& before, const Tensors& gradients, const Net& after) override {
+    for (std::size_t l = 0; l < earned.size(); ++l) {
+      const at::Tensor moved = (after.values[2 * l] - before.values[2 * l]).detach();
+      earned[l] = earned[l] + (gradients[2 * l] * moved).abs();
+    }
+  }
+
+  void task_ends(const Net& net, const Rows&) override {
+    Net end = net;
+    for (at::Tensor& each : end.values) each = each.detach().contiguous().clone();
+    if (!packed) pack(end);
+    at_end = end.values;
+  }
+
+  void stage_ended(const Net& net) override {
+    for (std::size_t v = 0; v < net.values.size(); ++v) {
+      CAPTURE(v);
+      REQUIRE(torch::equal(net.values[v], at_end[v]));
+    }
+  }
+};
+
 // A parameter that the strategy has of its own, as the trainer has it now.
 at::Tensor own_parameter(const Trainer& trainer, const std::string& parameter) {
   for (const auto& [name, values] : trainer.save(0)) {
@@ -930,6 +1087,9 @@ std::unique_ptr<Rule> rule_of(const Config& config, Trainer& trainer) {
   if (name == "hat") {
     return std::make_unique<Hat>(trainer, number("stability"), number("gate_scale"));
   }
+  if (name == "spacenet") {
+    return std::make_unique<Spacenet>(number("reserved_units"), number("retrain_share"), trainer);
+  }
   if (name == "packnet") {
     return std::make_unique<Packnet>(number("task_keep"), number("retrain_share"),
                                      trainer.tasks(0).task_outputs);
@@ -1125,6 +1285,7 @@ Config sequence_of(const std::string& strategy, const std::string& scenario,
                         {"mir_candidates", "11"},
                         {"task_density", "0.4"},
                         {"gate_scale", "30"},
+                        {"reserved_units", "0.25"},
                         {"plastic_updates", "0.8"},
                         {"plastic_decay", "0.9"},
                         {"stable_updates", "0.5"},
@@ -1327,10 +1488,12 @@ TEST_CASE("strategies that change gradients leave masks the same in both storage
 }
 
 TEST_CASE("shares that are alike for all tasks, kept at each task's end alone", "[numeric]") {
+  const auto [strategy, share] = GENERATE(
+      table<std::string, std::string>({{"packnet", "task_keep"}, {"spacenet", "reserved_units"}}));
   for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
-    CAPTURE(scenario);
-    const Config config = sequence_of("packnet", scenario, "static",
-                                      {{"task_keep", "0"}, {"retrain_share", "0"}, {"tasks", "5"}});
+    CAPTURE(strategy, scenario);
+    const Config config = sequence_of(strategy, scenario, "static",
+                                      {{share, "0"}, {"retrain_share", "0"}, {"tasks", "5"}});
     Trainer trainer({config}, in_double());
     Course course(trainer, config);
     for (std::int64_t stage = 0; stage < 5; ++stage) course.require_stage(stage);
@@ -1412,10 +1575,113 @@ TEST_CASE("what a task owns stays as it was", "[numeric]") {
   CHECK(served > (strategy == "wsn" ? 25u : 50u));
 }
 
+// Whatever moves the others, and in whichever storage: at the same inputs a finished task's hidden
+// units, and its outputs where it has some of its own, compute the same to the bit after each later
+// task, in each stream that the method has.
+TEST_CASE("what reserved units and their task's outputs compute stays the same to the bit",
+          "[numeric]") {
+  std::set<std::string> served;
+  for (const Part& method : parts_of("weights")) {
+    for (const std::string storage : {"masked", "sparse"}) {
+      for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
+        Settings more = {{"momentum", "0.9"},      {"weight_decay", "0.01"},
+                         {"lr", "0.05"},           {"storage", storage},
+                         {"update_interval", "3"}, {"update_interval_epochs", "0"},
+                         {"widths", "19,13"},      {"grow_init", "normal"}};
+        if (method.name == "set") more["retrain_share"] = "0";
+        std::erase_if(more, [&](const auto& said) {
+          return option(said.first).of_part && said.first != "retrain_share" &&
+                 (said.first.rfind("update", 0) == 0 || said.first.rfind("grow", 0) == 0) &&
+                 std::count(method.uses.begin(), method.uses.end(), said.first) == 0;
+        });
+        std::optional<Config> config;
+        try {
+          config = sequence_of("spacenet", scenario, method.name, more);
+          RunCheck("cpu").check(*config);
+        } catch (const ConfigError&) {
+          continue;
+        }
+        CAPTURE(method.name, storage, scenario);
+        TrainerOptions options;
+        if (storage == "sparse") options.storage.assign(3, Storage::kSparse);
+        Trainer trainer({*config}, options);
+        const std::vector<Linear*> layers = trainer.model().linears();
+        std::vector<std::int64_t> examples;
+        for (std::int64_t i = 0; i < 24; ++i) {
+          examples.push_back(trainer.tasks(0).tasks[static_cast<std::size_t>(i % 5)].train[i / 5]);
+        }
+        const at::Tensor x = trainer.batches().make({examples}, 24, false).x;
+        const bool full_too = layers[0]->connections->active_flags().defined();
+        const auto computed = [&] {  // by stream, then layer, [n,out]
+          std::vector<at::Tensor> all;
+          for (const auto wanted : {StreamsWanted::kSparse, StreamsWanted::kFull}) {
+            if (wanted == StreamsWanted::kFull && !full_too) continue;
+            Context context;
+            context.plans.weights.wanted = wanted;
+            context.observe_product = [&all](const Linear&, const at::Tensor&,
+                                             const at::Tensor& y) {
+              all.push_back(y.detach()[0].clone());
+            };
+            trainer.model().forward(x, context);
+          }
+          return all;
+        };
+        std::vector<std::pair<std::size_t, std::int64_t>> fixed;  // product and unit
+        std::vector<at::Tensor> kept;                             // what they computed
+        for (std::int64_t stage = 0; stage < 4; ++stage) {
+          trainer.begin_stage(stage);
+          const std::int64_t steps = trainer.stage_steps(stage);
+          for (std::int64_t s = 0; s < steps; ++s) {
+            trainer.advance(stage, s, 1);
+            if (s % 3 != 0 || fixed.empty()) continue;
+            const std::vector<at::Tensor> now = computed();
+            CAPTURE(stage, s);
+            for (std::size_t i = 0; i < fixed.size(); ++i) {
+              const auto [product, unit] = fixed[i];
+              CAPTURE(product, unit);
+              REQUIRE(torch::equal(now[product].select(1, unit), kept[i]));
+            }
+          }
+          trainer.end_stage(stage);
+          const std::vector<at::Tensor> now = computed();
+          std::size_t moving = 0;
+          const auto fix = [&](std::size_t layer, std::int64_t unit) {
+            for (std::size_t p = layer; p < now.size(); p += layers.size()) {
+              fixed.emplace_back(p, unit);
+              kept.push_back(now[p].select(1, unit).clone());
+              moving += kept.back().max().item<float>() > kept.back().min().item<float>();
+            }
+          };
+          for (const auto& [name, values] : trainer.save(0)) {
+            if (name.rfind("strategy/spacenet.reserved", 0) != 0) continue;
+            for (std::int64_t u = 0; u < values.numel(); ++u) {
+              if (values[u].item<double>() == static_cast<double>(stage + 1)) {
+                fix(static_cast<std::size_t>(name.back() - '0'), u);
+              }
+            }
+          }
+          REQUIRE(moving > 2);
+          if (scenario == "domain_il") continue;
+          const auto [first, last] = trainer.tasks(0).task_outputs[static_cast<std::size_t>(stage)];
+          for (std::int64_t c = first; c < last; ++c) fix(2, c);
+        }
+        served.insert(method.name + " " + storage);
+      }
+    }
+  }
+  CHECK(served.size() > 12);
+  for (const char* each : {"static masked", "static sparse", "set masked", "set sparse",
+                           "rigl masked", "rigl sparse", "dense masked", "alternate masked"}) {
+    CAPTURE(each);
+    CHECK(served.count(each) == 1);
+  }
+}
+
 TEST_CASE("what is replayed, pulled and held is the same in tasks of permuted inputs",
           "[numeric]") {
-  for (const std::string strategy : {"finetune", "er", "derpp", "agem", "gem", "cls_er", "mir",
-                                     "ewc", "mas", "lwf", "icarl", "packnet", "wsn", "hat"}) {
+  for (const std::string strategy :
+       {"finetune", "er", "derpp", "agem", "gem", "cls_er", "mir", "ewc", "mas", "lwf", "icarl",
+        "packnet", "wsn", "hat", "spacenet"}) {
     for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
       if (strategy == "icarl" && scenario == "domain_il") continue;  // is refused
       DYNAMIC_SECTION(strategy << ' ' << scenario) {

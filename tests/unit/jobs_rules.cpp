@@ -689,7 +689,7 @@ Rows length_rows() {
       {"values_of_two_masters",
        {replacing(Perturbation::Kind::kAscent), replacing(Perturbation::Kind::kNone),
         "--strategy wsn takes its steps at other values"}},
-      {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates hidden units"}},
+      {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates or reserves"}},
       {"blur_of_known_tasks",
        {blurred("packnet", true), blurred("packnet", false), "--strategy packnet trains outputs"}},
       {"fisher_of_windows",
