@@ -299,6 +299,17 @@ std::vector<Option> continual_options() {
        .maximum = 1,
        .of_part = true,
        .per_replica = true},
+      {.name = "task_units",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "-1",
+       .help = "share of each hidden layer's units that a task of SpaceNet trains, drawn among the "
+               "free ones; it then reads no others; 0: all free ones, and it reads those of "
+               "earlier tasks too",
+       .minimum = 0,
+       .maximum = 1,
+       .of_part = true,
+       .per_replica = true},
       {.name = "gate_scale",
        .type = kReal,
        .default_value = "400",

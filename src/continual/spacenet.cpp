@@ -8,14 +8,18 @@
 // other units become zero and stay so. The task's outputs are units of this kind. So what a
 // finished task's outputs compute stays the same to the bit. Later tasks may read reserved units.
 //
+// `task_units` above 0 is the authors' way: each task trains within so large a share of each hidden
+// layer's units, drawn among the free ones, and reads no others, those of earlier tasks neither.
+// The other free units wait: weights into them and from them are zero and stay in the topology, for
+// the tasks that they are drawn for.
+//
 // Each later task begins with free weights at the values that the run began with there, and biases
 // of free units go on, as in the code. In class-IL the softmax is over all outputs, where the
 // weights of other tasks' outputs count as zero while a task trains, so that these outputs are
 // their biases; those of later tasks are zero until their task begins. Where tasks share outputs,
 // weights from a task's units are its own and the biases the first task's.
 //
-// What differs: the authors train a task within a random choice of free units, so that it reads no
-// units of earlier tasks, and keep all of its connections, also those into units that later tasks
+// What differs: the authors keep all connections of a task, also those into units that later tasks
 // go on to change, and its outputs read these. They drop and grow by the importance of weights and
 // units; here the method of the run moves what is free. Their unit's importance adds the weights'
 // sums up again at each step. `retrain_share` is not theirs: above 0 units are reserved that much
@@ -23,7 +27,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/seeds.h"
 #include "continual/isolation.h"
+#include "core/philox.h"
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "topology/select_rows.h"
@@ -31,14 +37,22 @@
 namespace tandem {
 namespace {
 
+// The random stream of which units a task trains, within the run's stream "topology", whose other
+// streams are those of layers.
+constexpr std::uint64_t kUnitsOfTasks = std::uint64_t{1} << 32;
+
 class ReservedUnits : public IsolatedWeights {
  public:
   explicit ReservedUnits(StrategyView view) : IsolatedWeights(std::move(view)) {
     for (std::size_t l = 0; l + 1 < view_.layers.size(); ++l) {
       const std::int64_t units = view_.layers[l].outputs;
       TORCH_INTERNAL_ASSERT(units == view_.layers[l + 1].inputs, "units between layers of a chain");
-      reserved_.push_back(torch::zeros({view_.replicas, units}, view_.options));
+      units_.push_back(torch::zeros({view_.replicas, units}, view_.options));
     }
+    const auto share = [](const Config& each) { return each.real("task_units"); };
+    apart_ = per_replica(view_, share).gt(0).unsqueeze(1);
+    any_apart_ = std::any_of(view_.configs.begin(), view_.configs.end(),
+                             [&share](const Config& each) { return share(each) > 0; });
   }
 
   StrategyNeeds needs() const override {
@@ -53,11 +67,18 @@ class ReservedUnits : public IsolatedWeights {
     IsolatedWeights::before_task(task, resumed);
     if (!view_.layers.empty() && has_own_outputs(view_.layers.back())) {
       const std::int64_t outputs = view_.layers.back().outputs;
-      others_ = outputs_of(outputs, task).logical_not().expand({view_.replicas, outputs});
+      const auto tasks = static_cast<std::int64_t>(view_.sequences.front().tasks.size());
+      classes_ = torch::zeros({view_.replicas, outputs}, view_.options);
+      for (std::int64_t t = 1; t <= tasks; ++t) {
+        const double state = t < task ? static_cast<double>(t) : t == task ? 0 : -1;
+        classes_.masked_fill_(outputs_of(outputs, t), state);
+      }
     }
-    for (std::size_t l = 0; l < reserved_.size(); ++l) {
+    for (std::size_t l = 0; l < units_.size(); ++l) {
       const at::Tensor earned = importance(l);
-      if (!resumed) earned.zero_();
+      if (resumed) continue;
+      earned.zero_();
+      for (std::int64_t r = 0; r < view_.replicas; ++r) draw_units(l, r);
     }
     for (std::int64_t r = 0; !resumed && r < view_.replicas; ++r) begin(r);
   }
@@ -66,10 +87,10 @@ class ReservedUnits : public IsolatedWeights {
 
   // Other tasks' outputs are their biases.
   void enter(const at::Tensor& /*numbers*/) override {
-    if (!reads_all_outputs() || !others_.defined()) return;
+    if (!reads_all_outputs() || !classes_.defined()) return;
     Parameter& weight = weight_of(view_.layers.size() - 1);
     kept_ = weight.flat().clone();
-    weight.flat().masked_fill_(places(view_.layers.back()).of_outputs(others_), 0);
+    weight.flat().masked_fill_(places(view_.layers.back()).of_outputs(classes_.ne(0)), 0);
   }
 
   at::Tensor gradient(StepGradients& gradients) override {
@@ -78,7 +99,7 @@ class ReservedUnits : public IsolatedWeights {
     std::vector<at::Tensor> own = gradients.masked();
     leave(own);
     gradients.replace(own);
-    for (std::size_t l = 0; l < reserved_.size(); ++l) {
+    for (std::size_t l = 0; l < units_.size(); ++l) {
       taken_.push_back(own[view_.layers[l].weight]);
       before_.push_back(weight_of(l).flat().clone());
     }
@@ -133,47 +154,76 @@ class ReservedUnits : public IsolatedWeights {
 
   NamedTensors save(std::int64_t r) const override {
     NamedTensors all = IsolatedWeights::save(r);
-    for (std::size_t l = 0; l < reserved_.size(); ++l) {
-      all.emplace_back(reserved_name(l), reserved_[l][r].to(torch::kCPU).clone());
+    for (std::size_t l = 0; l < units_.size(); ++l) {
+      all.emplace_back(units_name(l), units_[l][r].to(torch::kCPU).clone());
     }
     return all;
   }
 
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override {
-    for (std::size_t l = 0; l < reserved_.size(); ++l) {
-      if (name != reserved_name(l)) continue;
-      if (values.numel() != reserved_[l].size(1)) break;
-      reserved_[l][r].copy_(values);
+    for (std::size_t l = 0; l < units_.size(); ++l) {
+      if (name != units_name(l)) continue;
+      if (values.numel() != units_[l].size(1)) break;
+      units_[l][r].copy_(values);
       return;
     }
     IsolatedWeights::load(r, name, values);
   }
 
  protected:
-  // Weights into reserved units, and of other tasks' outputs. Biases of units have owners.
+  // What leads into units that are not the task's to train, or from units that it does not read.
   at::Tensor barred(std::size_t parameter) const override {
     for (std::size_t l = 0; l < view_.layers.size(); ++l) {
       const StrategyLayer& layer = view_.layers[l];
-      const bool last = l == reserved_.size();
-      if (layer.weight == parameter) {
-        if (!last) return places(layer).of_outputs(reserved_[l].ne(0));
-        return others_.defined() ? places(layer).of_outputs(others_) : at::Tensor();
-      }
+      const at::Tensor out = units_of(l);
       if (layer.bias == static_cast<std::int64_t>(parameter)) {
-        return last && others_.defined() ? others_.reshape({-1}) : at::Tensor();
+        return out.defined() ? out.ne(0).reshape({-1}) : out;
       }
+      if (layer.weight != parameter) continue;
+      at::Tensor no;
+      if (out.defined()) no = places(layer).of_outputs(out.ne(0));
+      if (any_apart_ && l > 0) {
+        const at::Tensor& in = units_[l - 1];
+        const at::Tensor unread =
+            in.ne(0).logical_and(in.ne(static_cast<double>(task()))).logical_and(apart_);
+        const at::Tensor from = places(layer).of_inputs(unread);
+        no = no.defined() ? no.logical_or(from) : from;
+      }
+      return no;
     }
     return {};
   }
 
  private:
-  static std::string reserved_name(std::size_t l) {
-    return "spacenet.reserved" + std::to_string(l);
-  }
+  static std::string units_name(std::size_t l) { return "spacenet.units" + std::to_string(l); }
 
   Parameter& weight_of(std::size_t l) const { return *view_.parameters[view_.layers[l].weight]; }
   bool reads_all_outputs() const {
     return !view_.sequences.empty() && view_.sequences.front().masked_readout;
+  }
+
+  // The states [R,out] of what a layer leads into; undefined: outputs that tasks share.
+  const at::Tensor& units_of(std::size_t l) const {
+    return l < units_.size() ? units_[l] : classes_;
+  }
+
+  // The units of a hidden layer that the task trains; the other free ones wait.
+  void draw_units(std::size_t l, std::int64_t r) {
+    const Config& config = view_.configs[static_cast<std::size_t>(r)];
+    at::Tensor units = units_[l][r];
+    units.clamp_min_(0);
+    if (config.real("task_units") <= 0) return;
+    const at::Tensor free = units.eq(0);
+    const std::int64_t wanted =
+        std::llround(config.real("task_units") * static_cast<double>(units.numel()));
+    const std::int64_t count =
+        std::min(std::max<std::int64_t>(1, wanted), free.sum().item<std::int64_t>());
+    const RandomStream stream{sub_key(
+        sub_key(sub_key(run_key(config, "topology"), kUnitsOfTasks), static_cast<std::uint64_t>(l)),
+        static_cast<std::uint64_t>(task()))};
+    const at::Tensor drawn =
+        random_rows(free.to(torch::kByte).unsqueeze(0), {count}, {stream})[0].ne(0);
+    units.masked_fill_(free.logical_and(drawn.logical_not()), -1);
   }
 
   at::Tensor importance(std::size_t l) const {  // beside the weights into a hidden layer
@@ -183,31 +233,40 @@ class ReservedUnits : public IsolatedWeights {
     return values;
   }
 
-  // Free weights of replica r begin the task.
+  // Free weights of replica r begin the task, or wait.
   void begin(std::int64_t r) {
-    for (const StrategyLayer& layer : view_.layers) {
-      Parameter& weight = *view_.parameters[layer.weight];
+    for (std::size_t l = 0; l < view_.layers.size(); ++l) {
+      const StrategyLayer& layer = view_.layers[l];
+      Parameter& weight = weight_of(l);
       const at::Tensor owner = owners(weight, r), there = active(layer, r);
-      if (task() > 1) {
-        at::Tensor free = owner.eq(0);
-        const at::Tensor fixed = barred(layer.weight);
-        if (fixed.defined()) {
-          free = free.logical_and(weight.segment(fixed, r).logical_not());
-        }
-        begin_anew(weight, r, free);
-        const at::Tensor first = first_values(layer, r, free.logical_and(there));
-        weight.segment(weight.flat(), r).add_(first);
+      const at::Tensor free = owner.eq(0), no = barred(layer.weight);
+      at::Tensor begins = free;
+      if (no.defined()) {
+        const at::Tensor fixed = weight.segment(no, r).logical_and(free);
+        begins = free.logical_and(fixed.logical_not());
+        begin_anew(weight, r, fixed);
+        owner.masked_fill_(fixed.logical_and(waiting(l, r)).logical_and(there), -1);
       }
-      if (!has_own_outputs(layer)) continue;
-      at::Tensor later = torch::ones_like(others_[r]);
-      for (std::int64_t t = 1; t <= task(); ++t) {
-        later = later.logical_and(outputs_of(layer.outputs, t).logical_not());
-      }
-      later = weight.segment(
-          places(layer).of_outputs(later.expand({view_.replicas, layer.outputs})), r);
-      begin_anew(weight, r, later);
-      owner.masked_fill_(later.logical_and(there), -1);
+      if (task() == 1) continue;
+      begin_anew(weight, r, begins);
+      weight.segment(weight.flat(), r).add_(first_values(layer, r, begins.logical_and(there)));
     }
+  }
+
+  // Weights of replica r, bool, that some later task may train: between units that wait or that the
+  // task trains.
+  at::Tensor waiting(std::size_t l, std::int64_t r) const {
+    const LayerPlaces where = places(view_.layers[l]);
+    const Parameter& weight = weight_of(l);
+    at::Tensor open = torch::ones_like(owners(weight_of(l), r), torch::kBool);
+    if (units_of(l).defined()) {
+      open = open.logical_and(weight.segment(where.of_outputs(units_of(l).le(0)), r));
+    }
+    if (any_apart_ && l > 0) {
+      const at::Tensor may = units_[l - 1].le(0).logical_or(apart_.logical_not());
+      open = open.logical_and(weight.segment(where.of_inputs(may), r));
+    }
+    return open;
   }
 
   // The values that the run began with, at these weights of replica r, bool; 0 at the others.
@@ -244,14 +303,17 @@ class ReservedUnits : public IsolatedWeights {
     return values.to(weight.flat().options());
   }
 
-  // How many of the layer's free units the task reserves.
-  std::int64_t wanted(std::int64_t r, std::int64_t units, std::int64_t free) const {
+  // How many of the layer's units the task reserves, by their states.
+  std::int64_t wanted(std::int64_t r, const at::Tensor& units) const {
+    const auto of = [](const at::Tensor& which) {
+      return static_cast<double>(which.sum().item<std::int64_t>());
+    };
     const double said = view_.configs[static_cast<std::size_t>(r)].real("reserved_units");
     const auto left =
         static_cast<double>(view_.sequences.front().tasks.size()) - static_cast<double>(task() - 1);
-    const std::int64_t share = std::llround(said > 0 ? said * static_cast<double>(units)
-                                                     : static_cast<double>(free) / left);
-    return std::min(std::max<std::int64_t>(1, share), free);
+    const std::int64_t share =
+        std::llround(said > 0 ? said * static_cast<double>(units.numel()) : of(units.le(0)) / left);
+    return std::min(std::max<std::int64_t>(1, share), units.eq(0).sum().item<std::int64_t>());
   }
 
   // Of each unit of a hidden layer; the sums of one replica know nothing of the others.
@@ -269,23 +331,22 @@ class ReservedUnits : public IsolatedWeights {
   // The task takes its units, and what leads into them.
   void reserve(std::int64_t r) {
     const auto number = static_cast<double>(task());
-    for (std::size_t l = 0; l < reserved_.size(); ++l) {
-      at::Tensor units = reserved_[l][r];
+    for (std::size_t l = 0; l < units_.size(); ++l) {
+      at::Tensor units = units_[l][r];
       const at::Tensor free = units.eq(0);
-      const at::Tensor chosen =
-          select_rows(importance_of_units(l, r).unsqueeze(0), free.to(torch::kByte).unsqueeze(0),
-                      {wanted(r, units.numel(), free.sum().item<std::int64_t>())},
-                      /*largest=*/true)[0]
-              .ne(0);
+      const at::Tensor chosen = select_rows(importance_of_units(l, r).unsqueeze(0),
+                                            free.to(torch::kByte).unsqueeze(0), {wanted(r, units)},
+                                            /*largest=*/true)[0]
+                                    .ne(0);
       units.masked_fill_(chosen, number);
     }
     std::vector<char> of_layers(view_.parameters.size(), 0);
     for (std::size_t l = 0; l < view_.layers.size(); ++l) {
       const StrategyLayer& layer = view_.layers[l];
-      const bool shared = l == reserved_.size() && !has_own_outputs(layer);
-      const at::Tensor units = shared                 ? torch::ones({layer.outputs}, torch::kBool)
-                               : l < reserved_.size() ? reserved_[l][r].eq(number)
-                                                      : outputs_of(layer.outputs, task());
+      const bool shared = l == units_.size() && !has_own_outputs(layer);
+      const at::Tensor units = shared              ? torch::ones({layer.outputs}, torch::kBool)
+                               : l < units_.size() ? units_[l][r].eq(number)
+                                                   : outputs_of(layer.outputs, task());
       take(l, r, units.to(view_.options.device()));
       of_layers[layer.weight] = 1;
       if (layer.bias < 0) continue;
@@ -314,15 +375,21 @@ class ReservedUnits : public IsolatedWeights {
             .logical_and(owner.eq(0));
     at::Tensor own = into.logical_and(active(layer, r));
     if (l > 0) {
-      own = own.logical_and(weight.segment(where.of_inputs(reserved_[l - 1].ne(0)), r));
+      const at::Tensor &in = units_[l - 1], now = in.eq(static_cast<double>(task()));
+      own =
+          own.logical_and(weight.segment(where.of_inputs(torch::where(apart_, now, in.gt(0))), r));
     }
     begin_anew(weight, r, into.logical_and(own.logical_not()));
     owner.masked_fill_(own, static_cast<double>(task()));
   }
 
-  std::vector<at::Tensor> reserved_;  // [R,units] of each hidden layer: by which task; 0: free
-  at::Tensor others_;  // bool [R,C]: outputs of other tasks than this one; undefined: none
-  at::Tensor kept_;    // within a step
+  // States: a task's number, which reserved it or has ended; 0: the present task trains it; -1: it
+  // waits for a later one.
+  std::vector<at::Tensor> units_;  // [R,units] of each hidden layer
+  at::Tensor classes_;             // [R,C] of the outputs; undefined: tasks share them
+  at::Tensor apart_;               // bool [R,1]: tasks read no units of others
+  bool any_apart_ = false;
+  at::Tensor kept_;                         // within a step
   std::vector<at::Tensor> taken_, before_;  // likewise, by hidden layer
 };
 
@@ -337,7 +404,7 @@ TANDEM_REGISTERED = strategies().add(
                 "read and never change",
      .cite = "2007.07617",
      .defaults = {{"retrain_share", "0"}},
-     .uses = {"reserved_units", "retrain_share"},
+     .uses = {"reserved_units", "task_units", "retrain_share"},
      .file = __FILE__},
     make_spacenet);
 

@@ -114,6 +114,26 @@ TEST_CASE("every strategy in every scenario: alone, in company and resumed", "[c
   }
 }
 
+TEST_CASE(
+    "runs whose tasks train units of their own, beside one whose do not: alone, in company "
+    "and resumed",
+    "[conformance]") {
+  for (const std::string storage : {"masked", "sparse"}) {
+    DYNAMIC_SECTION(storage) {
+      std::vector<Config> runs;
+      for (const std::string within : {"0.4", "0", "0.25"}) {
+        Settings said = sequence_of(part("scenario", "class_il"), part("strategy", "spacenet"));
+        said["storage"] = storage;
+        said["seed"] = std::to_string(runs.size() + 1);
+        said["task_units"] = within;
+        said["retrain_share"] = within == "0" ? "0" : "0.3";
+        runs.push_back(Config::resolve(said));
+      }
+      require_same_in_every_company(runs, 11);
+    }
+  }
+}
+
 TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed",
           "[conformance]") {
   for (const Part& scenario : parts_of("scenario")) {

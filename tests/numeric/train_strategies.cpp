@@ -677,18 +677,22 @@ struct Packnet : Rule {
 
 // Units with owners, written with loops over single weights.
 struct Spacenet : Rule {
-  double share, again;
+  Trainer& trainer;
+  double share, within, again;
   bool other_outputs_rest;  // count as their biases while a task trains
   std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
   Net beginning;
   std::int64_t task = 0;
   bool packed = false;
-  std::vector<std::vector<std::int64_t>> units;  // of hidden layers: by which task; 0: free
+  std::vector<std::vector<std::int64_t>>
+      units;  // of hidden layers: by which task; 0: free; -1: waits
   std::vector<std::vector<std::int64_t>> owner;  // by value, of its elements
   Tensors earned, at_end;                        // by hidden layer; by value
 
-  Spacenet(double s, double a, Trainer& trainer)
-      : share(s),
+  Spacenet(double s, double w, double a, Trainer& t)
+      : trainer(t),
+        share(s),
+        within(w),
         again(a),
         other_outputs_rest(trainer.tasks(0).masked_readout),
         outputs(trainer.tasks(0).task_outputs),
@@ -713,28 +717,53 @@ struct Spacenet : Rule {
   }
   std::int64_t outputs_of(std::size_t v) const { return beginning.values[v].size(-1); }
 
-  // Its unit belongs to no finished task, nor to a later one.
+  // The state of the unit of the layer below that a weight comes from.
+  std::int64_t state_from(std::size_t v, std::size_t e) const {
+    return units[v / 2 - 1][static_cast<std::size_t>(static_cast<std::int64_t>(e) / outputs_of(v))];
+  }
+
+  // Its unit belongs to no finished task, nor to a later one, and reads it.
   bool is_free(std::size_t v, std::size_t e) const {
     const std::int64_t unit = static_cast<std::int64_t>(e) % outputs_of(v);
     if (owner[v][e] != 0) return false;
+    if (within > 0 && v > 0 && v % 2 == 0) {
+      const std::int64_t from = state_from(v, e);
+      if (from != 0 && from != task) return false;
+    }
     if (!is_last(v)) return units[v / 2][static_cast<std::size_t>(unit)] == 0;
     return !own_outputs() || task_of(unit) == task;
+  }
+
+  // Which units it is are the trainer's own draws, of which so many are due.
+  void draw(std::size_t l) {
+    const std::vector<std::int64_t> before = units[l];
+    double open = 0, free = 0;
+    for (const auto& [name, values] : trainer.save(0)) {
+      if (name != "strategy/spacenet.units" + std::to_string(l)) continue;
+      for (std::size_t u = 0; u < units[l].size(); ++u) {
+        units[l][u] = values[static_cast<std::int64_t>(u)].item<std::int64_t>();
+        REQUIRE((units[l][u] > 0 ? units[l][u] == before[u] : before[u] <= 0));
+        open += units[l][u] == 0;
+        free += units[l][u] <= 0;
+      }
+    }
+    const double wanted = std::round(within * static_cast<double>(units[l].size()));
+    CHECK(open == (within > 0 ? std::min(std::max(1.0, wanted), free) : free));
+    CHECK((before != units[l] || within == 0 || open == free));
   }
 
   void task_begins(const Net& net) override {
     ++task;
     packed = false;
     earned.clear();
+    for (std::size_t l = 0; l < units.size(); ++l) draw(l);
     for (std::size_t v = 0; v < net.values.size(); ++v) {
       if (v % 2 == 0 && !is_last(v)) earned.push_back(torch::zeros_like(net.values[v]));
       const at::Tensor first = beginning.values[v].detach().contiguous();
       at::Tensor expected = (task == 1 ? first : at_end[v]).clone();
       for (std::size_t e = 0; v % 2 == 0 && e < owner[v].size(); ++e) {
-        const std::int64_t unit = static_cast<std::int64_t>(e) % outputs_of(v);
-        if (is_free(v, e)) expected.data_ptr<double>()[e] = first.data_ptr<double>()[e];
-        if (is_last(v) && own_outputs() && task_of(unit) > task) {
-          expected.data_ptr<double>()[e] = 0;
-        }
+        if (owner[v][e] != 0) continue;
+        expected.data_ptr<double>()[e] = is_free(v, e) ? first.data_ptr<double>()[e] : 0;
       }
       CAPTURE(v);
       REQUIRE(torch::equal(net.values[v].detach(), expected));
@@ -745,6 +774,7 @@ struct Spacenet : Rule {
     packed = true;
     for (std::size_t l = 0; l < units.size(); ++l) {
       std::vector<std::pair<double, std::size_t>> free;  // most important first, then by place
+      double unreserved = 0;
       for (std::size_t u = 0; u < units[l].size(); ++u) {
         double sum = 0;
         for (std::int64_t i = 0; i < earned[l].size(0); ++i) {
@@ -752,12 +782,12 @@ struct Spacenet : Rule {
           if (net.active[2 * l][i][at].item<bool>()) sum += earned[l][i][at].item<double>();
         }
         if (units[l][u] == 0) free.emplace_back(-sum, u);
+        unreserved += units[l][u] <= 0;
       }
       std::sort(free.begin(), free.end());
       const double left = static_cast<double>(outputs.size()) - static_cast<double>(task - 1);
-      const auto count = static_cast<std::size_t>(
-          std::llround(share > 0 ? share * static_cast<double>(units[l].size())
-                                 : static_cast<double>(free.size()) / left));
+      const auto count = static_cast<std::size_t>(std::llround(
+          share > 0 ? share * static_cast<double>(units[l].size()) : unreserved / left));
       for (std::size_t i = 0; i < std::min(std::max<std::size_t>(1, count), free.size()); ++i) {
         units[l][free[i].second] = task;
       }
@@ -771,8 +801,8 @@ struct Spacenet : Rule {
                                 : is_last(v) ? task_of(unit)
                                              : units[v / 2][static_cast<std::size_t>(unit)];
         if (of != task || owner[v][e] != 0) continue;
-        const auto from = static_cast<std::size_t>(static_cast<std::int64_t>(e) / outputs_of(v));
-        if (v % 2 == 1 || v == 0 || units[v / 2 - 1][from] != 0) {
+        const std::int64_t from = v % 2 == 1 || v == 0 ? task : state_from(v, e);
+        if (within > 0 ? from == task : from > 0) {
           if (active.data_ptr<bool>()[e]) owner[v][e] = task;
         } else {
           net.values[v].data_ptr<double>()[e] = 0;
@@ -1088,7 +1118,8 @@ std::unique_ptr<Rule> rule_of(const Config& config, Trainer& trainer) {
     return std::make_unique<Hat>(trainer, number("stability"), number("gate_scale"));
   }
   if (name == "spacenet") {
-    return std::make_unique<Spacenet>(number("reserved_units"), number("retrain_share"), trainer);
+    return std::make_unique<Spacenet>(number("reserved_units"), number("task_units"),
+                                      number("retrain_share"), trainer);
   }
   if (name == "packnet") {
     return std::make_unique<Packnet>(number("task_keep"), number("retrain_share"),
@@ -1501,6 +1532,30 @@ TEST_CASE("shares that are alike for all tasks, kept at each task's end alone", 
   }
 }
 
+TEST_CASE("tasks that train within units drawn for them and read no others", "[numeric]") {
+  for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
+    for (const std::string weights : {"dense", "static"}) {
+      for (const std::string again : {"0", "0.4"}) {
+        for (const std::string storage : {"masked", "sparse"}) {
+          if (weights == "dense" && storage == "sparse") continue;
+          CAPTURE(scenario, weights, again, storage);
+          const Config config = sequence_of("spacenet", scenario, weights,
+                                            {{"widths", "19,13"},
+                                             {"task_units", "0.3"},
+                                             {"reserved_units", again == "0" ? "0.15" : "0"},
+                                             {"retrain_share", again}});
+          TrainerOptions options = in_double();
+          if (storage == "sparse") options.storage.assign(3, Storage::kSparse);
+          Trainer trainer({config}, options);
+          Course course(trainer, config);
+          for (std::int64_t stage = 0; stage < 5; ++stage) course.require_stage(stage);
+          course.require_accuracy();
+        }
+      }
+    }
+  }
+}
+
 // Whatever moves the others, and in whichever storage: read through its own net, a finished task
 // has the same right answers after each later one, and its weights are the same to the bit.
 TEST_CASE("what a task owns stays as it was", "[numeric]") {
@@ -1580,14 +1635,16 @@ TEST_CASE("what a task owns stays as it was", "[numeric]") {
 // task, in each stream that the method has.
 TEST_CASE("what reserved units and their task's outputs compute stays the same to the bit",
           "[numeric]") {
+  const std::string within = GENERATE("0", "0.4");
+  CAPTURE(within);
   std::set<std::string> served;
   for (const Part& method : parts_of("weights")) {
     for (const std::string storage : {"masked", "sparse"}) {
       for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
-        Settings more = {{"momentum", "0.9"},      {"weight_decay", "0.01"},
-                         {"lr", "0.05"},           {"storage", storage},
-                         {"update_interval", "3"}, {"update_interval_epochs", "0"},
-                         {"widths", "19,13"},      {"grow_init", "normal"}};
+        Settings more = {
+            {"momentum", "0.9"},  {"weight_decay", "0.01"}, {"lr", "0.05"},
+            {"storage", storage}, {"update_interval", "3"}, {"update_interval_epochs", "0"},
+            {"widths", "19,13"},  {"grow_init", "normal"},  {"task_units", within}};
         if (method.name == "set") more["retrain_share"] = "0";
         std::erase_if(more, [&](const auto& said) {
           return option(said.first).of_part && said.first != "retrain_share" &&
@@ -1653,7 +1710,7 @@ TEST_CASE("what reserved units and their task's outputs compute stays the same t
             }
           };
           for (const auto& [name, values] : trainer.save(0)) {
-            if (name.rfind("strategy/spacenet.reserved", 0) != 0) continue;
+            if (name.rfind("strategy/spacenet.units", 0) != 0) continue;
             for (std::int64_t u = 0; u < values.numel(); ++u) {
               if (values[u].item<double>() == static_cast<double>(stage + 1)) {
                 fix(static_cast<std::size_t>(name.back() - '0'), u);

@@ -33,11 +33,13 @@ struct Small {
   InitialWeights initial[3];
   std::unique_ptr<Strategy> strategy;
 
-  explicit Small(const std::string& share) {
+  explicit Small(const std::string& share, const std::string& within = "0") {
     const std::int64_t sizes[] = {2, 3, 2, 2};
     StrategyView view;
-    view.configs = {Config::resolve(
-        {{"strategy", "spacenet"}, {"scenario", "class_il"}, {"reserved_units", share}})};
+    view.configs = {Config::resolve({{"strategy", "spacenet"},
+                                     {"scenario", "class_il"},
+                                     {"reserved_units", share},
+                                     {"task_units", within}})};
     view.options = torch::dtype(torch::kFloat64);
     TaskSequence sequence;
     sequence.outputs = 2;
@@ -163,6 +165,59 @@ TEST_CASE("a task reserves its most important units and what leads into them", "
   CHECK(torch::equal(net.owner(4), numbers({-1, 2, 1, 2})));
 }
 
+TEST_CASE("a task that trains within units drawn for it reads no others", "[unit]") {
+  Small net("0.3", "0.3");  // one of 3 units, and one of 2
+  net.strategy->before_task(1, false);
+  const auto units = [&net](std::size_t l) {
+    for (const auto& [name, values] : net.strategy->save(0)) {
+      if (name == "spacenet.units" + std::to_string(l)) return values.clone();
+    }
+    FAIL("no units of layer " << l);
+    return at::Tensor();
+  };
+  std::vector<std::int64_t> own;
+  for (const std::size_t l : {0, 1}) {
+    const at::Tensor states = units(l);
+    CHECK(states.eq(0).sum().item<std::int64_t>() == 1);
+    CHECK(states.eq(-1).sum().item<std::int64_t>() == states.numel() - 1);
+    own.push_back(states.argmax().item<std::int64_t>());
+  }
+  // One way leads through the net; all else waits at zero, in the topology.
+  const auto alone = [](std::int64_t n, std::int64_t i, double value, double others) {
+    at::Tensor all = torch::full({n}, others, torch::kFloat64);
+    all[i] = value;
+    return all;
+  };
+  const std::int64_t between = 2 * own[0] + own[1], out = 2 * own[1];
+  CHECK(torch::equal(net.owner(2), alone(6, between, 0, -1)));
+  CHECK(torch::equal(net.all[2].flat(), alone(6, between, static_cast<double>(between + 1), 0)));
+  CHECK(torch::equal(net.owner(4), alone(4, out, 0, -1)));
+  CHECK(torch::equal(net.all[4].flat(), alone(4, out, static_cast<double>(out + 1), 0)));
+  std::vector<at::Tensor> gradients;
+  for (const Parameter& each : net.all) gradients.push_back(torch::ones_like(each.flat()));
+  const Said said = net.step(gradients);
+  CHECK(torch::equal(said.at(1), alone(3, own[0], 1, 0)));
+  CHECK(torch::equal(said.at(2), alone(6, between, 1, 0)));
+  CHECK(torch::equal(said.at(3), alone(2, own[1], 1, 0)));
+  CHECK(torch::equal(said.at(4), alone(4, out, 1, 0)));
+  net.strategy->after_task(1, {{}});
+  CHECK(torch::equal(units(0), alone(3, own[0], 1, -1)));
+  CHECK(net.owner(2)[between].item<double>() == 1);
+
+  // What comes from the first task's unit is not read, and nothing is kept for it.
+  net.strategy->before_task(2, false);
+  const std::int64_t other = units(0).eq(0).to(torch::kInt64).argmax().item<std::int64_t>();
+  CHECK(other != own[0]);
+  CHECK(units(1)[1 - own[1]].item<double>() == 0);
+  const std::int64_t unread = 2 * own[0] + 1 - own[1], read = 2 * other + 1 - own[1];
+  CHECK(net.owner(2)[unread].item<double>() == 0);
+  CHECK(net.all[2].flat()[unread].item<double>() == 0);
+  CHECK(net.all[2].flat()[read].item<double>() == net.initial[1].at(0, read));
+  const Said second = net.step(gradients);
+  CHECK(second.at(2).sum().item<double>() == 1);
+  CHECK(second.at(2)[read].item<double>() == 1);
+}
+
 TEST_CASE("what is reserved goes through a checkpoint", "[unit]") {
   Small net("0");  // of 3 and 2 units half
   net.strategy->before_task(1, false);
@@ -177,13 +232,13 @@ TEST_CASE("what is reserved goes through a checkpoint", "[unit]") {
     other.strategy->load(0, name, values);
     count[name] = values.ne(0).sum().item<std::int64_t>();
   }
-  CHECK(count.at("spacenet.reserved0") == 2);
-  CHECK(count.at("spacenet.reserved1") == 1);
+  CHECK(count.at("spacenet.units0") == 2);
+  CHECK(count.at("spacenet.units1") == 1);
   for (const auto& [name, values] : other.strategy->save(0)) {
     CHECK(values.ne(0).sum().item<std::int64_t>() == count.at(name));
   }
-  CHECK_THROWS_AS(other.strategy->load(0, "spacenet.reserved0", numbers({1})), StoreError);
-  CHECK_THROWS_AS(other.strategy->load(0, "spacenet.reserved2", numbers({1})), StoreError);
+  CHECK_THROWS_AS(other.strategy->load(0, "spacenet.units0", numbers({1})), StoreError);
+  CHECK_THROWS_AS(other.strategy->load(0, "spacenet.units2", numbers({1})), StoreError);
 }
 
 }  // namespace tandem::test::continual_spacenet_unit
