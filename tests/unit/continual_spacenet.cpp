@@ -15,7 +15,11 @@ class Said final : public StepGradients {
   explicit Said(std::vector<at::Tensor> gradients) : gradients_(std::move(gradients)) {}
   std::vector<at::Tensor> masked() const override { return gradients_; }
   void replace(const std::vector<at::Tensor>& gradients) override { gradients_ = gradients; }
-  void add(std::size_t, const at::Tensor&) override { FAIL("nothing is added"); }
+  at::Tensor add_pull(std::size_t, const at::Tensor&, const at::Tensor&,
+                      const at::Tensor&) override {
+    FAIL("nothing is added");
+    return {};
+  }
   std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t) override {
     FAIL("nothing is replayed");
     return {};
