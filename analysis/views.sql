@@ -226,11 +226,14 @@ SELECT
   CAST(c.bwt_gem * (c.n_tasks - 1) / c.n_tasks AS DOUBLE) AS bwt_gem_code,
   CAST(c.bwt_dr AS DOUBLE) AS bwt_dr, CAST(1 - abs(min(c.bwt_dr, 0)) AS DOUBLE) AS rem,
   CAST(max(c.bwt_dr, 0) AS DOUBLE) AS bwt_plus,
-  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_gem END AS DOUBLE) AS fwt_gem,
-  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il'
+  CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
+       THEN c.fwt_gem END AS DOUBLE) AS fwt_gem,
+  CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
        THEN c.fwt_gem * (c.n_tasks - 1) / c.n_tasks END AS DOUBLE) AS fwt_gem_code,
-  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_continuum END AS DOUBLE) AS fwt_continuum,
-  CAST(CASE WHEN o.masked OR r.scenario <> 'class_il' THEN c.fwt_dr END AS DOUBLE) AS fwt_dr
+  CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
+       THEN c.fwt_continuum END AS DOUBLE) AS fwt_continuum,
+  CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
+       THEN c.fwt_dr END AS DOUBLE) AS fwt_dr
 FROM (
   SELECT
     run_key, readout, split, n_tasks,
@@ -388,7 +391,8 @@ GROUP BY run_key, readout, split, task;
 --           its mini-batches                                       (LCA_10, Chaudhry et al. 2019, A-GEM)
 -- n_points: evaluation points. The first two are NULL without points between the ends of tasks, and of
 -- joint training, which sees all tasks at once; lca_10 where one of the eleven was not evaluated
--- (eval_first_steps).
+-- (eval_first_steps). All are of sequences alone, and NULL of a net that is read by the nearest mean:
+-- the classes of the task in training have no means yet, so that nothing is known of how it goes.
 CREATE VIEW v_anytime AS
 SELECT
   v.*,
@@ -396,11 +400,12 @@ SELECT
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
   t.n_tasks, c.n_points,
-  CAST(CASE WHEN c.n_ends = t.n_tasks AND c.n_points > c.n_ends AND c.whole THEN c.aaa END AS DOUBLE)
-    AS aaa,
-  CAST(CASE WHEN c.n_ends = t.n_tasks AND c.n_points > c.n_ends AND c.whole THEN c.a_auc END
-       AS DOUBLE) AS a_auc,
-  CAST(CASE WHEN l.n = 11 * t.n_tasks THEN l.lca_10 END AS DOUBLE) AS lca_10
+  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND c.n_ends = t.n_tasks
+                 AND c.n_points > c.n_ends AND c.whole THEN c.aaa END AS DOUBLE) AS aaa,
+  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND c.n_ends = t.n_tasks
+                 AND c.n_points > c.n_ends AND c.whole THEN c.a_auc END AS DOUBLE) AS a_auc,
+  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND l.n = 11 * t.n_tasks
+            THEN l.lca_10 END AS DOUBLE) AS lca_10
 FROM (
   SELECT run_key, readout, split, sum(since_last IS NOT NULL) AS n_points,
          sum(stage >= 1 AND step = since) AS n_ends, min(whole) AS whole, avg(a) AS aaa,
@@ -435,7 +440,8 @@ FROM (SELECT r.setting, r.strategy,
       JOIN {file}run r ON r.key = g.one) s;
 
 -- The joint runs of the file that a run of a sequence is compared with: those of its cell that are
--- done, with its seeds where there is one, else all.
+-- done, with its seeds where there is one, else all; but where a run's seed says which classes or
+-- views a task has, its own seeds alone.
 CREATE VIEW v_joint_run AS
 WITH
   alike AS MATERIALIZED (
@@ -457,7 +463,11 @@ SELECT run_key, joint FROM same
 UNION ALL
 SELECT s.run_key, j.key
 FROM sequence s JOIN joint j ON j.setting = s.joint
-WHERE s.run_key NOT IN (SELECT run_key FROM same);
+JOIN run r ON r.key = s.run_key
+WHERE s.run_key NOT IN (SELECT run_key FROM same)
+  AND instr(char(10) || r.canonical || char(10), char(10) || 'class_order=random' || char(10)) = 0
+  AND instr(char(10) || r.canonical || char(10), char(10) || 'tasks_by=permutation' || char(10)) = 0
+  AND instr(char(10) || r.canonical || char(10), char(10) || 'tasks_by=rotation' || char(10)) = 0;
 
 -- a_star: what joint training gets on a task at its end, in the same stream, budget and outputs,
 -- whatever net the strategy is read through; mean over the n_joint runs of v_joint_run.
@@ -487,8 +497,9 @@ JOIN alike k ON k.of_joint = l.readout
 GROUP BY p.run_key, k.readout, l.split, l.task;
 
 -- Against joint training, which saw all tasks at once:
---   intransigence  mean over k of a*_k - R(k, k), a*_k what the joint run gets on task k
---                                                                               (Chaudhry et al. 2018)
+--   intransigence  mean over k of a*_k - R(k, k), a*_k what the joint run gets on task k at its end
+--                  (after Chaudhry et al. 2018, whose reference for task k was trained on the tasks up
+--                  to k alone)
 --   gap_to_joint   mean over k of a*_k, less acc
 -- NULL where the file has no joint run of the same config but for its strategy. n_joint: the joint
 -- runs behind a*.

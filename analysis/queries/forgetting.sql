@@ -1,7 +1,8 @@
 -- forgetting and accuracy of task sequences by method, density, scenario and read-out, with their spread
--- Mean and sd over seeds, of runs that are done, without trials; in percent. n: how many, one: the id of
+-- Mean and sd over seeds, of runs that are done, without trials, at the budgets that they trained with
+-- (`query continual` has the others); in percent. n: how many, one: the id of
 -- one of them, whose `tandem why` tells the rest. sd: of the sample, from two runs on.
-SELECT s.kind, c.data, c.scenario, c.strategy, nullif(c.buffer, 0) AS buffer, c.weights, c.attention, c.density,
+SELECT s.kind, c.data, c.scenario, c.tasks_by, c.strategy, nullif(c.buffer, 0) AS buffer, c.weights, c.attention, c.density,
        c.weights_readout AS weights_read, c.attention_readout AS attention_read, c.masked, c.split, count(*) AS n,
        round(100 * avg(c.f_chaudhry), 2) AS forgetting,
        round(100 * sqrt(max(sum(c.f_chaudhry * c.f_chaudhry) - count(*) * avg(c.f_chaudhry) * avg(c.f_chaudhry), 0)
@@ -14,6 +15,8 @@ SELECT s.kind, c.data, c.scenario, c.strategy, nullif(c.buffer, 0) AS buffer, c.
 FROM v_continual c
 JOIN v_setting s ON s.run = c.run
 WHERE c.state = 'done' AND c.n_tasks > 1 AND s.kind != 'trial'
+  AND (c.weights_budget IS NULL OR c.weights_budget = c.density)
+  AND (c.attention_budget IS NULL OR c.attention_budget = c.blocks)
 GROUP BY s.kind, s.setting, c.weights_readout, c.weights_budget, c.attention_readout,
          c.attention_budget, c.masked, c.split, c.n_tasks
 ORDER BY c.data, c.scenario, s.kind, c.split, c.masked, c.strategy, c.buffer, c.density, c.weights, c.attention,

@@ -196,8 +196,8 @@ std::vector<Option> continual_options() {
        .type = kReal,
        .default_value = "0",
        .neutral = "0",
-       .help = "share of a task's steps on each side of a switch within which its examples and "
-               "the other task's change places, the more often the nearer the switch",
+       .help = "share of the shorter task's steps on each side of a switch within which examples "
+               "of the two tasks change places, the more often the nearer the switch",
        .minimum = 0,
        .maximum = 0.5,
        .of_part = true},

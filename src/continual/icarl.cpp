@@ -16,6 +16,7 @@
 
 #include "config/seeds.h"
 #include "continual/replay_buffer.h"
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "data/example.h"
 #include "data/tensor.h"
@@ -140,13 +141,14 @@ class ClassifierOfExemplars : public Strategy {
         }
       }
       const std::vector<at::Tensor> features = view_.services->features(own);
-      for (std::size_t r = 0; r < own.size(); ++r) {
+      for_each_index(own.size(), host_threads(), [&](std::size_t r) {
+        const at::NoGradGuard no_grad;
         std::vector<std::int64_t>& chosen = exemplars_[r][static_cast<std::size_t>(output)];
         chosen.clear();
-        for (const std::int64_t place : herd(features[r], share(r, task))) {
+        for (const std::int64_t place : herd(unit_features(features[r]), share(r, task))) {
           chosen.push_back(own[r][static_cast<std::size_t>(place)]);
         }
-      }
+      });
     }
     view_.services->take_snapshot(0);
   }

@@ -42,4 +42,9 @@ void refuse_state(const std::string& strategy, const std::string& name, const at
       name, values.numel(), strategy, expected));
 }
 
+at::Tensor unit_features(const at::Tensor& features) {
+  const at::Tensor rows = features.to(torch::kFloat64);
+  return rows / rows.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-30);
+}
+
 }  // namespace tandem

@@ -176,7 +176,7 @@ class StrategyServices {
   virtual void add_way(std::size_t parameter, const at::Tensor& gradient, const at::Tensor& before,
                        const at::Tensor& path) = 0;
   // The last hidden features of examples [R][n] in the stream that the method trains: [R] of [n,H],
-  // in double precision on the CPU, each divided by its norm. Charged to the ledger.
+  // on the CPU. Charged to the ledger.
   virtual std::vector<at::Tensor> features(
       const std::vector<std::vector<std::int64_t>>& examples) = 0;
   // Its outputs [R,N,C], without gradient. May be called inside of a captured step.
@@ -297,6 +297,9 @@ Registry<StrategyFactory>& strategies();
 // Int64 tensors of lists and back, for save and load.
 at::Tensor integers_tensor(const std::vector<std::int64_t>& values);
 std::vector<std::int64_t> integers_in(const at::Tensor& values);
+
+// Features [n,H] in double precision, each divided by its norm (0 stays 0).
+at::Tensor unit_features(const at::Tensor& features);
 
 // A number per replica on the network's device, [R].
 at::Tensor per_replica(const StrategyView& view,

@@ -34,7 +34,9 @@ constexpr const char* kPreferredPython = "/usr/lib/python3.11";
 constexpr std::size_t kTextProbeBytes = 8192;
 constexpr std::int64_t kByteValues = 256;
 constexpr const char* kRemedy =
-    "Name text files or folders with --corpus, separated by ',' or ':', or leave it empty and "
+    "Name text files or folders with --corpus, separated by ',' or ':' ('|' between corpora of "
+    "their "
+    "own; of a folder hidden files and those with zero bytes are left out), or leave it empty and "
     "install the Debian package python3 for the standard library's sources.";
 
 struct CorpusFile {

@@ -82,7 +82,10 @@ std::vector<std::int64_t> in_turn(const Dataset& data) {
 // its share of the batch.
 std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
   const Dataset& data = trainer.data();
-  const std::int64_t most = data.kind == Dataset::Kind::kBytes ? kProbeWindows : kProbeExamples;
+  // At least a window of each part of a corpus.
+  const auto parts = static_cast<std::int64_t>(data.train.size() / 2);
+  const std::int64_t most =
+      data.kind == Dataset::Kind::kBytes ? std::max(kProbeWindows, parts) : kProbeExamples;
   const std::vector<std::int64_t> all = in_turn(data);
   const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
   std::vector<std::int64_t> seen =

@@ -148,6 +148,7 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
 void GroupProbes::tell_tasks(std::int64_t stage, ProbeInput& input) {
   input.tasks = [this] { return probe_tasks(trainer_); };
   const auto tasks = static_cast<std::int64_t>(trainer_.tasks(0).tasks.size());
+  input.several_tasks = tasks > 1;
   input.task = trainer_.stages() == 1 ? tasks : stage + 1;
   for (std::int64_t r = 0; tasks > 1 && r < trainer_.replicas(); ++r) {
     const TaskSequence& sequence = trainer_.tasks(r);

@@ -23,7 +23,8 @@ NearestMean::NearestMean(Trainer& trainer, const Context& context) {
       by_output.push_back(each.size());
     }
   }
-  const std::vector<at::Tensor> features = trainer.unit_features(all, context);
+  std::vector<at::Tensor> features = trainer.features_of(all, context);
+  for (at::Tensor& each : features) each = unit_features(each);
   std::vector<at::Tensor> means, known;
   for (std::size_t r = 0; r < all.size(); ++r) {
     const auto outputs = static_cast<std::int64_t>(counts[r].size());

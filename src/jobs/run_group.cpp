@@ -103,7 +103,7 @@ class GroupRun {
 
 // eval_after_switch: within so many steps of a task.
 constexpr std::int64_t kStepsAfterSwitch = 100;
-constexpr std::size_t kWritersOfFinals = 8;
+constexpr std::size_t kWritersOfFinals = 8, kMostWaitingBytes = std::size_t{1} << 30;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 // Steps from `in_stage` on to the next evaluation inside of a stage.
@@ -428,17 +428,20 @@ void GroupRun::save_finals(const std::vector<char>& alive) {
   const auto means = means_of_readouts(trainer_);
   const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final";
   std::vector<std::pair<std::string, Checkpoint>> waiting;
-  const auto write = [&waiting] {
+  std::size_t bytes = 0;  // of these
+  const auto write = [&waiting, &bytes] {
     for_each_index(waiting.size(), static_cast<int>(kWritersOfFinals), [&waiting](std::size_t i) {
       save_checkpoint(waiting[i].first, waiting[i].second);
     });
     waiting.clear();
+    bytes = 0;
   };
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;
     const std::string& id = logs_[static_cast<std::size_t>(r)].id;
     waiting.emplace_back((folder / id).string(), final_of(r, net, means));
-    if (waiting.size() == 4 * kWritersOfFinals) write();
+    for (const auto& [name, tensor] : waiting.back().second.tensors) bytes += tensor.nbytes();
+    if (waiting.size() == 2 * kWritersOfFinals || bytes > kMostWaitingBytes) write();
   }
   write();
 }

@@ -59,6 +59,8 @@ class CalibrationProbe : public Probe {
     at::NoGradGuard no_grad;
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     const auto tasks = tasks_of(input);
+    // Where it is not known which examples are of tasks so far, nothing is said of them.
+    if (tasks.empty() && input.several_tasks) return rows.finish();
     const at::Tensor logits = read_net(input, tasks).logits;
     const at::Tensor allowed = outputs_read(input, tasks);
     const bool compete = !allowed.defined() && !input.task_nets && !input.task_of_output.empty();

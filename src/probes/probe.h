@@ -59,8 +59,9 @@ struct ProbeInput {
   at::Tensor outputs_allowed = {};
   // Returns the task of each example of x, from 1, [R][N]; nothing where runs have one task.
   std::function<std::vector<std::vector<std::int64_t>>()> tasks = {};
-  std::int64_t task = 1;   // the task under way, from 1; the last where all are trained at once
-  bool task_ends = false;  // it has just ended
+  bool several_tasks = false;  // runs are sequences, also where `tasks` is empty
+  std::int64_t task = 1;       // the task under way, from 1; the last where all are trained at once
+  bool task_ends = false;      // it has just ended
   // [R][C] the task, from 1, whose class each output is; empty where tasks share outputs.
   std::vector<std::vector<std::int64_t>> task_of_output = {};
   // Where the net is read through other values than it is trained with: the model is the net of the

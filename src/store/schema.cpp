@@ -102,7 +102,8 @@ std::string seeds_of_run(const std::set<std::string>& there) {
 // What runs of other strategies may differ in and still be compared with one joint run: strategies'
 // own options, and what says only what is measured.
 std::vector<std::string> names_beside_cell() {
-  std::set<std::string> names = {"strategy", "final"};
+  // Joint training has no switches that `blur` could take the edge off.
+  std::set<std::string> names = {"strategy", "final", "blur"};
   for (const Part& strategy : parts_of("strategy")) {
     names.insert(strategy.uses.begin(), strategy.uses.end());
   }

@@ -136,8 +136,8 @@ void Batches::exchange(std::int64_t r, std::int64_t in_stage, std::vector<std::i
   const std::int64_t steps = sources_[replica].steps;
   // Of the switch before stage `later`, at the distance d from it.
   const auto mix = [&](Source& other, std::int64_t later, std::int64_t d, std::int64_t there) {
-    const auto mixed = static_cast<double>(
-        std::llround(config.real("blur") * static_cast<double>(std::min(steps, other.steps))));
+    const double mixed =
+        std::floor(config.real("blur") * static_cast<double>(std::min(steps, other.steps)));
     if (static_cast<double>(d) >= mixed) return;
     const double chance = (1 - (static_cast<double>(d) + 0.5) / mixed) / 2;
     const RandomStream stream{

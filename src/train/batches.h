@@ -56,7 +56,7 @@ class Batches {
   std::vector<std::int64_t> of_stage(std::int64_t r) const;
   // Replica r's own examples of a step of the stage; the sampler goes on from step to step.
   // With `blur` b there is a switch between two stages of S steps or more on both of whose sides K
-  // = round(b S) steps mix: the d-th step before it and the d-th after it, d from 0, have their
+  // = floor(b S) steps mix: the d-th step before it and the d-th after it, d from 0, have their
   // i-th examples exchanged with probability (1 - (d + 1/2) / K) / 2, so that in all each example
   // is seen as often as without.
   std::vector<std::int64_t> of_step(std::int64_t r, std::int64_t in_stage);

@@ -122,9 +122,9 @@ class Trainer {
   // What the last linear layer reads of a batch, [R,N,H], in a forward pass with this context.
   at::Tensor features(const at::Tensor& x, Context context);
   // Of examples [R][n], which pass in batches of the same size whatever the company: [R] of [n,H],
-  // in double precision on the CPU, each divided by its norm (0 stays 0).
-  std::vector<at::Tensor> unit_features(const std::vector<std::vector<std::int64_t>>& examples,
-                                        const Context& context);
+  // on the CPU.
+  std::vector<at::Tensor> features_of(const std::vector<std::vector<std::int64_t>>& examples,
+                                      const Context& context);
 
   // Called where topology updates of these replicas [R] are about to happen, with the step's
   // gradients in place.

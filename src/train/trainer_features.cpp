@@ -22,14 +22,14 @@ at::Tensor Trainer::features(const at::Tensor& x, Context context) {
   return read;
 }
 
-std::vector<at::Tensor> Trainer::unit_features(
-    const std::vector<std::vector<std::int64_t>>& examples, const Context& context) {
+std::vector<at::Tensor> Trainer::features_of(const std::vector<std::vector<std::int64_t>>& examples,
+                                             const Context& context) {
   const at::NoGradGuard no_grad;
   const std::int64_t width = model_->linears().back()->inputs();
   std::vector<at::Tensor> all;
   std::size_t longest = 0;
   for (const auto& own : examples) {
-    all.push_back(torch::empty({static_cast<std::int64_t>(own.size()), width}, torch::kFloat64));
+    all.push_back(torch::empty({static_cast<std::int64_t>(own.size()), width}, options_.dtype));
     longest = std::max(longest, own.size());
   }
   for (std::size_t begin = 0; begin < longest; begin += kFeatureRows) {
@@ -42,14 +42,13 @@ std::vector<at::Tensor> Trainer::unit_features(
     }
     const Batch batch =
         batches_.make(part, static_cast<std::int64_t>(kFeatureRows), /*masked=*/false);
-    const at::Tensor rows = features(batch.x, context).to(torch::kCPU, torch::kFloat64);
+    const at::Tensor rows = features(batch.x, context).to(torch::kCPU);
     for (std::size_t r = 0; r < part.size(); ++r) {
       const auto count = static_cast<std::int64_t>(part[r].size());
       if (count == 0) continue;
-      const at::Tensor own = rows[static_cast<std::int64_t>(r)].narrow(0, 0, count);
       all[r]
           .narrow(0, static_cast<std::int64_t>(begin), count)
-          .copy_(own / own.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-30));
+          .copy_(rows[static_cast<std::int64_t>(r)].narrow(0, 0, count));
     }
   }
   return all;

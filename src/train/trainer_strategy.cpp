@@ -172,7 +172,7 @@ class Trainer::Services final : public StrategyServices {
       trainer_.flops().add(replica, static_cast<double>(examples[r].size()) *
                                         trainer_.flops_->trained_forward(replica));
     }
-    return trainer_.unit_features(examples, trainer_.trained_stream(trainer_.trains_sparse()));
+    return trainer_.features_of(examples, trainer_.trained_stream(trainer_.trains_sparse()));
   }
 
   at::Tensor snapshot_logits(std::size_t i, const at::Tensor& x) override {

@@ -247,6 +247,18 @@ TEST_CASE("the area under the learning curve of ten mini-batches", "[golden]") {
   CHECK(twice.value("lca_10", "v_anytime") == Approx(0.5 + (0.40 - 0.29) / 22).epsilon(1e-12));
 }
 
+TEST_CASE("a run of one task has no learning curve of a sequence", "[golden]") {
+  Fixture f;
+  std::vector<Row> rows;
+  for (std::int64_t b = 1; b <= 11; ++b) rows.push_back(moment(f.run.id, b, 0, 1, b, 50));
+  rows.push_back(moment(f.run.id, 12, 1, 1, 40, 80));
+  f.writer.insert(rows);
+  for (const char* name : {"lca_10", "aaa", "a_auc"}) {
+    INFO(name);
+    CHECK(std::isnan(f.value(name, "v_anytime")));
+  }
+}
+
 TEST_CASE("a learning curve with a mini-batch missing has no area", "[golden]") {
   Fixture f;
   f.writer.insert(starts(f.run.id, 9));
@@ -281,6 +293,42 @@ std::vector<Row> points(const std::string& run, std::int64_t sequence) {
           moment(run, sequence + 2, 1, 1, 110, 40), moment(run, sequence + 3, 1, 2, 110, 70),
           moment(run, sequence + 4, 2, 1, 210, 30), moment(run, sequence + 5, 2, 2, 210, 55),
           moment(run, sequence + 6, 2, 3, 210, 45)};
+}
+
+std::vector<Row> of_net(std::vector<Row> rows, const std::string& net) {
+  for (Row& row : rows) {
+    row.sequence += net.empty() ? 1000 : 2000;
+    std::get<EvalRow>(row.body).readout.net = net;
+  }
+  return rows;
+}
+
+TEST_CASE("what is read by the nearest mean has no measures of how a task begins", "[golden]") {
+  Fixture begun, worked;
+  for (const std::string net : {"", "nearest_mean"}) {
+    begun.writer.insert(of_net(starts(begun.run.id), net));
+    std::vector<Row> rows = points(worked.run.id, 100);
+    for (int i = 0; i <= 3; ++i) {
+      for (int j = 1; j <= 3; ++j) {
+        rows.push_back(moment(worked.run.id, 3 * i + j, i, j, 100 * i, 20 + 20 * i));
+      }
+    }
+    worked.writer.insert(of_net(rows, net));
+  }
+  const std::string plain = " WHERE net IS NULL", mean = " WHERE net = 'nearest_mean'";
+  CHECK_FALSE(std::isnan(begun.value("lca_10", "v_anytime" + plain)));
+  CHECK(std::isnan(begun.value("lca_10", "v_anytime" + mean)));
+  for (const auto& [name, view] : {std::pair<std::string, std::string>{"aaa", "v_anytime"},
+                                   {"a_auc", "v_anytime"},
+                                   {"fwt_gem", "v_continual"},
+                                   {"fwt_gem_code", "v_continual"},
+                                   {"fwt_continuum", "v_continual"},
+                                   {"fwt_dr", "v_continual"}}) {
+    INFO(name);
+    CHECK_FALSE(std::isnan(worked.value(name, view + plain)));
+    CHECK(std::isnan(worked.value(name, view + mean)));
+  }
+  CHECK(worked.value("acc", "v_continual" + mean) == worked.value("acc", "v_continual" + plain));
 }
 
 TEST_CASE("anytime accuracy of the worked example", "[golden]") {
@@ -422,6 +470,28 @@ TEST_CASE("the joint run of the same seeds counts, else the mean over those ther
   f.add(kJoint);
   CHECK(f.own("intransigence") == Approx(0.16 / 3).epsilon(1e-12));
   CHECK(f.own("n_joint") == 1);
+}
+
+TEST_CASE("where a seed says what a task is, its own joint run alone is compared", "[golden]") {
+  for (const test::Values& drawn : {test::Values{{"class_order", "random"}},
+                                    {{"tasks_by", "permutation"}},
+                                    {{"tasks_by", "rotation"}}}) {
+    INFO(drawn.front().second);
+    JointFixture f(drawn);
+    test::Values other = drawn;
+    other.emplace_back("seed", "2");
+    f.add({90, 90, 90}, other);
+    CHECK(std::isnan(f.own("intransigence")));
+    f.add(kJoint, drawn);
+    CHECK(f.own("intransigence") == Approx(0.16 / 3).epsilon(1e-12));
+    CHECK(f.own("n_joint") == 1);
+  }
+}
+
+TEST_CASE("joint training stands for that of blurred switches, of which it has none", "[golden]") {
+  JointFixture f(test::Values{{"blur", "0.2"}});
+  f.add(kJoint);
+  CHECK(f.own("intransigence") == Approx(0.16 / 3).epsilon(1e-12));
 }
 
 TEST_CASE("a joint run is compared in the same stream and budget", "[golden]") {

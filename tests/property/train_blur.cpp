@@ -15,14 +15,14 @@ using namespace tandem::test;
 
 namespace {
 
-constexpr std::int64_t kBatch = 8, kEpochs = 2;
+constexpr std::int64_t kBatch = 8;
 
-Config blurred(const std::string& blur, const std::string& seed) {
+Config blurred(const std::string& blur, const std::string& seed, const std::string& epochs = "2") {
   return small_run({{"scenario", "class_il"},
                     {"tasks", "5"},
                     {"train_examples", "900"},
                     {"batch", std::to_string(kBatch)},
-                    {"epochs", std::to_string(kEpochs)},
+                    {"epochs", epochs},
                     {"blur", blur},
                     {"seed", seed}});
 }
@@ -62,8 +62,8 @@ TEST_CASE("with blurred switches each example is seen as often, by the steps nea
       REQUIRE(sharp[stage].size() == blur[stage].size());
       const auto steps = static_cast<std::int64_t>(sharp[stage].size());
       const auto mixed_with = [&](std::size_t other) {
-        return std::llround(0.3 * static_cast<double>(std::min(
-                                      steps, static_cast<std::int64_t>(sharp[other].size()))));
+        return std::floor(0.3 * static_cast<double>(std::min(
+                                    steps, static_cast<std::int64_t>(sharp[other].size()))));
       };
       for (std::int64_t s = 0; s < steps; ++s) {
         const auto &a = sharp[stage][static_cast<std::size_t>(s)],
@@ -98,6 +98,24 @@ TEST_CASE("with blurred switches each example is seen as often, by the steps nea
   }
   CHECK(expected > 200);
   CHECK(std::abs(exchanged - expected) < 4 * std::sqrt(variance));
+}
+
+TEST_CASE("both switches of a task may reach to its middle", "[property]") {
+  for (const std::string seed : {"1", "2", "3"}) {
+    const auto sharp = course({blurred("0", seed, "1")}, 0),
+               blur = course({blurred("0.5", seed, "1")}, 0);
+    std::map<std::int64_t, int> seen;
+    bool odd = false;
+    for (std::size_t stage = 0; stage < sharp.size(); ++stage) {
+      odd = odd || sharp[stage].size() % 2 == 1;
+      for (std::size_t s = 0; s < sharp[stage].size(); ++s) {
+        for (const std::int64_t each : sharp[stage][s]) ++seen[each];
+        for (const std::int64_t each : blur[stage][s]) --seen[each];
+      }
+    }
+    CHECK(odd);
+    for (const auto& [example, more] : seen) REQUIRE(more == 0);
+  }
 }
 
 TEST_CASE("blurred switches are a run's own, whatever its company", "[property]") {
