@@ -8,6 +8,7 @@
 #include <set>
 
 #include "analysis/run_data.h"
+#include "analysis/sequence_measures.h"
 #include "analysis/statistics.h"
 #include "analysis/table_contrast.h"
 #include "analysis/table_paired.h"
@@ -355,7 +356,8 @@ class Builder {
     if (!plan_.contrasts.empty()) return;
     for (std::size_t j = 0; j < table_.columns.size(); ++j) {
       const Measure& m = table_.measures[j];
-      if (m.kind == Measure::Kind::kEval || m.kind == Measure::Kind::kContinual) continue;
+      if (m.kind == Measure::Kind::kEval) continue;
+      if (m.kind == Measure::Kind::kContinual && why_no_measure(m).empty()) continue;
       const bool any = std::any_of(table_.rows.begin(), table_.rows.end(),
                                    [j](const auto& row) { return row.cells[j].n_values > 0; });
       if (any) continue;
@@ -365,7 +367,24 @@ class Builder {
     }
   }
 
+  // What a measure of sequences needs that most runs do not have; "" where there is nothing to say.
+  static std::string why_no_measure(const Measure& m) {
+    const SequenceMeasure* known = find_sequence_measure(m.name);
+    const std::string view = known == nullptr ? "" : known->view;
+    if (view == "v_stability" || view == "v_anytime") {
+      return fmt::format(
+          "it needs evaluations inside of tasks ({}), which read validation: where the table is of "
+          "the test split, say --split validation",
+          m.name == "lca_10" ? "--eval-first-steps 10" : "--eval-every, --eval-after-switch");
+    }
+    if (view == "v_joint") {
+      return "the database has no joint run that is alike but for the strategy (docs/measures.md)";
+    }
+    return "";
+  }
+
   std::string why_empty(const Measure& m) const {
+    if (m.kind == Measure::Kind::kContinual) return why_no_measure(m);
     if (m.kind == Measure::Kind::kRun)
       return "no run of the table that is done has a number in " + m.name;
     std::vector<std::string> names;

@@ -112,6 +112,12 @@ TEST_CASE("a metric that nobody logged is told, with the nearest name", "[unit]"
   CHECK_THAT(table("metric:kept_mass@weights/fc9").warnings.at(0), Contains("at weights/fc9"));
   CHECK_THAT(table("weights").warnings.at(0), Contains("number in weights"));
   CHECK(table("metric:kept_mass, accuracy@sparse*4").warnings.empty());
+  // So is what a measure needs that the runs do not have; a read-out may be empty by the method.
+  CHECK_THAT(table("lca_10@full").warnings.at(0),
+             Contains("--eval-first-steps 10") && Contains("--split validation"));
+  CHECK_THAT(table("min_acc@full").warnings.at(0), Contains("--eval-every"));
+  CHECK_THAT(table("intransigence@full").warnings.at(0), Contains("no joint run"));
+  CHECK(table("f_chaudhry@full, accuracy@full").warnings.empty());
 }
 
 }  // namespace tandem::test::analysis_wanted_unit
