@@ -1,5 +1,7 @@
 #include "continual/isolation.h"
 
+#include <cmath>
+
 #include "data/tensor.h"
 #include "topology/connections.h"
 #include "topology/segments.h"
@@ -247,6 +249,27 @@ void IsolatedWeights::load(std::int64_t r, const std::string& name, const at::Te
     refuse_state(name_, name, values, name_ + ".trained with one");
   }
   train(r, integers_in(values).front());
+}
+
+std::int64_t SettledWeights::turn_at(std::int64_t r, std::int64_t steps) const {
+  const double share = view_.configs[static_cast<std::size_t>(r)].real("retrain_share");
+  const auto again = static_cast<std::int64_t>(std::floor(share * static_cast<double>(steps)));
+  return steps - again;
+}
+
+void SettledWeights::turn(const std::vector<char>& due) {
+  const at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < view_.replicas; ++r) {
+    if (due[static_cast<std::size_t>(r)]) settle(r);
+  }
+}
+
+void SettledWeights::after_task(std::int64_t /*task*/,
+                                const std::vector<std::vector<std::int64_t>>& /*examples*/) {
+  const at::NoGradGuard no_grad;
+  for (std::int64_t r = 0; r < view_.replicas; ++r) {
+    if (trained(r) != task()) settle(r);
+  }
 }
 
 }  // namespace tandem

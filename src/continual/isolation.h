@@ -106,4 +106,20 @@ class IsolatedWeights : public Strategy {
   std::vector<at::Tensor> before_, shares_;  // within a step, by parameter
 };
 
+// Of these, what gives a task its weights once: before the last share of its steps, in which it
+// trains these alone (`retrain_share`), or at its end.
+class SettledWeights : public IsolatedWeights {
+ public:
+  using IsolatedWeights::IsolatedWeights;
+
+  std::int64_t turn_at(std::int64_t r, std::int64_t steps) const override;
+  void turn(const std::vector<char>& due) override;
+  void after_task(std::int64_t task,
+                  const std::vector<std::vector<std::int64_t>>& examples) override;
+
+ private:
+  // The task takes in replica r what is its own from now on.
+  virtual void settle(std::int64_t r) = 0;
+};
+
 }  // namespace tandem

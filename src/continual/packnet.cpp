@@ -16,36 +16,15 @@
 namespace tandem {
 namespace {
 
-class Packed : public IsolatedWeights {
+class Packed : public SettledWeights {
  public:
-  using IsolatedWeights::IsolatedWeights;
+  using SettledWeights::SettledWeights;
 
   StrategyNeeds needs() const override {
     StrategyNeeds needs = IsolatedWeights::needs();
     needs.read = StrategyNeeds::Read::kTask;
     needs.weights_rest = true;
     return needs;
-  }
-
-  std::int64_t turn_at(std::int64_t r, std::int64_t steps) const override {
-    const double share = view_.configs[static_cast<std::size_t>(r)].real("retrain_share");
-    const auto again = static_cast<std::int64_t>(std::floor(share * static_cast<double>(steps)));
-    return steps - again;
-  }
-
-  void turn(const std::vector<char>& due) override {
-    const at::NoGradGuard no_grad;
-    for (std::int64_t r = 0; r < view_.replicas; ++r) {
-      if (due[static_cast<std::size_t>(r)]) pack(r);
-    }
-  }
-
-  void after_task(std::int64_t /*task*/,
-                  const std::vector<std::vector<std::int64_t>>& /*examples*/) override {
-    const at::NoGradGuard no_grad;
-    for (std::int64_t r = 0; r < view_.replicas; ++r) {
-      if (trained(r) != task()) pack(r);
-    }
   }
 
   at::Tensor read_values(std::size_t parameter, std::int64_t task) const override {
@@ -73,7 +52,7 @@ class Packed : public IsolatedWeights {
   }
 
   // The task takes what it keeps.
-  void pack(std::int64_t r) {
+  void settle(std::int64_t r) override {
     for (const StrategyLayer& layer : view_.layers) {
       if (has_own_outputs(layer)) continue;
       Parameter& weight = *view_.parameters[layer.weight];

@@ -41,9 +41,9 @@ namespace {
 // streams are those of layers.
 constexpr std::uint64_t kUnitsOfTasks = std::uint64_t{1} << 32;
 
-class ReservedUnits : public IsolatedWeights {
+class ReservedUnits : public SettledWeights {
  public:
-  explicit ReservedUnits(StrategyView view) : IsolatedWeights(std::move(view)) {
+  explicit ReservedUnits(StrategyView view) : SettledWeights(std::move(view)) {
     for (std::size_t l = 0; l + 1 < view_.layers.size(); ++l) {
       const std::int64_t units = view_.layers[l].outputs;
       TORCH_INTERNAL_ASSERT(units == view_.layers[l + 1].inputs, "units between layers of a chain");
@@ -128,27 +128,6 @@ class ReservedUnits : public IsolatedWeights {
         const auto replica = static_cast<std::int64_t>(r);
         if (which[r]) begin_anew(weight, replica, weight.segment(grown, replica));
       }
-    }
-  }
-
-  std::int64_t turn_at(std::int64_t r, std::int64_t steps) const override {
-    const double share = view_.configs[static_cast<std::size_t>(r)].real("retrain_share");
-    const auto again = static_cast<std::int64_t>(std::floor(share * static_cast<double>(steps)));
-    return steps - again;
-  }
-
-  void turn(const std::vector<char>& due) override {
-    const at::NoGradGuard no_grad;
-    for (std::int64_t r = 0; r < view_.replicas; ++r) {
-      if (due[static_cast<std::size_t>(r)]) reserve(r);
-    }
-  }
-
-  void after_task(std::int64_t /*task*/,
-                  const std::vector<std::vector<std::int64_t>>& /*examples*/) override {
-    const at::NoGradGuard no_grad;
-    for (std::int64_t r = 0; r < view_.replicas; ++r) {
-      if (trained(r) != task()) reserve(r);
     }
   }
 
@@ -329,7 +308,7 @@ class ReservedUnits : public IsolatedWeights {
   }
 
   // The task takes its units, and what leads into them.
-  void reserve(std::int64_t r) {
+  void settle(std::int64_t r) override {
     const auto number = static_cast<double>(task());
     for (std::size_t l = 0; l < units_.size(); ++l) {
       at::Tensor units = units_[l][r];

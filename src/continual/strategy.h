@@ -1,14 +1,15 @@
 // A strategy is what is done against forgetting. One object serves a group of R replicas; a hook
 // that a strategy does not override costs nothing. Order within a run: before_task, then per step
 // batch and numbers, choose, enter, role_weights, outputs, loss, remember, gradient, after_update,
-// then after_task; and turn, once within a task where a strategy wants one.
+// then after_task; turn, once within a task where a strategy wants one; and topology_moved, after
+// each update of the topology.
 //
 // It says once, in needs(), what the step must have for it. State that belongs to a weight lives in
 // slots of its parameter named STRATEGY.WHAT (topology updates move it, checkpoints keep it, and by
-// the name it is known what the strategy keeps); everything else
-// goes through parameters of its own, save and load. On a GPU what lies from choose to after_update
-// is part of the captured step: no host branch on a tensor there, and what they do may change from
-// task to task only; batch and numbers of some steps precede what is done on the device in these.
+// the name it is known what the strategy keeps); everything else goes through parameters of its
+// own, save and load. On a GPU what lies from choose to after_update is part of the captured step:
+// no host branch on a tensor there, and what they do may change from task to task only; batch and
+// numbers of some steps precede what is done on the device in these.
 //
 // Rows of a step have roles: role 0 is the current examples, role i + 1 the i-th replay.
 //
