@@ -48,7 +48,8 @@ std::vector<std::int64_t> herd(const at::Tensor& features, std::int64_t m) {
 
 class ClassifierOfExemplars : public Strategy {
  public:
-  explicit ClassifierOfExemplars(StrategyView view) : Strategy(std::move(view)) {
+  explicit ClassifierOfExemplars(StrategyView view)
+      : Strategy(std::move(view)), none_(torch::zeros({view_.replicas, 2}, view_.options)) {
     for (const Config& each : view_.configs) rows_ = std::max(rows_, replay_rows(each));
     for (const TaskSequence& each : view_.sequences) {
       exemplars_.emplace_back(static_cast<std::size_t>(each.outputs));
@@ -90,13 +91,8 @@ class ClassifierOfExemplars : public Strategy {
     old_ = task > 1 ? up_to(task - 1) : at::Tensor();
   }
 
-  at::Tensor role_weights(const StepView& view) const override {
-    if (!none_.defined()) {
-      none_ = torch::zeros({view_.replicas, static_cast<std::int64_t>(view.roles.size())},
-                           view_.options);
-    }
-    return none_;
-  }
+  // Its own loss takes the place of the cross-entropy of either role.
+  at::Tensor role_weights(const StepView& /*view*/) const override { return none_; }
 
   at::Tensor loss(const StepView& view) override {
     at::Tensor wanted =
@@ -137,7 +133,8 @@ class ClassifierOfExemplars : public Strategy {
       std::vector<std::vector<std::int64_t>> own(examples.size());
       for (std::size_t r = 0; r < examples.size(); ++r) {
         for (const std::int64_t each : examples[r]) {
-          if (output_of(r, task, each) == output) own[r].push_back(each);
+          const std::int64_t label = view_.class_of(each);
+          if (view_.sequences[r].output_of(task, label) == output) own[r].push_back(each);
         }
       }
       const std::vector<at::Tensor> features = view_.services->features(own);
@@ -209,19 +206,10 @@ class ClassifierOfExemplars : public Strategy {
     return view_.configs[r].integer("buffer") / classes;
   }
 
-  std::int64_t output_of(std::size_t r, std::int64_t task, std::int64_t example) const {
-    const TaskSequence& sequence = view_.sequences[r];
-    const auto label = static_cast<std::size_t>(view_.class_of(example));
-    if (!sequence.target_by_task.empty()) {
-      return sequence.target_by_task[static_cast<std::size_t>(task - 1)][label];
-    }
-    return sequence.target.empty() ? static_cast<std::int64_t>(label) : sequence.target[label];
-  }
-
   std::int64_t rows_ = 0;
   std::vector<std::vector<std::vector<std::int64_t>>> exemplars_;  // [R][outputs]
   at::Tensor seen_, old_;        // bool [C], outputs of the tasks so far, and before this one
-  mutable at::Tensor none_;      // [R, roles], zeros
+  at::Tensor none_;              // [R,2], zeros
   at::Tensor passed_, earlier_;  // within a step
 };
 

@@ -173,8 +173,8 @@ void IsolatedWeights::after_update() {
 }
 
 bool IsolatedWeights::has_own_outputs(const StrategyLayer& layer) const {
-  const auto& outputs = view_.sequences.front().task_outputs;
-  return layer.makes_logits && outputs.size() > 1 && outputs[0] != outputs[1];
+  const TaskSequence& sequence = view_.sequences.front();
+  return layer.makes_logits && sequence.task_outputs.size() > 1 && !sequence.shares_outputs();
 }
 
 at::Tensor IsolatedWeights::outputs_of(std::int64_t outputs, std::int64_t task) const {

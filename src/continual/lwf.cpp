@@ -53,9 +53,7 @@ class WithoutForgetting : public Strategy {
       }
     } else {
       sum = pull(view, old, 0, old.size(-1));
-      const bool shares_outputs =
-          sequence.task_outputs.size() > 1 && sequence.task_outputs[0] == sequence.task_outputs[1];
-      if (shares_outputs) sum = sum * static_cast<double>(task_ - 1);
+      if (sequence.shares_outputs()) sum = sum * static_cast<double>(task_ - 1);
     }
     return lambda_ * sum;
   }

@@ -56,6 +56,17 @@ struct TaskSequence {
   bool masked_readout = false;   // evaluate once more with the logits masked to the task (class-IL)
   // Returns the outputs of task t (numbers from 1), the range [first, last).
   std::vector<std::pair<std::int64_t, std::int64_t>> task_outputs;
+
+  // All tasks of several have the same outputs.
+  bool shares_outputs() const {
+    return task_outputs.size() > 1 && task_outputs[0] == task_outputs[1];
+  }
+  // The output of a data-set class as one of task number `task`.
+  std::int64_t output_of(std::int64_t task, std::int64_t label) const {
+    const auto at = static_cast<std::size_t>(label);
+    if (!target_by_task.empty()) return target_by_task[static_cast<std::size_t>(task - 1)][at];
+    return target.empty() ? label : target[at];
+  }
 };
 
 using ScenarioFactory = TaskSequence (*)(const Config&, const Dataset&);

@@ -126,8 +126,7 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.own_tasks = needs.stage == StageData::kOwnTask;
   facts.keeps_classes = needs.stage == StageData::kMemory;
   facts.windows = data.kind == Dataset::Kind::kBytes;
-  facts.shares_outputs = data.kind == Dataset::Kind::kBytes ||
-                         (tasks.tasks.size() > 1 && tasks.task_outputs[0] == tasks.task_outputs[1]);
+  facts.shares_outputs = facts.windows || tasks.shares_outputs();
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
   facts.epoch_steps =

@@ -45,10 +45,7 @@ void Batches::make_tables() {
                                   : said == 0                 ? 1
                                                               : said;
         const auto at = static_cast<std::size_t>(task - 1);
-        if (has_targets) {
-          targets.push_back(each.target_by_task.empty() ? each.target[label]
-                                                        : each.target_by_task[at][label]);
-        }
+        if (has_targets) targets.push_back(each.output_of(task, c));
         if (each.task_outputs.empty()) continue;
         const auto [begin, end] = each.task_outputs[at];
         for (std::int64_t o = begin; o < end; ++o) access[r][said][c][o] = true;
@@ -61,6 +58,17 @@ void Batches::make_tables() {
   std::vector<std::vector<InputView>> views;
   for (const TaskSequence& each : sequences_) views.push_back(each.views);
   views_ = to_device(views, device_);
+}
+
+std::vector<std::vector<std::int64_t>> part_of(const std::vector<std::vector<std::int64_t>>& lists,
+                                               std::size_t begin, std::size_t count) {
+  std::vector<std::vector<std::int64_t>> part;
+  for (const auto& own : lists) {
+    const std::size_t from = std::min(own.size(), begin), to = std::min(own.size(), begin + count);
+    part.emplace_back(own.begin() + static_cast<std::ptrdiff_t>(from),
+                      own.begin() + static_cast<std::ptrdiff_t>(to));
+  }
+  return part;
 }
 
 std::int64_t Batches::filler() const { return windows() ? data_->train[0] : 0; }

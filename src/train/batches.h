@@ -32,6 +32,10 @@ struct Batch {
   at::Tensor mean;  // [R,N], see StepView::mean; undefined: roles are not apart
 };
 
+// Of what passes at once: entries begin, begin + 1, ... of each list, so many or as it has.
+std::vector<std::vector<std::int64_t>> part_of(const std::vector<std::vector<std::int64_t>>& lists,
+                                               std::size_t begin, std::size_t count);
+
 class Batches {
  public:
   // Loads the data set that the configs name and cuts it into each run's tasks.

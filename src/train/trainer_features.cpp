@@ -33,13 +33,7 @@ std::vector<at::Tensor> Trainer::features_of(const std::vector<std::vector<std::
     longest = std::max(longest, own.size());
   }
   for (std::size_t begin = 0; begin < longest; begin += kFeatureRows) {
-    std::vector<std::vector<std::int64_t>> part(examples.size());
-    for (std::size_t r = 0; r < examples.size(); ++r) {
-      const std::size_t from = std::min(examples[r].size(), begin);
-      const std::size_t to = std::min(examples[r].size(), begin + kFeatureRows);
-      part[r].assign(examples[r].begin() + static_cast<std::ptrdiff_t>(from),
-                     examples[r].begin() + static_cast<std::ptrdiff_t>(to));
-    }
+    const auto part = part_of(examples, begin, kFeatureRows);
     const Batch batch =
         batches_.make(part, static_cast<std::int64_t>(kFeatureRows), /*masked=*/false);
     const at::Tensor rows = features(batch.x, context).to(torch::kCPU);

@@ -551,16 +551,8 @@ std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::
                         "the exact Fisher information of windows");
   const auto chunk = static_cast<std::size_t>(by_rows ? kImportanceRows : 1);
   for (std::size_t begin = 0; begin < longest; begin += chunk) {
-    std::vector<std::vector<std::int64_t>> part(examples.size());
-    for (std::size_t r = 0; r < examples.size(); ++r) {
-      const std::size_t end = std::min(examples[r].size(), begin + chunk);
-      if (begin < end) {
-        part[r].assign(examples[r].begin() + static_cast<std::ptrdiff_t>(begin),
-                       examples[r].begin() + static_cast<std::ptrdiff_t>(end));
-      }
-    }
-    const Batch batch =
-        batches_.make(part, static_cast<std::int64_t>(chunk), batches_.masks_training());
+    const Batch batch = batches_.make(part_of(examples, begin, chunk),
+                                      static_cast<std::int64_t>(chunk), batches_.masks_training());
     by_rows ? add_importances_by_rows(batch, kind, sums) : add_importances(batch, kind, sums);
   }
   const at::NoGradGuard no_grad;

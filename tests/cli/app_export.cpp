@@ -211,6 +211,12 @@ TEST_CASE("an exported net with class means answers as it was read", "[cli]") {
                  {"buffer", "40"},
                  {"replay_batch", "8"}});
     const Trained run(said);
+    if (said.at("weights") != "static") {  // the means are each read-out's own
+      const SafetensorsFile full = run.exported("tandem", "full");
+      const SafetensorsFile sparse = run.exported("tandem", "sparse");
+      CHECK_FALSE(
+          torch::equal(tensor_of(full, "layer2.weight"), tensor_of(sparse, "layer2.weight")));
+    }
     for (const std::string read_out : {"full", "sparse"}) {
       CAPTURE(said.at("weights"), read_out);
       const auto rows =

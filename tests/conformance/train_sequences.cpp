@@ -154,6 +154,18 @@ TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed
   }
 }
 
+TEST_CASE("switches without a sharp edge: alone, in company and resumed", "[conformance]") {
+  for (const std::string strategy : {"finetune", "er", "lwf"}) {
+    for (const std::string scenario : {"class_il", "task_il"}) {
+      DYNAMIC_SECTION(strategy << ' ' << scenario) {
+        Settings said = sequence_of(part("scenario", scenario), part("strategy", strategy));
+        said["blur"] = "0.4";
+        require_same_in_every_company(seeds_of(said, 3), 5);
+      }
+    }
+  }
+}
+
 TEST_CASE("tasks of bytes with every strategy that takes them: alone, in company and resumed",
           "[conformance]") {
   const TemporaryFolder folder;
