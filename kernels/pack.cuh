@@ -28,6 +28,10 @@ __device__ void store(T* to, const Pack<T, kWidth>& pack) {
   *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
 }
 
+// A product that is rounded before anything is added to it.
+__device__ inline float rounded(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double rounded(double a, double b) { return __dmul_rn(a, b); }
+
 inline bool lies_on(const void* pointer, std::uintptr_t bytes) {
   return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
 }

@@ -53,30 +53,7 @@ TANDEM_SIMD_CLONES double pull_one(const PullSegment<double>& s, double* out) {
   return pull_any(s, out);
 }
 
-template <class T>
-inline __attribute__((always_inline)) void way_any(const T* gradient, const T* before,
-                                                   const T* weight, std::int64_t n, T* path) {
-  for (std::int64_t i = 0; i < n; ++i) path[i] += gradient[i] * (before[i] - weight[i]);
-}
-
-TANDEM_SIMD_CLONES void way_of(const float* gradient, const float* before, const float* weight,
-                               std::int64_t n, float* path) {
-  way_any(gradient, before, weight, n, path);
-}
-TANDEM_SIMD_CLONES void way_of(const double* gradient, const double* before, const double* weight,
-                               std::int64_t n, double* path) {
-  way_any(gradient, before, weight, n, path);
-}
-
 }  // namespace
-
-template <class T>
-void add_way(const T* gradient, const T* before, const T* weight, std::int64_t n, T* path) {
-  way_of(gradient, before, weight, n, path);
-}
-
-template void add_way<float>(const float*, const float*, const float*, std::int64_t, float*);
-template void add_way<double>(const double*, const double*, const double*, std::int64_t, double*);
 
 template <class T>
 void add_pull(const PullTerm<T>& term, T* out, double* sums) {

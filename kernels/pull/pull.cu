@@ -12,9 +12,6 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__device__ float rounded(float a, float b) { return __fmul_rn(a, b); }
-__device__ double rounded(double a, double b) { return __dmul_rn(a, b); }
-
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     pull_kernel(PullTerm<T> term, T* out, double* __restrict__ scratch) {
@@ -49,26 +46,7 @@ __global__ void add_parts_of_pull(const double* __restrict__ scratch, int parts,
   sums[r] += sum;
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    way_kernel(const T* __restrict__ gradient, const T* __restrict__ before,
-               const T* __restrict__ weight, std::int64_t n, T* __restrict__ path) {
-  const std::int64_t stride = std::int64_t{gridDim.x} * kThreads;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < n; i += stride) {
-    path[i] += rounded(gradient[i], before[i] - weight[i]);
-  }
-}
-
 }  // namespace
-
-template <class T>
-int add_way_cuda(const T* gradient, const T* before, const T* weight, std::int64_t n, T* path,
-                 void* stream) {
-  return for_rows(n, 1, kThreads, [&](dim3 grid, std::int64_t) {
-    way_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(gradient, before,
-                                                                            weight, n, path);
-  });
-}
 
 template <class T>
 int add_pull_cuda(const PullTerm<T>& term, T* out, double* sums, double* scratch, void* stream) {
@@ -89,8 +67,7 @@ int add_pull_cuda(const PullTerm<T>& term, T* out, double* sums, double* scratch
 namespace {
 
 [[maybe_unused]] const bool kOffered =
-    offer_cuda_kernel("add_pull", add_pull_cuda<float>, add_pull_cuda<double>) &&
-    offer_cuda_kernel("add_way", add_way_cuda<float>, add_way_cuda<double>);
+    offer_cuda_kernel("add_pull", add_pull_cuda<float>, add_pull_cuda<double>);
 
 }  // namespace
 }  // namespace tandem::kernels

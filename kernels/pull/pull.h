@@ -22,9 +22,4 @@ struct PullTerm {
 template <class T>
 void add_pull(const PullTerm<T>& term, T* out, double* sums);
 
-// path += gradient (before - weight), over n values: what a step of `weight - before` earned along
-// the path of training, where the loss falls along -gradient.
-template <class T>
-void add_way(const T* gradient, const T* before, const T* weight, std::int64_t n, T* path);
-
 }  // namespace tandem::kernels

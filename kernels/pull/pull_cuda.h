@@ -11,8 +11,4 @@ constexpr std::int64_t kPullParts = 64;
 template <class T>
 int add_pull_cuda(const PullTerm<T>& term, T* out, double* sums, double* scratch, void* stream);
 
-template <class T>
-int add_way_cuda(const T* gradient, const T* before, const T* weight, std::int64_t n, T* path,
-                 void* stream);
-
 }  // namespace tandem::kernels

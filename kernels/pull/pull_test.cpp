@@ -58,25 +58,6 @@ TEST_CASE("the pull's gradient and value equal a plain loop's", "[parity]") {
   }
 }
 
-TEST_CASE("the way of a step is its gradient times what it went, rounded one by one", "[parity]") {
-  std::mt19937 generator(11);
-  std::normal_distribution<float> normal;
-  for (const std::size_t n : {1u, 9u, 250u}) {
-    std::vector<float> gradient(n), before(n), weight(n), path(n);
-    for (auto* each : {&gradient, &before, &weight, &path}) {
-      for (float& value : *each) value = normal(generator);
-    }
-    const std::vector<float> start = path;
-    add_way(gradient.data(), before.data(), weight.data(), static_cast<std::int64_t>(n),
-            path.data());
-    for (std::size_t i = 0; i < n; ++i) {
-      volatile float went = before[i] - weight[i];
-      volatile float earned = gradient[i] * went;
-      REQUIRE(path[i] == start[i] + earned);
-    }
-  }
-}
-
 // It stands in for separate passes, of which stored runs know the bits.
 TEST_CASE("the pull rounds as separate passes do", "[parity]") {
   std::mt19937 generator(5);

@@ -1,6 +1,7 @@
 // The CPU version of update.h.
 #include "kernels/update/update.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -202,22 +203,86 @@ TANDEM_SIMD_CLONES double squares(const double* g, const std::uint8_t* set, std:
   return sum_squares_lanes(g, set, n);
 }
 
+template <class T>
+TANDEM_INLINE void follow_block(const T* along, const T* before, const T* weight, std::int64_t n,
+                                T* path) {
+  for (std::int64_t i = 0; i < n; ++i) path[i] += along[i] * (before[i] - weight[i]);
+}
+
+TANDEM_SIMD_CLONES void follow(const float* along, const float* before, const float* weight,
+                               std::int64_t n, float* path) {
+  follow_block(along, before, weight, n, path);
+}
+TANDEM_SIMD_CLONES void follow(const double* along, const double* before, const double* weight,
+                               std::int64_t n, double* path) {
+  follow_block(along, before, weight, n, path);
+}
+
+// Both sets; null: everything.
+void intersect(const std::uint8_t* set, const std::uint8_t* may_change, std::int64_t n,
+               std::uint8_t* both) {
+  if (set == nullptr) {
+    std::copy_n(may_change, n, both);
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) both[i] = (set[i] != 0) & (may_change[i] != 0);
+  }
+}
+
+constexpr std::int64_t kBlock = 1024;  // of values, which stay in the first cache
+
+// Calls one(part, first element) for the whole segment or, where a set or a path asks for more, for
+// blocks of it, so that what these need beside the update costs no further pass over memory.
+template <class T, class One>
+void in_blocks(const Segment<T>& s, const std::uint8_t* may_change, const PathTerm<T>& path,
+               const One& one) {
+  if (may_change == nullptr && path.path == nullptr) return one(s, std::int64_t{0});
+  std::uint8_t in_s[kBlock], in_u[kBlock];
+  T before[kBlock];
+  const auto at = [](const std::uint8_t* set, std::int64_t i) { return set ? set + i : nullptr; };
+  for (std::int64_t begin = 0; begin < s.n; begin += kBlock) {
+    const std::int64_t n = std::min(kBlock, s.n - begin);
+    Segment<T> part{s.weight + begin,          s.gradient + begin,      at(s.active, begin),
+                    at(s.gradient_set, begin), at(s.update_set, begin), n};
+    if (may_change != nullptr) {
+      intersect(part.gradient_set, may_change + begin, n, in_s);
+      intersect(part.update_set, may_change + begin, n, in_u);
+      part.gradient_set = in_s;
+      part.update_set = in_u;
+    }
+    if (path.path != nullptr) std::copy_n(part.weight, n, before);
+    one(part, begin);
+    if (path.path != nullptr) {
+      follow(path.along + begin, before, part.weight, n, path.path + begin);
+    }
+  }
+}
+
+template <class T>
+PathTerm<T> path_at(const PathTerm<T>& path, std::int64_t offset) {
+  return path.path == nullptr ? path : PathTerm<T>{path.along + offset, path.path + offset};
+}
+
 }  // namespace
 
 template <class T>
 void sgd_update(T* weight, const T* gradient, T* momentum, UpdateMasks masks, std::int64_t n,
-                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule) {
+                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
+                PathTerm<T> path) {
   for (std::int64_t r = 0; r < replica_count; ++r) {
     if (!replicas[r].apply) continue;
-    sgd_one(segment_of(weight, gradient, masks, replicas[r], r * n, n),
-            momentum ? momentum + r * n : nullptr, replicas[r], rule);
+    const std::int64_t o = r * n;
+    in_blocks(segment_of(weight, gradient, masks, replicas[r], o, n),
+              masks.may_change != nullptr ? masks.may_change + o : nullptr, path_at(path, o),
+              [&](const Segment<T>& part, std::int64_t first) {
+                sgd_one(part, momentum ? momentum + o + first : nullptr, replicas[r], rule);
+              });
   }
 }
 
 template <class T>
 void adam_update(T* weight, const T* gradient, T* first, T* second, T* count, UpdateMasks masks,
                  std::int64_t n, const ReplicaUpdate* replicas, std::int64_t replica_count,
-                 AdamRule rule) {
+                 AdamRule rule, PathTerm<T> path) {
   std::int64_t most = 1;
   for (std::int64_t r = 0; r < replica_count; ++r) {
     most = replicas[r].step > most ? replicas[r].step : most;
@@ -235,9 +300,13 @@ void adam_update(T* weight, const T* gradient, T* first, T* second, T* count, Up
   for (std::int64_t r = 0; r < replica_count; ++r) {
     if (!replicas[r].apply) continue;
     const std::int64_t o = r * n;
-    adam_one(segment_of(weight, gradient, masks, replicas[r], o, n),
-             AdamSlots<T>{first + o, second + o, count ? count + o : nullptr}, replicas[r], rule,
-             table1.data(), table2.data());
+    in_blocks(segment_of(weight, gradient, masks, replicas[r], o, n),
+              masks.may_change != nullptr ? masks.may_change + o : nullptr, path_at(path, o),
+              [&](const Segment<T>& part, std::int64_t begin) {
+                const std::int64_t at = o + begin;
+                adam_one(part, AdamSlots<T>{first + at, second + at, count ? count + at : nullptr},
+                         replicas[r], rule, table1.data(), table2.data());
+              });
   }
 }
 
@@ -247,13 +316,15 @@ double sum_squares(const T* gradient, const std::uint8_t* gradient_set, std::int
 }
 
 template void sgd_update<float>(float*, const float*, float*, UpdateMasks, std::int64_t,
-                                const ReplicaUpdate*, std::int64_t, SgdRule);
+                                const ReplicaUpdate*, std::int64_t, SgdRule, PathTerm<float>);
 template void sgd_update<double>(double*, const double*, double*, UpdateMasks, std::int64_t,
-                                 const ReplicaUpdate*, std::int64_t, SgdRule);
+                                 const ReplicaUpdate*, std::int64_t, SgdRule, PathTerm<double>);
 template void adam_update<float>(float*, const float*, float*, float*, float*, UpdateMasks,
-                                 std::int64_t, const ReplicaUpdate*, std::int64_t, AdamRule);
+                                 std::int64_t, const ReplicaUpdate*, std::int64_t, AdamRule,
+                                 PathTerm<float>);
 template void adam_update<double>(double*, const double*, double*, double*, double*, UpdateMasks,
-                                  std::int64_t, const ReplicaUpdate*, std::int64_t, AdamRule);
+                                  std::int64_t, const ReplicaUpdate*, std::int64_t, AdamRule,
+                                  PathTerm<double>);
 template double sum_squares<float>(const float*, const std::uint8_t*, std::int64_t);
 template double sum_squares<double>(const double*, const std::uint8_t*, std::int64_t);
 

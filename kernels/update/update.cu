@@ -54,7 +54,25 @@ __device__ UpdateMasks masks_of(const UpdateMasks& masks, const ReplicaUpdate& r
     return mask != nullptr && reads ? mask + offset : nullptr;
   };
   return {at(masks.active, replica.keep_dormant != 1),
-          at(masks.gradient_set, replica.mask_gradient), at(masks.update_set, replica.mask_update)};
+          at(masks.gradient_set, replica.mask_gradient), at(masks.update_set, replica.mask_update),
+          at(masks.may_change, true)};
+}
+
+// A replica's path at its own segment.
+template <class T>
+__device__ PathTerm<T> path_of(const PathTerm<T>& path, std::int64_t offset) {
+  return path.path == nullptr ? path : PathTerm<T>{path.along + offset, path.path + offset};
+}
+
+template <class T, int kWidth>
+__device__ void follow(const PathTerm<T>& path, std::int64_t i, const Pack<T, kWidth>& before,
+                       const Pack<T, kWidth>& now) {
+  if (path.path == nullptr) return;
+  const auto along = load<kWidth>(path.along + i);
+  auto way = load<kWidth>(path.path + i);
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) way.at[j] += rounded(along.at[j], before.at[j] - now.at[j]);
+  store(path.path + i, way);
 }
 
 // What a weight keeps between steps: Adagrad's is the sum of squares.
@@ -63,7 +81,8 @@ enum class Kept { kNothing, kMomentum, kSquares };
 template <class T, int kWidth, Kept kKept>
 __global__ void __launch_bounds__(kThreads)
     sgd_kernel(T* weight, const T* __restrict__ gradient, T* momentum, UpdateMasks all_masks,
-               std::int64_t n, const ReplicaUpdate* __restrict__ replicas, SgdRule rule) {
+               std::int64_t n, const ReplicaUpdate* __restrict__ replicas, SgdRule rule,
+               PathTerm<T> all_paths) {
   const ReplicaUpdate& replica = replicas[blockIdx.y];
   if (!replica.apply) return;
   __shared__ Terms<T> shared;
@@ -72,6 +91,7 @@ __global__ void __launch_bounds__(kThreads)
   const Terms<T> terms = shared;
   const std::int64_t offset = blockIdx.y * n;
   const UpdateMasks masks = masks_of(all_masks, replica, offset);
+  const PathTerm<T> path = path_of(all_paths, offset);
   weight += offset;
   gradient += offset;
   constexpr bool kSlot = kKept != Kept::kNothing;
@@ -80,15 +100,18 @@ __global__ void __launch_bounds__(kThreads)
   for (std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth; i < n;
        i += stride) {
     auto w = load<kWidth>(weight + i);
+    const auto before = w;
     const auto g = load<kWidth>(gradient + i);
     Pack<T, kWidth> m{};
     if (kSlot) m = load<kWidth>(momentum + i);
     const auto in_s = load_flags<kWidth>(masks.gradient_set, i);
     const auto in_u = load_flags<kWidth>(masks.update_set, i);
+    const auto may = load_flags<kWidth>(masks.may_change, i);
     const auto active = load_flags<kWidth>(masks.active, i);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      const T seen = in_s.at[j] != 0 ? g.at[j] : T(0);
+      const bool on = in_u.at[j] != 0 && may.at[j] != 0;
+      const T seen = in_s.at[j] != 0 && may.at[j] != 0 ? g.at[j] : T(0);
       const T pull = seen * terms.scale + terms.coupled * w.at[j];
       T step = pull, next = 0;
       if (kKept == Kept::kSquares) {
@@ -101,11 +124,12 @@ __global__ void __launch_bounds__(kThreads)
       }
       T moved = w.at[j] * terms.shrink - terms.lr * step;
       moved = active.at[j] != 0 ? moved : moved * terms.keep;
-      w.at[j] = in_u.at[j] != 0 ? moved : w.at[j];
-      if (kSlot) m.at[j] = in_u.at[j] != 0 ? next : m.at[j];
+      w.at[j] = on ? moved : w.at[j];
+      if (kSlot) m.at[j] = on ? next : m.at[j];
     }
     store(weight + i, w);
     if (kSlot) store(momentum + i, m);
+    follow(path, i, before, w);
   }
 }
 
@@ -123,7 +147,7 @@ template <class T, int kWidth, bool kCounted>
 __global__ void __launch_bounds__(kThreads)
     adam_kernel(T* weight, const T* __restrict__ gradient, T* first, T* second, T* count,
                 UpdateMasks all_masks, std::int64_t n, const ReplicaUpdate* __restrict__ replicas,
-                AdamNumbers<T> adam) {
+                AdamNumbers<T> adam, PathTerm<T> all_paths) {
   const ReplicaUpdate& replica = replicas[blockIdx.y];
   if (!replica.apply) return;
   __shared__ Terms<T> shared;
@@ -138,6 +162,7 @@ __global__ void __launch_bounds__(kThreads)
   const Terms<T> terms = shared;
   const std::int64_t offset = blockIdx.y * n;
   const UpdateMasks masks = masks_of(all_masks, replica, offset);
+  const PathTerm<T> path = path_of(all_paths, offset);
   weight += offset;
   gradient += offset;
   first += offset;
@@ -148,17 +173,19 @@ __global__ void __launch_bounds__(kThreads)
   for (std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth; i < n;
        i += stride) {
     auto w = load<kWidth>(weight + i);
+    const auto before = w;
     const auto g = load<kWidth>(gradient + i);
     auto m = load<kWidth>(first + i), v = load<kWidth>(second + i);
     Pack<T, kWidth> t{};
     if (kCounted) t = load<kWidth>(count + i);
     const auto in_s = load_flags<kWidth>(masks.gradient_set, i);
     const auto in_u = load_flags<kWidth>(masks.update_set, i);
+    const auto may = load_flags<kWidth>(masks.may_change, i);
     const auto active = load_flags<kWidth>(masks.active, i);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
-      const bool on = in_u.at[j] != 0;
-      const T seen = in_s.at[j] != 0 ? g.at[j] : T(0);
+      const bool on = in_u.at[j] != 0 && may.at[j] != 0;
+      const T seen = in_s.at[j] != 0 && may.at[j] != 0 ? g.at[j] : T(0);
       const T pull = seen * terms.scale + terms.coupled * w.at[j];
       const T mean = adam.beta1 * m.at[j] + adam.rest1 * pull;
       const T square = adam.beta2 * v.at[j] + adam.rest2 * pull * pull;
@@ -180,6 +207,7 @@ __global__ void __launch_bounds__(kThreads)
     store(first + i, m);
     store(second + i, v);
     if (kCounted) store(count + i, t);
+    follow(path, i, before, w);
   }
 }
 
@@ -268,27 +296,34 @@ T* after(T* pointer, std::int64_t offset) {
 
 UpdateMasks after(const UpdateMasks& masks, std::int64_t offset) {
   return {after(masks.active, offset), after(masks.gradient_set, offset),
-          after(masks.update_set, offset)};
+          after(masks.update_set, offset), after(masks.may_change, offset)};
+}
+
+template <class T>
+PathTerm<T> after(const PathTerm<T>& path, std::int64_t offset) {
+  return {after(path.along, offset), after(path.path, offset)};
 }
 
 template <class T, int kWidth>
 int launch_sgd(T* weight, const T* gradient, T* momentum, const UpdateMasks& masks, std::int64_t n,
                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
-               cudaStream_t stream) {
+               const PathTerm<T>& path, cudaStream_t stream) {
   const auto kernel = momentum == nullptr ? sgd_kernel<T, kWidth, Kept::kNothing>
                       : rule.adagrad      ? sgd_kernel<T, kWidth, Kept::kSquares>
                                           : sgd_kernel<T, kWidth, Kept::kMomentum>;
   return for_rows(n, replica_count, kThreads * kWidth, [&](dim3 grid, std::int64_t first) {
     const std::int64_t o = first * n;
     kernel<<<grid, kThreads, 0, stream>>>(weight + o, gradient + o, after(momentum, o),
-                                          after(masks, o), n, replicas + first, rule);
+                                          after(masks, o), n, replicas + first, rule,
+                                          after(path, o));
   });
 }
 
 template <class T, int kWidth>
 int launch_adam(T* weight, const T* gradient, T* first, T* second, T* count,
                 const UpdateMasks& masks, std::int64_t n, const ReplicaUpdate* replicas,
-                std::int64_t replica_count, const AdamRule& rule, cudaStream_t stream) {
+                std::int64_t replica_count, const AdamRule& rule, const PathTerm<T>& path,
+                cudaStream_t stream) {
   const AdamNumbers<T> numbers{T(rule.beta1),        T(rule.beta2),   T(1 - rule.beta1),
                                T(1 - rule.beta2),    T(rule.epsilon), std::log(rule.beta1),
                                std::log(rule.beta2), rule.decays,     rule.decoupled_decay};
@@ -298,7 +333,7 @@ int launch_adam(T* weight, const T* gradient, T* first, T* second, T* count,
     const std::int64_t o = row * n;
     kernel<<<grid, kThreads, 0, stream>>>(weight + o, gradient + o, first + o, second + o,
                                           after(count, o), after(masks, o), n, replicas + row,
-                                          numbers);
+                                          numbers, after(path, o));
   });
 }
 
@@ -307,25 +342,27 @@ int launch_adam(T* weight, const T* gradient, T* first, T* second, T* count,
 template <class T>
 int sgd_update_cuda(T* weight, const T* gradient, T* momentum, UpdateMasks masks, std::int64_t n,
                     const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
-                    void* stream) {
-  const auto launch = vectors_fit(n, {weight, gradient, momentum},
-                                  {masks.active, masks.gradient_set, masks.update_set})
-                          ? launch_sgd<T, kWide>
-                          : launch_sgd<T, 1>;
-  return launch(weight, gradient, momentum, masks, n, replicas, replica_count, rule,
+                    PathTerm<T> path, void* stream) {
+  const auto launch =
+      vectors_fit(n, {weight, gradient, momentum, path.along, path.path},
+                  {masks.active, masks.gradient_set, masks.update_set, masks.may_change})
+          ? launch_sgd<T, kWide>
+          : launch_sgd<T, 1>;
+  return launch(weight, gradient, momentum, masks, n, replicas, replica_count, rule, path,
                 static_cast<cudaStream_t>(stream));
 }
 
 template <class T>
 int adam_update_cuda(T* weight, const T* gradient, T* first, T* second, T* count, UpdateMasks masks,
                      std::int64_t n, const ReplicaUpdate* replicas, std::int64_t replica_count,
-                     AdamRule rule, void* stream) {
-  const auto launch = vectors_fit(n, {weight, gradient, first, second, count},
-                                  {masks.active, masks.gradient_set, masks.update_set})
-                          ? launch_adam<T, kWide>
-                          : launch_adam<T, 1>;
+                     AdamRule rule, PathTerm<T> path, void* stream) {
+  const auto launch =
+      vectors_fit(n, {weight, gradient, first, second, count, path.along, path.path},
+                  {masks.active, masks.gradient_set, masks.update_set, masks.may_change})
+          ? launch_adam<T, kWide>
+          : launch_adam<T, 1>;
   return launch(weight, gradient, first, second, count, masks, n, replicas, replica_count, rule,
-                static_cast<cudaStream_t>(stream));
+                path, static_cast<cudaStream_t>(stream));
 }
 
 template <class T>

@@ -9,7 +9,11 @@
 //           newborn weight's first step is lr and not lr (1 - b1)/sqrt(1 - b2)
 //   weight <- weight - lr step           (after weight <- (1 - lr weight_decay) weight, decoupled)
 //   weight <- keep_dormant weight        where the active flag is 0
-// Positions outside U, and replicas with apply = 0, keep every bit.
+// Positions outside U, and replicas with apply = 0, keep every bit; so does, whatever the replicas
+// mask, what lies outside of a set that may change, whose gradient counts as 0. Beside that a path
+// may be added up of what the step moves each weight by,
+//   path += along (weight before - weight after)
+// with the product rounded before it is added.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +34,13 @@ struct UpdateMasks {
   const std::uint8_t* active = nullptr;        // M
   const std::uint8_t* gradient_set = nullptr;  // S
   const std::uint8_t* update_set = nullptr;    // U
+  const std::uint8_t* may_change = nullptr;    // null: everything
+};
+
+template <class T>
+struct PathTerm {
+  const T* along = nullptr;
+  T* path = nullptr;  // null: none
 };
 
 struct SgdRule {
@@ -49,13 +60,14 @@ struct AdamRule {
 // momentum (or sums) may be null: plain SGD.
 template <class T>
 void sgd_update(T* weight, const T* gradient, T* momentum, UpdateMasks masks, std::int64_t n,
-                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule);
+                const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
+                PathTerm<T> path = {});
 
 // count may be null: every weight has been updated replicas[r].step - 1 times before.
 template <class T>
 void adam_update(T* weight, const T* gradient, T* first, T* second, T* count, UpdateMasks masks,
                  std::int64_t n, const ReplicaUpdate* replicas, std::int64_t replica_count,
-                 AdamRule rule);
+                 AdamRule rule, PathTerm<T> path = {});
 
 // Sum of squares of S * gradient of one segment, accumulated in a fixed order in double.
 template <class T>

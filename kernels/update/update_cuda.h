@@ -13,12 +13,12 @@ namespace tandem::kernels {
 template <class T>
 int sgd_update_cuda(T* weight, const T* gradient, T* momentum, UpdateMasks masks, std::int64_t n,
                     const ReplicaUpdate* replicas, std::int64_t replica_count, SgdRule rule,
-                    void* stream);
+                    PathTerm<T> path, void* stream);
 
 template <class T>
 int adam_update_cuda(T* weight, const T* gradient, T* first, T* second, T* count, UpdateMasks masks,
                      std::int64_t n, const ReplicaUpdate* replicas, std::int64_t replica_count,
-                     AdamRule rule, void* stream);
+                     AdamRule rule, PathTerm<T> path, void* stream);
 
 // squares[r] += sum of squares of S * gradient of segment r, in double and in a fixed order; the
 // set counts where numbers[r].mask_gradient is set (and gradient_set is not null). Replicas of

@@ -84,6 +84,47 @@ TEST_CASE("SGD equals a plain loop for every combination of sets", "[parity]") {
   }
 }
 
+// Longer than a block, so that its borders are met.
+TEST_CASE("what may not change keeps every bit, and a path is along what did", "[parity]") {
+  constexpr std::int64_t n = 2500;
+  for (int kind = 0; kind < 8; ++kind) {
+    for (const bool adam : {false, true}) {
+      for (const bool restricted : {false, true}) {
+        CAPTURE(kind, adam, restricted);
+        const Net before = random_net(2 * n, 23), along = random_net(2 * n, 24);
+        std::vector<std::uint8_t> may(2 * n, 1);
+        for (std::size_t i = 0; restricted && i < may.size(); ++i) may[i] = i % 7 < 3 ? 2 : 0;
+        const std::vector<ReplicaUpdate> replicas = {update_of(kind), update_of(kind)};
+        const auto run = [&](Net& net, const std::uint8_t* may_change, PathTerm<double> path) {
+          const UpdateMasks masks{net.active.data(), net.active.data(), net.active.data(),
+                                  may_change};
+          if (adam) {
+            adam_update(net.weight.data(), net.gradient.data(), net.slot1.data(), net.slot2.data(),
+                        net.count.data(), masks, n, replicas.data(), 2, {}, path);
+          } else {
+            sgd_update(net.weight.data(), net.gradient.data(), net.slot1.data(), masks, n,
+                       replicas.data(), 2, {}, path);
+          }
+        };
+        Net whole = before, own = before;
+        run(whole, nullptr, {});
+        std::vector<double> path = along.slot1;
+        run(own, restricted ? may.data() : nullptr, {along.weight.data(), path.data()});
+        for (std::size_t i = 0; i < may.size(); ++i) {
+          const Net& as = may[i] != 0 ? whole : before;
+          REQUIRE(own.weight[i] == as.weight[i]);
+          REQUIRE(own.slot1[i] == as.slot1[i]);
+          REQUIRE(own.slot2[i] == as.slot2[i]);
+          REQUIRE(own.count[i] == as.count[i]);
+          volatile double went = before.weight[i] - own.weight[i];
+          volatile double earned = along.weight[i] * went;
+          REQUIRE(path[i] == along.slot1[i] + earned);
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("Adagrad equals a plain loop for every combination of sets", "[parity]") {
   constexpr std::int64_t n = 37;
   for (int kind = 0; kind < 8; ++kind) {

@@ -39,7 +39,8 @@ Option bench_replicas_option() {
           .neutral = "",
           .help =
               "bench engine: group sizes; without it 1,4,16,64,256 (the byte model on a CPU only "
-              "to 64), and 1024 on a GPU",
+              "to 64), and 1024 on a GPU. bench continual on a GPU: runs of a grid; without it "
+              "64,256,1024",
           .minimum = 1};
 }
 

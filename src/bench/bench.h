@@ -101,7 +101,8 @@ struct EngineBench {
   Settings said = {};                       // goes on top of engine_settings
 };
 void bench_engine(const EngineBench& asked);
-void bench_continual(const Config& said);
+// On a GPU of grids of so many runs; empty: 64, 256 and 1,024.
+void bench_continual(const Config& said, const std::vector<std::int64_t>& replicas);
 void bench_kernels();
 void bench_sparse();
 void bench_methods();

@@ -16,6 +16,7 @@
 #include "config/part.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/text.h"
 #include "cuda/plugin.h"
 #include "jobs/device.h"
 #include "jobs/provenance.h"
@@ -132,13 +133,22 @@ void bench_on_cpu(const Settings& settings, const std::vector<std::string>& stra
 
 // Whole grids, as a user runs them.
 void bench_on_gpu(const Settings& settings, const std::string& device,
-                  const std::vector<std::string>& strategies) {
-  const std::vector<std::pair<std::int64_t, std::int64_t>> sizes = {
-      {64, 1}, {64, 4}, {256, 1}, {256, 4}, {1024, 1}, {1024, 2}, {1024, 4}};
+                  const std::vector<std::string>& strategies,
+                  const std::vector<std::int64_t>& replicas) {
+  std::vector<std::int64_t> workers = {1, 4};
   for (const auto& [name, value] : settings) {
     if (name == "data_dir") continue;
+    if (name == "jobs") {
+      workers = {*parse_integer(value)};
+      continue;
+    }
     throw ConfigError("bench continual measures whole grids on a GPU and can't take --" + name +
-                      "; it takes --strategy, --device and --data-dir");
+                      "; it takes --strategy, --replicas, --jobs, --device and --data-dir");
+  }
+  std::vector<std::pair<std::int64_t, std::int64_t>> sizes;
+  for (const std::int64_t runs :
+       replicas.empty() ? std::vector<std::int64_t>{64, 256, 1024} : replicas) {
+    for (const std::int64_t jobs : workers) sizes.emplace_back(runs, jobs);
   }
   std::string head = fmt::format("{:<11} {:>9}", "strategy", "s plain");
   for (const auto& [runs, jobs] : sizes)
@@ -187,7 +197,7 @@ std::vector<Config> der_split_mnist(const Settings& said, const std::string& str
   return runs;
 }
 
-void bench_continual(const Config& said) {
+void bench_continual(const Config& said, const std::vector<std::int64_t>& replicas) {
   Settings settings = said.given();
   settings.erase("strategy");
   const std::string device = devices_of(resolve_device(said.text("device"))).front();
@@ -198,9 +208,15 @@ void bench_continual(const Config& said) {
   const auto wanted = [&said](const std::vector<std::string>& all) {
     return said.was_given("strategy") ? std::vector<std::string>{said.text("strategy")} : all;
   };
-  if (!is_gpu(device)) return bench_on_cpu(settings, wanted(kStrategies));
+  if (!is_gpu(device)) {
+    if (!replicas.empty()) {
+      throw ConfigError(
+          "bench continual measures runs alone and in eight on a CPU: --replicas is of a GPU");
+    }
+    return bench_on_cpu(settings, wanted(kStrategies));
+  }
   settings.erase("device");
-  bench_on_gpu(settings, device, wanted(kWholeGrids));
+  bench_on_gpu(settings, device, wanted(kWholeGrids), replicas);
 }
 
 }  // namespace tandem

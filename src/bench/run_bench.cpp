@@ -34,6 +34,15 @@ void enter_worker_environment(const Arguments& args) {
   throw DeviceError("the benchmark could not restart itself in a worker's environment");
 }
 
+// Empty: as many as the benchmark has by itself.
+std::vector<std::int64_t> replicas_of(const ParsedArguments& parsed) {
+  std::vector<std::int64_t> sizes;
+  for (const std::string& size : split(extra_value(parsed, bench_replicas_option()), ',')) {
+    if (!size.empty()) sizes.push_back(*parse_integer(size));
+  }
+  return sizes;
+}
+
 // The yardsticks' work is fixed, so that only how the program executes can be said.
 EngineBench engine_bench(const ParsedArguments& parsed) {
   for (const auto& [name, text] : parsed.settings) {
@@ -44,9 +53,7 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
   EngineBench asked;
   const std::string only = extra_value(parsed, bench_only_option());
   if (only != "all") asked.models = {only};
-  for (const std::string& size : split(extra_value(parsed, bench_replicas_option()), ',')) {
-    if (!size.empty()) asked.replicas.push_back(*parse_integer(size));
-  }
+  asked.replicas = replicas_of(parsed);
   asked.device =
       devices_of(resolve_device(Config::resolve(parsed.settings).text("device"))).front();
   asked.said = parsed.settings;
@@ -67,6 +74,7 @@ ExitCode bench(const Arguments& args) {
   for (const auto& [option, value] : parsed.extra) {
     const std::string owner = option == bench_runs_option().name ? "store" : "engine";
     if (name == owner) continue;
+    if (name == "continual" && option == bench_replicas_option().name) continue;
     throw ConfigError("--" + option + " belongs to bench " + owner + "; bench " + name +
                       " has no such choice");
   }
@@ -74,7 +82,9 @@ ExitCode bench(const Arguments& args) {
   at::set_num_threads(1);
   at::globalContext().setFlushDenormal(true);
   if (name == "engine") bench_engine(engine_bench(parsed));
-  if (name == "continual") bench_continual(Config::resolve(parsed.settings));
+  if (name == "continual") {
+    bench_continual(Config::resolve(parsed.settings), replicas_of(parsed));
+  }
   if (name == "kernels") bench_kernels();
   if (name == "methods") bench_methods();
   if (name == "sparse") bench_sparse();

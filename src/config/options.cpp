@@ -429,6 +429,13 @@ std::vector<Option> evaluation_options() {
        .unit = "steps",
        .minimum = 0,
        .maximum = 100},
+      {.name = "eval_ahead",
+       .type = kChoice,
+       .default_value = "all",
+       .neutral = "all",
+       .help = "which tasks to come are evaluated at the end of each one: all (fwt_dr), the next "
+               "(fwt_gem) or none, which costs half of all where there are many",
+       .choices = {"all", "next", "none"}},
       {.name = "probe_every",
        .type = kInt,
        .default_value = "0",

@@ -117,7 +117,7 @@ class HardAttention : public IsolatedWeights {
       all.select(1, task() - 1).copy_(of_embedding);
       embeddings_before_.push_back(embeddings_[l].value.detach().clone());
     }
-    leave(own);
+    leave(gradients);
     gradients.replace(own);
     kept_.clear();
     gates_.clear();

@@ -103,70 +103,54 @@ at::Tensor IsolatedWeights::outputs(const StepView& view) {
 at::Tensor IsolatedWeights::changing(std::size_t p) const {
   Parameter& parameter = *view_.parameters[p];
   const at::Tensor owner = owners(parameter), no = barred(p);
-  const at::Tensor own = owner.eq(broadcast_to_segments(trained_, parameter.segments()));
+  const at::Tensor own = owner.is_cuda()  // its segments are of one length
+                             ? owner.view({view_.replicas, -1}).eq(trained_.unsqueeze(1)).view({-1})
+                             : owner.eq(broadcast_to_segments(trained_, parameter.segments()));
   return no.defined() ? own.logical_and(no.logical_and(owner.eq(0)).logical_not()) : own;
 }
 
-// Which of a parameter's values rest, and what these are, as long as no owner changes and the same
-// owner trains.
+// Which of a parameter's values change, as long as no owner changes and the same owner trains.
 const IsolatedWeights::Resting& IsolatedWeights::resting(std::size_t p) {
-  Parameter& parameter = *view_.parameters[p];
-  const at::Tensor owner = owners(parameter);
+  const at::Tensor owner = owners(*view_.parameters[p]);
   resting_.resize(view_.parameters.size());
   Resting& own = resting_[p];
   if (own.owner.is_same(owner) && own.version == owner._version() && own.trained == host_) {
     return own;
   }
-  own = {owner, owner._version(), host_, {}, {}};
-  const at::Tensor rests = changing(p).logical_not();
-  if (!rests.any().item<bool>()) return own;
-  own.rests = rests;
-  own.values = parameter.flat().clone();
+  own = {owner, owner._version(), host_, {}};
+  const at::Tensor change = changing(p);
+  if (!change.all().item<bool>()) own.changing = change.view(torch::kByte);
   return own;
 }
 
 at::Tensor IsolatedWeights::gradient(StepGradients& gradients) {
-  std::vector<at::Tensor> own = gradients.masked();
-  leave(own);
-  gradients.replace(own);
+  leave(gradients);
   return {};
 }
 
 // On a GPU the step is captured, and may depend on nothing that the host has kept.
-void IsolatedWeights::leave(std::vector<at::Tensor>& gradients) {
-  before_.assign(gradients.size(), {});
-  shares_.assign(gradients.size(), {});
-  for (std::size_t p = 0; p < gradients.size(); ++p) {
+void IsolatedWeights::leave(StepGradients& gradients) {
+  before_.assign(view_.parameters.size(), {});
+  shares_.assign(view_.parameters.size(), {});
+  for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
     Parameter& parameter = *view_.parameters[p];
     shares_[p] = share_of(p);
-    const bool by_owner = !shares_[p].defined();
-    if (by_owner && !parameter.value.is_cuda()) {
-      const at::Tensor& rests = resting(p).rests;
-      if (rests.defined() && gradients[p].defined()) {
-        gradients[p] = gradients[p].masked_fill(rests, 0);
-      }
+    if (shares_[p].defined()) {
+      before_[p] = parameter.flat().clone();
       continue;
     }
-    before_[p] = parameter.flat().clone();
-    if (!by_owner) continue;
-    shares_[p] = changing(p);
-    if (!gradients[p].defined()) continue;
-    gradients[p] = torch::where(shares_[p], gradients[p], torch::zeros({}, gradients[p].options()));
+    const at::Tensor which =
+        parameter.value.is_cuda() ? changing(p).view(torch::kByte) : resting(p).changing;
+    if (which.defined()) gradients.change_only(p, which);
   }
 }
 
 void IsolatedWeights::after_update() {
   const at::NoGradGuard no_grad;
-  for (std::size_t p = 0; p < view_.parameters.size(); ++p) {
+  for (std::size_t p = 0; p < shares_.size(); ++p) {
+    if (!shares_[p].defined()) continue;
     at::Tensor now = view_.parameters[p]->flat();
-    if (!before_[p].defined()) {
-      const Resting& own = resting(p);
-      if (own.rests.defined()) at::where_out(now, own.rests, own.values, now);
-      continue;
-    }
-    now.copy_(shares_[p].scalar_type() == torch::kBool
-                  ? torch::where(shares_[p], now, before_[p])
-                  : before_[p] + shares_[p] * (now - before_[p]));
+    now.copy_(before_[p] + shares_[p] * (now - before_[p]));
   }
   before_.clear();
   shares_.clear();

@@ -45,8 +45,7 @@ class IsolatedWeights : public Strategy {
 
   // In class-IL, where each task has outputs of its own: those of the task, which is the batch's.
   at::Tensor outputs(const StepView& view) override;
-  // Leaves the gradient of what changes in this step; the rest of the step may not move the others,
-  // which after_update() puts back.
+  // Says what changes in this step; of what changes by shares after_update() takes back the rest.
   at::Tensor gradient(StepGradients& gradients) override;
   void after_update() override;
   NamedTensors save(std::int64_t r) const override;
@@ -57,8 +56,8 @@ class IsolatedWeights : public Strategy {
   // free and resting.
   at::Tensor owners(Parameter& parameter) const;
   at::Tensor owners(Parameter& parameter, std::int64_t r) const;  // of a replica, sharing memory
-  // The middle of gradient(): takes from the gradients, S * G by parameter, what does not change.
-  void leave(std::vector<at::Tensor>& gradients);
+  // The middle of gradient().
+  void leave(StepGradients& gradients);
   // From now on the weights of this owner change in replica r.
   void train(std::int64_t r, std::int64_t owner);
   std::int64_t trained(std::int64_t r) const { return host_[static_cast<std::size_t>(r)]; }
@@ -92,7 +91,7 @@ class IsolatedWeights : public Strategy {
     at::Tensor owner;
     std::int64_t version = 0;
     std::vector<std::int64_t> trained;
-    at::Tensor rests, values;  // bool and values beside the parameter's; undefined: none rests
+    at::Tensor changing;  // uint8 beside the parameter's values; undefined: all change
   };
   const Resting& resting(std::size_t p);
   at::Tensor changing(std::size_t p) const;  // bool beside the parameter's values

@@ -28,6 +28,11 @@ class ExampleList {
   auto begin() const { return places_->begin(); }
   auto end() const { return places_->end(); }
   std::int64_t operator[](std::size_t i) const { return (*places_)[i]; }
+  bool is_same(const ExampleList& other) const { return places_ == other.places_; }
+  // Where both are equal they are one from now on.
+  void share_if_equal(const ExampleList& other) {
+    if (*places_ == *other.places_) places_ = other.places_;
+  }
   friend bool operator==(const ExampleList& a, const std::vector<std::int64_t>& b) {
     return a.places() == b;
   }

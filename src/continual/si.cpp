@@ -29,26 +29,11 @@ class SynapticIntelligence : public QuadraticPull {
   }
 
   at::Tensor gradient(StepGradients& gradients) override {
-    taken_ = gradients.masked();  // before this term joins them
-    const at::Tensor loss = QuadraticPull::gradient(gradients);
-    before_.resize(view_.parameters.size());
-    for (std::size_t p = 0; p < before_.size(); ++p) {
-      const at::Tensor now = view_.parameters[p]->flat();
-      if (!before_[p].defined() || before_[p].sizes() != now.sizes()) {
-        before_[p] = torch::empty_like(now);
-      }
-      before_[p].copy_(now);
+    const std::vector<at::Tensor> own = gradients.masked();  // before this term joins them
+    for (std::size_t p = 0; p < own.size(); ++p) {
+      if (own[p].defined()) gradients.follow(p, own[p], slot(*view_.parameters[p], "path"));
     }
-    return loss;
-  }
-
-  void after_update() override {
-    for (std::size_t p = 0; p < taken_.size(); ++p) {
-      if (!taken_[p].defined()) continue;
-      Parameter& parameter = *view_.parameters[p];
-      view_.services->add_way(p, taken_[p], before_[p], slot(parameter, "path"));
-    }
-    taken_.clear();
+    return QuadraticPull::gradient(gradients);
   }
 
   void after_task(std::int64_t /*task*/,
@@ -65,8 +50,6 @@ class SynapticIntelligence : public QuadraticPull {
 
  private:
   at::Tensor keep_, damping_;  // [R]
-  std::vector<at::Tensor> taken_,
-      before_;  // by parameter, within one step; the latter's memory stays
 };
 
 std::unique_ptr<Strategy> make_si(StrategyView view) {

@@ -96,9 +96,8 @@ class ReservedUnits : public SettledWeights {
   at::Tensor gradient(StepGradients& gradients) override {
     if (kept_.defined()) weight_of(view_.layers.size() - 1).flat().copy_(kept_);
     kept_.reset();
-    std::vector<at::Tensor> own = gradients.masked();
-    leave(own);
-    gradients.replace(own);
+    const std::vector<at::Tensor> own = gradients.masked();
+    leave(gradients);
     for (std::size_t l = 0; l < units_.size(); ++l) {
       taken_.push_back(own[view_.layers[l].weight]);
       before_.push_back(weight_of(l).flat().clone());

@@ -137,6 +137,12 @@ class StepGradients {
   // parameter, and returns the sum of importance (w - center)^2 of each replica, double [R].
   virtual at::Tensor add_pull(std::size_t parameter, const at::Tensor& center,
                               const at::Tensor& importance, const at::Tensor& factor) = 0;
+  // Of a parameter's weights only these, uint8 beside Parameter::flat(), may change in this step,
+  // with all that the optimizer keeps of them; no other gradient counts.
+  virtual void change_only(std::size_t parameter, const at::Tensor& which) = 0;
+  // path += along (before - after) of a parameter's weights in this step's update, all beside
+  // Parameter::flat().
+  virtual void follow(std::size_t parameter, const at::Tensor& along, const at::Tensor& path) = 0;
   // S * G of the mean task loss over the rows of a replay that is beside the batch, at the weights
   // that the step began with, and of which replicas had any such rows, bool [R].
   virtual std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) = 0;
@@ -172,10 +178,6 @@ class StrategyServices {
   // Makes snapshot i (needs().snapshots) the run's net as it is now, in the stream that the method
   // trains.
   virtual void take_snapshot(std::size_t i) = 0;
-  // path += gradient (before - now) of a parameter, all beside Parameter::flat(). May be called
-  // inside of a captured step.
-  virtual void add_way(std::size_t parameter, const at::Tensor& gradient, const at::Tensor& before,
-                       const at::Tensor& path) = 0;
   // The last hidden features of examples [R][n] in the stream that the method trains: [R] of [n,H],
   // on the CPU. Charged to the ledger.
   virtual std::vector<at::Tensor> features(

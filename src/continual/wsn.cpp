@@ -102,7 +102,7 @@ class Winning : public IsolatedWeights {
     }
     kept_.clear();
     chosen_.clear();
-    leave(own);
+    leave(gradients);
     gradients.replace(own);
     return {};
   }

@@ -6,10 +6,13 @@
 #include <memory>
 
 #include "core/error.h"
-#include "core/parallel.h"
+#include "cuda/plugin.h"
 #include "data/example.h"
+#include "data/in_dtype.h"
 #include "data/tensor.h"
+#include "data/upload.h"
 #include "eval/nearest_mean.h"
+#include "kernels/tally/tally_cuda.h"
 #include "plan/group.h"
 #include "plan/plan.h"
 #include "readout/readout.h"
@@ -172,10 +175,11 @@ std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attentio
 
 namespace {
 
+// One kind of logits in one read-out of one task, of each replica: on the device, so that no pass
+// waits for what another has counted.
 struct Tally {
-  std::int64_t correct = 0, total = 0;
-  double loss = 0;
-  std::string bits;
+  at::Tensor loss, correct;  // [R] sums, float64 and int64
+  at::Tensor bits;           // uint8 [R, ceil(rows / 8)]; undefined: nobody asks
 };
 
 // Examples of a task's split, shared by all read-outs of it.
@@ -183,32 +187,47 @@ struct SplitOfTask {
   std::int64_t task;
   std::vector<ExampleList> examples;  // [R] places in the data set
   std::size_t longest = 0;
+  bool shared = true;  // all replicas have the same list
 };
 
 const ExampleList& split_of(const Task& task, const std::string& split) {
   return split == "test" ? task.test : split == "train" ? task.train : task.validation;
 }
 
-void add_scores(const ExampleScores& scores, const std::vector<std::vector<std::int64_t>>& chunk,
-                std::int64_t per_example, std::vector<Tally>& tallies) {
-  const at::Tensor loss = scores.loss.to(torch::kCPU, torch::kFloat64).contiguous();
-  const at::Tensor correct = scores.correct.to(torch::kCPU).contiguous();
-  const std::int64_t width = loss.size(1);
-  for_each_index(chunk.size(), host_threads(), [&](std::size_t r) {
-    const auto count = static_cast<std::int64_t>(chunk[r].size()) * per_example;
-    const double* losses = loss.const_data_ptr<double>() + static_cast<std::int64_t>(r) * width;
-    const bool* hits = correct.const_data_ptr<bool>() + static_cast<std::int64_t>(r) * width;
-    Tally& tally = tallies[r];
-    for (std::int64_t i = 0; i < count; ++i) {
-      tally.loss += losses[i];
-      tally.correct += hits[i];
-      if (per_example == 1) {
-        const std::int64_t at = tally.total + i;
-        if (at % 8 == 0) tally.bits.push_back('\0');
-        if (hits[i]) tally.bits.back() = static_cast<char>(tally.bits.back() | (1 << (at % 8)));
-      }
+Tally empty_tally(const Trainer& trainer, std::size_t rows, bool wants_bits) {
+  const auto on_device = torch::device(trainer.device());
+  const std::int64_t count = trainer.replicas();
+  Tally tally{torch::zeros({count}, on_device.dtype(torch::kFloat64)),
+              torch::zeros({count}, on_device.dtype(torch::kInt64)),
+              {}};
+  if (wants_bits) {
+    tally.bits = torch::zeros({count, static_cast<std::int64_t>((rows + 7) / 8)},
+                              on_device.dtype(torch::kByte));
+  }
+  return tally;
+}
+
+// rows: int64 [2,R], how many rows of each replica count, and how many the tally has already.
+void add_scores(const ExampleScores& scores, const at::Tensor& rows, Tally& tally) {
+  const at::Tensor losses = scores.loss.contiguous(), hits = scores.correct.contiguous();
+  const auto* counts = rows.data_ptr<std::int64_t>();
+  auto* bits = tally.bits.defined() ? tally.bits.data_ptr<std::uint8_t>() : nullptr;
+  in_dtype(losses, [&](auto zero) {
+    using T = decltype(zero);
+    const kernels::TallyTerm<T> term{losses.data_ptr<T>(),
+                                     reinterpret_cast<const std::uint8_t*>(hits.data_ptr<bool>()),
+                                     counts,
+                                     counts + rows.size(1),
+                                     losses.size(1),
+                                     losses.size(0),
+                                     bits != nullptr ? tally.bits.size(1) : 0};
+    auto* loss = tally.loss.data_ptr<double>();
+    auto* correct = tally.correct.data_ptr<std::int64_t>();
+    if (losses.is_cuda()) {
+      launch_cuda<decltype(kernels::add_tally_cuda<T>)>("add_tally", term, loss, correct, bits);
+    } else {
+      kernels::add_tally<T>(term, loss, correct, bits);
     }
-    tally.total += count;
   });
 }
 
@@ -239,41 +258,87 @@ constexpr std::size_t kChunkShares = 8;
 // many the others have. A chunk that is not full is therefore as wide as its own length says, an
 // eighth, a quarter, a half or the whole of a chunk, and replicas whose lengths say different
 // widths pass in turn; those left out have no examples there.
-std::map<std::size_t, Examples> chunks_by_width(const SplitOfTask& split, std::size_t begin,
-                                                std::size_t chunk) {
+std::size_t width_for(std::size_t rows, std::size_t chunk) {
+  std::size_t width = std::max<std::size_t>(1, (chunk + kChunkShares - 1) / kChunkShares);
+  while (width < rows) width = std::min(2 * width, chunk);
+  return width;
+}
+
+std::vector<std::int64_t> part_of_task(const SplitOfTask& split, std::size_t r, std::size_t begin,
+                                       std::size_t end) {
+  std::vector<std::int64_t> part;
+  part.reserve(end - begin);
+  const std::vector<std::int64_t>& places = split.examples[r].places();
+  for (std::size_t i = begin; i < end; ++i) part.push_back(example_of(places[i], split.task));
+  return part;
+}
+
+// Some examples that pass together, and how many of them are each replica's.
+struct Chunk {
+  Batch batch;
+  std::vector<std::int64_t> counts;  // [R]
+};
+
+std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& split,
+                                   std::size_t begin, std::size_t chunk) {
   const std::vector<ExampleList>& all = split.examples;
+  std::vector<Chunk> chunks;
+  if (split.shared) {
+    const std::size_t end = std::min(split.longest, begin + chunk);
+    const auto count = static_cast<std::int64_t>(end - begin);
+    chunks.push_back({trainer.batches().make_for_all(
+                          part_of_task(split, 0, begin, end),
+                          static_cast<std::int64_t>(width_for(end - begin, chunk)), true),
+                      std::vector<std::int64_t>(all.size(), count)});
+    return chunks;
+  }
   std::map<std::size_t, Examples> parts;
   for (std::size_t r = 0; r < all.size(); ++r) {
     const std::size_t end = std::min(all[r].size(), begin + chunk);
     if (begin >= end) continue;
-    std::size_t width = std::max<std::size_t>(1, (chunk + kChunkShares - 1) / kChunkShares);
-    while (width < end - begin) width = std::min(2 * width, chunk);
-    std::vector<std::int64_t>& part = parts.emplace(width, Examples(all.size())).first->second[r];
-    part.reserve(end - begin);
-    const std::vector<std::int64_t>& places = all[r].places();
-    for (std::size_t i = begin; i < end; ++i) part.push_back(example_of(places[i], split.task));
+    Examples& part =
+        parts.emplace(width_for(end - begin, chunk), Examples(all.size())).first->second;
+    part[r] = part_of_task(split, r, begin, end);
   }
-  return parts;
+  for (const auto& [width, part] : parts) {
+    chunks.push_back({trainer.batches().make(part, static_cast<std::int64_t>(width), true), {}});
+    for (const auto& own : part) {
+      chunks.back().counts.push_back(static_cast<std::int64_t>(own.size()));
+    }
+  }
+  return chunks;
 }
 
-// One read-out over one task, in chunks: tallies per kind of logits and replica.
-std::vector<std::vector<Tally>> run_readout(Trainer& trainer, const SplitOfTask& split,
-                                            const Context& context, const NearestMean* means,
-                                            const std::vector<bool>& masked) {
+// One read-out over one task, in chunks: a tally for each kind of logits.
+std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const Context& context,
+                               const NearestMean* means, const std::vector<bool>& masked,
+                               bool wants_bits) {
   const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
-  const std::size_t chunk = bytes ? kWindowChunk : kImageChunk;
-  std::vector<std::vector<Tally>> tallies(masked.size(), std::vector<Tally>(split.examples.size()));
-  for (std::size_t begin = 0; begin < split.longest; begin += chunk) {
-    for (const auto& [width, part] : chunks_by_width(split, begin, chunk)) {
-      const Batch batch = trainer.batches().make(part, static_cast<std::int64_t>(width), true);
+  const std::size_t most = bytes ? kWindowChunk : kImageChunk;
+  std::vector<Tally> tallies;
+  for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+    tallies.push_back(empty_tally(trainer, split.longest, wants_bits && !bytes));
+  }
+  std::vector<std::int64_t> before(split.examples.size(), 0);
+  for (std::size_t begin = 0; begin < split.longest; begin += most) {
+    for (const auto& [batch, counts] : chunks_by_width(trainer, split, begin, most)) {
       Context pass = context;
       at::Tensor logits = means != nullptr ? means->scores(trainer, batch.x, context)
                                            : trainer.model().forward(batch.x, pass);
       logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
+      const std::int64_t per_example = bytes ? batch.x.size(2) : 1;
+      at::Tensor rows = torch::empty({2, trainer.replicas()}, torch::kInt64);
+      auto* row = rows.data_ptr<std::int64_t>();
+      for (std::size_t r = 0; r < counts.size(); ++r) {
+        row[r] = counts[r] * per_example;
+        row[counts.size() + r] = before[r];
+        before[r] += row[r];
+      }
+      rows = uploaded(rows, trainer.device());
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-        const ExampleScores scores =
-            score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor());
-        add_scores(scores, part, bytes ? batch.x.size(2) : 1, tallies[kind]);
+        add_scores(
+            score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor()), rows,
+            tallies[kind]);
       }
     }
   }
@@ -295,14 +360,23 @@ std::string net_name(StrategyNeeds::Read read) {
   return "";
 }
 
+// What a read-out of one task counted, and of which replicas it is one.
+struct Counted {
+  BudgetReadout readout;
+  std::vector<char> of;  // [R]
+  const SplitOfTask* split;
+  bool masked;
+  Tally tally;
+};
+
 EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluation,
-               const SplitOfTask& split, const BudgetReadout& readout, bool masked,
-               const Tally& tally) {
+               const Counted& counted) {
+  const BudgetReadout& readout = counted.readout;
   const Config& config = trainer.run(r).config;
   EvalRow row;
   row.stage = evaluation.stage;
   row.step = trainer.steps_of(r);
-  row.task = split.task;
+  row.task = counted.split->task;
   const bool has_attention = trainer.model().sites(Level::kAttention) > 0;
   if (has_attention) row.readout.attention.stream = "full";
   if (has_attention && readout.attention_sparse) {
@@ -312,14 +386,40 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   if (readout.weights_sparse) {
     row.readout.weights = {"sparse", config.real("density") * readout.weights_factor, "density"};
   }
-  row.readout.masked = masked;
+  row.readout.masked = counted.masked;
   row.readout.net = net_name(trainer.read());
   row.split = evaluation.split;
-  row.n_correct = tally.correct;
-  row.n_total = tally.total;
-  row.loss = tally.loss / static_cast<double>(tally.total);
-  if (evaluation.curve) row.example_bits = tally.bits;
   return row;
+}
+
+// Rows of the replicas that it is of. What has no examples was not measured, whoever else is in the
+// group.
+void add_rows(const Trainer& trainer, const Evaluation& evaluation, const Counted& counted,
+              std::vector<std::vector<EvalRow>>& rows) {
+  const auto host = [](const at::Tensor& values) {
+    return values.defined() ? values.to(torch::kCPU) : values;
+  };
+  const Tally tally{host(counted.tally.loss), host(counted.tally.correct),
+                    host(counted.tally.bits)};
+  const auto* losses = tally.loss.const_data_ptr<double>();
+  const auto* correct = tally.correct.const_data_ptr<std::int64_t>();
+  const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    const std::size_t examples = counted.split->examples[r].size();
+    if (!counted.of[r] || examples == 0) continue;
+    EvalRow row = row_of(trainer, static_cast<std::int64_t>(r), evaluation, counted);
+    const std::int64_t per_example =
+        bytes ? trainer.run(static_cast<std::int64_t>(r)).config.integer("context") : 1;
+    row.n_correct = correct[r];
+    row.n_total = static_cast<std::int64_t>(examples) * per_example;
+    row.loss = losses[r] / static_cast<double>(row.n_total);
+    if (tally.bits.defined()) {
+      const auto* own = tally.bits.const_data_ptr<std::uint8_t>() +
+                        static_cast<std::int64_t>(r) * tally.bits.size(1);
+      row.example_bits.assign(reinterpret_cast<const char*>(own), (examples + 7) / 8);
+    }
+    rows[r].push_back(std::move(row));
+  }
 }
 
 std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split) {
@@ -329,6 +429,7 @@ std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split
     for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
       one.examples.push_back(split_of(trainer.tasks(r).tasks[t], split));
       one.longest = std::max(one.longest, one.examples.back().size());
+      one.shared = one.shared && one.examples.back().is_same(one.examples.front());
     }
     all.push_back(std::move(one));
   }
@@ -390,7 +491,7 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
   const bool task_nets = trainer.read() == StrategyNeeds::Read::kTask;
   std::optional<Trainer::ReadNet> net;
   if (trainer.read() == StrategyNeeds::Read::kAverage) net.emplace(trainer, 0);
-  std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
+  std::vector<Counted> all;
   const RankingBatch batch =
       ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
   for (const auto& [readout, of] : shared_readouts(trainer, evaluation)) {
@@ -408,21 +509,21 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
     std::optional<NearestMean> means;
     if (trainer.read() == StrategyNeeds::Read::kNearestMean) means.emplace(trainer, context);
     for (const SplitOfTask& split : tasks) {
-      if (split.longest == 0) continue;
+      const bool asked = evaluation.last_task == 0 || split.task <= evaluation.last_task;
+      if (split.longest == 0 || !asked) continue;
       const std::vector<bool> masked = logit_kinds(trainer.tasks(0), task_nets);
       if (task_nets) net.emplace(trainer, split.task);
-      const auto tallies = run_readout(trainer, split, context, means ? &*means : nullptr, masked);
+      const auto tallies =
+          run_readout(trainer, split, context, means ? &*means : nullptr, masked, evaluation.curve);
       if (task_nets) net.reset();
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-        for (std::size_t r = 0; r < rows.size(); ++r) {
-          // What has no examples was not measured, whoever else is in the group.
-          if (!of[r] || tallies[kind][r].total == 0) continue;
-          rows[r].push_back(row_of(trainer, static_cast<std::int64_t>(r), evaluation, split,
-                                   readout, masked[kind], tallies[kind][r]));
-        }
+        all.push_back({readout, of, &split, masked[kind], tallies[kind]});
       }
     }
   }
+  // What waits for the device comes last.
+  std::vector<std::vector<EvalRow>> rows(static_cast<std::size_t>(trainer.replicas()));
+  for (const Counted& counted : all) add_rows(trainer, evaluation, counted, rows);
   return rows;
 }
 

@@ -31,11 +31,12 @@ std::vector<BudgetReadout> readouts_of(const RunSchedule& run, bool has_attentio
 struct Evaluation {
   std::int64_t stage = 0;  // tasks finished
   std::string split = "validation";
-  bool curve = false;        // all budgets, and one bit per example on images
-  std::vector<char> wanted;  // [R] which replicas' rows are wanted
+  bool curve = false;          // all budgets, and one bit per example on images
+  std::vector<char> wanted;    // [R] which replicas' rows are wanted
+  std::int64_t last_task = 0;  // tasks up to this one are evaluated; 0: all
 };
 
-// Rows per replica, over all tasks of its sequence.
+// Rows per replica, over the tasks of its sequence.
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation);
 
 // The runs as read-outs and probes want them, as they are now.

@@ -1,21 +1,24 @@
 // Sending and acknowledging, without ever blocking on one pipe while the other needs attention.
+// Whoever holds the lock of the pipes sends, the thread or a flush, so that rows keep their order.
 #include "jobs/pipe_sink.h"
 
 #include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 #include "core/error.h"
-#include "jobs/worker_protocol.h"
 
 namespace tandem {
 namespace {
 
-constexpr std::size_t kSendAt_bytes = 1 << 16;
-constexpr std::int64_t kSendEvery_ms = 300, kTellEvery_ms = 500;
+constexpr std::size_t kSendAt_rows = 256, kMostWaiting_rows = 1 << 17, kWriteAt_bytes = 1 << 16;
+constexpr std::int64_t kTellEvery_ms = 500;
+constexpr auto kSendEvery = std::chrono::milliseconds(300);
 
 std::int64_t now_ms() {
   using namespace std::chrono;
@@ -24,9 +27,39 @@ std::int64_t now_ms() {
 
 }  // namespace
 
-PipeSink::PipeSink(int lines_in, int rows_out) : in_(lines_in), out_(rows_out), sent_ms_(now_ms()) {
+PipeSink::PipeSink(int lines_in, int rows_out) : in_(lines_in), out_(rows_out) {
   set_nonblocking(in_);
   set_nonblocking(out_);
+  sender_ = std::thread([this] { send_now_and_then(); });
+}
+
+PipeSink::~PipeSink() {
+  {
+    const std::lock_guard<std::mutex> lock(queue_);
+    ends_ = true;
+  }
+  woken_.notify_one();
+  sender_.join();
+}
+
+void PipeSink::send_now_and_then() {
+  while (true) {
+    {
+      std::unique_lock<std::mutex> lock(queue_);
+      woken_.wait_for(lock, kSendEvery,
+                      [this] { return ends_ || waiting_.size() >= kSendAt_rows; });
+      if (ends_) return;
+      if (waiting_.empty()) continue;
+    }
+    const std::lock_guard<std::mutex> lock(io_);
+    try {
+      send();
+    } catch (...) {
+      error_ = std::current_exception();  // for who flushes or asks next
+      closed_ = true;
+      return;
+    }
+  }
 }
 
 void PipeSink::fail() {
@@ -68,6 +101,7 @@ void PipeSink::wait(short events_out) {
 }
 
 std::string PipeSink::read_line() {
+  const std::lock_guard<std::mutex> lock(io_);
   std::string line;
   while (!lines_.next(line)) {
     if (closed_) fail();
@@ -77,34 +111,61 @@ std::string PipeSink::read_line() {
   return line;
 }
 
-void PipeSink::emit(Row row) {
-  unsent_ += encode_row(row);
-  unsent_ += '\n';
-  pending_[row.run].push_back(std::move(row));
-  if (unsent_.size() >= kSendAt_bytes || now_ms() - sent_ms_ >= kSendEvery_ms) flush();
+void PipeSink::put(Sent what) {
+  std::size_t count = 0;
+  {
+    const std::lock_guard<std::mutex> lock(queue_);
+    waiting_.push_back(std::move(what));
+    count = waiting_.size();
+  }
+  if (count == kSendAt_rows) woken_.notify_one();
+  if (count >= kMostWaiting_rows) flush();
 }
+
+void PipeSink::emit(Row row) { put(std::move(row)); }
 
 void PipeSink::report_progress(std::int64_t done, std::int64_t all) {
   const std::int64_t now = now_ms();
   if (done < all && now - told_ms_ < kTellEvery_ms) return;
   told_ms_ = now;
-  unsent_ += encode_progress({done, all}) + "\n";
-  flush();
+  put(StepsDone{done, all});
+}
+
+// Turns what waits into lines, and its rows into rows that are not acknowledged.
+void PipeSink::take_waiting() {
+  std::vector<Sent> taken;
+  {
+    const std::lock_guard<std::mutex> lock(queue_);
+    taken.swap(waiting_);
+  }
+  for (Sent& each : taken) {
+    if (auto* row = std::get_if<Row>(&each)) {
+      unsent_ += encode_row(*row);
+      pending_[row->run].push_back(std::move(*row));
+    } else {
+      unsent_ += encode_progress(std::get<StepsDone>(each));
+    }
+    unsent_ += '\n';
+  }
 }
 
 std::vector<Row> PipeSink::unacknowledged() {
+  const std::lock_guard<std::mutex> lock(io_);
+  take_waiting();
   read_acknowledgements();
   std::vector<Row> rows;
   for (const auto& [run, of_run] : pending_) rows.insert(rows.end(), of_run.begin(), of_run.end());
   return rows;
 }
 
-void PipeSink::flush() {
+void PipeSink::send() {
+  take_waiting();
   std::size_t sent = 0;
   while (sent < unsent_.size()) {
     read_acknowledgements();
     if (closed_) fail();
-    const ssize_t wrote = ::write(out_, unsent_.data() + sent, unsent_.size() - sent);
+    const std::size_t some = std::min(kWriteAt_bytes, unsent_.size() - sent);
+    const ssize_t wrote = ::write(out_, unsent_.data() + sent, some);
     if (wrote >= 0) {
       sent += static_cast<std::size_t>(wrote);
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -114,12 +175,20 @@ void PipeSink::flush() {
     }
   }
   unsent_.clear();
-  sent_ms_ = now_ms();
-  if (closed()) fail();
+  read_acknowledgements();
+  if (closed_) fail();
 }
 
+void PipeSink::flush() {
+  const std::lock_guard<std::mutex> lock(io_);
+  if (error_) std::rethrow_exception(error_);
+  send();
+}
+
+// While the thread sends it finds out by itself.
 bool PipeSink::closed() {
-  read_acknowledgements();
+  const std::unique_lock<std::mutex> lock(io_, std::try_to_lock);
+  if (lock.owns_lock()) read_acknowledgements();
   return closed_;
 }
 

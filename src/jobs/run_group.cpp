@@ -64,12 +64,11 @@ class GroupRun {
   void emit_updates(const StepReport& report);
   void emit_digests(std::vector<char> wanted);
   void warn_of_emptied(std::int64_t r, const std::string& layer);
-  void log_losses(std::int64_t r);
+  void log_losses(const std::vector<char>& which);
   void log_buffers();
   void log_storage(std::int64_t r);
   void boundaries();
-  void evaluate_now(std::int64_t stage, const std::string& split, bool curve,
-                    const std::vector<char>& wanted);
+  void evaluate_now(const Evaluation& evaluation);
   void probe_now(const GroupProbes::Moment& moment);
   void begin();
   bool should_stop() const;
@@ -81,7 +80,8 @@ class GroupRun {
   }
   void finish();
   void save_finals(const std::vector<char>& alive);
-  Checkpoint final_of(std::int64_t r, const LayerMasks& net,
+  std::int64_t finals_together();
+  Checkpoint final_of(std::int64_t r, const Trainer::SavedState& weights, const LayerMasks& net,
                       const std::map<std::string, NearestMean>& means);
   void save();
   bool resume();
@@ -103,7 +103,8 @@ class GroupRun {
 
 // eval_after_switch: within so many steps of a task.
 constexpr std::int64_t kStepsAfterSwitch = 100;
-constexpr std::size_t kWritersOfFinals = 8, kMostWaitingBytes = std::size_t{1} << 30;
+constexpr int kWritersOfFinals = 8;
+constexpr std::int64_t kMostWaitingBytes = std::int64_t{1} << 30;
 constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
 
 // Steps from `in_stage` on to the next evaluation inside of a stage.
@@ -213,7 +214,9 @@ bool GroupRun::nobody_lives() const {
 
 void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
   const std::int64_t step = trainer_.steps_of(r);
-  log_losses(r);
+  std::vector<char> only(static_cast<std::size_t>(trainer_.replicas()), 0);
+  only[static_cast<std::size_t>(r)] = 1;
+  log_losses(only);
   emit(r, MetricRow{step, "", "first_non_finite_step", static_cast<double>(step)});
   emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
 }
@@ -320,22 +323,26 @@ void GroupRun::warn_of_emptied(std::int64_t r, const std::string& layer) {
            layer + ", keeps it");
 }
 
-void GroupRun::log_losses(std::int64_t r) {
-  const kernels::ReplicaState own = trainer_.state(r);
-  if (own.losses == 0) return;
-  emit(r, MetricRow{trainer_.steps_of(r), "", "train_loss", own.loss_sum / own.losses});
-  if (own.alignment_sum != 0) {
-    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_loss", own.alignment_sum / own.losses});
+void GroupRun::log_losses(const std::vector<char>& which) {
+  std::vector<char> logged(which.size(), 0);
+  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
+    const kernels::ReplicaState own = trainer_.state(r);
+    if (!which[static_cast<std::size_t>(r)] || own.losses == 0) continue;
+    logged[static_cast<std::size_t>(r)] = 1;
+    const auto metric = [&](const std::string& name, double value) {
+      emit(r, MetricRow{trainer_.steps_of(r), "", name, value});
+    };
+    metric("train_loss", own.loss_sum / own.losses);
+    if (own.alignment_sum != 0) metric("alignment_loss", own.alignment_sum / own.losses);
+    if (own.strategy_sum != 0) {
+      metric(trainer_.run(r).config.text("strategy") + "_loss", own.strategy_sum / own.losses);
+    }
+    if (trainer_.run(r).policies.weights.alignment.gap_target > 0) {
+      metric("alpha_factor", own.alpha_factor);
+      metric("alignment_gap", own.gap);
+    }
   }
-  if (own.strategy_sum != 0) {
-    const std::string& strategy = trainer_.run(r).config.text("strategy");
-    emit(r, MetricRow{trainer_.steps_of(r), "", strategy + "_loss", own.strategy_sum / own.losses});
-  }
-  if (trainer_.run(r).policies.weights.alignment.gap_target > 0) {
-    emit(r, MetricRow{trainer_.steps_of(r), "", "alpha_factor", own.alpha_factor});
-    emit(r, MetricRow{trainer_.steps_of(r), "", "alignment_gap", own.gap});
-  }
-  trainer_.clear_losses(r);
+  if (std::find(logged.begin(), logged.end(), 1) != logged.end()) trainer_.clear_losses(logged);
 }
 
 // Of sequences, what examples each run's strategy holds after the stage.
@@ -360,7 +367,7 @@ void GroupRun::log_storage(std::int64_t r) {
 // Evaluations, probes and loss rows that are due after the steps taken, per replica's own clock.
 void GroupRun::boundaries() {
   const std::vector<char> lives = living();
-  std::vector<char> evaluates = lives, probes_due = lives;
+  std::vector<char> evaluates = lives, probes_due = lives, logs = lives;
   bool any_evaluation = false, any_probe = false;
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     const auto i = static_cast<std::size_t>(r);
@@ -373,19 +380,24 @@ void GroupRun::boundaries() {
                    steps_to_evaluation(run.config, per_epoch, stage_, in_stage_ - 1) == 1;
     probes_due[i] = probes_due[i] && inside && probe_every > 0 && in_stage_ % probe_every == 0;
     const bool epoch_ends = in_stage_ <= own && (in_stage_ % per_epoch == 0 || in_stage_ == own);
-    if (lives[i] && epoch_ends) log_losses(r);
+    logs[i] = logs[i] && epoch_ends;
     any_evaluation = any_evaluation || evaluates[i];
     any_probe = any_probe || probes_due[i];
   }
-  if (any_evaluation) evaluate_now(stage_, "validation", false, evaluates);
+  log_losses(logs);
+  if (any_evaluation) {
+    // Within a task nobody asks for those to come.
+    evaluate_now({.stage = stage_,
+                  .split = "validation",
+                  .wanted = evaluates,
+                  .last_task = trainer_.stages() == tasks_of_all() ? stage_ + 1 : 0});
+  }
   if (any_probe) probe_now({.stage = stage_, .in_stage = in_stage_, .wanted = probes_due});
 }
 
-void GroupRun::evaluate_now(std::int64_t stage, const std::string& split, bool curve,
-                            const std::vector<char>& wanted) {
-  emit_digests(wanted);
+void GroupRun::evaluate_now(const Evaluation& evaluation) {
+  emit_digests(evaluation.wanted);
   const auto begin = Clock::now();
-  Evaluation evaluation{stage, split, curve, wanted};
   const auto rows = evaluate(trainer_, evaluation);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (const EvalRow& row : rows[r]) emit(static_cast<std::int64_t>(r), row);
@@ -418,6 +430,15 @@ void GroupRun::finish() {
   sink_.flush();
 }
 
+// How many runs' weights are in memory at once.
+std::int64_t GroupRun::finals_together() {
+  std::int64_t bytes = 1;  // of one
+  for (const Parameter* parameter : trainer_.model().parameters()) {
+    bytes += static_cast<std::int64_t>(parameter->value.nbytes()) / trainer_.replicas();
+  }
+  return std::clamp<std::int64_t>(kMostWaitingBytes / bytes, 1, 8 * kWritersOfFinals);
+}
+
 // What is kept of each run in a folder of its own. Writing waits for the disk most of the time, a
 // few times for each file, so that several are written at once.
 void GroupRun::save_finals(const std::vector<char>& alive) {
@@ -427,30 +448,29 @@ void GroupRun::save_finals(const std::vector<char>& alive) {
   const LayerMasks net = sparse_net(trainer_);
   const auto means = means_of_readouts(trainer_);
   const auto folder = std::filesystem::path(spec_.checkpoint_folder).parent_path() / "final";
-  std::vector<std::pair<std::string, Checkpoint>> waiting;
-  std::size_t bytes = 0;  // of these
-  const auto write = [&waiting, &bytes] {
-    for_each_index(waiting.size(), static_cast<int>(kWritersOfFinals), [&waiting](std::size_t i) {
+  const std::int64_t together = finals_together();
+  for (std::int64_t first = 0; first < trainer_.replicas(); first += together) {
+    const std::int64_t count = std::min(together, trainer_.replicas() - first);
+    const auto weights = trainer_.save_weights(first, count);
+    std::vector<std::pair<std::string, Checkpoint>> waiting;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto r = static_cast<std::size_t>(first + i);
+      if (!alive[r]) continue;
+      waiting.emplace_back((folder / logs_[r].id).string(),
+                           final_of(first + i, weights[static_cast<std::size_t>(i)], net, means));
+    }
+    for_each_index(waiting.size(), kWritersOfFinals, [&waiting](std::size_t i) {
       save_checkpoint(waiting[i].first, waiting[i].second);
     });
-    waiting.clear();
-    bytes = 0;
-  };
-  for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    if (!alive[static_cast<std::size_t>(r)]) continue;
-    const std::string& id = logs_[static_cast<std::size_t>(r)].id;
-    waiting.emplace_back((folder / id).string(), final_of(r, net, means));
-    for (const auto& [name, tensor] : waiting.back().second.tensors) bytes += tensor.nbytes();
-    if (waiting.size() == 2 * kWritersOfFinals || bytes > kMostWaitingBytes) write();
   }
-  write();
 }
 
 // A run's weights and masks, kept for `tandem export`, apart from its group: which tensors are
 // weights of layers [in,out], of a net that its read-out ranked (`net`, of sparse_net) the masks
 // that it was read out with, where each task has a net of its own what these differ in, and of one
 // that is read by the nearest mean the last layer that does so, by the weights' stream.
-Checkpoint GroupRun::final_of(std::int64_t r, const LayerMasks& net,
+Checkpoint GroupRun::final_of(std::int64_t r, const Trainer::SavedState& weights,
+                              const LayerMasks& net,
                               const std::map<std::string, NearestMean>& means) {
   const std::string& id = logs_[static_cast<std::size_t>(r)].id;
   Checkpoint checkpoint;
@@ -482,17 +502,15 @@ Checkpoint GroupRun::final_of(std::int64_t r, const LayerMasks& net,
   for (const auto& [stream, own] : means) {
     const std::string prefix = id + "/nearest_mean/" + stream + "/";
     const Linear& last = *linears.back();
-    const at::Tensor weights = own.weights(r);
-    checkpoint.tensors.emplace_back(prefix + last.weight.name, weights);
+    const at::Tensor of_last = own.weights(r);
+    checkpoint.tensors.emplace_back(prefix + last.weight.name, of_last);
     if (last.has_bias()) {
       checkpoint.tensors.emplace_back(prefix + last.bias.name,
-                                      torch::zeros({weights.size(1)}, weights.options()));
+                                      torch::zeros({of_last.size(1)}, of_last.options()));
     }
   }
-  for (auto& [name, tensor] : trainer_.save(r)) {
-    if (name.rfind("parameter/", 0) == 0 || name.rfind("mask/", 0) == 0) {
-      checkpoint.tensors.emplace_back(id + "/" + name, tensor);
-    }
+  for (const auto& [name, tensor] : weights) {
+    checkpoint.tensors.emplace_back(id + "/" + name, tensor);
   }
   return checkpoint;
 }
@@ -583,7 +601,6 @@ void GroupRun::begin() {
     emit_state(r, "running");
   }
   if (trainer_.stages() > 1 || tasks_of_all() > 1) evaluate_splits(0, /*curve=*/false);
-  sink_.flush();
 }
 
 bool GroupRun::should_stop() const {
@@ -620,8 +637,10 @@ void GroupRun::end_stage() {
   trainer_.synchronize();
   train_s_ += seconds_since(begin);
   // The last step's loss was finite; what it did to the weights shows here.
+  const std::vector<char> alive = living(), finite = trainer_.finite();
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
-    if (!living()[static_cast<std::size_t>(r)] || trainer_.finite(r)) continue;
+    const auto i = static_cast<std::size_t>(r);
+    if (!alive[i] || finite[i]) continue;
     trainer_.mark_diverged(r);
     end_diverged(r, "the weights were");
   }
@@ -630,13 +649,19 @@ void GroupRun::end_stage() {
   const bool last = stage_ + 1 == trainer_.stages();
   evaluate_splits(last ? tasks_of_all() : stage_ + 1, last && spec_.runs.front().flag("curve"));
   probe_now({stage_, in_stage_, living(), last, /*task_ends=*/true});
-  sink_.flush();
 }
 
 // After so many finished tasks; the test split is read by final runs alone.
 void GroupRun::evaluate_splits(std::int64_t finished, bool curve) {
-  evaluate_now(finished, "validation", curve, living());
-  if (spec_.runs.front().flag("final")) evaluate_now(finished, "test", curve, living());
+  Evaluation evaluation{
+      .stage = finished, .split = "validation", .curve = curve, .wanted = living()};
+  const std::string& ahead = spec_.runs.front().text("eval_ahead");
+  if (finished > 0 && ahead != "all") {
+    evaluation.last_task = finished + (ahead == "next" ? 1 : 0);
+  }
+  evaluate_now(evaluation);
+  evaluation.split = "test";
+  if (spec_.runs.front().flag("final")) evaluate_now(evaluation);
 }
 
 GroupEnd GroupRun::run() {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "jobs/storage_choice.h"
 
 namespace tandem {
@@ -55,12 +56,16 @@ std::string encode_group(const GroupSpec& spec) {
 GroupSpec decode_group(const std::string& line) {
   return decoded(line, "group", [](const json& j) {
     GroupSpec spec;
-    for (const auto& run : j.at("runs")) spec.runs.push_back(decode_run(run));
+    spec.host_threads = j.at("host_threads").get<int>();
+    const json& runs = j.at("runs");
+    std::vector<std::optional<Config>> decoded_runs(runs.size());
+    for_each_index(runs.size(), spec.host_threads,
+                   [&](std::size_t i) { decoded_runs[i] = decode_run(runs.at(i)); });
+    for (auto& run : decoded_runs) spec.runs.push_back(std::move(*run));
     spec.device = j.at("device").get<std::string>();
     spec.storage = storages_of_text(j.at("storage").get<std::string>());
     spec.checkpoint_folder = j.at("checkpoint_folder").get<std::string>();
     spec.checkpoint_every_s = j.at("checkpoint_every_s").get<double>();
-    spec.host_threads = j.at("host_threads").get<int>();
     spec.stop_after_steps = j.at("stop_after_steps").get<std::int64_t>();
     spec.frozen = j.at("frozen").get<std::vector<std::string>>();
     return spec;

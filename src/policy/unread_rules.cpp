@@ -123,6 +123,7 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return aligns_attention(f) && f.config->flag("head_gate"); }},
       {"attention_forced_first", "--blocks 2 or more",
        [](const RunFacts& f) { return f.config->integer("blocks") >= 2; }},
+      {"eval_ahead", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"task_lr", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"switch_optimizer", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"superset_random", "--superset-density above 0",

@@ -8,6 +8,7 @@
 #include "core/philox.h"
 #include "data/example.h"
 #include "data/tensor.h"
+#include "data/upload.h"
 #include "plan/stages.h"
 #include "train/step_tables.h"
 
@@ -24,7 +25,22 @@ Batches::Batches(const std::vector<Config>& configs, at::Device device, at::Scal
   sequences_.resize(configs.size());
   for_each_index(configs.size(), host_threads(),
                  [&](std::size_t r) { sequences_[r] = make_tasks(configs[r], *data_); });
+  share_lists();
   if (!windows()) make_tables();
+}
+
+// Most runs of a group have the same examples in each task, which are kept once.
+void Batches::share_lists() {
+  const std::vector<Task>& first = sequences_.front().tasks;
+  for_each_index(sequences_.size(), host_threads(), [&](std::size_t r) {
+    std::vector<Task>& own = sequences_[r].tasks;
+    for (std::size_t t = 0; t < own.size() && t < first.size(); ++t) {
+      if (r == 0) continue;
+      own[t].train.share_if_equal(first[t].train);
+      own[t].validation.share_if_equal(first[t].validation);
+      own[t].test.share_if_equal(first[t].test);
+    }
+  });
 }
 
 // The tables that map a task and a class to their output and to the task's outputs.
@@ -199,6 +215,21 @@ Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std:
   const StepRows rows = tables.current();
   return gather(rows.examples.to(device_),
                 rows.weight.defined() ? rows.weight.to(device_) : rows.weight, masked);
+}
+
+Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
+                            bool masked) const {
+  const auto count = static_cast<std::int64_t>(examples.size());
+  at::Tensor own = torch::empty({1, width}, torch::kInt64), weight;
+  auto* row = own.data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < width; ++i) {
+    row[i] = count == 0 ? filler() : examples[static_cast<std::size_t>(i % count)];
+  }
+  if (count < width) {
+    weight = torch::arange(width, torch::kInt64).lt(count).to(dtype_).unsqueeze(0);
+    weight = uploaded(weight, device_).expand({replicas(), width});
+  }
+  return gather(uploaded(own, device_).expand({replicas(), width}).contiguous(), weight, masked);
 }
 
 at::Tensor Batches::over_rows(const at::Tensor& per_example) const {

@@ -77,8 +77,12 @@ class Batches {
   // weight 0.
   Batch make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
              bool masked) const;
+  // Of one list that all replicas see.
+  Batch make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
+                     bool masked) const;
 
  private:
+  void share_lists();
   void make_tables();
   // Windows of replica r as examples of their tasks.
   std::vector<std::int64_t> as_examples(std::int64_t r, std::vector<std::int64_t> starts) const;

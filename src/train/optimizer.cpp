@@ -34,7 +34,7 @@ void Optimizer::allocate(std::int64_t nets, at::Device device) {
 }
 
 void Optimizer::step(const std::vector<std::vector<Parameter*>>& nets, const at::Tensor& numbers,
-                     const StepLosses& losses, at::Tensor& state) {
+                     const StepLosses& losses, at::Tensor& state, const Terms& terms) {
   if (!constants_.defined()) allocate(static_cast<std::int64_t>(nets.size()), state.device());
   std::vector<std::pair<Parameter*, UpdateTensors>> updated;
   if (clips_) squares_.zero_();
@@ -42,26 +42,46 @@ void Optimizer::step(const std::vector<std::vector<Parameter*>>& nets, const at:
     const auto row = static_cast<std::int64_t>(net);
     for (Parameter* parameter : nets[net]) {
       if (!parameter->value.grad().defined()) continue;
-      updated.emplace_back(parameter, tensors_of(*parameter, updates_[row]));
+      updated.emplace_back(parameter, tensors_of(*parameter, updates_[row], terms));
       if (!clips_) continue;
       const UpdateTensors& own = updated.back().second;
-      add_squares(own.gradient, own.gradient_set.defined() ? own.gradient_set : own.active,
-                  own.segments, numbers, scratch_, squares_[row]);
+      const at::Tensor counted =
+          own.may_change.defined() ? torch::where(own.may_change.ne(0), own.gradient.reshape({-1}),
+                                                  torch::zeros({}, own.gradient.options()))
+                                   : own.gradient;
+      add_squares(counted, own.gradient_set.defined() ? own.gradient_set : own.active, own.segments,
+                  numbers, scratch_, squares_[row]);
     }
   }
   finish_step(numbers, constants_, losses, squares_, state, updates_);
   for (auto& [parameter, tensors] : updated) {
-    update(*parameter, tensors);
-    if (!is_raised(*parameter)) continue;
-    const at::Tensor& root = tensors.weight;
-    parameter->flat().copy_(root * root.abs().pow(power_ - 1));
+    is_raised(*parameter) ? update_raised(*parameter, tensors) : update(*parameter, tensors);
   }
 }
 
-UpdateTensors Optimizer::tensors_of(Parameter& parameter, const at::Tensor& updates) const {
+// The root moves, and a path is along the weight that follows from it.
+void Optimizer::update_raised(Parameter& parameter, UpdateTensors tensors) {
+  at::Tensor along, path, before, weight = parameter.flat();
+  std::swap(along, tensors.along);
+  std::swap(path, tensors.path);
+  if (path.defined()) before = weight.clone();
+  update(parameter, tensors);
+  const at::Tensor& root = tensors.weight;
+  weight.copy_(root * root.abs().pow(power_ - 1));
+  if (path.defined()) path.add_(along * (before - weight));
+}
+
+UpdateTensors Optimizer::tensors_of(Parameter& parameter, const at::Tensor& updates,
+                                    const Terms& terms) const {
   at::Tensor& gradient = parameter.value.mutable_grad();
   if (!gradient.is_contiguous()) gradient = gradient.contiguous();
   UpdateTensors own{parameter.flat(), gradient, {}, updates, parameter.segments()};
+  const auto asked = terms.find(&parameter);
+  if (asked != terms.end()) {
+    own.may_change = asked->second.may_change;
+    own.along = asked->second.along;
+    own.path = asked->second.path;
+  }
   if (is_raised(parameter)) {
     own.weight = parameter.slot("root");
     own.gradient = gradient.reshape({-1}) * (own.weight.abs().pow(power_ - 1) * power_);

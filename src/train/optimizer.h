@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,12 @@
 #include "train/update_binding.h"
 
 namespace tandem {
+
+// What a strategy asks of one parameter's update, beside Parameter::flat().
+struct UpdateTerms {
+  at::Tensor may_change = {};        // uint8; nothing else moves, and no other gradient counts
+  at::Tensor along = {}, path = {};  // path += along (before - after), in the weights' type
+};
 
 class Optimizer {
  public:
@@ -42,8 +49,9 @@ class Optimizer {
   // One step of the parameters of each net from their gradients. numbers [R,kStepNumbers], losses
   // [R], state [R,kReplicaState], all double and on the parameters' device; what of it changes,
   // and which replicas are left as they are, says kernels/update/finish_step.h. Waits for nothing.
+  using Terms = std::map<const Parameter*, UpdateTerms>;
   void step(const std::vector<std::vector<Parameter*>>& nets, const at::Tensor& numbers,
-            const StepLosses& losses, at::Tensor& state);
+            const StepLosses& losses, at::Tensor& state, const Terms& terms);
 
  protected:
   virtual void prepare(Parameter& parameter) = 0;
@@ -53,7 +61,9 @@ class Optimizer {
  private:
   void allocate(std::int64_t nets, at::Device device);
   bool is_raised(const Parameter& parameter) const { return power_ != 1 && parameter.decays; }
-  UpdateTensors tensors_of(Parameter& parameter, const at::Tensor& updates) const;
+  UpdateTensors tensors_of(Parameter& parameter, const at::Tensor& updates,
+                           const Terms& terms) const;
+  void update_raised(Parameter& parameter, UpdateTensors tensors);
 
   std::vector<kernels::ReplicaConstants> numbers_;  // [R]
   bool clips_ = false, superset_gradient_ = false, superset_update_ = false;

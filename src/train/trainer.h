@@ -93,10 +93,10 @@ class Trainer {
   }
   std::int64_t steps_of(std::int64_t r) const { return static_cast<std::int64_t>(state(r).steps); }
   const kernels::ReplicaState& state(std::int64_t r) const;
-  void clear_losses(std::int64_t r);  // of state(r), once they are logged
+  void clear_losses(const std::vector<char>& which);  // of their states, once they are logged
   void mark_diverged(std::int64_t r);
-  // Every parameter of a replica is finite; one that is not is to be marked diverged.
-  bool finite(std::int64_t r);
+  // Whether every parameter is finite, [R]; a replica where one is not is to be marked diverged.
+  std::vector<char> finite() const;
   // A run that nobody wants any more: it stands still from now on.
   void freeze(std::int64_t r) { frozen_[static_cast<std::size_t>(r)] = 1; }
   bool frozen(std::int64_t r) const { return frozen_[static_cast<std::size_t>(r)] != 0; }
@@ -140,6 +140,9 @@ class Trainer {
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
   using SavedState = std::vector<std::pair<std::string, at::Tensor>>;
   void load(std::int64_t r, const SavedState& tensors);
+  // Of it only parameters and masks, of `count` replicas from `first` on: a copy from a GPU serves
+  // them all.
+  std::vector<SavedState> save_weights(std::int64_t first, std::int64_t count) const;
   // What a replica trains on.
   Stages stages_of(std::int64_t r) const;
   // What the strategy keeps for a replica, in bytes: the inputs of the examples that it holds after
@@ -258,6 +261,7 @@ class Trainer {
   RoleColumns in_batch_;  // of the tables of examples, the step's own batch
   // Of replays beside the batch: S * G of their task loss by parameter, and whose it is, bool [R].
   std::vector<std::pair<std::vector<at::Tensor>, at::Tensor>> references_;
+  Optimizer::Terms update_terms_;  // of the step, from the strategy
   std::vector<std::unique_ptr<Model>> snapshots_;
   std::vector<char> taken_;  // [snapshots] it has been taken
   // Beside model_->linears(), bool beside Parameter::flat(): what the step's streams used of the

@@ -6,6 +6,7 @@
 #include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "plan/step_demands.h"
+#include "topology/segments.h"
 #include "train/loss.h"
 #include "train/trainer.h"
 
@@ -203,7 +204,8 @@ void Trainer::compute_step(const StepKind& kind) {
   std::erase_if(changed, [](const auto& before) {
     return before.first->value.grad().is_same(before.second);
   });
-  optimizer_->step(nets(), rows.numbers, losses, state_);
+  optimizer_->step(nets(), rows.numbers, losses, state_, update_terms_);
+  update_terms_.clear();
   strategy_->after_update();
   for (auto& [parameter, before] : changed) {
     parameter->value.mutable_grad() = before.defined() ? before.contiguous() : before;
@@ -240,10 +242,13 @@ const kernels::ReplicaState& Trainer::state(std::int64_t r) const {
   return host_state_[static_cast<std::size_t>(r)];
 }
 
-void Trainer::clear_losses(std::int64_t r) {
-  state(r);  // fresh from here on
-  kernels::ReplicaState& own = host_state_[static_cast<std::size_t>(r)];
-  own.loss_sum = own.alignment_sum = own.strategy_sum = own.losses = 0;
+void Trainer::clear_losses(const std::vector<char>& which) {
+  state(0);  // fresh from here on
+  for (std::size_t r = 0; r < which.size(); ++r) {
+    if (!which[r]) continue;
+    kernels::ReplicaState& own = host_state_[r];
+    own.loss_sum = own.alignment_sum = own.strategy_sum = own.losses = 0;
+  }
   write_state();
 }
 
@@ -253,12 +258,19 @@ void Trainer::mark_diverged(std::int64_t r) {
   write_state();
 }
 
-bool Trainer::finite(std::int64_t r) {
-  at::NoGradGuard no_grad;
+std::vector<char> Trainer::finite() const {
+  const at::NoGradGuard no_grad;
+  const auto on_device = torch::device(options_.device).dtype(torch::kFloat64);
+  at::Tensor broken = torch::zeros({replicas()}, on_device);
   for (const Parameter* parameter : parameters()) {
-    if (!torch::isfinite(parameter->of_replica(r)).all().item<bool>()) return false;
+    broken = broken + segment_sums(torch::isfinite(parameter->flat()).logical_not(), *parameter);
   }
-  return true;
+  broken = broken.to(torch::kCPU);
+  std::vector<char> all;
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    all.push_back(broken.const_data_ptr<double>()[r] == 0);
+  }
+  return all;
 }
 
 }  // namespace tandem

@@ -97,6 +97,16 @@ class Trainer::Gradients final : public StepGradients {
     return sums;
   }
 
+  void change_only(std::size_t parameter, const at::Tensor& which) override {
+    trainer_.update_terms_[parameters_[parameter]].may_change = which;
+  }
+
+  void follow(std::size_t parameter, const at::Tensor& along, const at::Tensor& path) override {
+    UpdateTerms& own = trainer_.update_terms_[parameters_[parameter]];
+    own.along = along.contiguous();
+    own.path = path;
+  }
+
   std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t replay) override {
     return trainer_.references_.at(replay);
   }
@@ -158,11 +168,6 @@ class Trainer::Services final : public StrategyServices {
       to[l]->weight.value.detach().copy_(values);
     }
     trainer_.taken_[i] = 1;
-  }
-
-  void add_way(std::size_t parameter, const at::Tensor& gradient, const at::Tensor& before,
-               const at::Tensor& path) override {
-    earn_way(gradient.contiguous(), before, trainer_.model_->parameters()[parameter]->flat(), path);
   }
 
   std::vector<at::Tensor> features(

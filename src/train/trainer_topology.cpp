@@ -225,6 +225,25 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
   return all;
 }
 
+std::vector<Trainer::SavedState> Trainer::save_weights(std::int64_t first,
+                                                       std::int64_t count) const {
+  std::vector<SavedState> all(static_cast<std::size_t>(count));
+  for (Parameter* parameter : parameters()) {
+    const bool one_copy = parameter->value.dim() > 1;  // [R,...]; else in a sparse storage
+    const at::Tensor together =
+        one_copy ? host_copy(parameter->value.narrow(0, first, count)) : at::Tensor();
+    for (std::int64_t i = 0; i < count; ++i) {
+      SavedState& own = all[static_cast<std::size_t>(i)];
+      own.emplace_back("parameter/" + parameter->name,
+                       one_copy ? together[i] : host_copy(parameter->of_replica(first + i)));
+      if (parameter->connections == nullptr) continue;
+      const at::Tensor topology = parameter->connections->save_topology(first + i);
+      if (topology.defined()) own.emplace_back("mask/" + parameter->name, topology);
+    }
+  }
+  return all;
+}
+
 void Trainer::load_networks(std::int64_t r, const std::map<std::string, at::Tensor>& by_name) {
   for (Parameter* parameter : parameters()) {
     // The topology first: it may clear and resize, the values then come as they were.

@@ -49,12 +49,19 @@ const std::uint8_t* flags_at(const at::Tensor& set, std::int64_t first) {
 kernels::UpdateMasks masks_at(const UpdateTensors& tensors, std::int64_t first) {
   const std::uint8_t* active = flags_at(tensors.active, first);
   return {active, tensors.gradient_set.defined() ? flags_at(tensors.gradient_set, first) : active,
-          tensors.update_set.defined() ? flags_at(tensors.update_set, first) : active};
+          tensors.update_set.defined() ? flags_at(tensors.update_set, first) : active,
+          flags_at(tensors.may_change, first)};
 }
 
 template <class T>
 T* at_place(T* pointer, std::int64_t first) {
   return pointer == nullptr ? nullptr : pointer + first;
+}
+
+template <class T>
+kernels::PathTerm<T> path_at(const UpdateTensors& tensors, std::int64_t first) {
+  return {at_place<const T>(pointer<T>(tensors.along), first),
+          at_place(pointer<T>(tensors.path), first)};
 }
 
 }  // namespace
@@ -70,12 +77,12 @@ void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernel
       const auto* updates = updates_of(tensors) + replica;
       if (!tensors.weight.is_cuda()) {
         kernels::sgd_update<T>(weight + first, gradient + first, at_place(slot, first), masks,
-                               length, updates, count, rule);
+                               length, updates, count, rule, path_at<T>(tensors, first));
         continue;
       }
-      launch_cuda<decltype(kernels::sgd_update_cuda<T>)>("sgd_update", weight + first,
-                                                         gradient + first, at_place(slot, first),
-                                                         masks, length, updates, count, rule);
+      launch_cuda<decltype(kernels::sgd_update_cuda<T>)>(
+          "sgd_update", weight + first, gradient + first, at_place(slot, first), masks, length,
+          updates, count, rule, path_at<T>(tensors, first));
     }
   });
 }
@@ -92,12 +99,14 @@ void adam_update(const UpdateTensors& tensors, const at::Tensor& first_moment,
       const auto* updates = updates_of(tensors) + replica;
       if (!tensors.weight.is_cuda()) {
         kernels::adam_update<T>(weight + first, gradient + first, m + first, v + first,
-                                at_place(ages, first), masks, length, updates, replicas, rule);
+                                at_place(ages, first), masks, length, updates, replicas, rule,
+                                path_at<T>(tensors, first));
         continue;
       }
       launch_cuda<decltype(kernels::adam_update_cuda<T>)>(
           "adam_update", weight + first, gradient + first, m + first, v + first,
-          at_place(ages, first), masks, length, updates, replicas, rule);
+          at_place(ages, first), masks, length, updates, replicas, rule,
+          path_at<T>(tensors, first));
     }
   });
 }
@@ -133,19 +142,6 @@ std::pair<at::Tensor, at::Tensor> pulled(const PullTensors& tensors) {
     }
   });
   return {out, sums};
-}
-
-void earn_way(const at::Tensor& gradient, const at::Tensor& before, const at::Tensor& weight,
-              const at::Tensor& path) {
-  in_dtype(weight, [&](auto zero) {
-    using T = decltype(zero);
-    const T *g = pointer<T>(gradient), *from = pointer<T>(before), *to = pointer<T>(weight);
-    if (!weight.is_cuda()) {
-      return kernels::add_way<T>(g, from, to, weight.numel(), pointer<T>(path));
-    }
-    launch_cuda<decltype(kernels::add_way_cuda<T>)>("add_way", g, from, to, weight.numel(),
-                                                    pointer<T>(path));
-  });
 }
 
 void add_squares(const at::Tensor& gradient, const at::Tensor& active,

@@ -20,6 +20,8 @@ struct UpdateTensors {
   at::Tensor replicas;          // uint8 [R sizeof(ReplicaUpdate)]
   std::vector<std::int64_t> segments;  // [R+1] offsets; on a GPU all segments are of one length
   at::Tensor gradient_set = {}, update_set = {};  // S and U where they are not M; undefined: are M
+  at::Tensor may_change = {};        // uint8 [R n]: nothing else moves; undefined: everything may
+  at::Tensor along = {}, path = {};  // [R n] of kernels::PathTerm; undefined: there is none
 };
 
 void sgd_update(const UpdateTensors& tensors, const at::Tensor& momentum, kernels::SgdRule rule);
@@ -42,10 +44,6 @@ struct PullTensors {
 };
 // The gradient with the pull's, flat, and the pull's value without its factor, double [R].
 std::pair<at::Tensor, at::Tensor> pulled(const PullTensors& tensors);
-
-// path += gradient (before - weight), of equal lengths, flat and contiguous (kernels/pull/pull.h).
-void earn_way(const at::Tensor& gradient, const at::Tensor& before, const at::Tensor& weight,
-              const at::Tensor& path);
 
 // What a step's losses are, double [R]: see kernels::StepOutcome.
 struct StepLosses {

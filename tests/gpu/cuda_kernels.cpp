@@ -20,6 +20,7 @@
 #include "kernels/pull/pull_cuda.h"
 #include "kernels/select/select.h"
 #include "kernels/select/select_cuda.h"
+#include "kernels/tally/tally_cuda.h"
 #include "kernels/update/update_cuda.h"
 #include "support/gpu_support.h"
 
@@ -85,19 +86,38 @@ std::vector<int> kinds_of(const Shape& shape) {
 }
 
 struct Masks {
-  Bytes active, gradient_set, update_set;
+  Bytes active, gradient_set, update_set, may_change;
   explicit Masks(std::size_t size)
-      : active(flags(size, 11)), gradient_set(flags(size, 12)), update_set(flags(size, 13)) {}
-  UpdateMasks host() const { return {active.data(), gradient_set.data(), update_set.data()}; }
+      : active(flags(size, 11)),
+        gradient_set(flags(size, 12)),
+        update_set(flags(size, 13)),
+        may_change(flags(size, 14)) {}
+  UpdateMasks host() const {
+    return {active.data(), gradient_set.data(), update_set.data(), may_change.data()};
+  }
+};
+
+// The same on the GPU.
+struct MasksOnGpu {
+  OnGpu<std::uint8_t> active, gradient_set, update_set, may_change;
+  MasksOnGpu(const Masks& masks, std::int64_t lead)
+      : active(masks.active, lead),
+        gradient_set(masks.gradient_set, lead),
+        update_set(masks.update_set, lead),
+        may_change(masks.may_change, lead) {}
+  UpdateMasks device() {
+    return {active.data(), gradient_set.data(), update_set.data(), may_change.data()};
+  }
 };
 
 // 1 where the update must keep every bit.
 Bytes kept_of(const Shape& shape, const std::vector<ReplicaUpdate>& updates,
-              const std::uint8_t* update_set) {
+              const UpdateMasks& masks) {
   Bytes kept(shape.size());
   for (std::size_t i = 0; i < kept.size(); ++i) {
     const ReplicaUpdate& update = updates[i / static_cast<std::size_t>(shape.n)];
-    kept[i] = !update.apply || (update.mask_update && update_set != nullptr && update_set[i] == 0);
+    kept[i] = !update.apply || (masks.may_change != nullptr && masks.may_change[i] == 0) ||
+              (update.mask_update && masks.update_set != nullptr && masks.update_set[i] == 0);
   }
   return kept;
 }
@@ -139,6 +159,13 @@ struct Arrays {
   }
 };
 
+// A path along a step with numbers of its own.
+template <class T>
+struct Path {
+  std::vector<T> along, path;
+  explicit Path(std::size_t size) : along(normals<T>(size, 21)), path(normals<T>(size, 22)) {}
+};
+
 template <class T>
 void compare_sgd(const Shape& shape, const Arrays<T>& arrays, const Masks& masks, int kind,
                  bool with_masks, bool with_momentum, SgdRule rule) {
@@ -148,22 +175,26 @@ void compare_sgd(const Shape& shape, const Arrays<T>& arrays, const Masks& masks
   const std::vector<T>& slot = rule.adagrad ? arrays.second : arrays.first;  // squares: positive
   std::vector<T> weight = arrays.weight, momentum = slot;
   const UpdateMasks host = with_masks ? masks.host() : UpdateMasks{};
+  Path<T> path(shape.size());
+  OnGpu<T> along(path.along, shape.lead), way(path.path, shape.lead);
+  const std::vector<T> start = path.path;
+  using Term = PathTerm<T>;
   sgd_update(weight.data(), arrays.gradient.data(), with_momentum ? momentum.data() : nullptr, host,
-             shape.n, updates.data(), shape.replicas, rule);
+             shape.n, updates.data(), shape.replicas, rule,
+             with_masks ? Term{path.along.data(), path.path.data()} : Term{});
   OnGpu<T> w(arrays.weight, shape.lead), g(arrays.gradient, shape.lead), m(slot, shape.lead);
   OnGpu<ReplicaUpdate> u(updates);
-  OnGpu<std::uint8_t> active(masks.active, shape.lead), in_s(masks.gradient_set, shape.lead),
-      in_u(masks.update_set, shape.lead);
-  const UpdateMasks device{active.data(), in_s.data(), in_u.data()};
+  MasksOnGpu there(masks, shape.lead);
   const auto gpu = cuda_kernel<decltype(kernels::sgd_update_cuda<T>)>("sgd_update");
   REQUIRE(gpu(w.data(), g.data(), with_momentum ? m.data() : nullptr,
-              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
-              stream()) == 0);
+              with_masks ? there.device() : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
+              with_masks ? Term{along.data(), way.data()} : Term{}, stream()) == 0);
   // At most eight operations on values of this size, half a unit of the last place each, twice.
   const double tolerance = 16 * std::numeric_limits<T>::epsilon();
-  const Bytes kept = kept_of(shape, updates, host.update_set);
+  const Bytes kept = kept_of(shape, updates, host);
   require_near(w.read(), weight, arrays.weight, kept, tolerance);
   require_near(m.read(), momentum, slot, kept, tolerance);
+  require_near(way.read(), path.path, start, Bytes(shape.size()), 4 * tolerance);
   REQUIRE(same_bits(g.read(), arrays.gradient));
 }
 
@@ -175,26 +206,29 @@ void compare_adam(const Shape& shape, const Arrays<T>& arrays, const Masks& mask
   const auto updates = updates_of(shape.replicas, kind);
   Arrays<T> cpu = arrays;
   const UpdateMasks host = with_masks ? masks.host() : UpdateMasks{};
+  Path<T> path(shape.size());
+  OnGpu<T> along(path.along, shape.lead), way(path.path, shape.lead);
+  const std::vector<T> start = path.path;
+  using Term = PathTerm<T>;
   adam_update(cpu.weight.data(), arrays.gradient.data(), cpu.first.data(), cpu.second.data(),
               counted ? cpu.count.data() : nullptr, host, shape.n, updates.data(), shape.replicas,
-              rule);
+              rule, with_masks ? Term{path.along.data(), path.path.data()} : Term{});
   OnGpu<T> w(arrays.weight, shape.lead), g(arrays.gradient, shape.lead),
       m(arrays.first, shape.lead), v(arrays.second, shape.lead), t(arrays.count, shape.lead);
   OnGpu<ReplicaUpdate> u(updates);
-  OnGpu<std::uint8_t> active(masks.active, shape.lead), in_s(masks.gradient_set, shape.lead),
-      in_u(masks.update_set, shape.lead);
-  const UpdateMasks device{active.data(), in_s.data(), in_u.data()};
+  MasksOnGpu there(masks, shape.lead);
   const auto gpu = cuda_kernel<decltype(kernels::adam_update_cuda<T>)>("adam_update");
   REQUIRE(gpu(w.data(), g.data(), m.data(), v.data(), counted ? t.data() : nullptr,
-              with_masks ? device : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
-              stream()) == 0);
+              with_masks ? there.device() : UpdateMasks{}, shape.n, u.data(), shape.replicas, rule,
+              with_masks ? Term{along.data(), way.data()} : Term{}, stream()) == 0);
   // As for SGD, and the corrections: expm1 to a unit of the last place here, there a power by up to
   // 1,000 multiplications, which in double may cost 1,000 roundings.
   const double tolerance = std::max<double>(64 * std::numeric_limits<T>::epsilon(), 1e-12);
-  const Bytes kept = kept_of(shape, updates, host.update_set);
+  const Bytes kept = kept_of(shape, updates, host);
   require_near(w.read(), cpu.weight, arrays.weight, kept, tolerance);
   require_near(m.read(), cpu.first, arrays.first, kept, tolerance);
   require_near(v.read(), cpu.second, arrays.second, kept, tolerance);
+  require_near(way.read(), path.path, start, Bytes(shape.size()), 4 * tolerance);
   REQUIRE(same_bits(t.read(), cpu.count));
 }
 
@@ -297,7 +331,7 @@ TEMPLATE_TEST_CASE("a newborn weight's first Adam step on the GPU is lr", "[gpu]
   OnGpu<ReplicaUpdate> u({update});
   const auto gpu = cuda_kernel<decltype(kernels::adam_update_cuda<TestType>)>("adam_update");
   REQUIRE(gpu(w.data(), g.data(), m.data(), v.data(), t.data(), {}, 5, u.data(), 1,
-              AdamRule{0.9, 0.999, 0.0, true, true}, stream()) == 0);
+              AdamRule{0.9, 0.999, 0.0, true, true}, PathTerm<TestType>{}, stream()) == 0);
   // lr m/(1 - b1) / sqrt(v/(1 - b2)): in float, 1 - b2 as such would be off by 1e-5.
   const double tolerance = 16 * std::numeric_limits<TestType>::epsilon();
   for (const TestType weight : w.read()) REQUIRE(std::abs(weight / -0.01 - 1) < tolerance);
@@ -467,7 +501,42 @@ TEST_CASE("a projection onto a cone on the GPU equals the CPU's in every bit", "
 
 // Each product is rounded before it is added in both, so that gradients agree in every bit; sums
 // are taken in other orders.
-TEMPLATE_TEST_CASE("a pull and a way on the GPU equal the CPU's", "[gpu]", float, double) {
+TEMPLATE_TEST_CASE("a tally on the GPU has the CPU's bits", "[gpu]", float, double) {
+  if (gpu_missing()) return;
+  using T = TestType;
+  const auto gpu = cuda_kernel<decltype(kernels::add_tally_cuda<T>)>("add_tally");
+  for (const std::int64_t replicas : {1, 33, 300}) {
+    constexpr std::int64_t kWidth = 37, kRowBytes = 12;
+    const auto size = static_cast<std::size_t>(replicas * kWidth);
+    const std::vector<T> losses = normals<T>(size, 1);
+    Bytes hits = flags(size, 2);
+    std::vector<std::int64_t> counts, before, right(static_cast<std::size_t>(replicas), 3);
+    for (std::int64_t r = 0; r < replicas; ++r) {
+      counts.push_back(r * 5 % (kWidth + 1));
+      before.push_back(r * 11 % 50);
+    }
+    std::vector<double> sums(static_cast<std::size_t>(replicas), 0.25);
+    Bytes bits(static_cast<std::size_t>(replicas * kRowBytes), 0);
+    OnGpu<T> there(losses);
+    OnGpu<std::uint8_t> hit(hits), all_bits(bits);
+    OnGpu<std::int64_t> count(counts), first(before), correct(right);
+    OnGpu<double> sum(sums);
+    for (const bool with_bits : {true, false}) {
+      add_tally(TallyTerm<T>{losses.data(), hits.data(), counts.data(), before.data(), kWidth,
+                             replicas, kRowBytes},
+                sums.data(), right.data(), with_bits ? bits.data() : nullptr);
+      REQUIRE(gpu(TallyTerm<T>{there.data(), hit.data(), count.data(), first.data(), kWidth,
+                               replicas, kRowBytes},
+                  sum.data(), correct.data(), with_bits ? all_bits.data() : nullptr,
+                  stream()) == 0);
+      REQUIRE(same_bits(sum.read(), sums));
+      REQUIRE(correct.read() == right);
+      REQUIRE(all_bits.read() == bits);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a pull on the GPU equals the CPU's", "[gpu]", float, double) {
   if (gpu_missing()) return;
   using T = TestType;
   for (const Shape& shape : shapes()) {
@@ -477,8 +546,7 @@ TEMPLATE_TEST_CASE("a pull and a way on the GPU equal the CPU's", "[gpu]", float
                          factor = normals<T>(static_cast<std::size_t>(shape.replicas), 5);
     const Bytes set = flags(size, 6);
     OnGpu<T> w(weight, shape.lead), c(center, shape.lead), i(importance, shape.lead),
-        g(gradient, shape.lead), out(std::vector<T>(size), shape.lead), f(factor),
-        path(center, shape.lead);
+        g(gradient, shape.lead), out(std::vector<T>(size), shape.lead), f(factor);
     OnGpu<std::uint8_t> s(set, shape.lead);
     const auto pull = cuda_kernel<decltype(kernels::add_pull_cuda<T>)>("add_pull");
     for (const bool flagged : {false, true}) {
@@ -503,13 +571,6 @@ TEMPLATE_TEST_CASE("a pull and a way on the GPU equal the CPU's", "[gpu]", float
         }
       }
     }
-    std::vector<T> expected = center;
-    add_way(gradient.data(), importance.data(), weight.data(), static_cast<std::int64_t>(size),
-            expected.data());
-    const auto way = cuda_kernel<decltype(kernels::add_way_cuda<T>)>("add_way");
-    REQUIRE(way(g.data(), i.data(), w.data(), static_cast<std::int64_t>(size), path.data(),
-                stream()) == 0);
-    REQUIRE(same_bits(path.read(), expected));
   }
 }
 
@@ -567,7 +628,7 @@ TEST_CASE("a captured update replays; released and failed captures leave no trac
   OnGpu<float> g(arrays.gradient);
   const auto step = [&](OnGpu<float>& w, OnGpu<float>& m) {
     return cuda_kernel<decltype(sgd_update_cuda<float>)>("sgd_update")(
-        w.data(), g.data(), m.data(), {}, shape.n, u.data(), shape.replicas, {}, stream());
+        w.data(), g.data(), m.data(), {}, shape.n, u.data(), shape.replicas, {}, {}, stream());
   };
   OnGpu<float> warm(arrays.weight), warm_too(arrays.first);
   REQUIRE(step(warm, warm_too) == 0);  // loads the kernel, which a capture does not allow
@@ -580,7 +641,7 @@ TEST_CASE("a captured update replays; released and failed captures leave no trac
     sgd_update(weight.data(), arrays.gradient.data(), momentum.data(), {}, shape.n, updates.data(),
                shape.replicas, {});
   }
-  const Bytes kept = kept_of(shape, updates, nullptr);
+  const Bytes kept = kept_of(shape, updates, {});
   for (int round = 0; round < 2; ++round) {  // the second in a new pool of memory
     OnGpu<float> w(arrays.weight), m(arrays.first);
     total.fill_(1);

@@ -78,6 +78,34 @@ TEST_CASE("first steps of every task are evaluated one by one", "[numeric]") {
   }
 }
 
+// Within a task those that have begun; at its end those to come as far as is asked, and what was
+// evaluated is what it is with all of them.
+TEST_CASE("tasks to come are evaluated where something is made of them", "[numeric]") {
+  const std::vector<EvalRow> all = evaluations(rows_of(sequence({{"eval_first_steps", "3"}})));
+  std::map<std::int64_t, std::int64_t> began;
+  for (const EvalRow& row : all) began.emplace(row.stage, row.step);
+  for (const auto& [ahead, most] : {std::pair<std::string, std::int64_t>{"next", 1}, {"none", 0}}) {
+    CAPTURE(ahead);
+    const std::vector<EvalRow> own =
+        evaluations(rows_of(sequence({{"eval_first_steps", "3"}, {"eval_ahead", ahead}})));
+    std::vector<EvalRow> expected;
+    for (const EvalRow& row : all) {
+      const bool within = row.step > began.at(row.stage);
+      if (within) CHECK(row.task <= row.stage + 1);
+      if (within || row.stage == 0 || row.task <= row.stage + most) expected.push_back(row);
+    }
+    REQUIRE(own.size() == expected.size());
+    CHECK(own.size() < all.size());
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      CHECK(own[i].stage == expected[i].stage);
+      CHECK(own[i].step == expected[i].step);
+      CHECK(own[i].task == expected[i].task);
+      CHECK(own[i].n_correct == expected[i].n_correct);
+      CHECK(own[i].loss == expected[i].loss);
+    }
+  }
+}
+
 TEST_CASE("measures while training goes on and beside the joint run, of runs that were trained",
           "[numeric]") {
   const TemporaryFolder folder;

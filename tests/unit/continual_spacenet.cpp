@@ -20,6 +20,14 @@ class Said final : public StepGradients {
     FAIL("nothing is added");
     return {};
   }
+  // A plain step moves nothing without a gradient.
+  void change_only(std::size_t parameter, const at::Tensor& which) override {
+    at::Tensor& own = gradients_[parameter];
+    if (own.defined()) own = own * which.ne(0).view(own.sizes());
+  }
+  void follow(std::size_t, const at::Tensor&, const at::Tensor&) override {
+    FAIL("nothing follows the step");
+  }
   std::pair<std::vector<at::Tensor>, at::Tensor> of_replay(std::size_t) override {
     FAIL("nothing is replayed");
     return {};

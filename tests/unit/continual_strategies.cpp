@@ -326,7 +326,6 @@ TEST_CASE("importances are taken over so many examples of each task but the last
       return {};
     }
     void take_snapshot(std::size_t) override {}
-    void add_way(std::size_t, const at::Tensor&, const at::Tensor&, const at::Tensor&) override {}
     std::vector<at::Tensor> features(const std::vector<Indices>&) override { return {}; }
     at::Tensor snapshot_logits(std::size_t, const at::Tensor&) override { return {}; }
   };
