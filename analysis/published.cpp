@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "analysis/run_data.h"
 #include "core/error.h"
@@ -193,6 +195,34 @@ Checked check_row(const RunSet& set, const std::string& split, const WantedRuns&
 }
 
 }  // namespace
+
+std::string published_beside(const std::string& suite) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path path(suite);
+  return ((fs::is_directory(path, error) ? path : path.parent_path()) / "reference.json").string();
+}
+
+std::vector<ReferenceRecord> references_of(const std::string& grid,
+                                           const std::vector<Published>& published) {
+  std::vector<ReferenceRecord> records;
+  for (const Published& row : published) {
+    if (row.grid != grid) continue;
+    ReferenceRecord record{.source = row.cite,
+                           .method = row.method,
+                           .setting = grid + ": " + conditions_text(row.where),
+                           .metric = row.measure.text,
+                           .value = row.mean};
+    for (const auto& [name, kind] : kSpreads) {
+      if (row.spread && kind == row.kind) record.spread_kind = name == "ci" ? "ci95" : name;
+    }
+    record.spread = row.spread.value_or(0);
+    record.n = row.runs.value_or(0);
+    record.note = row.protocol;
+    records.push_back(record);
+  }
+  return records;
+}
 
 std::vector<Published> read_published(const std::string& file) {
   nlohmann::json json;

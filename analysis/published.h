@@ -38,6 +38,11 @@ struct Published {
 
 // Throws ConfigError that names the file, the row and what was expected.
 std::vector<Published> read_published(const std::string& file);
+// The path that the file has beside a suite, whether it is there or not.
+std::string published_beside(const std::string& suite);
+// The figures of a grid as the database keeps them.
+std::vector<ReferenceRecord> references_of(const std::string& grid,
+                                           const std::vector<Published>& published);
 
 struct Checked {
   Published published;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 #include <set>
 
 #include "analysis/statistics.h"
@@ -91,46 +93,98 @@ struct Pairs {
   std::vector<std::string> first_runs, second_runs;    // behind them
   std::vector<std::string> runs, reference, diverged;  // that count positively, and the others
   std::vector<std::string> lost;                       // seeds with a diverged run
+  std::vector<std::string> beyond;                     // seeds whose curve has no such value
   double scale = 0;                                    // the largest value
 };
 
+// A side's runs of each seed: one, or those of a curve.
+using Side = std::map<std::vector<std::string>, Group>;
+
+Side side_of(const Contrast& contrast, const Group& group,
+             const std::vector<std::string>& seed_names) {
+  std::map<std::string, Group> curves;  // by the option's text: each has a run of a seed once
+  for (const RunData* run : group) {
+    curves[contrast.at ? run->column(contrast.at->over) : std::string()].push_back(run);
+  }
+  Side side;
+  for (const auto& [text, own] : curves) {
+    for (const auto& [seeds, run] :
+         by_seed(own, seed_names, "contrast " + contrast.name,
+                 "add what they differ in to the contrast's conditions")) {
+      side[seeds].push_back(run);
+    }
+  }
+  return side;
+}
+
+// Of the runs of one seed, with what lies behind it.
+std::optional<double> value_at(const Matched& at, const Measure& measure, const Group& runs,
+                               const std::string& split, Group& behind) {
+  struct Point {
+    double place, by, value;
+    const RunData* run;
+  };
+  std::vector<Point> curve;
+  for (const RunData* run : runs) {
+    const auto place = parse_real(run->column(at.over));
+    const auto by = value_of(*run, at.by, split), value = value_of(*run, measure, split);
+    if (!run->diverged() && place && by && value) curve.push_back({*place, *by, *value, run});
+  }
+  std::sort(curve.begin(), curve.end(),
+            [](const Point& a, const Point& b) { return a.place < b.place; });
+  for (std::size_t i = 0; i + 1 < curve.size(); ++i) {
+    const Point &a = curve[i], &b = curve[i + 1];
+    if ((a.by - at.value) * (b.by - at.value) > 0) continue;
+    behind = {a.run, b.run};
+    if (a.by == b.by) return a.value;
+    return a.value + (at.value - a.by) / (b.by - a.by) * (b.value - a.value);
+  }
+  return std::nullopt;
+}
+
 Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const std::string& split,
              const std::vector<std::string>& seed_names) {
-  std::vector<std::map<std::vector<std::string>, const RunData*>> by;
-  for (const Group& group : groups) {
-    by.push_back(by_seed(group, seed_names, "contrast " + contrast.name,
-                         "add what they differ in to the contrast's conditions"));
-  }
+  std::vector<Side> by;
+  for (const Group& group : groups) by.push_back(side_of(contrast, group, seed_names));
   Pairs pairs;
-  for (const auto& [seeds, run] : by.front()) {
-    std::vector<const RunData*> of_seed;
-    for (const auto& side : by) {
+  for (const auto& [seeds, first] : by.front()) {
+    std::vector<Group> of_seed;
+    for (const Side& side : by) {
       const auto found = side.find(seeds);
       if (found != side.end()) of_seed.push_back(found->second);
     }
     if (of_seed.size() != groups.size()) continue;
     std::vector<double> values;
     bool lost = false;
-    for (const RunData* each : of_seed) {
-      if (each->diverged()) pairs.diverged.push_back(each->id);
-      lost = lost || each->diverged();
-      const auto value = value_of(*each, contrast.measure, split);
+    for (Group& each : of_seed) {
+      for (const RunData* run : each) {
+        if (run->diverged()) pairs.diverged.push_back(run->id);
+      }
+      lost = lost || (!contrast.at && each.front()->diverged());
+      const auto value = contrast.at
+                             ? value_at(*contrast.at, contrast.measure, Group(each), split, each)
+                             : value_of(*each.front(), contrast.measure, split);
       if (value) values.push_back(*value);
       pairs.scale = std::max(pairs.scale, std::abs(value.value_or(0)));
     }
-    if (lost) pairs.lost.push_back(run->column("seed"));
+    const std::string seed = first.front()->column("seed");
+    if (lost) pairs.lost.push_back(seed);
+    if (contrast.at && values.size() != groups.size()) pairs.beyond.push_back(seed);
     if (lost || values.size() != groups.size()) continue;
     const bool twice = groups.size() == 4;
+    const auto add = [](std::vector<std::string>& ids, const Group& runs) {
+      for (const RunData* run : runs) ids.push_back(run->id);
+    };
     for (std::size_t i = 0; i < of_seed.size(); ++i) {
-      (i < of_seed.size() / 2 ? pairs.first_runs : pairs.second_runs).push_back(of_seed[i]->id);
+      add(i < of_seed.size() / 2 ? pairs.first_runs : pairs.second_runs, of_seed[i]);
     }
     pairs.first.push_back(twice ? values[0] - values[1] : values[0]);
     pairs.second.push_back(twice ? values[2] - values[3] : values[1]);
-    pairs.runs.push_back(of_seed[0]->id);
-    pairs.reference.push_back(of_seed[1]->id);
+    add(pairs.runs, of_seed[0]);
+    add(pairs.reference, of_seed[1]);
     if (!twice) continue;
-    pairs.runs.push_back(of_seed[3]->id);
-    pairs.reference.push_back(of_seed[2]->id);
+    add(pairs.runs, of_seed[3]);
+    add(pairs.reference, of_seed[2]);
   }
   return pairs;
 }
@@ -164,7 +218,7 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
   difference.reference = pairs.reference;
   difference.diverged = pairs.diverged;
   difference.n_values = test.n;
-  difference.n = test.n + pairs.lost.size();
+  difference.n = test.n + pairs.lost.size() + pairs.beyond.size();
   TableCell detectable = difference;
   if (test.n > 0) {
     difference.mean = test.mean_difference;
@@ -177,6 +231,10 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
   if (!pairs.lost.empty())
     difference.marks.push_back(fmt::format("({} of {} pairs diverged: seed {})", pairs.lost.size(),
                                            difference.n, join(pairs.lost, ", ")));
+  if (!pairs.beyond.empty())
+    difference.marks.push_back(fmt::format("({} of {} pairs never have {} = {:g}: seed {})",
+                                           pairs.beyond.size(), difference.n, contrast.at->by.text,
+                                           contrast.at->value, join(pairs.beyond, ", ")));
   if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kSignificance, kPower);
   if (detectable.mean) detectable.text = text(*detectable.mean, measure);
   made.row.cells = {side_cell(pairs.first, pairs.first_runs, measure, text),
@@ -220,6 +278,7 @@ void mark_contrasts(Table& table) {
 void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted,
                      const std::set<std::string>& open) {
   for (const Contrast& contrast : contrasts) {
+    if (contrast.at) expect_keys(contrast, {{contrast.at->over, {}}});
     for (const Conditions& side : conditions_of(contrast)) {
       expect_keys(contrast, side);
       const bool any = std::any_of(wanted.begin(), wanted.end(),

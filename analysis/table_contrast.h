@@ -1,10 +1,13 @@
 // Contrasts that were written down before the runs: paired over seeds, tested together.
 //   one vs    d_s = of_s - reference_s
 //   two       d_s = (of_s - vs1_s) - (vs2_s - vs1 and vs2 both_s), the change of a difference
-// Each row has the means of both sides, the mean of d with Student's 95% interval, the two-sided p
-// of H0: mean d = 0, and the power of the test: the smallest true difference that it finds in four
-// of five repetitions at this spread and n, as a single test at 5% uncorrected. What survives
-// is by Holm (1979) over the contrasts, so that surviving may take more.
+// A side's value of a seed is its run's, or, where the contrast is at a value of another measure,
+// that of the line between the first two neighbours on the curve of its runs, by the option's
+// rising numbers, between which the other measure takes this value; runs that diverged are not on
+// it. Each row has the means of both sides, the mean of d with Student's 95% interval, the
+// two-sided p of H0: mean d = 0, and the power of the test: the smallest true difference that it
+// finds in four of five repetitions at this spread and n, as a single test at 5% uncorrected. What
+// survives is by Holm (1979) over the contrasts, so that surviving may take more.
 #pragma once
 
 #include <functional>

@@ -158,16 +158,42 @@ Measure parse_measure(const std::string& said) {
   return m;
 }
 
+namespace {
+
+// "NAME[@READOUT]=VALUE over OPTION"
+Matched parse_matched(const std::string& text) {
+  const std::size_t over = text.find(" over ");
+  const std::string what = trim(text.substr(0, over));
+  const std::size_t equals = what.rfind('=');
+  if (over == std::string::npos || equals == std::string::npos)
+    throw ConfigError(fmt::format("\"at {}\" is not at MEASURE=VALUE over OPTION", text));
+  const auto value = parse_real(trim(what.substr(equals + 1)));
+  if (!value)
+    throw ConfigError(fmt::format("\"{}\" after at is no number", what.substr(equals + 1)));
+  return {parse_measure(trim(what.substr(0, equals))), *value, trim(text.substr(over + 6))};
+}
+
+}  // namespace
+
 Contrast parse_contrast(const std::string& name, const std::string& text) {
   const auto refuse_contrast = [&](const std::string& why) {
-    throw ConfigError(fmt::format(
-        "contrast {} = \"{}\": {}; expected MEASURE of CONDITIONS vs CONDITIONS [vs CONDITIONS]",
-        name, text, why));
+    throw ConfigError(
+        fmt::format("contrast {} = \"{}\": {}; expected MEASURE [at MEASURE=VALUE over OPTION] of "
+                    "CONDITIONS vs "
+                    "CONDITIONS [vs CONDITIONS]",
+                    name, text, why));
   };
   Contrast contrast{name, text, {}, {}, {}};
   const std::size_t of = text.find(" of ");
   if (of == std::string::npos) refuse_contrast("it has no \" of \"");
-  contrast.measure = parse_measure(trim(text.substr(0, of)));
+  const std::string what = text.substr(0, of);
+  const std::size_t at = what.find(" at ");
+  contrast.measure = parse_measure(trim(what.substr(0, at)));
+  try {
+    if (at != std::string::npos) contrast.at = parse_matched(what.substr(at + 4));
+  } catch (const ConfigError& e) {
+    refuse_contrast(e.what());
+  }
   if (!contrast.measure.versus.empty()) refuse_contrast("vs comes after of");
   std::size_t begin = of + 4;
   for (bool first = true; begin != std::string::npos; first = false) {
@@ -240,7 +266,10 @@ TablePlan plan_table(const TableSpec& spec) {
       throw ConfigError(fmt::format(
           "table {} has contrasts, and rows, columns or across as well: make two tables of it",
           plan.name));
-    for (const Contrast& c : plan.contrasts) plan.measures.push_back(c.measure);
+    for (const Contrast& c : plan.contrasts) {
+      plan.measures.push_back(c.measure);
+      if (c.at) plan.measures.push_back(c.at->by);
+    }
     return plan;
   }
   if (plan.rows.empty()) plan.rows = {"weights"};

@@ -37,6 +37,12 @@
 // that meet them but for what `vs` says (OPTION= drops a condition). With a second vs it is the
 // difference of two such differences. See table_contrast.h.
 //
+// Where the runs of a side differ in a number as well, a measure may be had where another one has a
+// value, for each seed between the neighbours on the curve that the number draws:
+//
+//   contrast.static = f_chaudhry@own at learning_accuracy@own=0.98 over lr of weights=static vs
+//                     weights=dense                            (on one line)
+//
 // With `vs weights=rigl` a cell is the mean over the common seeds of the row's value minus that of
 // the row that is the same but for weights=rigl; the option must be of rows or across. Several
 // conditions are parted by spaces: vs weights=dense tuned_for=sparse. See table_paired.h.
@@ -75,11 +81,19 @@ struct Measure {
   std::vector<Condition> versus = {};  // the reference row, where this is a difference from it
 };
 
+// A measure is had where `by` has this value, on the curve over an option's numbers.
+struct Matched {
+  Measure by;
+  double value = 0;
+  std::string over;
+};
+
 struct Contrast {
   std::string name, text;
   Measure measure;
   std::vector<Condition> of;
   std::vector<std::vector<Condition>> versus;  // one, or two
+  std::optional<Matched> at = {};
 };
 
 struct TablePlan {

@@ -21,15 +21,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kReferenceFile[] = "reference.json";
-
 std::string reference_beside(const std::string& suite) {
-  const fs::path folder = fs::is_directory(suite) ? fs::path(suite) : fs::path(suite).parent_path();
-  const std::string file = (folder / kReferenceFile).string();
+  const std::string file = published_beside(suite);
   if (fs::exists(file)) return file;
   throw ConfigError(
       fmt::format("{} has no {} beside it, which holds the published figures (docs/grids.md)",
-                  suite, kReferenceFile));
+                  suite, fs::path(file).filename().string()));
 }
 
 // A row of another grid is no mistake where only one file of the folder is checked.

@@ -8,6 +8,7 @@
 #include <set>
 #include <system_error>
 
+#include "analysis/published.h"
 #include "analysis/table_check.h"
 #include "analysis/table_plan.h"
 #include "app/execute.h"
@@ -235,8 +236,16 @@ std::string outside_note(const GridRequest& request, const RequestState& state,
   return outside_text(request, request.file.name, runs, ids_of(all));
 }
 
+// What was published of the grid stands beside its runs.
+std::vector<ReferenceRecord> references_beside(const Grid& file) {
+  const std::string published = published_beside(file.file);
+  return path_exists(published) ? references_of(file.name, read_published(published))
+                                : std::vector<ReferenceRecord>();
+}
+
 ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
   const std::string database = database_of(request);
+  const std::vector<ReferenceRecord> references = references_beside(request.file);
   if (path_exists(database)) StoreWriter migrated(database);  // before it is read
   RequestState state = state_of(request);
   check_grid(request, state);
@@ -256,7 +265,10 @@ ExitCode run_grid(const GridRequest& request, std::int64_t stop_after_steps) {
   }
   const std::vector<Config> members = decided(members_of(request.file, state.file));
   warn_of_outside(request, now.name, runs, members);
-  return run_round(request, now.name, runs, members, stop_after_steps);
+  const ExitCode code = run_round(request, now.name, runs, members, stop_after_steps);
+  if (!references.empty() && path_exists(database))
+    StoreWriter(database).add_references(references);
+  return code;
 }
 
 WantedRuns wanted_runs(const Grid& file, const std::string& database) {

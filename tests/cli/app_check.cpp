@@ -68,6 +68,9 @@ TEST_CASE("a folder of grids: run, status, check, figure", "[cli]") {
   REQUIRE(run.exit_code == 0);
   CHECK(place.column("SELECT name FROM grid ORDER BY name") ==
         std::vector<std::string>{"first", "second"});
+  CHECK(place.column("SELECT setting || ' ' || metric || ' ' || value FROM reference ORDER BY 1") ==
+        std::vector<std::string>{"first: strategy=finetune acc 19.5",
+                                 "second: strategy=er buffer=40 acc 50.0"});
   CHECK_THAT(place.program({"grid", "status", place.suite}).output,
              Contains("grid first") && Contains("grid second"));
   const ProgramResult again = place.program({"grid", "plan", place.suite});

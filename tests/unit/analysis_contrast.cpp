@@ -78,6 +78,45 @@ TEST_CASE("what a paired test can detect", "[unit]") {
   CHECK_FALSE(detectable_difference(0, 20, 0.05, 0.8).has_value());
 }
 
+// Of each seed on the line from 0.02 to 0.1: halfway ssa - rigl is 7, 0.5, 6.5, 6.5 and 4.5 of
+// 1000, and a quarter of the way 5, 1.25, 4.25, 5.75 and 3.75.
+TEST_CASE("a contrast is had where another measure has a value", "[unit]") {
+  Cell diverged = kSsa;
+  diverged.density = "0.05";
+  diverged.correct = {-1, -1, -1, -1, -1};
+  const ContrastFixture f({kRigl, kSsa, kRiglSmall, kSsaSmall, diverged});
+  const auto at = [&f](const std::string& density) {
+    return f.table({{"contrast.align", "accuracy@sparse at density=" + density +
+                                           " over density of weights=ssa vs weights=rigl"}});
+  };
+  const Table half = at("0.06");
+  REQUIRE(half.rows.size() == 1);
+  const TableRow& row = half.rows[0];
+  CHECK(row.cells[2].mean.value() == Approx(0.005));
+  CHECK(row.cells[0].mean.value() == Approx((0.9116 + 0.8776) / 2));
+  CHECK(row.cells[2].n_values == 5);
+  CHECK(row.cells[0].runs.size() == 10);  // both neighbours of each seed, and none that diverged
+  CHECK(at("0.04").rows[0].cells[2].mean.value() == Approx(0.004));
+  CHECK(at("0.1").rows[0].cells[2].mean.value() == Approx(0.007));
+  const Table beyond = at("0.2");
+  CHECK(beyond.rows[0].cells[2].n_values == 0);
+  REQUIRE(beyond.rows[0].cells[2].marks.size() == 1);
+  CHECK(beyond.rows[0].cells[2].marks[0] ==
+        "(5 of 5 pairs never have density = 0.2: seed 1, 2, 3, 4, 5)");
+  for (const char* text : {"accuracy at density of weights=ssa vs weights=rigl",
+                           "accuracy at density=x over density of weights=ssa vs weights=rigl",
+                           "accuracy at density=0.1 of weights=ssa vs weights=rigl"}) {
+    CAPTURE(text);
+    CHECK_THROWS_AS(parse_contrast("c", text), ConfigError);
+  }
+  CHECK_THROWS_AS(
+      check_contrasts(
+          {parse_contrast("c",
+                          "accuracy at density=0.1 over nothing of weights=ssa vs weights=rigl")},
+          {}),
+      ConfigError);
+}
+
 TEST_CASE("a contrast is a paired difference with its power", "[unit]") {
   const ContrastFixture f({kRigl, kSsa, kRiglSmall, kSsaSmall});
   const Table t = f.table(kOne);
