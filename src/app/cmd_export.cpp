@@ -1,6 +1,7 @@
 // `tandem export`: the final weights of a finished run as a safetensors file, one tensor per
-// parameter. The sparse read-out is the parameters with zeros outside of the masks that the run's
-// sparse net was evaluated with at its density. Weights of layers are [in,out], or [out,in] with
+// parameter and per buffer of the model (what a net needs to be read beside its weights). The
+// sparse read-out is the parameters with zeros outside of the masks that the run's sparse net was
+// evaluated with at its density. Weights of layers are [in,out], or [out,in] with
 // --layout torch; the metadata's `layout` says which. A layer that was stored sparsely is written
 // dense as well; where that would be very large, as NAME.values [n] and NAME.indices [2,n], in the
 // order of the layout.
@@ -246,6 +247,9 @@ ExitCode run_export(const Arguments& args) {
     for (auto& own : written_as(layer_of(name, tensor, mask, net, sparse), torch_layout)) {
       written.push_back(std::move(own));
     }
+  }
+  for (const auto& [name, tensor] : tensors_of(checkpoint, record.id + "/buffer/")) {
+    if (!is_teachers(name)) written.emplace_back(name, tensor);
   }
   std::vector<TensorView> views;
   for (const auto& [name, tensor] : written) views.push_back(view_of(name, tensor));

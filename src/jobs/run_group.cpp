@@ -465,10 +465,10 @@ void GroupRun::save_finals(const std::vector<char>& alive) {
   }
 }
 
-// A run's weights and masks, kept for `tandem export`, apart from its group: which tensors are
-// weights of layers [in,out], of a net that its read-out ranked (`net`, of sparse_net) the masks
-// that it was read out with, where each task has a net of its own what these differ in, and of one
-// that is read by the nearest mean the last layer that does so, by the weights' stream.
+// A run's weights, masks and buffers, kept for `tandem export`, apart from its group: which tensors
+// are weights of layers [in,out], of a net that its read-out ranked (`net`, of sparse_net) the
+// masks that it was read out with, where each task has a net of its own what these differ in, and
+// of one that is read by the nearest mean the last layer that does so, by the weights' stream.
 Checkpoint GroupRun::final_of(std::int64_t r, const Trainer::SavedState& weights,
                               const LayerMasks& net,
                               const std::map<std::string, NearestMean>& means) {

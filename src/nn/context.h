@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/buffer.h"
 #include "policy/policy.h"
 
 namespace tandem {
@@ -105,6 +106,10 @@ class Context {
   ProductObserver observe_product;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
   at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
+  // The examples of a training step's pass that count for the model's buffers, bool [R,B];
+  // undefined: the pass does not train, and adds nothing.
+  at::Tensor counted_examples;
+  std::vector<BufferAddition> additions;  // to the model's buffers, once the step is over
 
   // Adds the alignment term of a site and returns the running stream's output. full and sparse are
   // [R,...]; either may be undefined where the view does not compute it, and then the other is

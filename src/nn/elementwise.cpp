@@ -41,6 +41,14 @@ at::Tensor winners(const at::Tensor& x, std::int64_t count) {
   return x * plain.ge(least).to(x.scalar_type());
 }
 
+at::Tensor inhibited(const at::Tensor& z, std::int64_t count, const at::Tensor& g) {
+  const at::Tensor a = torch::relu(z);
+  if (count >= z.size(-1)) return a;
+  const at::Tensor next =
+      std::get<0>(a.detach().topk(count + 1, -1)).narrow(-1, count, 1);  // [R,B,1]
+  return torch::relu(a - (g.defined() ? g * next : next));
+}
+
 namespace {
 
 // log(1 + exp(z)) - y z, whose gradient is sigmoid(z) - y.

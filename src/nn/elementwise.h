@@ -21,6 +21,12 @@ at::Tensor gelu_reproducible(const at::Tensor& x);
 // arXiv 1903.11257, without boosting).
 at::Tensor winners(const at::Tensor& x, std::int64_t count);
 
+// relu(a - g I) with a = relu(z), I the (count + 1)-th largest of a along the last dimension (0
+// where there is none), through which no gradient goes, and g [R,1,U] each unit's strength of
+// inhibition; undefined: 1, so that `count` units stay active, or fewer (Bricken et al. 2023, arXiv
+// 2303.11934). z [R,B,U].
+at::Tensor inhibited(const at::Tensor& z, std::int64_t count, const at::Tensor& g);
+
 // -y log g - (1 - y) log(1 - g) with g = sigmoid(z), elementwise and differentiable in z; wanted y
 // in [0,1], beside z.
 at::Tensor binary_cross_entropy_reproducible(const at::Tensor& z, const at::Tensor& wanted);

@@ -1,7 +1,13 @@
 // The model is a multi-layer perceptron of any widths over the replica axis,
 //   h_l = phi(norm(h_{l-1} W_l + b_l)), logits = h_L W + b,
-// where phi is ReLU or GELU and norm an optional LayerNorm. phi(norm(.)) is the block's Epilogue:
-// the streams of a layer are compared before it, after the norm or after all of it.
+// where phi is ReLU, GELU or one that lets few units through (k_winners, k_subtract) and norm an
+// optional LayerNorm. phi(norm(.)) is the block's Epilogue: the streams of a layer are compared
+// before it, after the norm or after all of it.
+//
+// Under k_subtract with switch_after = s a unit begins excited by what inhibits the others later:
+// g = clip(-1 + 2 c / s, -1, 1), c how often it has been active in training, a buffer [R,U] of each
+// hidden layer (the GABA switch of Bricken et al. 2023, arXiv 2303.11934). The output that goes on
+// to the next layer counts.
 #include <algorithm>
 #include <cmath>
 
@@ -102,23 +108,25 @@ std::vector<LayerShape> mlp_layers(const Config& config, const ModelShape& shape
 
 using Activation = std::function<at::Tensor(const at::Tensor&)>;
 
-// Empty: a plain ReLU, which products can apply themselves.
-Activation activation_of(const Config& config) {
-  const std::string& name = config.text("activation");
-  if (name == "gelu") return gelu_reproducible;
-  if (name == "relu") return {};
-  const double share = config.real("winners");
-  return [share](const at::Tensor& z) {
-    const auto units = static_cast<double>(z.size(-1));
-    return winners(torch::relu(z), std::max<std::int64_t>(1, std::llround(share * units)));
-  };
+std::int64_t winners_among(double share, std::int64_t units) {
+  return std::max<std::int64_t>(1, std::llround(share * static_cast<double>(units)));
+}
+
+// How often each unit of h [R,B,U] lets something through, over the examples that count, int64
+// [R,U].
+at::Tensor active_counts(const at::Tensor& h, const at::Tensor& counted) {
+  return h.detach().gt(0).logical_and(counted.unsqueeze(-1)).sum(1);
 }
 
 class Mlp : public Model {
  public:
   Mlp(const std::vector<Config>& configs, const ModelShape& shape) {
     const Config& config = configs.front();
-    activation_ = activation_of(config);
+    activation_ = config.text("activation");
+    winners_ = config.real("winners");
+    if (activation_ == "k_subtract") {
+      switch_after_ = static_cast<double>(config.integer("switch_after"));
+    }
     const std::vector<std::int64_t> widths = checked_widths(config, shape);
     for (std::size_t l = 0; l + 1 < widths.size(); ++l) {
       layers_.push_back(std::make_unique<Linear>(layer_name(l), widths[l], widths[l + 1], true));
@@ -132,7 +140,12 @@ class Mlp : public Model {
             constant_parameter(name + ".shift", shape.replicas, {widths[l + 1]}, 0.0, shape.dtype));
       }
     }
-    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) epilogues_.push_back(epilogue(l));
+    for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
+      epilogues_.push_back(epilogue(l));
+      if (switch_after_ == 0) continue;
+      active_counts_.push_back({layer_name(l) + ".active_count",
+                                torch::zeros({shape.replicas, widths[l + 1]}, torch::kInt64)});
+    }
   }
 
   at::Tensor forward(const at::Tensor& x, Context& context) override {
@@ -140,6 +153,10 @@ class Mlp : public Model {
     for (std::size_t l = 0; l + 1 < layers_.size(); ++l) {
       h = layers_[l]->forward(h, context, epilogues_[l]);
       if (context.observe_tensor) context.observe_tensor(layers_[l]->name(), "activation", h);
+      if (context.counted_examples.defined() && !active_counts_.empty()) {
+        context.additions.push_back(
+            {&active_counts_[l], active_counts(h, context.counted_examples)});
+      }
     }
     return layers_.back()->forward(h, context);
   }
@@ -163,6 +180,12 @@ class Mlp : public Model {
     return all;
   }
 
+  std::vector<Buffer*> buffers() override {
+    std::vector<Buffer*> all;
+    for (Buffer& counts : active_counts_) all.push_back(&counts);
+    return all;
+  }
+
   std::int64_t sites(Level level) const override {
     if (level == Level::kAttention) return 0;
     std::int64_t sparsifiable = 0;
@@ -171,21 +194,43 @@ class Mlp : public Model {
   }
 
  private:
+  // Empty: a plain ReLU, which products can apply themselves.
+  Activation activation(std::size_t layer) const {
+    if (activation_ == "relu") return {};
+    if (activation_ == "gelu") return gelu_reproducible;
+    const std::int64_t count = winners_among(winners_, layers_[layer]->outputs());
+    if (activation_ == "k_winners") {
+      return [count](const at::Tensor& z) { return winners(torch::relu(z), count); };
+    }
+    return [this, layer, count](const at::Tensor& z) {
+      return inhibited(z, count, inhibition(layer, z.scalar_type()));
+    };
+  }
+
+  // g of each unit, [R,1,U]; undefined: 1.
+  at::Tensor inhibition(std::size_t layer, at::ScalarType type) const {
+    if (active_counts_.empty()) return {};
+    const at::Tensor counts = active_counts_[layer].value.to(torch::kFloat64);
+    return (counts * 2 / switch_after_ - 1).clamp(-1, 1).to(type).unsqueeze(1);
+  }
+
   Epilogue epilogue(std::size_t layer) const {
-    if (gains_.empty()) return activation_ ? Epilogue(activation_) : Epilogue::relu();
-    const Activation activation = activation_;
+    const Activation phi = activation(layer);
+    if (gains_.empty()) return phi ? Epilogue(phi) : Epilogue::relu();
     return Epilogue::after_norm(
         [this, layer](const at::Tensor& z) {
           return torch::layer_norm(z, {z.size(-1)}) * gains_[layer].value.unsqueeze(1) +
                  shifts_[layer].value.unsqueeze(1);
         },
-        [activation](const at::Tensor& y) { return activation ? activation(y) : torch::relu(y); });
+        [phi](const at::Tensor& y) { return phi ? phi(y) : torch::relu(y); });
   }
 
-  Activation activation_;
+  std::string activation_;
+  double winners_ = 0, switch_after_ = 0;
   std::vector<std::unique_ptr<Linear>> layers_;
   std::vector<Parameter> gains_, shifts_;
-  std::vector<Epilogue> epilogues_;  // one for each hidden layer
+  std::vector<Epilogue> epilogues_;    // one for each hidden layer
+  std::vector<Buffer> active_counts_;  // likewise, where there is a switch
 };
 
 TANDEM_REGISTERED = models().add(
@@ -193,7 +238,7 @@ TANDEM_REGISTERED = models().add(
      .name = "mlp",
      .summary = "multi-layer perceptron of any widths",
      .cite = "",
-     .uses = {"widths", "activation", "winners", "layer_norm", "widths_match"},
+     .uses = {"widths", "activation", "winners", "switch_after", "layer_norm", "widths_match"},
      .file = __FILE__},
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Mlp>(configs, shape);

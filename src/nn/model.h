@@ -13,6 +13,7 @@
 
 #include "config/config.h"
 #include "config/part.h"
+#include "nn/buffer.h"
 #include "nn/context.h"
 #include "nn/linear.h"
 
@@ -36,6 +37,7 @@ class Model {
   // order of the network.
   virtual std::vector<Linear*> linears() = 0;
   virtual std::vector<Parameter*> parameters() = 0;
+  virtual std::vector<Buffer*> buffers() { return {}; }
   // Returns the number of a level's sites that align_and_select() is called with, for the mean over
   // layers.
   virtual std::int64_t sites(Level level) const = 0;

@@ -534,6 +534,18 @@ std::vector<Rule> example_rules() {
              "at a constant density (dense, static, set, rigl, alternate, ssa)",
              f.config->text("strategy"), f.config->text("weights"), cannot_hold(f.weights));
        }},
+      {"counts_beside_held_weights", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.holds_weights && f.config->text("activation") == "k_subtract" &&
+                number(f, "switch_after") > 0;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} promises that finished tasks compute the same for ever, and under "
+             "--switch-after {} what a unit lets through changes with how often it has been "
+             "active, in later tasks too: give --switch-after 0",
+             f.config->text("strategy"), number(f, "switch_after"));
+       }},
       {"outputs_shared", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.own_outputs && f.shares_outputs; },
        [](const RunFacts& f) {

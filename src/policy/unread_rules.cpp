@@ -79,8 +79,13 @@ std::vector<Reader> training_readers() {
        }},
       {"pixel_mean", "--normalize constants", normalizes_by_constants},
       {"pixel_deviation", "--normalize constants", normalizes_by_constants},
-      {"winners", "--activation k_winners",
-       [](const RunFacts& f) { return f.config->text("activation") == "k_winners"; }},
+      {"winners", "--activation k_winners or k_subtract",
+       [](const RunFacts& f) {
+         const std::string& activation = f.config->text("activation");
+         return activation == "k_winners" || activation == "k_subtract";
+       }},
+      {"switch_after", "--activation k_subtract",
+       [](const RunFacts& f) { return f.config->text("activation") == "k_subtract"; }},
       {"rotation_degrees", "--tasks-by rotation",
        [](const RunFacts& f) { return f.config->text("tasks_by") == "rotation"; }},
       {"seed_topology", "random masks, random growth or other draws of a method's topology",

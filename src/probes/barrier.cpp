@@ -30,12 +30,24 @@ namespace {
 
 constexpr int kPathSteps = 10;
 
-using NetValues = std::vector<at::Tensor>;  // beside Model::parameters(), [R,...]
+// Beside Model::parameters() and then Model::buffers(), these in double, [R,...].
+using NetValues = std::vector<at::Tensor>;
+
+// The names that these values have at tasks' ends.
+std::vector<std::string> names_of(Model& model) {
+  std::vector<std::string> names;
+  for (const Parameter* parameter : model.parameters()) names.push_back(parameter->name);
+  for (const Buffer* buffer : model.buffers()) names.push_back(buffer->name);
+  return names;
+}
 
 NetValues values_of(const ProbeInput& input) {
   NetValues values;
   for (const Parameter* parameter : input.model.parameters()) {
     values.push_back(parameter->value.detach());
+  }
+  for (const Buffer* buffer : input.model.buffers()) {
+    values.push_back(buffer->value.to(torch::kDouble, /*non_blocking=*/false, /*copy=*/true));
   }
   if (input.runs.front().policies.weights.has_full_stream()) return values;
   const std::vector<Parameter*> parameters = input.model.parameters();
@@ -51,27 +63,29 @@ NetValues values_of(const ProbeInput& input) {
 // While it lives, the model computes with these values.
 class BorrowedValues {
  public:
-  BorrowedValues(Model& model, const NetValues& values) : parameters_(model.parameters()) {
-    for (std::size_t p = 0; p < parameters_.size(); ++p) {
-      kept_.push_back(parameters_[p]->value);
-      parameters_[p]->value = values[p];
+  BorrowedValues(Model& model, const NetValues& values) {
+    for (Parameter* parameter : model.parameters()) own_.push_back(&parameter->value);
+    for (Buffer* buffer : model.buffers()) own_.push_back(&buffer->value);
+    for (std::size_t p = 0; p < own_.size(); ++p) {
+      kept_.push_back(*own_[p]);
+      *own_[p] = values[p];
     }
   }
   ~BorrowedValues() {
-    for (std::size_t p = 0; p < parameters_.size(); ++p) parameters_[p]->value = kept_[p];
+    for (std::size_t p = 0; p < own_.size(); ++p) *own_[p] = kept_[p];
   }
   BorrowedValues(const BorrowedValues&) = delete;
   BorrowedValues& operator=(const BorrowedValues&) = delete;
 
  private:
-  std::vector<Parameter*> parameters_;
+  std::vector<at::Tensor*> own_;
   std::vector<at::Tensor> kept_;
 };
 
-// Of the values of one replica, or of what they are more than others.
-double norm_of(const NetValues& values, const NetValues& less, std::int64_t r) {
+// Of the first `count` values of one replica, or of what they are more than others.
+double norm_of(std::size_t count, const NetValues& values, const NetValues& less, std::int64_t r) {
   double sum = 0;
-  for (std::size_t p = 0; p < values.size(); ++p) {
+  for (std::size_t p = 0; p < count; ++p) {
     at::Tensor own = values[p][r].to(torch::kDouble);
     if (!less.empty()) own = own - less[p][r];
     sum += own.square().sum().item<double>();
@@ -109,22 +123,22 @@ class BarrierProbe : public Probe {
   void record_way(const ProbeInput& input, const std::vector<std::vector<std::int64_t>>& tasks,
                   const NetValues& now, Recorder& rows) const;
 
-  // [R] by parameter, on the CPU; empty: no task has ended.
+  // [R] by name, on the CPU; empty: no task has ended.
   std::vector<std::map<std::string, at::Tensor>> ends_;
 };
 
 // Replicas that have none stand where they are.
 NetValues BarrierProbe::before(const ProbeInput& input, const NetValues& now) const {
   NetValues values;
-  const std::vector<Parameter*> parameters = input.model.parameters();
-  for (std::size_t p = 0; p < parameters.size(); ++p) {
+  const std::vector<std::string> names = names_of(input.model);
+  for (std::size_t p = 0; p < names.size(); ++p) {
     at::Tensor own = now[p].clone();
     for (std::size_t r = 0; r < ends_.size(); ++r) {
       if (ends_[r].empty()) continue;
-      const auto found = ends_[r].find(parameters[p]->name);
+      const auto found = ends_[r].find(names[p]);
       const auto replica = own[static_cast<std::int64_t>(r)];
       if (found == ends_[r].end() || found->second.sizes() != replica.sizes()) {
-        refuse_list(parameters[p]->name, "the values that this parameter had at a task's end");
+        refuse_list(names[p], "the values that this part of the net had at a task's end");
       }
       replica.copy_(found->second);
     }
@@ -177,6 +191,7 @@ void BarrierProbe::record_way(const ProbeInput& input,
   for (std::size_t r = 0; r < ends_.size(); ++r) any = any || compares(r);
   if (!any) return;
   const NetValues then = before(input, now);
+  const std::size_t weights = input.model.parameters().size();
   const std::vector<at::Tensor> shares = {shares_up_to(input, tasks, input.task),
                                           shares_up_to(input, tasks, input.task - 1)};
   const std::vector<Losses> losses = losses_between(input, shares, then, now);
@@ -189,7 +204,7 @@ void BarrierProbe::record_way(const ProbeInput& input,
       rows.whole(replica, kWeightsLevel, name, highest_above_chord(losses[which], r));
     }
     rows.whole(replica, kWeightsLevel, "weight_change",
-               norm_of(now, then, replica) / norm_of(then, {}, replica));
+               norm_of(weights, now, then, replica) / norm_of(weights, then, {}, replica));
   }
 }
 
@@ -200,14 +215,14 @@ Measurements BarrierProbe::measure(const ProbeInput& input) {
   if (tasks.empty() || input.task_nets) return rows.finish();
   const NetValues now = values_of(input);
   record_way(input, tasks, now, rows);
-  const std::vector<Parameter*> parameters = input.model.parameters();
+  const std::vector<std::string> names = names_of(input.model);
   for (std::size_t r = 0; r < ends_.size(); ++r) {
     const auto replica = static_cast<std::int64_t>(r);
     if (!input.wants(replica)) continue;
-    rows.whole(replica, kWeightsLevel, "weight_norm", norm_of(now, {}, replica));
+    rows.whole(replica, kWeightsLevel, "weight_norm",
+               norm_of(input.model.parameters().size(), now, {}, replica));
     for (std::size_t p = 0; p < now.size() && input.task_ends; ++p) {
-      ends_[r][parameters[p]->name] =
-          now[p][replica].to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
+      ends_[r][names[p]] = now[p][replica].to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
     }
   }
   return rows.finish();

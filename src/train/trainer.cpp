@@ -122,6 +122,7 @@ void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape
   teacher_alpha_ = torch::tensor(alphas, torch::kFloat64).to(options_.device).to(options_.dtype);
   for (Parameter* parameter : teacher_->parameters())
     parameter->name = teachers_name(parameter->name);
+  for (Buffer* buffer : teacher_->buffers()) buffer->name = teachers_name(buffer->name);
 }
 
 void Trainer::begin_stage(std::int64_t stage, bool resumed) {

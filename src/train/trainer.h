@@ -136,11 +136,11 @@ class Trainer {
   std::vector<std::vector<std::uint64_t>> digests(const std::vector<char>& wanted) const;
 
   // State of replica r as named CPU tensors ("parameter/NAME", "slot/NAME/SLOT", "mask/NAME",
-  // "strategy/NAME") and counters; loading restores training bit for bit.
+  // "buffer/NAME", "strategy/NAME") and counters; loading restores training bit for bit.
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
   using SavedState = std::vector<std::pair<std::string, at::Tensor>>;
   void load(std::int64_t r, const SavedState& tensors);
-  // Of it only parameters and masks, of `count` replicas from `first` on: a copy from a GPU serves
+  // Of it only parameters, masks and buffers, of `count` replicas from `first` on: a copy from a GPU serves
   // them all.
   std::vector<SavedState> save_weights(std::int64_t first, std::int64_t count) const;
   // What a replica trains on.
@@ -159,6 +159,7 @@ class Trainer {
   // Parameters of the network, and of its teacher where there is one: net by net, and all of them.
   std::vector<std::vector<Parameter*>> nets() const;
   std::vector<Parameter*> parameters() const;
+  std::vector<Buffer*> buffers() const;  // likewise
   void start_topology();
   std::vector<Connections*> start_layers(const std::vector<Start>& starts,
                                          const std::vector<std::uint64_t>& keys);
@@ -188,19 +189,22 @@ class Trainer {
   void run_step(const StepKind& kind);
   void compute_step(const StepKind& kind);
   StepLosses compute_gradients(const StepKind& kind, const StepRows& rows);
-  // What a strategy may keep of a step: outputs of the stream that learns.
+  // What is kept of a step's passes: for a strategy the outputs of the stream that learns, and what
+  // buffers become more by.
   struct Learnt {
-    Batch batch;
-    StepRows rows;
-    at::Tensor logits;
+    bool counts = false;  // the passes are those at the step's own weights
+    Batch batch = {};
+    StepRows rows = {};
+    at::Tensor logits = {};
+    std::vector<BufferAddition> additions = {};
   };
   StepLosses take_gradients(const StepKind& kind, const StepRows& rows, Learnt& learnt);
   struct PassLosses;
-  PassLosses run_passes(const Batch& batch, const StepRows& rows, std::vector<Pass>& passes,
-                        at::Tensor& learning);
+  PassLosses run_passes(std::vector<Pass>& passes, Learnt& learnt);
+  at::Tensor counted_examples(const StepRows& rows) const;
   void differentiate(const at::Tensor& loss);
   void perturb(std::vector<at::Tensor>& kept);
-  at::Tensor distillation_loss(const Batch& batch, const at::Tensor& logits, at::Tensor& pull);
+  at::Tensor distillation_loss(const at::Tensor& logits, Learnt& learnt, at::Tensor& pull);
   void build_strategy();
   StepRows columns_of(const StepRows& rows, RoleColumns columns) const;
   Batch batch_of(const StepRows& rows) const;

@@ -61,8 +61,16 @@ std::vector<Parameter*> Trainer::parameters() const {
   return all;
 }
 
+std::vector<Buffer*> Trainer::buffers() const {
+  std::vector<Buffer*> all = model_->buffers();
+  if (teacher_ == nullptr) return all;
+  const std::vector<Buffer*> teachers = teacher_->buffers();
+  all.insert(all.end(), teachers.begin(), teachers.end());
+  return all;
+}
+
 StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows) {
-  Learnt learnt, elsewhere;
+  Learnt learnt{.counts = true}, elsewhere;
   StepLosses losses = take_gradients(kind, rows, learnt);
   if (demands().perturbed) {
     const Perturbation& perturbation = policies().perturbation;
@@ -87,6 +95,9 @@ StepLosses Trainer::compute_gradients(const StepKind& kind, const StepRows& rows
   }
   add_dormant_decay(rows);
   const at::NoGradGuard no_grad;
+  for (const BufferAddition& addition : learnt.additions) {
+    addition.buffer->value.add_(addition.more);
+  }
   // Now that nothing reads its memory any more.
   strategy_->remember(view_of(learnt.batch, learnt.rows, learnt.logits));
   return losses;
@@ -129,10 +140,15 @@ void Trainer::add_dormant_decay(const StepRows& rows) {
 
 // The teacher's own loss [R]; `pull` [R]: alpha T^2 KL(teacher / T, own / T) over the outputs of
 // each row's task, mean over rows.
-at::Tensor Trainer::distillation_loss(const Batch& batch, const at::Tensor& logits,
-                                      at::Tensor& pull) {
+at::Tensor Trainer::distillation_loss(const at::Tensor& logits, Learnt& learnt, at::Tensor& pull) {
+  const Batch& batch = learnt.batch;
   Context context;
+  if (learnt.counts && !teacher_->buffers().empty()) {
+    context.counted_examples = counted_examples(learnt.rows);
+  }
   at::Tensor taught = teacher_->forward(batch.x, context);
+  learnt.additions.insert(learnt.additions.end(), context.additions.begin(),
+                          context.additions.end());
   taught = taught.reshape({replicas(), -1, taught.size(-1)});  // [R,N,C]
   const double temperature = policies().teacher.temperature;
   const at::Tensor target = log_shares(taught.detach() / temperature, batch.allowed);

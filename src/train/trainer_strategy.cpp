@@ -156,6 +156,8 @@ class Trainer::Services final : public StrategyServices {
     for (std::size_t p = 0; p < all.size(); ++p) {
       if (all[p]->connections == nullptr) copies[p]->value.detach().copy_(all[p]->value);
     }
+    const auto counts = trainer_.model_->buffers(), own = trainer_.snapshots_[i]->buffers();
+    for (std::size_t b = 0; b < counts.size(); ++b) own[b]->value.copy_(counts[b]->value);
     for (std::size_t l = 0; l < from.size(); ++l) {
       const Connections* connections = from[l]->connections.get();
       if (connections == nullptr) continue;
@@ -288,6 +290,9 @@ void Trainer::build_strategy() {
     }
     for (Parameter* parameter : snapshots_.back()->parameters()) {
       parameter->value = parameter->value.detach().to(options_.device);
+    }
+    for (Buffer* buffer : snapshots_.back()->buffers()) {
+      buffer->value = buffer->value.to(options_.device);
     }
     taken_.push_back(0);
   }
@@ -712,6 +717,7 @@ std::int64_t Trainer::strategy_bytes(std::int64_t r) const {
     for (const Parameter* parameter : snapshots_[i]->parameters()) {
       bytes += parameter->of_replica(r).nbytes();
     }
+    for (const Buffer* buffer : snapshots_[i]->buffers()) bytes += buffer->of_replica(r).nbytes();
   }
   return static_cast<std::int64_t>(bytes);
 }

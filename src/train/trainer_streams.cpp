@@ -177,8 +177,23 @@ struct Trainer::PassLosses {
   at::Tensor teacher, pull;  // the teacher's own loss, and its pull on the net
 };
 
-Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows,
-                                        std::vector<Pass>& passes, at::Tensor& learning) {
+// The examples of a step that its model's buffers count, bool [R,W]: those of the batch, replayed
+// ones too, without padding, of replicas that take part.
+at::Tensor Trainer::counted_examples(const StepRows& rows) const {
+  const at::Tensor alive = state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alive));
+  const at::Tensor takes_part =
+      rows.column(TANDEM_COLUMN(kernels::StepNumbers, runs)).mul(alive).ne(0).unsqueeze(1);
+  const at::Tensor& weight = rows.mean.defined() ? rows.mean : rows.weight;
+  return weight.defined() ? takes_part.logical_and(weight.gt(0))
+                          : takes_part.expand(rows.examples.sizes());
+}
+
+// Each example counts once: in the first pass that learns from its label.
+Trainer::PassLosses Trainer::run_passes(std::vector<Pass>& passes, Learnt& learnt) {
+  const Batch& batch = learnt.batch;
+  const StepRows& rows = learnt.rows;
+  const bool counts = learnt.counts && !model_->buffers().empty();
+  const at::Tensor counted = counts ? counted_examples(rows) : at::Tensor();
   PassLosses losses;
   for (std::size_t i = 0; i < passes.size(); ++i) {
     Context& context = passes[i].context;
@@ -186,6 +201,12 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows
     context.outputs_allowed = batch.allowed;
     if (passes.size() == 2) {
       i == 0 ? context.record_sites() : context.align_with(&passes[0].context, Level::kWeights);
+    }
+    if (counts) {
+      const at::Tensor& first = passes[0].loss_weight;
+      context.counted_examples =
+          passes.size() < 2 ? counted
+                            : counted.logical_and((i == 0 ? first > 0 : first <= 0).unsqueeze(1));
     }
     at::Tensor logits = model_->forward(batch.x, context);
     logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
@@ -197,15 +218,18 @@ Trainer::PassLosses Trainer::run_passes(const Batch& batch, const StepRows& rows
                              loss_weight));
     add_term(losses.strategy, where_it_counts(strategy_->loss(view), loss_weight));
     if (needs_.places) {  // else nobody remembers them
-      learning = !learning.defined() ? logits.detach()
-                                     : torch::where((passes[0].loss_weight > 0).view({-1, 1, 1}),
-                                                    learning, logits.detach());
+      learnt.logits = !learnt.logits.defined()
+                          ? logits.detach()
+                          : torch::where((passes[0].loss_weight > 0).view({-1, 1, 1}),
+                                         learnt.logits, logits.detach());
     }
+    learnt.additions.insert(learnt.additions.end(), context.additions.begin(),
+                            context.additions.end());
     add_term(losses.alignment, context.alignment());
     const at::Tensor gap = context.gap();
     if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
     if (teacher_ != nullptr && i + 1 == passes.size()) {
-      losses.teacher = distillation_loss(batch, logits, losses.pull);
+      losses.teacher = distillation_loss(logits, learnt, losses.pull);
     }
   }
   return losses;
@@ -223,9 +247,9 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, L
     }
   }
   std::vector<Pass> passes = passes_of(kind, rows);
-  const PassLosses losses = run_passes(batch, own, passes, learnt.logits);
   learnt.batch = batch;
   learnt.rows = own;
+  const PassLosses losses = run_passes(passes, learnt);
   at::Tensor total = losses.task, rest;
   add_term(total, losses.alignment);
   add_term(total, losses.strategy);

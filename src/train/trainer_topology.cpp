@@ -48,6 +48,7 @@ void Trainer::start_topology() {
       of_each(runs_, [](const RunSchedule& run) { return run_key(run.config, "topology"); });
   layers_ = shapes_of(model_->linears(), starts.front().exempt);
   move_to(options_.device, parameters());
+  for (Buffer* buffer : buffers()) buffer->value = buffer->value.to(options_.device);
   topology_ = std::make_unique<TopologyUpdater>(
       start_layers(starts, keys), layers_,
       of_each(runs_, [](const RunSchedule& run) { return run.policies.weights.topology; }), starts,
@@ -183,8 +184,8 @@ at::Tensor host_copy(const at::Tensor& values) {
   return values.detach().to(torch::kCPU).clone(at::MemoryFormat::Contiguous);
 }
 
-std::string snapshot_name(std::size_t i, const Parameter& parameter) {
-  return "snapshot/" + std::to_string(i) + "/" + parameter.name;
+std::string snapshot_name(std::size_t i, const std::string& part) {
+  return "snapshot/" + std::to_string(i) + "/" + part;
 }
 
 }  // namespace
@@ -211,12 +212,18 @@ std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) co
     const at::Tensor topology = parameter->connections->save_topology(r);
     if (topology.defined()) all.emplace_back("mask/" + parameter->name, topology);
   }
+  for (const Buffer* buffer : buffers()) {
+    all.emplace_back("buffer/" + buffer->name, host_copy(buffer->of_replica(r)));
+  }
   for (const auto& [name, values] : strategy_->save(r))
     all.emplace_back("strategy/" + name, values);
   for (std::size_t i = 0; i < snapshots_.size(); ++i) {
     if (!taken_[i]) continue;
     for (Parameter* parameter : snapshots_[i]->parameters()) {
-      all.emplace_back(snapshot_name(i, *parameter), host_copy(parameter->of_replica(r)));
+      all.emplace_back(snapshot_name(i, parameter->name), host_copy(parameter->of_replica(r)));
+    }
+    for (const Buffer* buffer : snapshots_[i]->buffers()) {
+      all.emplace_back(snapshot_name(i, buffer->name), host_copy(buffer->of_replica(r)));
     }
   }
   kernels::ReplicaState own = state(r);
@@ -241,6 +248,12 @@ std::vector<Trainer::SavedState> Trainer::save_weights(std::int64_t first,
       if (topology.defined()) own.emplace_back("mask/" + parameter->name, topology);
     }
   }
+  for (const Buffer* buffer : buffers()) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      all[static_cast<std::size_t>(i)].emplace_back("buffer/" + buffer->name,
+                                                    host_copy(buffer->of_replica(first + i)));
+    }
+  }
   return all;
 }
 
@@ -256,6 +269,9 @@ void Trainer::load_networks(std::int64_t r, const std::map<std::string, at::Tens
       const at::Tensor slot = parameter->slot(name.substr(prefix.size()));
       parameter->segment(slot, r).copy_(values);
     }
+  }
+  for (Buffer* buffer : buffers()) {
+    buffer->of_replica(r).copy_(by_name.at("buffer/" + buffer->name));
   }
 }
 
@@ -283,10 +299,14 @@ void Trainer::load(std::int64_t r, const SavedState& tensors) {
   }
   for (std::size_t i = 0; i < snapshots_.size(); ++i) {
     for (Parameter* parameter : snapshots_[i]->parameters()) {
-      const auto stored = by_name.find(snapshot_name(i, *parameter));
+      const auto stored = by_name.find(snapshot_name(i, parameter->name));
       if (stored == by_name.end()) continue;
       parameter->of_replica(r).copy_(stored->second);
       taken_[i] = 1;
+    }
+    for (Buffer* buffer : snapshots_[i]->buffers()) {
+      const auto stored = by_name.find(snapshot_name(i, buffer->name));
+      if (stored != by_name.end()) buffer->of_replica(r).copy_(stored->second);
     }
   }
   state(r);  // so that the others' are fresh

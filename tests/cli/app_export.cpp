@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstring>
 
 #include "app/command.h"
@@ -27,11 +28,20 @@ at::Tensor tensor_of(const SafetensorsFile& file, const std::string& name) {
   return values;
 }
 
+at::Tensor counts_of(const SafetensorsFile& file, const std::string& name) {
+  const TensorView& view = file.at(name);
+  const at::Tensor values = torch::empty(view.shape, torch::kInt64);
+  REQUIRE(view.dtype == DType::kI64);
+  std::memcpy(values.data_ptr(), view.data, view.bytes());
+  return values;
+}
+
 // Right answers of x W + b, ReLU, x W + b, ... on the validation examples.
 std::int64_t right_answers(const SafetensorsFile& file, const Config& config) {
   const auto data = load_dataset(config);
   const at::Tensor chosen = torch::tensor(data->validation, torch::kLong);
   const bool turned = file.metadata().at("layout") == "[out,in]";
+  const bool subtracts = config.text("activation") == "k_subtract";
   at::Tensor x = data->inputs.index_select(0, chosen).to(torch::kFloat);
   x = (x / 255 - data->mean) / data->deviation;
   const std::size_t layers = split(config.text("widths"), ',').size() + 1;
@@ -40,6 +50,16 @@ std::int64_t right_answers(const SafetensorsFile& file, const Config& config) {
     x = torch::mm(x, turned ? weight.t() : weight) +
         tensor_of(file, fmt::format("layer{}.bias", l));
     if (l + 1 < layers) x = torch::relu(x);
+    if (!subtracts || l + 1 == layers) continue;
+    // As the file's own metadata has the options: relu(a - g I).
+    const auto winners =
+        static_cast<std::int64_t>(std::round(config.real("winners") * double(x.size(1))));
+    const at::Tensor next = std::get<0>(x.sort(1, /*descending=*/true)).narrow(1, winners, 1);
+    const at::Tensor count =
+        counts_of(file, fmt::format("layer{}.active_count", l)).to(torch::kFloat64);
+    const at::Tensor g =
+        (count * 2 / static_cast<double>(config.integer("switch_after")) - 1).clamp(-1, 1);
+    x = torch::relu(x - next * g.to(torch::kFloat));
   }
   return x.argmax(1).eq(data->labels.index_select(0, chosen)).sum().item<std::int64_t>();
 }
@@ -237,6 +257,20 @@ TEST_CASE("an exported net with class means answers as it was read", "[cli]") {
       CHECK(std::stoll(rows[0][1]) > 6000);  // of 30,000, so that it has learnt something
     }
   }
+}
+
+TEST_CASE("an exported net with units between excitation and inhibition has its counts", "[cli]") {
+  // In 65 steps of 32 a unit is active in between some and all of 2,080 examples.
+  const Trained run({{"weights", "set"},
+                     {"activation", "k_subtract"},
+                     {"switch_after", "1500"},
+                     {"winners", "0.2"}});
+  const SafetensorsFile file = run.exported("tandem", "sparse");
+  const at::Tensor counts = counts_of(file, "layer0.active_count");
+  CHECK(counts.min().item<std::int64_t>() < 1500);
+  CHECK(counts.max().item<std::int64_t>() > 750);
+  CHECK(right_answers(file, run.config) == run.stored());
+  CHECK(right_answers(run.exported_here("torch"), run.config) == run.stored());
 }
 
 TEST_CASE("an export says how its weights lie, and either layout is one net", "[cli]") {

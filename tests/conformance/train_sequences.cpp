@@ -134,6 +134,22 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("units that are excited at first: alone, in company and resumed", "[conformance]") {
+  const std::vector<std::pair<std::string, std::string>> pairs = {
+      {"set", "finetune"}, {"ssa", "er"},    {"sandwich", "mir"},          {"set", "lwf"},
+      {"set", "cls_er"},   {"set", "gdumb"}, {"rigl_teacher", "finetune"}, {"sam", "derpp"}};
+  for (const auto& [weights, strategy] : pairs) {
+    DYNAMIC_SECTION(weights << ' ' << strategy) {
+      Settings said = sequence_of(part("scenario", "class_il"), part("strategy", strategy));
+      said["weights"] = weights;
+      said["activation"] = "k_subtract";
+      said["switch_after"] = "150";
+      said["probes"] = "barrier,drift,tasks,activations";
+      require_same_in_every_company(seeds_of(said, 3), strategy == "gdumb" ? 3 : 11);
+    }
+  }
+}
+
 TEST_CASE("tasks that see inputs in their own way: alone, in company and resumed",
           "[conformance]") {
   for (const Part& scenario : parts_of("scenario")) {

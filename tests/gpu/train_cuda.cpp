@@ -149,6 +149,34 @@ TEST_CASE("options of the step that change its kind train on a GPU as on the CPU
   }
 }
 
+TEST_CASE("units between excitation and inhibition train on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::string weights : {"dense", "set", "ssa", "sandwich", "rigl_teacher", "sam"}) {
+    CAPTURE(weights);
+    Settings said = {{"weights", weights},
+                     {"activation", "k_subtract"},
+                     {"winners", "0.2"},
+                     {"switch_after", "300"},
+                     {"steps", "30"}};
+    const auto runs = seeds_of(said, 3);
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    train(gpu, 30);
+    train(cpu, 30);
+    for (std::int64_t r = 0; r < 3; ++r) {
+      REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
+      const auto on_gpu = gpu.save(r), on_cpu = cpu.save(r);
+      for (std::size_t i = 0; i < on_cpu.size(); ++i) {
+        if (on_cpu[i].first.rfind("buffer/", 0) != 0) continue;
+        CAPTURE(on_cpu[i].first);
+        REQUIRE(torch::equal(on_gpu[i].second, on_cpu[i].second));
+      }
+    }
+    said["eval_every"] = "1";
+    require_resumable(pair_of(said), 11, kDevice);
+  }
+}
+
 TEST_CASE("masks chosen anew at every step train on a GPU as on the CPU", "[gpu]") {
   if (gpu_missing()) return;
   const std::vector<Settings> all = {

@@ -626,6 +626,13 @@ Given naming(bool shares) {
   });
 }
 
+// A run whose units' activity changes with how often they were active, with finished tasks' weights
+// or without.
+Given counting(const std::string& strategy, bool holds) {
+  return config({{"strategy", strategy}, {"activation", "k_subtract"}, {"switch_after", "100"}},
+                [holds](RunFacts& f) { f.holds_weights = holds; });
+}
+
 Rows length_rows() {
   const auto ranked = [](std::int64_t interval) {
     return operations({op(Operation::Kind::kRank, "magnitude")},
@@ -682,6 +689,8 @@ Rows length_rows() {
        {holding(
             [](Policies& p) { p.topology.budget_schedule = TopologyRule::BudgetSchedule::kCubic; }),
         holding([](Policies&) {}), "moves its density"}},
+      {"counts_beside_held_weights",
+       {counting("packnet", true), counting("packnet", false), "give --switch-after 0"}},
       {"updates_while_weights_rest", {resting(76), resting(75), "after its first 75 steps of 100"}},
       {"nothing_to_choose", {choosing("30", 30), choosing("30", 29), "30 candidates"}},
       {"within_mask_of_living",
