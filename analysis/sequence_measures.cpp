@@ -7,6 +7,7 @@
 namespace tandem {
 
 const std::vector<SequenceMeasure>& sequence_measures() {
+  using Unit = SequenceMeasure::Unit;
   static const std::vector<SequenceMeasure> measures = {
       {"acc", "v_continual", "mean accuracy over all tasks after the last (A_T)"},
       {"aia", "v_continual", "mean of A_k over stages"},
@@ -26,6 +27,25 @@ const std::vector<SequenceMeasure>& sequence_measures() {
       {"fwt_gem_code", "v_continual", "fwt_gem with T in place of T - 1"},
       {"fwt_continuum", "v_continual", "accuracy on each task just before it is trained"},
       {"fwt_dr", "v_continual", "mean accuracy over tasks and the stages before each one's own"},
+      {"end_nats", "v_continual", "mean loss over all tasks after the last (nats per example)",
+       Unit::kNats},
+      {"learning_nats", "v_continual", "mean loss of each task at its own end (nats per example)",
+       Unit::kNats},
+      {"f_nats", "v_continual",
+       "forgetting, the last loss less the least earlier one (nats per example)", Unit::kNats},
+      {"bwt_nats", "v_continual",
+       "backward transfer, the loss at each task's own end less the last (nats per example)",
+       Unit::kNats},
+      {"fwt_nats", "v_continual",
+       "loss on each task before any training, less that just before it is trained (nats per "
+       "example)",
+       Unit::kNats},
+      {"end_bits_per_byte", "v_continual", "end_nats / ln 2, of data that are bytes", Unit::kBits},
+      {"learning_bits_per_byte", "v_continual", "learning_nats / ln 2, of data that are bytes",
+       Unit::kBits},
+      {"f_bits_per_byte", "v_continual", "f_nats / ln 2, of data that are bytes", Unit::kBits},
+      {"bwt_bits_per_byte", "v_continual", "bwt_nats / ln 2, of data that are bytes", Unit::kBits},
+      {"fwt_bits_per_byte", "v_continual", "fwt_nats / ln 2, of data that are bytes", Unit::kBits},
       {"min_acc", "v_stability", "mean over earlier tasks of the least accuracy since its end"},
       {"wc_acc", "v_stability", "R(T, T) / T + (1 - 1 / T) min_acc, worst case accuracy"},
       {"stability_gap_100", "v_stability",

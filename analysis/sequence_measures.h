@@ -16,6 +16,9 @@ struct SequenceMeasure {
   // v_joint: beside the joint run's; v_storage: of what the strategy keeps.
   std::string view;
   std::string text;
+  // Shares are of accuracies and the like, and printed in percent; bits are per byte, and there are
+  // none of other data than bytes.
+  enum class Unit { kShare, kNats, kBits } unit = Unit::kShare;
 };
 const std::vector<SequenceMeasure>& sequence_measures();
 std::vector<std::string> sequence_measure_names();

@@ -380,6 +380,11 @@ class Builder {
     if (view == "v_joint") {
       return "the database has no joint run that is alike but for the strategy (docs/measures.md)";
     }
+    if (known != nullptr && known->unit == SequenceMeasure::Unit::kBits) {
+      return "only data that are bytes have bits per byte: of images there are nats per example "
+             "(" +
+             m.name.substr(0, m.name.find("_bits_per_byte")) + "_nats)";
+    }
     return "";
   }
 

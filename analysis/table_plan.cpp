@@ -282,8 +282,11 @@ TablePlan plan_table(const TableSpec& spec) {
 }
 
 bool is_share(const Measure& m) {
-  return m.kind == Measure::Kind::kContinual ||
-         (m.kind == Measure::Kind::kEval && m.name == "accuracy");
+  if (m.kind == Measure::Kind::kContinual) {
+    const SequenceMeasure* named = find_sequence_measure(m.name);
+    return named == nullptr || named->unit == SequenceMeasure::Unit::kShare;
+  }
+  return m.kind == Measure::Kind::kEval && m.name == "accuracy";
 }
 
 int decimals(const Measure& m) {

@@ -129,13 +129,14 @@ JOIN readout o ON o.key = p.readout
 JOIN run r ON r.key = p.run
 WHERE p.stage = (SELECT max(l.stage) FROM result l WHERE l.run = p.run);
 
--- R(stage, task) of each run and read-out. n_tasks: how many the run has (T). The evaluation that was
+-- R(stage, task) of each run and read-out, with the loss L(stage, task) beside it, in nats per example.
+-- n_tasks: how many the run has (T). The evaluation that was
 -- written last counts among several of one step, so that one sum orders them: step and sequence are
 -- less than 2^31 and 2^32.
 CREATE VIEW v_matrix AS
 SELECT e.run AS run_key, e.readout, e.split, t.n_tasks, e.stage, e.task, e.step, e.n_correct, e.n_total,
-       1.0 * e.n_correct / e.n_total AS accuracy
-FROM (SELECT run, readout, split, stage, task, step, n_correct, n_total,
+       1.0 * e.n_correct / e.n_total AS accuracy, e.loss
+FROM (SELECT run, readout, split, stage, task, step, n_correct, n_total, loss,
              min(step * 4294967296 - sequence) AS place
       FROM eval WHERE n_total > 0
       GROUP BY run, readout, split, stage, task) e
@@ -148,10 +149,13 @@ JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 G
 --   f_chaudhry  mean over j < k of max over 1 <= l < k of R(l, j), minus R(k, j)   (Chaudhry 2018)
 --   f_incl      the same with l <= k in the maximum: never negative                (Mammoth, PyCIL)
 --   bwt_gem     mean over j < k of R(k, j) - R(j, j)                  (Lopez-Paz & Ranzato 2017, eq. 3)
+--   f_nats      mean over j < k of L(k, j) - min over 1 <= l < k of L(l, j)     (f_chaudhry of the loss)
+--   bwt_nats    mean over j < k of L(j, j) - L(k, j)                               (bwt_gem of the loss)
 CREATE VIEW v_stage AS
 SELECT
   s.run_key, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget, o.masked,
-  s.split, s.n_tasks, s.k, s.learned, s.a_k, s.f_chaudhry, s.f_incl, s.bwt_gem, s.readout
+  s.split, s.n_tasks, s.k, s.learned, s.a_k, s.f_chaudhry, s.f_incl, s.bwt_gem, s.f_nats, s.bwt_nats,
+  s.readout
 FROM (
   SELECT
     run_key, readout, split, n_tasks, stage AS k,
@@ -167,7 +171,12 @@ FROM (
          END AS f_incl,
     CASE WHEN count(CASE WHEN task < stage THEN accuracy - at_end_of_task END) = stage - 1
          THEN sum(CASE WHEN task < stage THEN accuracy - at_end_of_task END) / (stage - 1)
-         END AS bwt_gem
+         END AS bwt_gem,
+    CASE WHEN count(CASE WHEN task < stage THEN loss - least_before END) = stage - 1
+         THEN sum(CASE WHEN task < stage THEN loss - least_before END) / (stage - 1) END AS f_nats,
+    CASE WHEN count(CASE WHEN task < stage THEN loss_at_end_of_task - loss END) = stage - 1
+         THEN sum(CASE WHEN task < stage THEN loss_at_end_of_task - loss END) / (stage - 1)
+         END AS bwt_nats
   FROM (
     SELECT
       m.*,
@@ -175,14 +184,20 @@ FROM (
         PARTITION BY run_key, readout, split, task
         ORDER BY stage ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS best_before,
       max(CASE WHEN stage = task THEN accuracy END) OVER (
-        PARTITION BY run_key, readout, split, task) AS at_end_of_task
+        PARTITION BY run_key, readout, split, task) AS at_end_of_task,
+      min(loss) OVER (
+        PARTITION BY run_key, readout, split, task
+        ORDER BY stage ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS least_before,
+      max(CASE WHEN stage = task THEN loss END) OVER (
+        PARTITION BY run_key, readout, split, task) AS loss_at_end_of_task
     FROM v_matrix m
     WHERE stage >= 1)
   GROUP BY run_key, readout, split, stage) s
 JOIN readout o ON o.key = s.readout;
 
 -- Each task of a sequence of T: before any training, before it was trained, at its own end, at the best
--- of stages 1 to T - 1, at the end. Sums over stages, with how many there are, for the means below.
+-- of stages 1 to T - 1, at the end. Sums over stages, with how many there are, for the means below. Of
+-- losses the least is the best.
 CREATE VIEW v_task AS
 SELECT
   run_key, readout, split, n_tasks, task,
@@ -195,7 +210,12 @@ SELECT
   sum(CASE WHEN stage >= task THEN accuracy / stage END) AS shares,
   sum(stage >= task) AS n_since,
   sum(CASE WHEN stage BETWEEN 1 AND task - 1 THEN accuracy END) AS unseen,
-  sum(stage BETWEEN 1 AND task - 1) AS n_unseen
+  sum(stage BETWEEN 1 AND task - 1) AS n_unseen,
+  max(CASE WHEN stage = 0 THEN loss END) AS loss_at_start,
+  max(CASE WHEN stage = task - 1 AND stage >= 1 THEN loss END) AS loss_before,
+  max(CASE WHEN stage = task THEN loss END) AS loss_learned,
+  min(CASE WHEN stage BETWEEN 1 AND n_tasks - 1 THEN loss END) AS least_before,
+  max(CASE WHEN stage = n_tasks THEN loss END) AS loss_last
 FROM v_matrix
 GROUP BY run_key, readout, split, task;
 
@@ -210,6 +230,13 @@ GROUP BY run_key, readout, split, task;
 --   fwt_gem            mean over i >= 2 of R(i - 1, i) - R(0, i)                      (GEM, equation 4)
 --   fwt_gem_code       with T in place of T - 1; fwt_continuum: without R(0, i)            (Continuum)
 --   fwt_dr             mean over 1 <= i < j of R(i, j)                    (Diaz-Rodriguez et al. 2018)
+-- The same of the loss L(i, j), in nats per example (..._nats) and, of data that are bytes, in bits per
+-- byte (..._bits_per_byte); above 0 means forgotten, or transferred, as with accuracies:
+--   end_nats           mean over j of L(T, j)    learning_nats  mean over i of L(i, i)
+--   f_nats             mean over j < T of L(T, j) - min over 1 <= l < T of L(l, j)
+--   bwt_nats           mean over j < T of L(j, j) - L(T, j);
+--                      end_nats = learning_nats - bwt_nats (T - 1) / T
+--   fwt_nats           mean over i >= 2 of L(0, i) - L(i - 1, i)
 -- Forward transfer is NULL where the outputs of all classes compete, as in class-incremental learning
 -- without a mask: an output that was never trained is never given, and the number would only tell of
 -- the initialisation.
@@ -233,7 +260,16 @@ SELECT
   CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
        THEN c.fwt_continuum END AS DOUBLE) AS fwt_continuum,
   CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
-       THEN c.fwt_dr END AS DOUBLE) AS fwt_dr
+       THEN c.fwt_dr END AS DOUBLE) AS fwt_dr,
+  CAST(c.end_nats AS DOUBLE) AS end_nats, CAST(c.learning_nats AS DOUBLE) AS learning_nats,
+  CAST(c.f_nats AS DOUBLE) AS f_nats, CAST(c.bwt_nats AS DOUBLE) AS bwt_nats,
+  CAST(CASE WHEN (o.masked OR r.scenario <> 'class_il') AND o.net IS NOT 'nearest_mean'
+       THEN c.fwt_nats END AS DOUBLE) AS fwt_nats,
+  CAST(c.end_nats / b.nats AS DOUBLE) AS end_bits_per_byte,
+  CAST(c.learning_nats / b.nats AS DOUBLE) AS learning_bits_per_byte,
+  CAST(c.f_nats / b.nats AS DOUBLE) AS f_bits_per_byte,
+  CAST(c.bwt_nats / b.nats AS DOUBLE) AS bwt_bits_per_byte,
+  CAST(c.fwt_nats / b.nats AS DOUBLE) AS fwt_bits_per_byte
 FROM (
   SELECT
     run_key, readout, split, n_tasks,
@@ -258,11 +294,23 @@ FROM (
     CASE WHEN count(CASE WHEN task > 1 THEN before END) = n_tasks - 1
          THEN sum(CASE WHEN task > 1 THEN before END) / (n_tasks - 1) END AS fwt_continuum,
     CASE WHEN sum(n_unseen) = n_tasks * (n_tasks - 1) / 2
-         THEN sum(unseen) * 2 / (n_tasks * (n_tasks - 1)) END AS fwt_dr
+         THEN sum(unseen) * 2 / (n_tasks * (n_tasks - 1)) END AS fwt_dr,
+    CASE WHEN count(loss_last) = n_tasks THEN sum(loss_last) / n_tasks END AS end_nats,
+    CASE WHEN count(loss_learned) = n_tasks THEN sum(loss_learned) / n_tasks END AS learning_nats,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN loss_last - least_before END) = n_tasks - 1
+         THEN sum(CASE WHEN task < n_tasks THEN loss_last - least_before END) / (n_tasks - 1)
+         END AS f_nats,
+    CASE WHEN count(CASE WHEN task < n_tasks THEN loss_learned - loss_last END) = n_tasks - 1
+         THEN sum(CASE WHEN task < n_tasks THEN loss_learned - loss_last END) / (n_tasks - 1)
+         END AS bwt_nats,
+    CASE WHEN count(CASE WHEN task > 1 THEN loss_at_start - loss_before END) = n_tasks - 1
+         THEN sum(CASE WHEN task > 1 THEN loss_at_start - loss_before END) / (n_tasks - 1)
+         END AS fwt_nats
   FROM v_task
   GROUP BY run_key, readout, split) c
 JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
+LEFT JOIN (SELECT 0.69314718055994530942 AS nats) b ON r.data IN ({data told in bits})
 JOIN v_run v ON v.run = r.id;
 
 -- All evaluations of a task from its own end on, E_1, E_2, ...; place 1 is that end. What is told below
@@ -596,6 +644,15 @@ SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, 
        s.masked, s.split, s.n_tasks, s.k, s.bwt_gem
 FROM v_stage s JOIN run r ON r.key = s.run_key
 WHERE s.bwt_gem IS NOT NULL;
+
+-- Forgetting and backward transfer of the loss after task k, of byte data in bits per byte as well.
+CREATE VIEW v_f_loss AS
+SELECT r.id AS run, s.attention_readout, s.attention_budget, s.weights_readout, s.weights_budget,
+       s.masked, s.split, s.n_tasks, s.k, s.f_nats, s.bwt_nats,
+       s.f_nats / b.nats AS f_bits_per_byte, s.bwt_nats / b.nats AS bwt_bits_per_byte
+FROM v_stage s JOIN run r ON r.key = s.run_key
+LEFT JOIN (SELECT 0.69314718055994530942 AS nats) b ON r.data IN ({data told in bits})
+WHERE s.f_nats IS NOT NULL;
 
 CREATE VIEW v_acc AS
 SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,

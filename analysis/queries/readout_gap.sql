@@ -1,16 +1,16 @@
 -- full read-out less the sparse one at the trained budget: accuracy and forgetting, paired by run
--- Mean and sd over seeds of the difference within each run, of runs that are done, without trials; in
--- percent. A gap above 0: the full net is more accurate, or forgets more. n: how many, one: the id of one
+-- Mean and sd over seeds of the difference within each run, of runs that are done, without trials; shares
+-- of 1. A gap above 0: the full net is more accurate, or forgets more. n: how many, one: the id of one
 -- of them, whose `tandem why` tells the rest. sd: of the sample, from two runs on.
 SELECT kind, data, scenario, strategy, weights, attention, density, attention_read, masked, split, n_tasks,
-       count(*) AS n, round(100 * avg(acc_full), 2) AS acc_full, round(100 * avg(acc_sparse), 2) AS acc_sparse,
-       round(100 * avg(gap), 2) AS readout_gap,
-       round(100 * sqrt(max(sum(gap * gap) - count(gap) * avg(gap) * avg(gap), 0) / nullif(count(gap) - 1, 0)), 2)
+       count(*) AS n, round(avg(acc_full), 4) AS acc_full, round(avg(acc_sparse), 4) AS acc_sparse,
+       round(avg(gap), 4) AS readout_gap,
+       round(sqrt(max(sum(gap * gap) - count(gap) * avg(gap) * avg(gap), 0) / nullif(count(gap) - 1, 0)), 4)
          AS readout_gap_sd,
-       round(100 * avg(f_full), 2) AS forgetting_full, round(100 * avg(f_sparse), 2) AS forgetting_sparse,
-       round(100 * avg(f_gap), 2) AS forgetting_gap,
-       round(100 * sqrt(max(sum(f_gap * f_gap) - count(f_gap) * avg(f_gap) * avg(f_gap), 0)
-                        / nullif(count(f_gap) - 1, 0)), 2) AS forgetting_gap_sd,
+       round(avg(f_full), 4) AS forgetting_full, round(avg(f_sparse), 4) AS forgetting_sparse,
+       round(avg(f_gap), 4) AS forgetting_gap,
+       round(sqrt(max(sum(f_gap * f_gap) - count(f_gap) * avg(f_gap) * avg(f_gap), 0)
+                        / nullif(count(f_gap) - 1, 0)), 4) AS forgetting_gap_sd,
        substr(min(run), 1, 12) AS one
 FROM (
   SELECT s.kind, s.setting, f.run, f.data, f.scenario, f.strategy, f.weights, f.attention, f.density,

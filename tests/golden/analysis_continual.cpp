@@ -563,13 +563,13 @@ TEST_CASE("the gap between read-outs, paired by run", "[golden]") {
     return std::stod(q.rows[0][static_cast<std::size_t>(found - q.columns.begin())]);
   };
   CHECK(at("n") == 2);
-  CHECK(at("acc_full") == Approx(81.67));
-  CHECK(at("acc_sparse") == Approx(74.67));
-  // 10 and 4 points within the runs; -10 and -2 of forgetting.
-  CHECK(at("readout_gap") == Approx(7));
-  CHECK(at("readout_gap_sd") == Approx(4.24));
-  CHECK(at("forgetting_gap") == Approx(-6));
-  CHECK(at("forgetting_gap_sd") == Approx(5.66));
+  CHECK(at("acc_full") == Approx(0.8167));
+  CHECK(at("acc_sparse") == Approx(0.7467));
+  // .10 and .04 within the runs; -.10 and -.02 of forgetting.
+  CHECK(at("readout_gap") == Approx(0.07));
+  CHECK(at("readout_gap_sd") == Approx(0.0424));
+  CHECK(at("forgetting_gap") == Approx(-0.06));
+  CHECK(at("forgetting_gap_sd") == Approx(0.0566));
 }
 
 TEST_CASE("evaluating the seen tasks only changes none of them but the zero-shot maximum",
@@ -631,6 +631,69 @@ TEST_CASE("R(i, j) is the first evaluation of stage i, not one during the next t
   f.writer.insert({later});
   CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
   CHECK(f.value("a_k", "v_a_k WHERE k = 2") == Approx(0.885).epsilon(1e-12));
+}
+
+// The losses of the worked example, L(i, j) in nats, of which task 1 has its least after task 2.
+constexpr double kLosses[4][3] = {
+    {5.0, 5.5, 6.0}, {1.0, 4.0, 5.0}, {0.75, 1.5, 4.5}, {2.0, 1.25, 1.0}};
+
+std::vector<Row> with_losses(const std::string& run, int stages = 3) {
+  std::vector<Row> rows;
+  for (int i = 0; i <= stages; ++i) {
+    for (int j = 1; j <= 3; ++j) {
+      rows.push_back(
+          test::eval(run, static_cast<std::int64_t>(rows.size()), i, j, kExample[i][j - 1], 100));
+      std::get<EvalRow>(rows.back().body).loss = kLosses[i][j - 1];
+    }
+  }
+  return rows;
+}
+
+TEST_CASE("forgetting and transfer of the loss, by hand, in nats and in bits", "[golden]") {
+  const double nats_of_a_bit = std::log(2.0);
+  const std::vector<std::pair<std::string, double>> by_hand = {
+      {"end", (2.0 + 1.25 + 1.0) / 3},          {"learning", (1.0 + 1.5 + 1.0) / 3},
+      {"f", ((2.0 - 0.75) + (1.25 - 1.5)) / 2}, {"bwt", ((1.0 - 2.0) + (1.5 - 1.25)) / 2},
+      {"fwt", ((5.5 - 4.0) + (6.0 - 4.5)) / 2},
+  };
+  for (const std::string data : {"bytes", "fashion_mnist"}) {
+    CAPTURE(data);
+    Fixture f;
+    f.run = test::make_run({{"tasks", "3"}, {"scenario", "domain_il"}, {"data", data}});
+    f.writer.add_runs({f.run});
+    f.writer.insert(with_losses(f.run.id));
+    for (const auto& [name, nats] : by_hand) {
+      CAPTURE(name);
+      CHECK(f.value(name + "_nats", "v_continual") == Approx(nats).epsilon(1e-12));
+      const double bits = f.value(name + "_bits_per_byte", "v_continual");
+      if (data == "bytes") {
+        CHECK(bits == Approx(nats / nats_of_a_bit).epsilon(1e-12));
+      } else {
+        CHECK(std::isnan(bits));
+      }
+    }
+    CHECK(f.value("end_nats - learning_nats + bwt_nats * (n_tasks - 1.0) / n_tasks",
+                  "v_continual") == Approx(0).margin(1e-12));
+    CHECK(f.value("f_nats", "v_f_loss WHERE k = 2") == Approx(0.75 - 1.0).epsilon(1e-12));
+    CHECK(f.value("bwt_nats", "v_f_loss WHERE k = 2") == Approx(1.0 - 0.75).epsilon(1e-12));
+    CHECK(f.value("f_nats", "v_f_loss WHERE k = 3") == Approx(0.5).epsilon(1e-12));
+    CHECK(f.value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("what a sequence of losses lacks is empty", "[golden]") {
+  Fixture f;
+  f.writer.insert(with_losses(f.run.id, 2));  // stopped after two of three tasks
+  for (const std::string name : {"end_nats", "learning_nats", "f_nats", "bwt_nats"}) {
+    CAPTURE(name);
+    CHECK(std::isnan(f.value(name, "v_continual")));
+  }
+  Fixture whole;  // in class-incremental learning outputs that were never trained compete
+  whole.run = test::make_run({{"tasks", "3"}, {"scenario", "class_il"}, {"seed", "2"}});
+  whole.writer.add_runs({whole.run});
+  whole.writer.insert(with_losses(whole.run.id));
+  CHECK(std::isnan(whole.value("fwt_nats", "v_continual")));
+  CHECK(whole.value("f_nats", "v_continual") == Approx(0.5).epsilon(1e-12));
 }
 
 TEST_CASE("a run of one task has an accuracy and nothing to forget", "[golden]") {

@@ -276,12 +276,12 @@ TEST_CASE("query forgetting: means and deviations by hand", "[unit]") {
     return std::stod(result.rows[0][static_cast<std::size_t>(found - result.columns.begin())]);
   };
   CHECK(number("n") == 3);
-  CHECK(number("forgetting") == 22);         // 30, 20, 16
-  CHECK(number("forgetting_sd") == 7.21);    // sqrt((64 + 4 + 36) / 2)
-  CHECK(number("acc") == 74);                // 70, 75, 77
-  CHECK(number("acc_sd") == 3.61);           // sqrt((16 + 1 + 9) / 2)
-  CHECK(number("learning_accuracy") == 85);  // (90 + 80) / 2
-  CHECK(number("bwt_gem") == -22);
+  CHECK(number("forgetting") == 0.22);         // .30, .20, .16
+  CHECK(number("forgetting_sd") == 0.0721);    // sqrt((64 + 4 + 36) / 2) / 100
+  CHECK(number("acc") == 0.74);                // .70, .75, .77
+  CHECK(number("acc_sd") == 0.0361);           // sqrt((16 + 1 + 9) / 2) / 100
+  CHECK(number("learning_accuracy") == 0.85);  // (.90 + .80) / 2
+  CHECK(number("bwt_gem") == -0.22);
 }
 
 }  // namespace tandem::test::analysis_query_unit

@@ -387,6 +387,36 @@ TEST_CASE("a table has measures of several views, and of a joint run of another 
   CHECK(cells[5].text.empty());
 }
 
+TEST_CASE("a table has forgetting of the loss in its units, bits of bytes alone", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  StoreWriter writer(path);
+  for (const std::string data : {"bytes", "fashion_mnist"}) {
+    const RunRecord run = test::make_run({{"scenario", "domain_il"}, {"data", data}});
+    writer.add_runs({run});
+    std::vector<Row> rows = {test::eval(run.id, 0, 1, 1, 80, 100),
+                             test::eval(run.id, 1, 1, 2, 0, 100),
+                             test::eval(run.id, 2, 2, 1, 60, 100),
+                             test::eval(run.id, 3, 2, 2, 90, 100), test::state(run.id, 4, "done")};
+    std::get<EvalRow>(rows[2].body).loss = 0.5 + std::log(2.0);  // from 0.5
+    writer.insert(rows);
+  }
+  const auto table = [&path](const std::string& columns, const std::string& data) {
+    return build_table(
+        StoreReader(path),
+        plan_of({{"rows", "data"}, {"where", "data=" + data}, {"columns", columns}}));
+  };
+  const Table t = table("f_nats, f_bits_per_byte, f_chaudhry", "bytes");
+  CHECK(t.rows.at(0).cells[0].text == "0.693");
+  CHECK(t.rows.at(0).cells[1].text == "1.000");
+  CHECK(t.rows.at(0).cells[2].text == "20.00");
+  CHECK_THAT(to_markdown(t), Catch::Contains("| f_nats | f_bits_per_byte | f_chaudhry (%) |"));
+  const Table images = table("f_nats, f_bits_per_byte", "fashion_mnist");
+  CHECK(images.rows.at(0).cells[0].text == "0.693");
+  CHECK(images.rows.at(0).cells[1].text.empty());
+  CHECK_THAT(to_markdown(images), Catch::Contains("of images there are nats per example (f_nats)"));
+}
+
 TEST_CASE("a misspelt measure is answered with the nearest names of all kinds", "[unit]") {
   const Fixture f;
   CHECK_THROWS_WITH(f.table({{"columns", "intransigense"}}),
