@@ -11,6 +11,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "analysis/metric_names.h"
 #include "analysis/sequence_measures.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -351,6 +352,8 @@ void expect_columns(const TablePlan& plan, const std::vector<std::string>& names
     if (std::find(names.begin(), names.end(), name) != names.end()) return;
     std::vector<std::string> valid = names;
     valid.insert(valid.end(), others.begin(), others.end());
+    const std::string prefixed = "metric:" + name;  // nothing is nearer than that
+    if (std::find(others.begin(), others.end(), prefixed) != others.end()) valid = {prefixed};
     throw ConfigError(did_you_mean(what, name, valid,
                                    "v_run's columns are valid here, and metric:NAME@LAYER and "
                                    "average:NAME@LAYER for a logged metric; `tandem query "
@@ -360,7 +363,12 @@ void expect_columns(const TablePlan& plan, const std::vector<std::string>& names
   for (const std::string& key : plan.across) expect("key of across", key);
   for (const Condition& c : plan.where) expect("key of a condition", c.key);
   std::vector<std::string> others = readout_measures();
-  for (const std::string& name : metrics) others.push_back("metric:" + name);
+  std::vector<std::string> named = documented_metrics();
+  named.insert(named.end(), metrics.begin(), metrics.end());
+  for (const std::string& name : named) {
+    const std::string said = "metric:" + name;
+    if (std::find(others.begin(), others.end(), said) == others.end()) others.push_back(said);
+  }
   for (const Measure& m : plan.measures)
     if (m.kind == Measure::Kind::kRun) expect("column of a table", m.name, others);
 }

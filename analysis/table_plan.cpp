@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "analysis/metric_names.h"
 #include "analysis/sequence_measures.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -149,7 +150,9 @@ Measure parse_measure(const std::string& said) {
   }
   m.kind = Measure::Kind::kRun;
   if (!rest.empty()) {
-    const std::vector<std::string> near = nearest_names(m.name, readout_measures(), 3);
+    std::vector<std::string> names = readout_measures();
+    for (const std::string& name : documented_metrics()) names.push_back("metric:" + name);
+    const std::vector<std::string> near = nearest_names(m.name, names, 3);
     refuse(said, fmt::format("only {}, r_STAGE_TASK, metric:NAME and average:NAME have read-outs "
                              "or layers{}",
                              join(readout_measures(), ", "),

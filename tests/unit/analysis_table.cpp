@@ -428,6 +428,11 @@ TEST_CASE("a misspelt measure is answered with the nearest names of all kinds", 
                     Catch::Contains("did you mean train_flops"));
   CHECK_THROWS_WITH(parse_measure("f_chaudry@sparse"), Catch::Contains("did you mean f_chaudhry?"));
   CHECK_THROWS_WITH(parse_measure("seconds@full"), !Catch::Contains("did you mean"));
+  // What no run has logged yet.
+  CHECK_THROWS_WITH(f.table({{"columns", "buffer_bytes"}}),
+                    Catch::Contains("did you mean metric:buffer_bytes?"));
+  CHECK_THROWS_WITH(parse_measure("buffer_bytes@own"),
+                    Catch::Contains("did you mean metric:buffer_bytes?"));
 }
 
 TEST_CASE("lineage comes back whole and explains a cell", "[unit]") {
