@@ -1,4 +1,5 @@
-// What a task sequence does to a net: one panel has the forgetting (f_chaudhry) of each method
+// What a task sequence does to a net, as it is read at the streams that each method trains, at its
+// own budgets: one panel has the forgetting (f_chaudhry) of each method
 // against how well it learned its tasks, mean over seeds with Student's 95% intervals; the others
 // have the accuracies R(i, j) on task j after task i, mean over seeds, one panel a method.
 #include <fmt/format.h>
@@ -21,6 +22,9 @@ namespace {
 constexpr std::size_t kMostMatrices = 11;   // panels; the points of all are in the CSV
 constexpr std::int64_t kMostNumbered = 10;  // tasks, so that numbers fit into a panel's cells
 constexpr char kOwn[] = "@attention=own,weights=own";
+// The same in words.
+constexpr char kOwnText[] =
+    "own read-out (the full net where dormant weights live, else the sparse)";
 
 struct SequenceGroup {
   std::string label;
@@ -171,12 +175,12 @@ void draw_sequences(const std::vector<SequenceGroup>& groups, const std::string&
       "set palette maxcolors 32 defined (0 '#440154', 0.25 '#3b528b', 0.5 '#21918c', 0.75 "
       "'#5ec962', 1 '#fde725')\n";
   figure.script += panels.place(0, "forgetting of each method",
-                                split + " split; bars: 95% intervals over seeds");
+                                split + " split, own read-out; bars: 95% intervals over seeds");
   figure.script += forgetting_panel(groups, panels.legend());
   for (std::size_t i = 0; i < matrices; ++i) {
-    figure.script +=
-        panels.place(static_cast<int>(i) + 1, title_of(groups[i]),
-                     fmt::format("accuracy (%), mean of {} runs", groups[i].runs.size()));
+    figure.script += panels.place(
+        static_cast<int>(i) + 1, title_of(groups[i]),
+        fmt::format("accuracy (%), own read-out, mean of {} runs", groups[i].runs.size()));
     figure.script += matrix_panel(groups[i], i);
   }
   figure.script += "unset multiplot\n";
@@ -202,8 +206,8 @@ Figure continual_figure(const StoreReader& store, const FigureRuns& runs) {
     figure.summary = "no run that is done has a sequence of tasks";
     return figure;
   }
-  figure.summary = fmt::format("{} methods of {} runs, {} split, 95% intervals", groups.size(),
-                               set.runs.size(), split);
+  figure.summary = fmt::format("{} methods of {} runs, {} split, {}, 95% intervals", groups.size(),
+                               set.runs.size(), split, kOwnText);
   if (groups.size() > kMostMatrices) {
     figure.summary +=
         fmt::format("; matrices of the first {} are drawn, all are in the points", kMostMatrices);

@@ -26,6 +26,17 @@ constexpr const char* kFinalEvaluations =
     "density "
     "DESC";
 
+// Of a task sequence: what was kept and what was forgotten, in each read-out at the budgets that it
+// trained with.
+constexpr const char* kSequence =
+    "SELECT c.split, c.n_tasks AS tasks, c.attention_readout AS attention, c.weights_readout AS "
+    "weights, c.masked, round(c.acc, 4) AS acc, round(c.f_chaudhry, 4) AS forgetting, "
+    "round(c.learning_accuracy, 4) AS learning_accuracy, round(c.f_nats, 4) AS f_nats, "
+    "round(c.f_bits_per_byte, 4) AS f_bits_per_byte FROM v_continual c WHERE c.run = ?1 AND "
+    "c.n_tasks > 1 AND (c.weights_budget IS NULL OR abs(c.weights_budget - c.density) < 1e-9) AND "
+    "(c.attention_budget IS NULL OR c.attention_budget = c.blocks) ORDER BY c.split, c.masked, "
+    "attention, weights";
+
 void print_run(const std::string& database, const std::string& id) {
   const StoreReader store(database);
   const RunRecord run = store.find_run(id);
@@ -41,6 +52,10 @@ void print_run(const std::string& database, const std::string& id) {
             : "");
   }
   fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
+  const QueryResult sequence = store.query(kSequence, {id});
+  if (run.state == "done" && !sequence.rows.empty()) {
+    fmt::print("\n{}", render(sequence, QueryFormat::kAligned));
+  }
 }
 
 void print_stopped(const std::string& database, const std::string& id) {

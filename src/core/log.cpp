@@ -43,6 +43,18 @@ void set_log_level(const std::string& level) {
   throw ConfigError(did_you_mean("log level", level, {"debug", "info", "warn", "off"}));
 }
 
+void log_to_parent() { logger().set_pattern("%l %v"); }
+
+// What does not begin with a level is no line of log_...(), such as a library's own.
+void relay_log_line(const std::string& line, const std::string& mark) {
+  const std::size_t space = line.find(' ');
+  const std::string first = line.substr(0, space);
+  const auto level = spdlog::level::from_str(first);
+  const bool told = space != std::string::npos && level != spdlog::level::off;
+  logger().log(told ? level : spdlog::level::info, "{}{}", mark,
+               told ? line.substr(space + 1) : line);
+}
+
 void log_debug(const std::string& message) { logger().debug("{}", message); }
 void log_info(const std::string& message) { logger().info("{}", message); }
 void log_warn(const std::string& message) { logger().warn("{}", message); }

@@ -6,6 +6,10 @@
 namespace tandem {
 
 void set_log_level(const std::string& level);  // debug, info, warn, off; throws ConfigError
+// From now on lines are "LEVEL MESSAGE", for a process that marks them and logs them itself by
+// relay_log_line(), which keeps the level.
+void log_to_parent();
+void relay_log_line(const std::string& line, const std::string& mark);
 void log_debug(const std::string& message);
 void log_info(const std::string& message);
 void log_warn(const std::string& message);

@@ -121,8 +121,7 @@ void Worker::log_line(const std::string& line) {
   }
   last_line_ = line;
   const std::string name = group_.folder.substr(group_.folder.rfind('/') + 1);
-  const std::string marked = name.empty() ? line : fmt::format("[group {}] {}", name, line);
-  line.find(" warning ") == std::string::npos ? log_info(marked) : log_warn(marked);
+  relay_log_line(line, name.empty() ? "" : fmt::format("[group {}] ", name));
 }
 
 void Worker::write() {

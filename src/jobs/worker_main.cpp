@@ -56,6 +56,7 @@ ExitCode worker_main(int lines_in, int rows_out) {
   PipeSink sink(lines_in, rows_out);
   GroupSpec spec = decode_group(sink.read_line());
   set_log_level(spec.runs.at(0).text("log_level"));
+  log_to_parent();
   spec.device = resolve_device(spec.device);
   set_host_threads(spec.host_threads);
   expect_content(spec.runs.front());  // of all of its runs

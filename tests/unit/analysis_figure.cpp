@@ -262,7 +262,8 @@ TEST_CASE("the figure of task sequences has each method's forgetting and its mat
     }
   }
   const Figure figure = continual_figure(StoreReader(path), {"", {}});
-  CHECK_THAT(figure.summary, Contains("2 methods of 6 runs, validation split"));
+  CHECK_THAT(figure.summary, Contains("2 methods of 6 runs, validation split, own read-out"));
+  CHECK_THAT(figure.script, Contains("validation split, own read-out; bars"));
   // Task 1 at the end: 61, 62, 63 of dense; 90 - 62 is forgotten. Student's t with 2 degrees is
   // 4.3026527, over sqrt(3).
   CHECK_THAT(figure.csv, Contains("dense\",r_2_1,62,2.4841377,3,"));
