@@ -1,6 +1,7 @@
 // A block belongs to one output row (blockIdx.y).
 #include "kernels/cuda_kernel.h"
 #include "kernels/gather/gather_views.h"
+#include "kernels/gather/rotation.h"
 #include "kernels/pack.cuh"
 
 namespace tandem {
@@ -32,6 +33,26 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    gather_turned_kernel(TurnedRows turned, std::int64_t first, T scale, T shift, T* out) {
+  const std::int64_t i = first + blockIdx.y, side = turned.side, features = side * side;
+  const std::uint8_t* image = turned.rows + turned.index[i] * features;
+  const double* turn = turned.turn + 2 * std::int64_t{turned.angle[i]};
+  const double cosine = turn[0], sine = turn[1];
+  const std::int64_t stride = std::int64_t{gridDim.x} * kThreads;
+  for (std::int64_t f = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; f < features;
+       f += stride) {
+    const TurnedPixel pixel = turned_pixel(side, cosine, sine, f / side, f % side);
+    T sum = 0;
+    for (int tap = 0; tap < kTurnTaps; ++tap) {
+      sum = plus(sum,
+                 times(static_cast<T>(pixel.weight[tap]), static_cast<T>(image[pixel.from[tap]])));
+    }
+    out[i * features + f] = plus(times(sum, scale), shift);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -42,10 +63,20 @@ int gather_views_cuda(const ViewedRows& viewed, T* out, void* stream) {
   });
 }
 
+template <class T>
+int gather_turned_cuda(const TurnedRows& turned, T* out, void* stream) {
+  const std::int64_t features = turned.side * turned.side;
+  return for_rows(features, turned.count, kThreads, [&](dim3 grid, std::int64_t first) {
+    gather_turned_kernel<T><<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+        turned, first, T(turned.scale), T(turned.shift), out);
+  });
+}
+
 namespace {
 
 [[maybe_unused]] const bool kOffered =
-    offer_cuda_kernel("gather_views", gather_views_cuda<float>, gather_views_cuda<double>);
+    offer_cuda_kernel("gather_views", gather_views_cuda<float>, gather_views_cuda<double>) &&
+    offer_cuda_kernel("gather_turned", gather_turned_cuda<float>, gather_turned_cuda<double>);
 
 }  // namespace
 

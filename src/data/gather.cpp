@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "cuda/plugin.h"
 #include "data/example.h"
@@ -109,6 +111,58 @@ at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices
       launch_cuda<decltype(gather_views_cuda<T>)>("gather_views", viewed, x.data_ptr<T>());
     } else {
       gather_views<T>(viewed, x.data_ptr<T>());
+    }
+  });
+  return x;
+}
+
+DeviceAngles to_device(const std::vector<std::shared_ptr<const ExampleAngles>>& angles,
+                       at::Device device) {
+  const ExampleAngles& first = *angles.front();
+  const auto runs = static_cast<std::int64_t>(angles.size());
+  DeviceAngles moved;
+  moved.number = at::empty({runs, static_cast<std::int64_t>(first.number.size())}, at::kInt);
+  auto* number = moved.number.data_ptr<std::int32_t>();
+  for (const auto& own : angles) {
+    number = std::copy(own->number.begin(), own->number.end(), number);
+  }
+  const std::vector<double> degrees = degrees_of(first.arcs);
+  moved.turn = at::empty({static_cast<std::int64_t>(degrees.size()), 2}, at::kDouble);
+  auto* turn = moved.turn.data_ptr<double>();
+  for (const double each : degrees) {
+    const double angle = each * std::numbers::pi / 180;
+    *turn++ = std::cos(angle);
+    *turn++ = std::sin(angle);
+  }
+  moved.number = moved.number.to(device);
+  moved.turn = moved.turn.to(device);
+  return moved;
+}
+
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices,
+                         const DeviceAngles& angles) {
+  expect_indices(dataset, indices, Dataset::Kind::kImages);
+  const at::Tensor index = indices.contiguous(), angle = angles.number.gather(1, index);
+  const std::int64_t features = dataset.inputs.size(1);
+  at::Tensor x = at::empty({indices.size(0), indices.size(1), features},
+                           dataset.inputs.options().dtype(dataset.dtype));
+  TurnedRows turned;
+  turned.rows = dataset.inputs.data_ptr<std::uint8_t>();
+  turned.index = index.data_ptr<std::int64_t>();
+  turned.angle = angle.data_ptr<std::int32_t>();
+  turned.turn = angles.turn.data_ptr<double>();
+  turned.side = std::llround(std::sqrt(static_cast<double>(features)));
+  turned.count = index.numel();
+  turned.scale = dataset.scale;
+  turned.shift = dataset.shift;
+  TORCH_CHECK(turned.side * turned.side == features, "gather: images of ", features,
+              " pixels are not square");
+  in_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    if (x.is_cuda()) {
+      launch_cuda<decltype(gather_turned_cuda<T>)>("gather_turned", turned, x.data_ptr<T>());
+    } else {
+      gather_turned<T>(turned, x.data_ptr<T>());
     }
   });
   return x;

@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -36,11 +37,23 @@ struct DeviceViews {
 // [R][tasks]; the views of all runs have as many taps.
 DeviceViews to_device(const std::vector<std::vector<InputView>>& views, at::Device device);
 
+// The angle of each example of each run on the device.
+struct DeviceAngles {
+  at::Tensor number;  // int32 [R,N]; undefined: inputs are seen as they are
+  at::Tensor turn;    // double [angles,2], the cosine and sine of each
+};
+// [R]; the angles of all runs lie on the same arcs.
+DeviceAngles to_device(const std::vector<std::shared_ptr<const ExampleAngles>>& angles,
+                       at::Device device);
+
 // `indices` are int64 [R,B] on the device.
 at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices);  // [R,B,F]
 // The same through views: `view`, int64 [R,B], are rows of the tables.
 at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices,
                          const DeviceViews& views, const at::Tensor& view);
+// The same of images that are seen under angles of their own: row r of `indices` with run r's.
+at::Tensor gather_images(const DeviceDataset& dataset, const at::Tensor& indices,
+                         const DeviceAngles& angles);
 at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices);  // int64 [R,B]
 // Returns inputs and targets, each int64 [R,B,context], of windows that begin at `starts`, int64
 // [R,B]; targets are one byte later than inputs.

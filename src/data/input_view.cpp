@@ -3,6 +3,9 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/gather/gather_views.h"
+#include "kernels/gather/rotation.h"
+
 namespace tandem {
 
 InputView permuted_view(const std::vector<std::int64_t>& order) {
@@ -11,36 +14,23 @@ InputView permuted_view(const std::vector<std::int64_t>& order) {
   return view;
 }
 
-// Rows grow downward, so that a turn to the left in the plane of the image is one to the right in
-// coordinates (row, column).
 InputView rotated_view(std::int64_t side, double degrees) {
-  InputView view;
-  view.taps = 4;
-  const double angle = degrees * std::numbers::pi / 180,
-               centre = 0.5 * static_cast<double>(side - 1);
-  const double cosine = std::cos(angle), sine = std::sin(angle);
-  for (std::int64_t row = 0; row < side; ++row) {
-    for (std::int64_t column = 0; column < side; ++column) {
-      const double y = static_cast<double>(row) - centre, x = static_cast<double>(column) - centre;
-      const double from_x = cosine * x - sine * y + centre, from_y = sine * x + cosine * y + centre;
-      const double left = std::floor(from_x), top = std::floor(from_y);
-      for (const int down : {0, 1}) {
-        for (const int right : {0, 1}) {
-          const double source_x = left + right, source_y = top + down;
-          const double share =
-              (1 - std::abs(from_x - source_x)) * (1 - std::abs(from_y - source_y));
-          const bool inside = source_x >= 0 && source_y >= 0 &&
-                              source_x < static_cast<double>(side) &&
-                              source_y < static_cast<double>(side);
-          view.from.push_back(
-              inside ? static_cast<std::int32_t>(source_y * static_cast<double>(side) + source_x)
-                     : 0);
-          view.weight.push_back(inside ? static_cast<float>(share) : 0.0F);
-        }
-      }
+  const double angle = degrees * std::numbers::pi / 180;
+  const auto entries = static_cast<std::size_t>(side * side * kTurnTaps);
+  InputView view{kTurnTaps, std::vector<std::int32_t>(entries), std::vector<float>(entries)};
+  turned_taps(side, std::cos(angle), std::sin(angle), view.from.data(), view.weight.data());
+  return view;
+}
+
+std::vector<double> degrees_of(const std::vector<ExampleAngles::Arc>& arcs) {
+  std::vector<double> degrees;
+  for (const auto& [first, count] : arcs) {
+    for (std::int64_t k = 0; k < count; ++k) {
+      const double angle = first + static_cast<double>(k) * 360 / static_cast<double>(count);
+      degrees.push_back(angle - 360 * std::floor(angle / 360));
     }
   }
-  return view;
+  return degrees;
 }
 
 }  // namespace tandem

@@ -24,12 +24,17 @@ void expect_positive(std::int64_t value, const char* what) {
   }
 }
 
+std::vector<std::int64_t> natural_order(std::int64_t n) {
+  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), 0);
+  return order;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n) {
   const RandomStream stream{key};
-  std::vector<std::int64_t> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), 0);
+  std::vector<std::int64_t> order = natural_order(n);
   for (std::int64_t i = n - 1; i > 0; --i) {
     const auto draw = static_cast<std::uint64_t>(i);
     std::swap(order[draw], order[stream.below(draw, draw + 1)]);
@@ -38,8 +43,8 @@ std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n) {
 }
 
 EpochSampler::EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch,
-                           bool drop_last)
-    : key_(task_key(key, task)), n_(n), batch_(batch), drop_last_(drop_last) {
+                           bool drop_last, bool in_order)
+    : key_(task_key(key, task)), n_(n), batch_(batch), drop_last_(drop_last), in_order_(in_order) {
   expect_positive(n, "examples");
   expect_positive(batch, "batch");
 }
@@ -47,7 +52,8 @@ EpochSampler::EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n,
 std::vector<std::int64_t> EpochSampler::batch(std::int64_t step) {
   const std::int64_t epoch = step / steps_per_epoch();
   if (epoch != epoch_) {
-    order_ = permutation(sub_key(key_, static_cast<std::uint64_t>(epoch)), n_);
+    order_ = in_order_ ? natural_order(n_)
+                       : permutation(sub_key(key_, static_cast<std::uint64_t>(epoch)), n_);
     epoch_ = epoch;
   }
   const std::int64_t first = step % steps_per_epoch() * batch_;

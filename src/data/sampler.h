@@ -11,13 +11,14 @@ namespace tandem {
 // Shuffles 0..n-1 by Fisher and Yates with the draws of one stream key.
 std::vector<std::int64_t> permutation(std::uint64_t key, std::int64_t n);
 
-// Gives batches of positions 0..n-1 without replacement; each epoch has a permutation of its own.
+// Gives batches of positions 0..n-1 without replacement; each epoch has a permutation of its own,
+// or all have them as they are.
 class EpochSampler {
  public:
   // Both n and batch are at least 1. drop_last: batches that are not full are left out, unless
-  // there is no other.
+  // there is no other. in_order: positions are not permuted.
   EpochSampler(std::uint64_t key, std::int64_t task, std::int64_t n, std::int64_t batch,
-               bool drop_last = false);
+               bool drop_last = false, bool in_order = false);
 
   std::int64_t steps_per_epoch() const { return epoch_steps(n_, batch_, drop_last_); }
   static std::int64_t epoch_steps(std::int64_t n, std::int64_t batch, bool drop_last) {
@@ -30,7 +31,7 @@ class EpochSampler {
  private:
   std::uint64_t key_;
   std::int64_t n_, batch_;
-  bool drop_last_;
+  bool drop_last_, in_order_;
   std::int64_t epoch_ = -1;
   std::vector<std::int64_t> order_;
 };

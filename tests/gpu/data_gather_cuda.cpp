@@ -1,5 +1,6 @@
 // A batch gathered on a GPU has the CPU's bits: scaling rounds product and sum apart on both.
 #include <catch2/catch.hpp>
+#include <memory>
 
 #include "data/gather.h"
 #include "data/tensor.h"
@@ -58,6 +59,34 @@ TEST_CASE("images gathered through views on a GPU equal the CPU's in every bit",
                                              to_device(views, torch::kCUDA), row.cuda());
         REQUIRE(torch::equal(gpu.cpu(), cpu));
       }
+    }
+  }
+}
+
+TEST_CASE("images turned by angles of their own on a GPU equal the CPU's in every bit", "[gpu]") {
+  if (gpu_missing()) return;
+  constexpr std::int64_t kImages = 500;
+  for (const std::int64_t side : {1, 3, 28}) {
+    for (const at::ScalarType dtype : {torch::kFloat32, torch::kFloat64}) {
+      CAPTURE(side, dtype);
+      Dataset data;
+      data.inputs = torch::randint(0, 256, {kImages, side * side}, torch::kUInt8);
+      data.labels = torch::zeros({kImages}, torch::kInt64);
+      data.mean = 0.286;
+      data.deviation = 0.353;
+      std::vector<std::shared_ptr<const ExampleAngles>> angles;
+      for (std::int32_t run = 0; run < 3; ++run) {
+        ExampleAngles own;
+        own.arcs = {{-60, 300}, {0, 200}};
+        for (std::int32_t i = 0; i < kImages; ++i) own.number.push_back((i * 7 + run) % kImages);
+        angles.push_back(std::make_shared<const ExampleAngles>(own));
+      }
+      const at::Tensor index = torch::randint(0, kImages, {3, 301}, torch::kInt64);
+      const at::Tensor cpu =
+          gather_images(to_device(data, torch::kCPU, dtype), index, to_device(angles, torch::kCPU));
+      const at::Tensor gpu = gather_images(to_device(data, torch::kCUDA, dtype), index.cuda(),
+                                           to_device(angles, torch::kCUDA));
+      REQUIRE(torch::equal(gpu.cpu(), cpu));
     }
   }
 }

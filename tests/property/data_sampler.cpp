@@ -91,6 +91,21 @@ TEST_CASE("a batch doesn't depend on the order in which steps are asked for", "[
   CHECK(bytes.batch(7) == late);
 }
 
+TEST_CASE("examples that come in order are cut into consecutive batches", "[property]") {
+  for (const bool drop_last : {false, true}) {
+    EpochSampler sampler(stream_key(3, "data"), 0, 23, 5, drop_last, /*in_order=*/true);
+    REQUIRE(sampler.steps_per_epoch() == (drop_last ? 4 : 5));
+    for (std::int64_t step = 0; step < 2 * sampler.steps_per_epoch(); ++step) {
+      const std::int64_t first = step % sampler.steps_per_epoch() * 5;
+      std::vector<std::int64_t> expected;
+      for (std::int64_t i = first; i < std::min<std::int64_t>(first + 5, 23); ++i) {
+        expected.push_back(i);
+      }
+      CHECK(sampler.batch(step) == expected);
+    }
+  }
+}
+
 TEST_CASE("seeds, tasks and epochs have orders of their own", "[property]") {
   const auto order = [](std::uint64_t seed, std::int64_t task, std::int64_t epoch) {
     EpochSampler sampler(stream_key(seed, "data"), task, 200, 16);

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <memory>
 
 #include "data/gather.h"
 
@@ -98,6 +99,87 @@ TEST_CASE("a rotated view turns a picture about its centre, counter-clockwise", 
       const double value = turned[static_cast<std::size_t>(y * kSide + x)];
       if (inside) CHECK(value == Approx(20 + 2 * from_x + 5 * from_y).epsilon(1e-5));
       if (outside) CHECK(value == 0);
+    }
+  }
+}
+
+namespace {
+
+// The brightness of an image at a point between its pixels, in double precision: each pixel counts
+// by how near it is in either direction.
+double brightness(const at::Tensor& image, std::int64_t side, double y, double x) {
+  double sum = 0;
+  for (std::int64_t row = 0; row < side; ++row) {
+    for (std::int64_t column = 0; column < side; ++column) {
+      const double near = std::max(0.0, 1 - std::abs(y - static_cast<double>(row))) *
+                          std::max(0.0, 1 - std::abs(x - static_cast<double>(column)));
+      sum += near * image[row * side + column].item<double>();
+    }
+  }
+  return sum;
+}
+
+// Two runs whose examples take the same 7 angles in other orders.
+std::vector<std::shared_ptr<const ExampleAngles>> two_runs(std::int64_t examples) {
+  std::vector<std::shared_ptr<const ExampleAngles>> all;
+  for (std::int32_t run = 0; run < 2; ++run) {
+    ExampleAngles angles;
+    angles.arcs = {{-60, 4}, {10.5, 3}};
+    for (std::int32_t i = 0; i < examples; ++i) angles.number.push_back((i + 5 * run) % 7);
+    all.push_back(std::make_shared<const ExampleAngles>(angles));
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("angles go once round each arc", "[unit]") {
+  const std::vector<double> degrees = degrees_of({{-60, 4}, {10.5, 3}, {0, 0}, {360, 1}});
+  CHECK(degrees == std::vector<double>{300, 30, 120, 210, 10.5, 130.5, 250.5, 0});
+}
+
+TEST_CASE("images under angles of their own are turned as a view is, by each run's angles",
+          "[unit]") {
+  constexpr std::int64_t kExamples = 9;
+  for (const std::int64_t side : {1, 3, 8}) {
+    for (const auto dtype : {at::kFloat, at::kDouble}) {
+      CAPTURE(side, dtype);
+      Dataset data;
+      data.inputs = at::randint(0, 256, {kExamples, side * side}, at::kByte);
+      data.labels = at::zeros({kExamples}, at::kLong);
+      data.mean = 0.286;
+      data.deviation = 0.353;
+      const DeviceDataset device = to_device(data, at::kCPU, dtype);
+      const auto angles = two_runs(kExamples);
+      const std::vector<double> degrees = degrees_of(angles[0]->arcs);
+      const at::Tensor index =
+          at::tensor(std::vector<std::int64_t>{8, 0, 5, 3, 8, 1, 2, 0, 4, 7}).view({2, 5});
+      const at::Tensor x = gather_images(device, index, to_device(angles, at::kCPU));
+      REQUIRE(x.scalar_type() == dtype);
+      REQUIRE(x.sizes() == at::IntArrayRef({2, 5, side * side}));
+      for (std::int64_t r = 0; r < 2; ++r) {
+        for (std::int64_t i = 0; i < 5; ++i) {
+          const auto example = index[r][i].item<std::int64_t>();
+          const std::int32_t number =
+              angles[static_cast<std::size_t>(r)]->number[static_cast<std::size_t>(example)];
+          const double own = degrees[static_cast<std::size_t>(number)];
+          CAPTURE(r, i, own);
+          const at::Tensor viewed = gather_images(device, index[r][i].view({1, 1}),
+                                                  to_device({{rotated_view(side, own)}}, at::kCPU),
+                                                  at::zeros({1, 1}, at::kLong));
+          REQUIRE(at::equal(viewed[0][0], x[r][i]));
+          const double c = std::cos(own / 180 * M_PI), s = std::sin(own / 180 * M_PI);
+          const double centre = static_cast<double>(side - 1) / 2;
+          for (std::int64_t pixel = 0; pixel < side * side; ++pixel) {
+            const double dy = static_cast<double>(pixel / side) - centre,
+                         dx = static_cast<double>(pixel % side) - centre;
+            const double seen = brightness(data.inputs[example], side, centre + s * dx + c * dy,
+                                           centre + c * dx - s * dy);
+            const double expected = (seen / 255 - 0.286) / 0.353;
+            REQUIRE(x[r][i][pixel].item<double>() == Approx(expected).margin(2e-6));
+          }
+        }
+      }
     }
   }
 }
