@@ -4,7 +4,6 @@
 // is seen. The CPU and the GPU run the same lines, in double precision, and round alike.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "core/host_device.h"
@@ -28,6 +27,23 @@ TANDEM_HOST_DEVICE inline double product_apart(double a, double b) {
 #endif
 }
 
+// A coordinate between the two places before and after it, the nearer of which counts more; 0 where
+// a place lies outside of the image.
+struct TurnedPlace {
+  std::int32_t at[2];
+  double share[2];
+};
+
+TANDEM_HOST_DEVICE inline TurnedPlace turned_place(std::int64_t side, double from) {
+  const auto cut = static_cast<std::int32_t>(from);  // toward 0
+  const std::int32_t before = cut - (static_cast<double>(cut) > from), after = before + 1;
+  const auto end = static_cast<std::uint32_t>(side);
+  const bool has_before = static_cast<std::uint32_t>(before) < end,
+             has_after = static_cast<std::uint32_t>(after) < end;
+  return {{has_before ? before : 0, has_after ? after : 0},
+          {has_before ? 1 - (from - before) : 0, has_after ? 1 - (after - from) : 0}};
+}
+
 // Rows grow downward, so that a turn to the left in the plane of the image is one to the right in
 // coordinates (row, column).
 TANDEM_HOST_DEVICE inline TurnedPixel turned_pixel(std::int64_t side, double cosine, double sine,
@@ -36,17 +52,12 @@ TANDEM_HOST_DEVICE inline TurnedPixel turned_pixel(std::int64_t side, double cos
   const double y = static_cast<double>(row) - centre, x = static_cast<double>(column) - centre;
   const double from_x = product_apart(cosine, x) - product_apart(sine, y) + centre;
   const double from_y = product_apart(sine, x) + product_apart(cosine, y) + centre;
-  const double left = floor(from_x), top = floor(from_y);
+  const TurnedPlace x_place = turned_place(side, from_x), y_place = turned_place(side, from_y);
   TurnedPixel pixel;
   for (int tap = 0; tap < kTurnTaps; ++tap) {
-    const double source_x = left + tap % 2, source_y = top + tap / 2;
-    const double share = (1 - fabs(from_x - source_x)) * (1 - fabs(from_y - source_y));
-    const bool inside = source_x >= 0 && source_y >= 0 && source_x < static_cast<double>(side) &&
-                        source_y < static_cast<double>(side);
-    const auto at_x = static_cast<std::int32_t>(source_x),
-               at_y = static_cast<std::int32_t>(source_y);
-    pixel.from[tap] = inside ? at_y * static_cast<std::int32_t>(side) + at_x : 0;
-    pixel.weight[tap] = inside ? static_cast<float>(share) : 0.0F;
+    const int down = tap / 2, right = tap % 2;
+    pixel.from[tap] = y_place.at[down] * static_cast<std::int32_t>(side) + x_place.at[right];
+    pixel.weight[tap] = static_cast<float>(x_place.share[right] * y_place.share[down]);
   }
   return pixel;
 }
