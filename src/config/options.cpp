@@ -40,7 +40,7 @@ std::vector<Option> seed_options() {
                                   .minimum = 0,
                                   .per_replica = true}};
   const std::pair<const char*, const char*> streams[] = {
-      {"seed_data", "order of examples; -1: from seed"},
+      {"seed_data", "order of examples, and of a stream's angles; -1: from seed"},
       {"seed_classes", "order of classes over tasks, permutations and angles; -1: from seed"},
       {"seed_init", "initial weights; -1: from seed"},
       {"seed_topology", "random masks and random growth; -1: from seed"},
@@ -200,6 +200,23 @@ std::vector<Option> continual_options() {
                "of the two tasks change places, the more often the nearer the switch",
        .minimum = 0,
        .maximum = 0.5,
+       .of_part = true},
+      {.name = "pair_classes",
+       .type = kInt,
+       .default_value = "0",
+       .neutral = "0",
+       .help =
+           "general_360: the first so many classes of the data set take part; 0: all (MNIST-360 "
+           "has 9, because a 9 is a 6 that is turned)",
+       .minimum = 0,
+       .of_part = true},
+      {.name = "pair_rounds",
+       .type = kInt,
+       .default_value = "3",
+       .neutral = "0",
+       .help = "general_360: how often the stream goes round all pairs of classes",
+       .minimum = 1,
+       .maximum = 1000000,
        .of_part = true},
       {.name = "online",
        .type = kFlag,

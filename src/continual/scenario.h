@@ -45,6 +45,8 @@ struct Task {
   std::int64_t number = 1;              // from 1
   std::vector<std::int64_t> classes;    // data-set classes in it; empty for byte corpora
   ExampleList train, validation, test;  // as in Dataset: of bytes, train has edges of ranges
+  // Training examples come in the order of the list, each once, and not shuffled: a stream.
+  bool in_order = false;
 };
 
 struct TaskSequence {
@@ -54,8 +56,9 @@ struct TaskSequence {
   // Where tasks share classes and each has outputs of its own: [tasks][classes], in place of
   // target.
   std::vector<std::vector<std::int64_t>> target_by_task;
-  std::vector<InputView> views;             // [tasks]; empty: inputs are seen as they are
-  std::vector<std::int64_t> task_of_class;  // data-set class -> task number; empty: always 1
+  std::vector<InputView> views;                 // [tasks]; empty: inputs are seen as they are
+  std::shared_ptr<const ExampleAngles> angles;  // each input is turned by its own; null: none is
+  std::vector<std::int64_t> task_of_class;      // data-set class -> task number; empty: always 1
   bool mask_training = false;  // the loss sees only the outputs of the example's own task (task-IL)
   bool mask_evaluation = false;  // so does the read-out (task-IL)
   bool masked_readout = false;   // evaluate once more with the logits masked to the task (class-IL)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "core/error.h"
 #include "cuda/plugin.h"
@@ -41,19 +42,31 @@ namespace {
 
 constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
 
+// Of these places in an image set, those of classes that some task has.
+std::vector<std::int64_t> of_tasks(const Trainer& trainer, std::vector<std::int64_t> places) {
+  std::set<std::int64_t> classes;
+  for (const Task& task : trainer.tasks(0).tasks) {
+    classes.insert(task.classes.begin(), task.classes.end());
+  }
+  const auto* labels = trainer.data().labels.const_data_ptr<std::int64_t>();
+  std::erase_if(places, [&](std::int64_t each) { return classes.count(labels[each]) == 0; });
+  return places;
+}
+
 // Examples of the training split, evenly spaced, where there is no validation.
 std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t most) {
   const Dataset& data = trainer.data();
   std::optional<WindowStarts> windows;
   if (data.kind == Dataset::Kind::kBytes)
     windows.emplace(data.train, trainer.run(0).config.integer("context"));
-  const std::int64_t all =
-      windows ? windows->count() : static_cast<std::int64_t>(data.train.size());
+  const std::vector<std::int64_t> places =
+      windows ? std::vector<std::int64_t>() : of_tasks(trainer, data.train);
+  const std::int64_t all = windows ? windows->count() : static_cast<std::int64_t>(places.size());
   const std::int64_t count = std::min(most, all);
   std::vector<std::int64_t> examples;
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t at = i * all / count;
-    examples.push_back(windows ? windows->at(at) : data.train[static_cast<std::size_t>(at)]);
+    examples.push_back(windows ? windows->at(at) : places[static_cast<std::size_t>(at)]);
   }
   return examples;
 }
@@ -62,10 +75,12 @@ std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t mos
 
 namespace {
 
-// Validation examples; of a corpus in parts some of each part in turn, so that each has its share
-// of the first ones.
-std::vector<std::int64_t> in_turn(const Dataset& data) {
-  if (data.kind != Dataset::Kind::kBytes || data.train.size() <= 2) return data.validation;
+// Validation examples of the tasks; of a corpus in parts some of each part in turn, so that each
+// has its share of the first ones.
+std::vector<std::int64_t> in_turn(const Trainer& trainer) {
+  const Dataset& data = trainer.data();
+  if (data.kind != Dataset::Kind::kBytes) return of_tasks(trainer, data.validation);
+  if (data.train.size() <= 2) return data.validation;
   std::vector<std::vector<std::int64_t>> parts(data.train.size() / 2);
   for (const std::int64_t start : data.validation) {
     std::size_t part = 0;
@@ -89,7 +104,7 @@ std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
   const auto parts = static_cast<std::int64_t>(data.train.size() / 2);
   const std::int64_t most =
       data.kind == Dataset::Kind::kBytes ? std::max(kProbeWindows, parts) : kProbeExamples;
-  const std::vector<std::int64_t> all = in_turn(data);
+  const std::vector<std::int64_t> all = in_turn(trainer);
   const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
   std::vector<std::int64_t> seen =
       all.empty() ? even_examples(trainer, most)

@@ -125,6 +125,9 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.exact_fisher = needs.exact_fisher;
   facts.own_tasks = needs.stage == StageData::kOwnTask;
   facts.keeps_classes = needs.stage == StageData::kMemory;
+  facts.needs_ends = needs.looks_back || needs.holds_weights || needs.own_outputs ||
+                     (!facts.own_tasks && needs.stage != StageData::kAllTasks);
+  facts.in_order = tasks.tasks.front().in_order;
   facts.windows = data.kind == Dataset::Kind::kBytes;
   facts.shares_outputs = facts.windows || tasks.shares_outputs();
   facts.steps = timeline.total();

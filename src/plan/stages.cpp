@@ -121,6 +121,10 @@ std::int64_t Stages::size(std::int64_t stage) const {
   return all;
 }
 
+bool Stages::in_order(std::int64_t stage) const {
+  return kind_ == StageData::kOwnTask && sequence_.tasks[static_cast<std::size_t>(stage)].in_order;
+}
+
 double rows_per_example(const Config& config, const Dataset& data) {
   return data.kind == Dataset::Kind::kBytes ? static_cast<double>(config.integer("context")) : 1.0;
 }

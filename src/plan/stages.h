@@ -29,6 +29,7 @@ class Stages {
   WindowStarts windows(std::int64_t stage) const;
   std::int64_t task_of_window(std::int64_t start) const;
   std::int64_t size(std::int64_t stage) const;  // how many these are
+  bool in_order(std::int64_t stage) const;      // they come as they are listed, not shuffled
   // Lengths of the stages; an epoch of a byte corpus has as many windows as cover it. `steps` are
   // per task: where all are one stage it has those of all.
   Timeline timeline() const;

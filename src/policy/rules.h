@@ -59,6 +59,8 @@ struct RunFacts {
   bool exact_fisher = false;       // there is a gradient of each output of each row
   bool keeps_classes = false;      // stages are memories that are balanced over classes
   bool own_tasks = true;           // each stage trains on its task alone
+  bool needs_ends = false;         // the strategy acts where tasks end, or by what is a task's own
+  bool in_order = false;           // examples come in an order of their own, each once
   bool windows = false;            // examples are those of a byte corpus
   // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
   // the fewest.

@@ -568,6 +568,40 @@ std::vector<Rule> example_rules() {
              f.own_tasks ? "trains outputs and weights of one task at a time"
                          : "does not train on one task after the other");
        }},
+      {"ends_of_a_stream", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return f.in_order && f.needs_ends; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} acts where tasks end, or by what is a task's own, and --scenario {} is "
+             "a stream in which no task ends: give one that replays from a buffer (er, er_ace, "
+             "der, derpp, mir, cls_er), finetune or joint",
+             f.config->text("strategy"), f.config->text("scenario"));
+       }},
+      {"stream_in_more_passes", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.in_order && f.own_tasks &&
+                (number(f, "steps") > 0 || f.config->real("epochs") != 1 ||
+                 f.config->text("match") != "steps");
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--scenario {} shows each example once, and --steps {}, --epochs {} with --match {} "
+             "ask for more or less: leave them out (0, 1 and steps)",
+             f.config->text("scenario"), number(f, "steps"), f.config->text("epochs"),
+             f.config->text("match"));
+       }},
+      {"growth_ahead_of_a_stream", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.in_order && f.own_tasks && f.weights.topology.fresh_batches > 0;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--weights {} draws {} batches for a topology update from all that a task trains on, "
+             "and --scenario {} is a stream of which these would show what is yet to come: give "
+             "--growth-batches 0, or a method that reads the step's own gradients",
+             f.config->text("weights"), f.weights.topology.fresh_batches,
+             f.config->text("scenario"));
+       }},
       {"fisher_of_windows", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.exact_fisher && f.windows && f.tasks > 1; },
        [](const RunFacts& f) {

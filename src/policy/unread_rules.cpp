@@ -95,7 +95,8 @@ std::vector<Reader> training_readers() {
 }
 
 bool trains_in_turn(const RunFacts& f) {
-  return f.config->text("scenario") != "single" && f.config->text("strategy") != "joint";
+  return f.config->text("scenario") != "single" && f.config->text("strategy") != "joint" &&
+         !f.in_order;
 }
 
 std::vector<Reader> level_readers() {

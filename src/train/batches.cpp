@@ -70,6 +70,11 @@ void Batches::make_tables() {
   }
   if (has_targets) target_table_ = torch::tensor(targets).to(device_);
   if (!first.task_outputs.empty()) allowed_table_ = allowed.view({-1, outputs}).to(device_);
+  if (first.angles) {
+    std::vector<std::shared_ptr<const ExampleAngles>> angles;
+    for (const TaskSequence& each : sequences_) angles.push_back(each.angles);
+    angles_ = to_device(angles, device_);
+  }
   if (first.views.empty()) return;
   std::vector<std::vector<InputView>> views;
   for (const TaskSequence& each : sequences_) views.push_back(each.views);
@@ -103,7 +108,7 @@ Batches::Source Batches::source_of(std::int64_t r, std::int64_t stage, StageData
   } else {
     source.examples = stages.examples(stage);
     source.epochs.emplace(key, stage, static_cast<std::int64_t>(source.examples.size()), batch,
-                          config.flag("drop_last"));
+                          config.flag("drop_last"), stages.in_order(stage));
   }
   return source;
 }
@@ -262,7 +267,8 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
     batch.x =
         gather_images(device_data_, source, views_, (task - 1).clamp_min(0) + run * task_count);
   } else {
-    batch.x = gather_images(device_data_, source);
+    batch.x = angles_.number.defined() ? gather_images(device_data_, source, angles_)
+                                       : gather_images(device_data_, source);
   }
   batch.target = gather_labels(device_data_, source);
   batch.weight = weight;

@@ -97,6 +97,7 @@ class Batches {
   at::Tensor target_table_;   // int64 [R * (tasks + 1) * classes]; undefined: identity
   at::Tensor allowed_table_;  // bool [R * (tasks + 1) * classes, C]; undefined: all
   DeviceViews views_;
+  DeviceAngles angles_;
   // What a replica draws its batches of a stage from.
   struct Source {
     std::vector<std::int64_t> examples;   // none of a byte corpus

@@ -21,6 +21,10 @@ TEST_CASE("a run that can't be had is refused before its database is made", "[cl
       {{"--exempt", "layer9"}, "layer0"},
       {{"--widths", "1"}, "width 1"},
       {{"--scenario", "class_il", "--tasks", "3"}, "tasks = 3"},
+      {{"--scenario", "general_360", "--epochs", "2"}, "shows each example once"},
+      {{"--scenario", "general_360", "--strategy", "ewc"}, "no task ends"},
+      {{"--scenario", "general_360", "--pair-classes", "11"}, "2 to 10"},
+      {{"--scenario", "general_360", "--pair-rounds", "99999"}, "give fewer rounds"},
       {{"--weights", "gmp", "--prune-begin", "0.9"}, "--prune-begin"},
       {{"--weights", "acdc", "--steps", "3"}, "end dense"}};
   for (const auto& [more, words] : cases) {

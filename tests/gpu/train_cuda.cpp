@@ -257,6 +257,28 @@ TEST_CASE("a task sequence with replay trains on a GPU as on the CPU", "[gpu]") 
   }
 }
 
+TEST_CASE("a stream trains on a GPU as on the CPU, and resumes to the same bits", "[gpu]") {
+  if (gpu_missing()) return;
+  for (const std::string strategy : {"finetune", "derpp", "mir"}) {
+    CAPTURE(strategy);
+    Settings said = {
+        {"scenario", "general_360"}, {"strategy", strategy}, {"pair_rounds", "2"}, {"batch", "8"},
+        {"pair_classes", "8"},       {"epochs", "1"},        {"weights", "set"}};
+    if (strategy != "finetune") said.insert({{"buffer", "30"}, {"replay_batch", "8"}});
+    const std::vector<Config> runs = seeds_of(said, 3);
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    train_stage(cpu, 0);
+    train_stage(gpu, 0);
+    for (std::int64_t r = 0; r < 3; ++r) {
+      CAPTURE(r);
+      REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
+      REQUIRE(cpu.steps_of(r) == gpu.steps_of(r));
+    }
+    require_resumable(runs, 7, kDevice);
+  }
+}
+
 // What a strategy does in a step is captured, what it does between tasks is not.
 TEST_CASE("every strategy trains on a GPU as on the CPU, and resumes to the same bits", "[gpu]") {
   if (gpu_missing()) return;

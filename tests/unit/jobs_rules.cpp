@@ -619,6 +619,25 @@ Given blurred(const std::string& strategy, bool holds) {
                 });
 }
 
+Given streaming(const Settings& said, bool needs_ends, bool own_tasks = true) {
+  Settings all = {{"scenario", "general_360"}, {"epochs", "1"}};
+  for (const auto& [name, value] : said) all[name] = value;
+  return config(all, [=](RunFacts& f) {
+    f.in_order = true;
+    f.needs_ends = needs_ends;
+    f.own_tasks = own_tasks;
+  });
+}
+
+Given growing_ahead(std::int64_t batches) {
+  Given given = operations({op(Operation::Kind::kGrow, "gradient")},
+                           [batches](Policies& p) { p.topology.fresh_batches = batches; });
+  const Given stream = streaming({}, false);
+  given.said = stream.said;
+  given.more = stream.more;
+  return given;
+}
+
 Given naming(bool shares) {
   return config({{"scenario", "class_il"}, {"strategy", "icarl"}}, [shares](RunFacts& f) {
     f.own_outputs = true;
@@ -701,6 +720,13 @@ Rows length_rows() {
       {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates or reserves"}},
       {"blur_of_known_tasks",
        {blurred("packnet", true), blurred("packnet", false), "--strategy packnet trains outputs"}},
+      {"ends_of_a_stream",
+       {streaming({{"strategy", "lwf"}}, true), streaming({{"strategy", "er"}}, false),
+        "--strategy lwf acts where tasks end"}},
+      {"stream_in_more_passes",
+       {streaming({{"epochs", "2"}}, false), streaming({{"epochs", "2"}}, false, false),
+        "--epochs 2"}},
+      {"growth_ahead_of_a_stream", {growing_ahead(3), growing_ahead(0), "draws 3 batches"}},
       {"fisher_of_windows",
        {of_windows("ewc", 2), of_windows("ewc", 1), "--strategy ewc takes a gradient"}},
       {"memory_of_windows",
