@@ -1,6 +1,7 @@
 // GDumb (Prabhu, Torr and Dokania, ECCV 2020): a memory that is as balanced over the classes seen
 // as a greedy choice makes it, and at each task's end a network that is trained on it from scratch.
-// What a strategy that trains all along does not beat it learned from its memory alone.
+// What a strategy that trains all along does not beat it learned from its memory alone. The sampler
+// (Algorithm 1 there) is balanced_memory() of plan/stages.h.
 #include "continual/strategy.h"
 
 namespace tandem {

@@ -60,7 +60,9 @@ std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& d
       std::vector<std::int64_t>& own =
           memory[{sequence.views.empty() ? 0 : task.number, labels[place]}];
       const std::uint64_t draw = seen++;
-      if (own.size() >= capacity / memory.size()) continue;
+      // Where there are more classes than places each has one at most, and a class that has none
+      // is always let in.
+      if (own.size() >= std::max<std::size_t>(1, capacity / memory.size())) continue;
       if (held == capacity) {
         make_room(memory, draw, leaves);
         --held;

@@ -2,10 +2,14 @@
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <map>
 #include <set>
 
+#include "config/seeds.h"
+#include "core/philox.h"
 #include "data/example.h"
+#include "data/sampler.h"
 #include "plan/stages.h"
 
 namespace tandem::test::plan_stages_unit {
@@ -114,6 +118,59 @@ TEST_CASE("the memory's counts follow the paper's algorithm", "[unit]") {
   for (const std::int64_t each : stages.examples(4)) ++counts[labels[source_of(each)]];
   CHECK(counts[1] == 2);
   for (std::int64_t label = 2; label < 10; ++label) CHECK(counts[label] >= 2);
+}
+
+// Algorithm 1, "Greedy Sampler", over a stream of labels: k_c = k / |Y| with Y the classes seen; an
+// example is let in where its class is new or has fewer than k_c, and where the memory is full one
+// of the largest class leaves (of several the first). k_c is a whole number here, as a memory holds
+// whole examples, but where it is below 1: what a class of none has is less.
+std::map<std::int64_t, int> greedy_counts(const std::vector<std::int64_t>& labels, int k) {
+  std::map<std::int64_t, int> held;
+  int all = 0;
+  for (const std::int64_t label : labels) {
+    held.try_emplace(label, 0);
+    const double exact = static_cast<double>(k) / static_cast<double>(held.size());
+    const double share = exact < 1 ? exact : std::floor(exact);
+    if (static_cast<double>(held[label]) >= share) continue;
+    if (all == k) {
+      auto largest = held.begin();
+      for (auto each = held.begin(); each != held.end(); ++each) {
+        if (each->second > largest->second) largest = each;
+      }
+      --largest->second;
+      --all;
+    }
+    ++held[label];
+    ++all;
+  }
+  std::erase_if(held, [](const auto& each) { return each.second == 0; });
+  return held;
+}
+
+TEST_CASE("the greedy memory is the paper's at every size, below the number of classes as well",
+          "[unit]") {
+  const Dataset data = toy();
+  const auto* labels = data.labels.const_data_ptr<std::int64_t>();
+  for (int buffer = 1; buffer <= 24; ++buffer) {
+    const Config config = run({{"buffer", std::to_string(buffer)}});
+    const TaskSequence tasks = make_tasks(config, data);
+    const Stages stages(config, data, tasks, StageData::kMemory);
+    std::vector<std::int64_t> stream;
+    for (std::int64_t stage = 0; stage < 5; ++stage) {
+      CAPTURE(buffer, stage);
+      // The order in which a task's examples come is the run's own.
+      const ExampleList& train = tasks.tasks[static_cast<std::size_t>(stage)].train;
+      const std::uint64_t key =
+          sub_key(run_key(config, "replay"), static_cast<std::uint64_t>(stage + 1));
+      for (const std::int64_t i : permutation(key, static_cast<std::int64_t>(train.size()))) {
+        stream.push_back(labels[train[static_cast<std::size_t>(i)]]);
+      }
+      const auto wanted = greedy_counts(stream, buffer);
+      CHECK(per_class(stages.examples(stage)) == wanted);
+      if (buffer <= 2 * (stage + 1)) CHECK(wanted.size() == static_cast<std::size_t>(buffer));
+      CHECK(wanted.count(stream.back()) == 1);
+    }
+  }
 }
 
 TEST_CASE("where tasks see inputs in their own ways, each has its share of the memory", "[unit]") {
