@@ -118,8 +118,10 @@ NpyBytes read_npy_bytes(const std::string& path) {
 std::vector<std::int64_t> read_npy_integers(const std::string& path) {
   const std::string bytes = read_file(path);
   const NpyHeader header = read_npy_header(bytes, path);
-  if (header.dims.size() != 1)
-    refuse(path, "one dimension", fmt::format("{}", fmt::join(header.dims, "x")));
+  const bool column = header.dims.size() == 2 && header.dims[1] == 1;
+  if (header.dims.size() != 1 && !column)
+    refuse(path, "one dimension, or a second one of 1",
+           fmt::format("{}", fmt::join(header.dims, "x")));
   const std::string kind = header.type.size() == 3 ? header.type.substr(1) : header.type;
   if (header.type[0] == '>') refuse(path, "little-endian integers", "type " + header.type);
   const auto read = [&](auto zero) {

@@ -20,6 +20,6 @@ struct NpyBytes {
   std::vector<std::uint8_t> values;
 };
 NpyBytes read_npy_bytes(const std::string& path);                      // type u1
-std::vector<std::int64_t> read_npy_integers(const std::string& path);  // one dimension
+std::vector<std::int64_t> read_npy_integers(const std::string& path);  // [N] or [N,1]
 
 }  // namespace tandem

@@ -114,6 +114,9 @@ PictureFile read_png(const std::string& path, const std::string& bytes) {
   return by_channel(picture.rows, picture.channels, picture.height, picture.width);
 }
 
+// Of CMYK, whose way to RGB is a matter of ink and paper that files leave open.
+constexpr int kInks = 4;
+
 struct JpegError {
   jpeg_error_mgr base;
   std::jmp_buf back;
@@ -139,6 +142,7 @@ bool decode_jpeg(const std::string& bytes, JpegError& error, jpeg_decompress_str
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&info, TRUE);
+  if (info.num_components == kInks) return false;
   // Before anything is made room for, by what the header claims.
   if (info.image_width < 1 || info.image_height < 1 ||
       static_cast<std::int64_t>(info.image_height) >
@@ -170,6 +174,8 @@ PictureFile read_jpeg(const std::string& path, const std::string& bytes) {
   const std::int64_t channels = info.output_components, height = info.output_height,
                      width = info.output_width;
   jpeg_destroy_decompress(&info);
+  if (!whole && error.message[0] == 0 && info.num_components == kInks)
+    refuse(path, "a JPEG in CMYK, which is not read: save it in RGB or grey");
   if (!whole)
     refuse(path, std::string("a damaged JPEG: ") +
                      (error.message[0] != 0 ? error.message : "too many pixels"));

@@ -13,7 +13,7 @@ struct PictureFile {
 };
 
 // By its first bytes, not by its name. Transparency is dropped, more than 8 bits a channel are
-// rounded to 8. Throws DataError for anything else and for a damaged file.
+// rounded to 8. Throws DataError for anything else (a JPEG in CMYK too) and for a damaged file.
 PictureFile read_picture(const std::string& path);
 
 // A name that ends as such files do: .png, .jpg or .jpeg, in small letters or capitals.

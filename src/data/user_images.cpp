@@ -1,12 +1,16 @@
 // `--data images --data-dir DIR`: pictures of one's own, without code. DIR has one of
 //   arrays    train_images.npy and train_labels.npy (or x_train.npy and y_train.npy), test_...
 //   alike;
-//             uint8 [N,H,W] or [N,H,W,3] and whole numbers [N]
-//   IDX       files of any name, plain or gzipped; the test split's have "test" or "t10k" in theirs
+//             uint8 [N,H,W] or [N,H,W,3] and whole numbers [N] or [N,1]
+//   IDX       files of any name, plain or gzipped, of the same shapes; the test split's have "test"
+//             or "t10k" in theirs
 //   pictures  PNG or JPEG files in a folder for each class, below train/ and test/
 // Without a test split (images.npy and labels.npy, one pair of IDX files, the class folders in DIR
 // itself) `test_share` of the pictures is one, drawn by their number alone. Classes are the labels
 // 0 to C - 1, or the folders by name. All pictures have one size, or `image_size` makes them so.
+// Nothing that may hold pictures is passed over in silence: a class without any, folders within a
+// class or beside train/, and pictures outside of a class are refused, and other files beside a
+// class's pictures are counted in a warning.
 #include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
@@ -20,6 +24,7 @@
 #include "config/part.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "core/log.h"
 #include "core/philox.h"
 #include "core/text.h"
 #include "data/data_facts.h"
@@ -51,6 +56,7 @@ struct ClassFolder {
 struct SplitFiles {
   std::string pixels, labels;  // of arrays
   std::vector<ClassFolder> classes;
+  std::vector<std::string> others = {};  // files beside the classes' pictures
   bool arrays() const { return !pixels.empty(); }
 };
 struct UserFiles {
@@ -95,7 +101,7 @@ std::string first_there(const std::string& folder, const std::vector<std::string
 std::optional<SplitFiles> npy_pair(const std::string& folder,
                                    const std::vector<std::string>& images,
                                    const std::vector<std::string>& labels) {
-  SplitFiles pair{first_there(folder, images), first_there(folder, labels), {}};
+  SplitFiles pair{first_there(folder, images), first_there(folder, labels), {}, {}};
   if (pair.pixels.empty() && pair.labels.empty()) return std::nullopt;
   if (pair.pixels.empty()) refuse(pair.labels, "expected " + images[0] + " beside it, found none");
   if (pair.labels.empty()) refuse(pair.pixels, "expected " + labels[0] + " beside it, found none");
@@ -132,12 +138,12 @@ std::optional<UserFiles> find_idx_files(const std::string& folder) {
   SplitFiles train, test;
   for (const fs::path& path : entries_of(folder)) {
     const int rank = is_file(path) ? idx_rank(path.string()) : 0;
-    if (rank != 1 && rank != 3) continue;
+    if (rank != 1 && rank != 3 && rank != 4) continue;
     SplitFiles& split = names_test(path) ? test : train;
-    std::string& place = rank == 3 ? split.pixels : split.labels;
+    std::string& place = rank == 1 ? split.labels : split.pixels;
     if (!place.empty())
       refuse(path.string(), fmt::format("expected one IDX file of {} for a split, found {} as well",
-                                        rank == 3 ? "images" : "labels", place));
+                                        rank == 1 ? "labels" : "images", place));
     place = path.string();
   }
   if (train.pixels.empty() && train.labels.empty() && test.pixels.empty() && test.labels.empty())
@@ -151,22 +157,66 @@ std::optional<UserFiles> find_idx_files(const std::string& folder) {
                    test.arrays() ? std::optional(test) : std::nullopt};
 }
 
+bool is_picture(const fs::path& path) { return is_file(path) && names_picture(path.string()); }
+
+// Adds the class of a folder, and to `others` what lies in it beside its pictures.
+void add_class(const fs::path& path, SplitFiles& split) {
+  ClassFolder own{path.filename().string(), {}};
+  const std::vector<fs::path> entries = entries_of(path.string());
+  std::vector<std::string> others;
+  for (const fs::path& entry : entries) {
+    if (is_folder(entry))
+      refuse(entry.string(),
+             fmt::format("expected the pictures of class {} in {} itself, found a folder in it; "
+                         "move its pictures up, or take it away",
+                         own.name, path.string()));
+    (is_picture(entry) ? own.files : others).push_back(entry.string());
+  }
+  if (entries.empty())
+    refuse(path.string(), fmt::format("expected pictures of class {}, found an empty folder; put "
+                                      "some into it, or take it away",
+                                      own.name));
+  if (own.files.empty())
+    refuse(path.string(),
+           fmt::format("expected PNG or JPEG files of class {}, found none, but {} others, as {}; "
+                       "save these as PNG, or take the folder away",
+                       own.name, others.size(), others.front()));
+  split.others.insert(split.others.end(), others.begin(), others.end());
+  split.classes.push_back(std::move(own));
+}
+
+void refuse_without_class(const fs::path& path) {
+  if (!is_picture(path)) return;
+  refuse(path.string(),
+         "expected each picture in the folder of its class, found one outside of any; move it into "
+         "one, or take it away");
+}
+
 SplitFiles class_folders(const std::string& folder) {
   SplitFiles split;
   for (const fs::path& path : entries_of(folder)) {
-    if (!is_folder(path)) continue;
-    ClassFolder own{path.filename().string(), {}};
-    for (const fs::path& file : entries_of(path.string())) {
-      if (is_file(file) && names_picture(file.string())) own.files.push_back(file.string());
-    }
-    if (!own.files.empty()) split.classes.push_back(std::move(own));
+    if (is_folder(path)) add_class(path, split);
+    refuse_without_class(path);
   }
   return split;
+}
+
+// Beside train/ nothing else has pictures that are read.
+void check_beside_splits(const std::string& folder) {
+  for (const fs::path& path : entries_of(folder)) {
+    refuse_without_class(path);
+    const std::string name = path.filename().string();
+    if (!is_folder(path) || name == "train" || name == "test") continue;
+    refuse(path.string(),
+           "expected train/ and test/ alone, found another folder beside them; move its pictures "
+           "into one of these (--validation draws a validation split), or take it away");
+  }
 }
 
 UserFiles find_folders(const std::string& folder) {
   UserFiles files;
   const fs::path train = fs::path(folder) / "train", test = fs::path(folder) / "test";
+  if (is_folder(train)) check_beside_splits(folder);
   files.train = class_folders(is_folder(train) ? train.string() : folder);
   if (is_folder(train) && is_folder(test)) {
     files.test = class_folders(test.string());
@@ -206,9 +256,19 @@ std::vector<std::string> paths_of(const UserFiles& files) {
   return paths;
 }
 
-// Of [N,H,W,C] values to channels first.
-Pictures channels_first(const NpyBytes& array, const std::string& path) {
-  const auto& dims = array.dims;
+void warn_of_others(const UserFiles& files, const std::string& folder) {
+  std::vector<std::string> others = files.train.others;
+  if (files.test) others.insert(others.end(), files.test->others.begin(), files.test->others.end());
+  if (others.empty()) return;
+  log_warn(
+      fmt::format("{}: {} files beside the pictures of classes are not read, as {}: names of "
+                  "pictures end in .png, .jpg or .jpeg",
+                  folder, others.size(), others.front()));
+}
+
+// Of values [N,H,W] or [N,H,W,C] to channels first.
+Pictures channels_first(const std::vector<std::int64_t>& dims, std::vector<std::uint8_t> values,
+                        const std::string& path) {
   const bool colour = dims.size() == 4 && dims[3] == 3;
   const bool grey = dims.size() == 3 || (dims.size() == 4 && dims[3] == 1);
   if (!colour && !grey)
@@ -216,16 +276,16 @@ Pictures channels_first(const NpyBytes& array, const std::string& path) {
                              dims.size() == 4 ? ", the last of " + std::to_string(dims[3]) : ""));
   Pictures pictures{dims[0], colour ? 3 : 1, dims[1], dims[2], {}, {}};
   if (grey) {
-    pictures.pixels = array.values;
+    pictures.pixels = std::move(values);
     return pictures;
   }
-  pictures.pixels.resize(array.values.size());
+  pictures.pixels.resize(values.size());
   const std::int64_t area = dims[1] * dims[2];
   for (std::int64_t n = 0; n < dims[0]; ++n) {
     for (std::int64_t c = 0; c < 3; ++c) {
       for (std::int64_t i = 0; i < area; ++i) {
         pictures.pixels[static_cast<std::size_t>((n * 3 + c) * area + i)] =
-            array.values[static_cast<std::size_t>((n * area + i) * 3 + c)];
+            values[static_cast<std::size_t>((n * area + i) * 3 + c)];
       }
     }
   }
@@ -235,11 +295,12 @@ Pictures channels_first(const NpyBytes& array, const std::string& path) {
 Pictures read_arrays(const SplitFiles& split, UserFiles::Layout layout) {
   Pictures pictures;
   if (layout == UserFiles::Layout::kNpy) {
-    pictures = channels_first(read_npy_bytes(split.pixels), split.pixels);
+    NpyBytes images = read_npy_bytes(split.pixels);
+    pictures = channels_first(images.dims, std::move(images.values), split.pixels);
     pictures.labels = read_npy_integers(split.labels);
   } else {
-    IdxArray images = read_idx(split.pixels, 3, kLayouts);
-    pictures = {images.dims[0], 1, images.dims[1], images.dims[2], std::move(images.values), {}};
+    IdxArray images = read_idx(split.pixels, idx_rank(split.pixels), kLayouts);
+    pictures = channels_first(images.dims, std::move(images.values), split.pixels);
     const IdxArray labels = read_idx(split.labels, 1, kLayouts);
     pictures.labels.assign(labels.values.begin(), labels.values.end());
   }
@@ -350,7 +411,22 @@ std::pair<Pictures, Pictures> drawn_apart(const Pictures& all, double share,
   return {chosen(all, train), chosen(all, test)};
 }
 
-std::int64_t classes_of(const Pictures& train, const Pictures& test, const std::string& folder) {
+// A class of which the drawn test split has all pictures.
+[[noreturn]] void refuse_drawn(const Config& config, const SplitFiles& files, std::int64_t label,
+                               std::int64_t count) {
+  const auto at = static_cast<std::size_t>(label);
+  throw ConfigError(fmt::format(
+      "test_share = {} drew all pictures of class {} in {} ({} of them) for the test split, so "
+      "that none is left to train on; give another --test-share, more pictures of the class, or a "
+      "test split of its own",
+      config.text("test_share"),
+      at < files.classes.size() ? files.classes[at].name : std::to_string(label),
+      config.text("data_dir"), count));
+}
+
+std::int64_t classes_of(const Config& config, const UserFiles& files, const Pictures& train,
+                        const Pictures& test) {
+  const std::string& folder = config.text("data_dir");
   std::int64_t most = -1;
   for (const Pictures* each : {&train, &test}) {
     for (const std::int64_t label : each->labels) {
@@ -363,6 +439,10 @@ std::int64_t classes_of(const Pictures& train, const Pictures& test, const std::
     if (label < static_cast<std::int64_t>(seen.size())) seen[static_cast<std::size_t>(label)] = 1;
   }
   const auto absent = std::find(seen.begin(), seen.end(), 0);
+  if (absent != seen.end() && !files.test) {
+    const auto tested = std::count(test.labels.begin(), test.labels.end(), absent - seen.begin());
+    if (tested > 0) refuse_drawn(config, files.train, absent - seen.begin(), tested);
+  }
   if (absent != seen.end() || most >= train.count)
     refuse(folder,
            fmt::format("expected training pictures of every label 0 to {}, found none of {}", most,
@@ -375,6 +455,7 @@ Dataset read_user_images(const Config& config, const UserFiles& files,
                          const std::vector<std::string>& paths) {
   const std::string& folder = config.text("data_dir");
   const std::int64_t size = config.integer("image_size");
+  warn_of_others(files, folder);
   Pictures train, test;
   if (files.layout == UserFiles::Layout::kFolders) {
     const ReadFolder first = read_folders(files.train, files.train, size);
@@ -397,7 +478,7 @@ Dataset read_user_images(const Config& config, const UserFiles& files,
   }
   if (!files.test) std::tie(train, test) = drawn_apart(train, config.real("test_share"), folder);
   if (test.count == 0) refuse(folder, "expected test pictures in test/, found none");
-  const std::int64_t classes = classes_of(train, test, folder);
+  const std::int64_t classes = classes_of(config, files, train, test);
   const SplitFiles& tested = files.test ? *files.test : files.train;
   Dataset dataset =
       dataset_of(kName, train, test, classes, tested.arrays() ? tested.pixels : folder + "/test",

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <jpeglib.h>  // after <cstdio>, which it needs
 #include <png.h>
+#include <unistd.h>
 
 #include <catch2/catch.hpp>
 #include <cstdio>
@@ -77,7 +78,7 @@ void write_jpeg(const std::string& path, int height, int width, int channels,
   info.image_width = static_cast<JDIMENSION>(width);
   info.image_height = static_cast<JDIMENSION>(height);
   info.input_components = channels;
-  info.in_color_space = channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  info.in_color_space = channels == 1 ? JCS_GRAYSCALE : channels == 3 ? JCS_RGB : JCS_CMYK;
   jpeg_set_defaults(&info);
   jpeg_set_quality(&info, 100, TRUE);
   jpeg_start_compress(&info, TRUE);
@@ -266,6 +267,10 @@ TEST_CASE("arrays of NumPy: types, versions, colour and what is refused", "[unit
   write_npy(path("d.npy"), "|u1", "(2, 2)", "abc");
   CHECK_THROWS_WITH(read_npy_bytes(path("d.npy")), Contains("2x2 values") && Contains("3 bytes"));
   CHECK_THROWS_WITH(read_npy_integers(path("d.npy")), Contains("one dimension"));
+  write_npy(path("column.npy"), "|u1", "(3, 1)", bytes_of({4, 0, 2}));
+  CHECK(read_npy_integers(path("column.npy")) == std::vector<std::int64_t>{4, 0, 2});
+  write_npy(path("one_hot.npy"), "|u1", "(1, 3)", bytes_of({0, 1, 0}));
+  CHECK_THROWS_WITH(read_npy_integers(path("one_hot.npy")), Contains("found 1x3"));
   atomic_write(path("e.npy"), "no numpy at all");
   CHECK_THROWS_WITH(read_npy_bytes(path("e.npy")), Contains("a .npy file"));
 
@@ -317,7 +322,11 @@ TEST_CASE("pictures: PNG to the pixel, JPEG within rounding, damaged ones by nam
 
   const std::string whole = read_file(folder / "slope.jpg");
   atomic_write(folder / "cut.jpg", whole.substr(0, whole.size() / 2));
-  CHECK_THROWS_WITH(read_picture(folder / "cut.jpg"), Contains("cut.jpg") && Contains("JPEG"));
+  CHECK_THROWS_WITH(read_picture(folder / "cut.jpg"),
+                    Contains("cut.jpg") && Contains("a damaged JPEG"));
+  write_jpeg(folder / "inks.jpg", 8, 8, 4, std::vector<std::uint8_t>(256, 90));
+  CHECK_THROWS_WITH(read_picture(folder / "inks.jpg"),
+                    Contains("inks.jpg") && Contains("CMYK") && !Contains("damaged"));
   const std::string png = read_file(folder / "grey.png");
   atomic_write(folder / "cut.png", png.substr(0, png.size() - 20));
   CHECK_THROWS_WITH(read_picture(folder / "cut.png"), Contains("cut.png") && Contains("PNG"));
@@ -369,6 +378,105 @@ TEST_CASE("a folder for each class: labels by name, one size, a drawn test split
   CHECK_THROWS_WITH(load("images", ""), Contains("--data-dir"));
   fs::create_directories(folder / "empty");
   CHECK_THROWS_WITH(load("images", folder / "empty"), Contains("PNG or JPEG"));
+}
+
+// What is written to standard error meanwhile.
+template <class Work>
+std::string errors_of(const Work& work) {
+  const TemporaryFolder folder;
+  std::FILE* file = std::fopen((folder / "stderr").c_str(), "wb");
+  REQUIRE(file != nullptr);
+  std::fflush(stderr);
+  const int before = ::dup(2);
+  ::dup2(::fileno(file), 2);
+  work();
+  std::fflush(stderr);
+  ::dup2(before, 2);
+  ::close(before);
+  std::fclose(file);
+  return read_file(folder / "stderr");
+}
+
+TEST_CASE("what may hold pictures and is not read is named", "[unit]") {
+  const TemporaryFolder folder;
+  const auto put = [&](const std::string& name) {
+    write_png(folder / name, 2, 2, 1, {1, 2, 3, 4});
+  };
+  const auto refused = [&](const std::string& set, const std::string& name,
+                           const std::string& why) {
+    CAPTURE(set);
+    CHECK_THROWS_WITH(load("images", folder / set),
+                      Contains(folder / (set + "/" + name) + ":") && Contains(why));
+  };
+  for (const std::string set : {"empty", "kinds", "deep", "loose", "beside"}) {
+    const std::string in = set == "beside" ? "beside/train" : set;
+    for (const char* name : {"/cat/1.png", "/cat/2.png", "/dog/1.png", "/dog/2.png"}) {
+      put(in + name);
+    }
+  }
+  fs::create_directories(folder / "empty/eel");
+  refused("empty", "eel", "expected pictures of class eel, found an empty folder");
+  fs::create_directories(folder / "kinds/eel");
+  for (const char* name : {"1.bmp", "2.webp", "3.gif"}) {
+    atomic_write(folder / (std::string("kinds/eel/") + name), "x");
+  }
+  refused("kinds", "eel", "found none, but 3 others, as " + (folder / "kinds/eel/1.bmp"));
+  put("deep/dog/puppies/3.png");
+  refused("deep", "dog/puppies", "found a folder in it; move its pictures up");
+  put("loose/3.png");
+  refused("loose", "3.png", "found one outside of any");
+  put("beside/val/cat/1.png");
+  refused("beside", "val", "found another folder beside them");
+
+  // Beside good pictures they are counted.
+  for (const char* name : {"cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png", "dog/2.png"}) {
+    put(std::string("mixed/") + name);
+  }
+  atomic_write(folder / "mixed/cat/4.webp", "x");
+  atomic_write(folder / "mixed/dog/notes.txt", "x");
+  const std::string said = errors_of([&] { load("images", folder / "mixed"); });
+  CHECK_THAT(said, Contains("2 files beside the pictures of classes are not read, as " +
+                            (folder / "mixed/cat/4.webp")));
+  CHECK(errors_of([&] {
+          fs::remove(folder / "mixed/cat/4.webp");
+          fs::remove(folder / "mixed/dog/notes.txt");
+          load("images", folder / "mixed", {{"train_examples", "2"}});
+        }).empty());
+}
+
+TEST_CASE("a class that a drawn split leaves no training picture", "[unit]") {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 8; ++i) {
+    const auto value = static_cast<std::uint8_t>(i);
+    write_png(folder / fmt::format("set/{}/1.png", "abcdefgh"[i]), 1, 1, 1, {value});
+  }
+  CHECK_THROWS_WITH(load("images", folder / "set", {{"test_share", "0.5"}}),
+                    Contains("test_share = 0.5 drew all pictures of class ") &&
+                        Contains("(1 of them)") && Contains("give another --test-share"));
+  std::string images;
+  for (char i = 0; i < 8; ++i) images += i;
+  write_npy(folder / "array/images.npy", "|u1", "(8, 1, 1)", images);
+  write_npy(folder / "array/labels.npy", "|u1", "(8, 1)", images);
+  CHECK_THROWS_WITH(
+      load("images", folder / "array", {{"test_share", "0.25"}}),
+      Contains("test_share = 0.25 drew all pictures of class ") && Contains(folder / "array"));
+}
+
+TEST_CASE("IDX files of colour have their channels last", "[unit]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "faces",
+               idx_bytes({4, 1, 2, 3}, bytes_of({1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+                                                 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24})));
+  atomic_write(folder / "names", idx_bytes({4}, std::string("\0\1\0\1", 4)));
+  atomic_write(folder / "test_faces", idx_bytes({1, 1, 2, 3}, "abcdef"));
+  atomic_write(folder / "test_names", idx_bytes({1}, "\1"));
+  const auto data = load("images", folder.path());
+  CHECK(data->channels == 3);
+  CHECK(row_of(*data, 1) == std::vector<int>{7, 10, 8, 11, 9, 12});
+  CHECK(row_of(*data, 4) == std::vector<int>{'a', 'd', 'b', 'e', 'c', 'f'});
+  atomic_write(folder / "test_faces", idx_bytes({1, 1, 2, 5}, "abcdefghij"));
+  CHECK_THROWS_WITH(load("images", folder.path(), {{"train_examples", "1"}}),
+                    Contains("expected [N,H,W] or [N,H,W,3]") && Contains("the last of 5"));
 }
 
 TEST_CASE("IDX files of any name", "[unit]") {
