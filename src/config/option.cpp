@@ -22,12 +22,12 @@ namespace {
 }
 
 std::string scalar_name(OptionType type) {
-  return type == OptionType::kInt || type == OptionType::kIntList ? "an integer"
-                                                                  : "a finite real number";
+  return type == OptionType::kReal || type == OptionType::kRealList ? "a finite real number"
+                                                                    : "an integer";
 }
 
 std::string number_form(const Option& option, const std::string& text) {
-  if (option.type == OptionType::kInt || option.type == OptionType::kIntList) {
+  if (option.type != OptionType::kReal && option.type != OptionType::kRealList) {
     if (const auto value = parse_integer(text)) return std::to_string(*value);
   } else if (const auto value = parse_real(text)) {
     return real_to_text(*value);
@@ -40,6 +40,12 @@ std::string list_form(const Option& option, const std::string& text) {
   std::vector<std::string> items;
   for (const auto& item : split(text, ',')) items.push_back(number_form(option, trim(item)));
   return join(items, ",");
+}
+
+// Begins as a list of integers does, and no choice.
+bool is_listed(const Option& option, const std::string& text) {
+  const char first = text.empty() ? ' ' : text[0];
+  return option.or_list && ((first >= '0' && first <= '9') || first == '-');
 }
 
 std::string flag_form(const Option& option, const std::string& text) {
@@ -81,7 +87,10 @@ void check_choice(const Option& option, const std::string& text, const PartTable
   }
   const auto& choices = option.choices;
   if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
-    throw ConfigError(did_you_mean("value of option '" + option.name + "':", text, choices));
+    const std::string what = "value of option '" + option.name + "':";
+    throw ConfigError(option.or_list
+                          ? did_you_mean(what, text, choices, "Or give a list of integers.")
+                          : did_you_mean(what, text, choices));
   }
 }
 
@@ -122,8 +131,9 @@ std::string canonical_form(const Option& option, const std::string& raw) {
       return list_form(option, text);
     case OptionType::kFlag:
       return flag_form(option, text);
-    case OptionType::kText:
     case OptionType::kChoice:
+      return is_listed(option, text) ? list_form(option, text) : text;
+    case OptionType::kText:
       break;
   }
   return text;
@@ -131,11 +141,12 @@ std::string canonical_form(const Option& option, const std::string& raw) {
 
 std::string canonical_value(const Option& option, const std::string& raw, const PartTable& parts) {
   std::string text = canonical_form(option, raw);
-  if (option.type == OptionType::kChoice) {
+  const bool listed = is_listed(option, text);
+  if (option.type == OptionType::kChoice && !listed) {
     check_choice(option, text, parts);
   } else if (option.type == OptionType::kInt || option.type == OptionType::kReal) {
     check_range(option, text);
-  } else if (is_list(option.type) && !text.empty()) {
+  } else if ((is_list(option.type) || listed) && !text.empty()) {
     for (const auto& item : split(text, ',')) check_range(option, item);
   }
   return text;
@@ -162,7 +173,8 @@ std::string describe_domain(const Option& option, const PartTable& parts) {
     case OptionType::kChoice:
       break;
   }
-  return "one of " + join(choices_of(option, parts), " | ");
+  const std::string choices = "one of " + join(choices_of(option, parts), " | ");
+  return option.or_list ? choices + ", or a list of ints" + range_of(option) : choices;
 }
 
 std::uint64_t next_table_state() {

@@ -32,6 +32,7 @@ struct Option {
   std::string unit = "";
   std::optional<double> minimum = {}, maximum = {};
   std::vector<std::string> choices = {};  // for kChoice that no part registry fills
+  bool or_list = false;  // of kChoice: a list of integers may stand in the place of a choice
   OptionScope scope = OptionScope::kRun;
   bool of_part = false;      // read only by the parts that list it in Part::uses
   bool per_replica = false;  // may differ inside a group of replicas

@@ -164,7 +164,9 @@ std::vector<Option> continual_options() {
        .type = kInt,
        .default_value = "5",
        .neutral = "0",
-       .help = "number of tasks",
+       .help =
+           "number of tasks; where the classes are split and it does not divide them, the first "
+           "tasks have one more than the others",
        .minimum = 1,
        .of_part = true},
       {.name = "tasks_by",
@@ -189,8 +191,20 @@ std::vector<Option> continual_options() {
        .type = kChoice,
        .default_value = "natural",
        .neutral = "none",
-       .help = "order of classes over tasks; random: by seed_classes",
+       .help = "order of classes over tasks; random: by seed_classes; or all of them, each once: "
+               "3,1,2,0",
+       .minimum = 0,
        .choices = {"natural", "random"},
+       .or_list = true,
+       .of_part = true},
+      {.name = "task_classes",
+       .type = kIntList,
+       .default_value = "",
+       .neutral = "",
+       .help =
+           "classes of each task where they are split, in the order of tasks (50,10,10,10,10,10); "
+           "empty: as even as they can be",
+       .minimum = 1,
        .of_part = true},
       {.name = "blur",
        .type = kReal,

@@ -17,20 +17,70 @@
 namespace tandem {
 namespace {
 
-void check_divides(std::int64_t tasks, const Dataset& data) {
+void check_splittable(const Dataset& data) {
   if (data.kind != Dataset::Kind::kImages) {
     throw ConfigError(fmt::format(
         "data = {} has no classes to split into tasks; give scenario = single, or scenario = "
         "domain_il with tasks_by = corpus and a corpus for each task",
         data.name));
   }
-  if (data.classes % tasks == 0) return;
-  std::vector<std::int64_t> divisors;
-  for (std::int64_t each = 1; each <= data.classes; ++each) {
-    if (data.classes % each == 0) divisors.push_back(each);
+}
+
+// How many classes each task has: what is said, or C / T, and one more in the first C mod T.
+std::vector<std::int64_t> sizes_of_tasks(const Config& config, const Dataset& data) {
+  const std::int64_t tasks = config.integer("tasks");
+  const std::vector<std::int64_t> said = config.integers("task_classes");
+  if (said.empty()) {
+    if (tasks > data.classes) {
+      throw ConfigError(
+          fmt::format("tasks = {} is more than the {} classes of {}, of which each task has one or "
+                      "more; give at most {}",
+                      tasks, data.classes, data.name, data.classes));
+    }
+    std::vector<std::int64_t> sizes(static_cast<std::size_t>(tasks), data.classes / tasks);
+    for (std::int64_t t = 0; t < data.classes % tasks; ++t) ++sizes[static_cast<std::size_t>(t)];
+    return sizes;
   }
-  throw ConfigError(fmt::format("tasks = {} doesn't divide the {} classes of {}; choose one of {}",
-                                tasks, data.classes, data.name, fmt::join(divisors, ", ")));
+  const auto count = static_cast<std::int64_t>(said.size());
+  if (count != tasks) {
+    throw ConfigError(fmt::format("task_classes = {} has {} tasks and tasks = {}; give --tasks {}",
+                                  config.text("task_classes"), count, tasks, count));
+  }
+  const std::int64_t sum = std::accumulate(said.begin(), said.end(), std::int64_t{0});
+  if (sum != data.classes) {
+    throw ConfigError(
+        fmt::format("task_classes = {} adds up to {} and {} has {} classes; give each a task",
+                    config.text("task_classes"), sum, data.name, data.classes));
+  }
+  return said;
+}
+
+void refuse_sizes(const Config& config) {
+  if (config.integers("task_classes").empty()) return;
+  throw ConfigError(
+      fmt::format("task_classes = {} says how many classes each task has where they are split, and "
+                  "with tasks_by = {} they are not; leave it out",
+                  config.text("task_classes"), config.text("tasks_by")));
+}
+
+// An order that is said has each of 0..count-1 once.
+void check_order(const Config& config, const std::vector<std::int64_t>& order, std::int64_t count) {
+  const auto refuse = [&](const std::string& found) {
+    throw ConfigError(fmt::format("class_order = {} must have each of 0 to {} once, and {}",
+                                  config.text("class_order"), count - 1, found));
+  };
+  std::vector<int> times(static_cast<std::size_t>(count), 0);
+  for (const std::int64_t each : order) {
+    if (each >= count) refuse(fmt::format("has {}", each));
+    if (++times[static_cast<std::size_t>(each)] > 1) refuse(fmt::format("has {} twice", each));
+  }
+  std::vector<std::int64_t> missing;
+  for (std::int64_t each = 0; each < count; ++each) {
+    if (times[static_cast<std::size_t>(each)] == 0) missing.push_back(each);
+  }
+  if (missing.empty()) return;
+  refuse(fmt::format("lacks {}{}", fmt::join(missing, ", "),
+                     order.size() == 1 ? "; in a grid file a list is in braces" : ""));
 }
 
 // The examples of each task.
@@ -49,8 +99,12 @@ std::vector<std::vector<std::int64_t>> deal(const std::vector<std::int64_t>& exa
 }  // namespace
 
 std::vector<std::int64_t> class_order(const Config& config, std::int64_t classes) {
-  if (config.text("class_order") == "random") {
-    return permutation(run_key(config, "classes"), classes);
+  const std::string& said = config.text("class_order");
+  if (said == "random") return permutation(run_key(config, "classes"), classes);
+  if (said != "natural") {
+    const std::vector<std::int64_t> order = config.integers("class_order");
+    check_order(config, order, classes);
+    return order;
   }
   std::vector<std::int64_t> order;
   for (std::int64_t each = 0; each < classes; ++each) order.push_back(each);
@@ -59,21 +113,37 @@ std::vector<std::int64_t> class_order(const Config& config, std::int64_t classes
 
 namespace {
 
+// What took the training examples of a task's classes away.
+[[noreturn]] void refuse_untrained(const Config& config, const Dataset& data, const Task& task) {
+  const bool held_out = config.integer("train_examples") == 0 && !task.validation.empty();
+  throw ConfigError(fmt::format(
+      "task {} (classes {} of {}) has none of the {} training examples; {}", task.number,
+      fmt::join(task.classes, ", "), data.name, data.train.size(),
+      held_out ? fmt::format("--validation {} drew all of its {} for validation: give a smaller "
+                             "one, or more examples of these classes",
+                             config.text("validation"), task.validation.size())
+               : "raise train_examples"));
+}
+
 TaskSequence split_by_class(const Config& config, const Dataset& data) {
-  const std::int64_t tasks = config.integer("tasks");
-  check_divides(tasks, data);
-  const std::int64_t per_task = data.classes / tasks;
+  check_splittable(data);
+  const std::vector<std::int64_t> sizes = sizes_of_tasks(config, data);
+  const auto tasks = static_cast<std::int64_t>(sizes.size());
   const auto order = class_order(config, data.classes);
   TaskSequence sequence;
   sequence.outputs = data.classes;
   sequence.tasks.resize(tasks);
   sequence.target.resize(data.classes);
   sequence.task_of_class.resize(data.classes);
-  for (std::int64_t position = 0; position < data.classes; ++position) {
-    const std::int64_t task = position / per_task;
-    sequence.tasks[task].classes.push_back(order[position]);
-    sequence.task_of_class[order[position]] = task + 1;
-    sequence.target[order[position]] = position;
+  std::int64_t position = 0;
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    const std::int64_t first = position;
+    for (; position < first + sizes[task]; ++position) {
+      sequence.tasks[task].classes.push_back(order[position]);
+      sequence.task_of_class[order[position]] = task + 1;
+      sequence.target[order[position]] = position;
+    }
+    sequence.task_outputs.emplace_back(first, position);
   }
   const std::int64_t* labels = data.labels.data_ptr<std::int64_t>();
   const auto dealt = [&](const std::vector<std::int64_t>& examples) {
@@ -86,12 +156,7 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
     each.train = std::move(train[task]);
     each.validation = std::move(validation[task]);
     each.test = std::move(test[task]);
-    sequence.task_outputs.emplace_back(task * per_task, (task + 1) * per_task);
-    if (each.train.empty()) {
-      throw ConfigError(fmt::format(
-          "task {} (classes {} of {}) has none of the {} training examples; raise train_examples",
-          each.number, fmt::join(each.classes, ", "), data.name, data.train.size()));
-    }
+    if (each.train.empty()) refuse_untrained(config, data, each);
   }
   return sequence;
 }
@@ -110,6 +175,7 @@ void check_views(const Config& config, const Dataset& data) {
                     "tasks_by = {} each task has all of them; leave it out",
                     config.text("class_order"), by));
   }
+  refuse_sizes(config);
   if (by == "rotation" && (data.channels != 1 || data.height != data.width)) {
     throw ConfigError(
         fmt::format("tasks_by = rotation turns square images of one channel, and those of {} are "
@@ -160,6 +226,7 @@ TaskSequence split_by_corpus(const Config& config, const Dataset& data) {
         "in all: give data = bytes and scenario = domain_il (not {} and {})",
         data.name, config.text("scenario")));
   }
+  refuse_sizes(config);
   const auto parts = static_cast<std::int64_t>(data.train.size() / 2);
   const std::int64_t tasks = config.integer("tasks");
   if (parts != tasks || parts < 2) {
@@ -209,7 +276,8 @@ Part split_facts(const std::string& name, const std::string& summary, const std:
   part.summary = summary;
   part.revision = revision;
   part.cite = "1904.07734";
-  part.uses = {"tasks", "tasks_by", "rotation_degrees", "class_order", "online", "blur"};
+  part.uses = {"tasks",  "tasks_by", "rotation_degrees", "class_order", "task_classes",
+               "online", "blur"};
   part.file = file;
   return part;
 }

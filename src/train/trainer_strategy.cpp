@@ -567,15 +567,19 @@ std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::
   }
   const at::NoGradGuard no_grad;
   std::vector<double> counts;
-  double passes = 1;
-  if (kind == Importance::kFisher) {
-    const auto [first, last] = tasks(0).task_outputs.front();
-    passes = static_cast<double>(batches_.masks_training() ? last - first : tasks(0).outputs);
-  }
+  // One for each output that its examples, all of one task, have.
+  const auto passes_of = [&](std::int64_t r, const std::vector<std::int64_t>& own) {
+    if (kind != Importance::kFisher || own.empty()) return 1.0;
+    if (!batches_.masks_training()) return static_cast<double>(tasks(r).outputs);
+    const auto [first, last] =
+        tasks(r).task_outputs[static_cast<std::size_t>(task_of(own.front()) - 1)];
+    return static_cast<double>(last - first);
+  };
   for (std::size_t r = 0; r < examples.size(); ++r) {
     const auto count = static_cast<double>(examples[r].size());
     counts.push_back(1 / std::max(1.0, count));
     const auto replica = static_cast<std::int64_t>(r);
+    const double passes = passes_of(replica, examples[r]);
     // Forward once, and for each pass back dy of all layers and the products of powers.
     flops().add(replica, count * flops_->trained_forward(replica) * (1 + 2 * passes));
   }

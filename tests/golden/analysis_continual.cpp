@@ -169,6 +169,17 @@ TEST_CASE("a sequence that has not ended has no measures of all of it", "[golden
   }
 }
 
+TEST_CASE("means over tasks count tasks of several sizes alike, a result counts their examples",
+          "[golden]") {
+  Fixture f;
+  f.writer.insert({test::eval(f.run.id, 0, 1, 1, 240, 300), test::eval(f.run.id, 1, 1, 2, 10, 100),
+                   test::eval(f.run.id, 2, 2, 1, 150, 300),
+                   test::eval(f.run.id, 3, 2, 2, 90, 100)});
+  CHECK(f.value("acc", "v_continual") == Approx((150.0 / 300 + 90.0 / 100) / 2).epsilon(1e-12));
+  CHECK(f.value("f_chaudhry", "v_continual") == Approx(240.0 / 300 - 150.0 / 300).epsilon(1e-12));
+  CHECK(f.value("accuracy", "v_result") == Approx((150.0 + 90) / (300 + 100)).epsilon(1e-12));
+}
+
 TEST_CASE("a window of evaluations has its length", "[golden]") {
   Fixture f;
   f.writer.insert({test::eval(f.run.id, 0, 1, 1, 90, 100), test::eval(f.run.id, 1, 1, 2, 10, 100),

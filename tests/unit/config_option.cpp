@@ -87,6 +87,26 @@ TEST_CASE("choices come from the option or from the parts of its kind", "[unit]"
   CHECK(describe_domain(weights, parts) == "one of dense | rigl | set | ssa | static");
 }
 
+TEST_CASE("a list of integers may stand in the place of a choice where the option says so",
+          "[unit]") {
+  Option order = typed(OptionType::kChoice);
+  order.choices = {"natural", "random"};
+  CHECK_THROWS_AS(canonical_value(order, "1,0"), ConfigError);
+  order.or_list = true;
+  order.minimum = 0;
+  CHECK(canonical_value(order, "random") == "random");
+  CHECK(canonical_value(order, " 03, 1,2,0 ") == "3,1,2,0");
+  CHECK(canonical_value(order, "0") == "0");
+  CHECK_THROWS_WITH(canonical_value(order, "randm"),
+                    Contains("did you mean random?") && Contains("Or give a list of integers."));
+  CHECK_THROWS_WITH(canonical_value(order, "1,-1"), Contains("an integer >= 0"));
+  CHECK_THROWS_WITH(canonical_value(order, "1,two"), Contains("expected an integer"));
+  CHECK(describe_domain(order, test::fixture_parts()) ==
+        "one of natural | random, or a list of ints >= 0");
+  // As in a grid file, where braces make one value of it.
+  CHECK(option("class_order").or_list);
+}
+
 TEST_CASE("an unknown option names the nearest", "[unit]") {
   CHECK_THROWS_WITH(option("weigth_decay"),
                     Contains("unknown option 'weigth_decay'") && Contains("weight_decay"));

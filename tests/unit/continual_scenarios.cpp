@@ -95,16 +95,20 @@ TEST_CASE("single takes a byte corpus, a split refuses it", "[unit]") {
 
 TEST_CASE("a split puts each example into the task of its class", "[unit]") {
   for (const char* scenario : {"task_il", "domain_il", "class_il"}) {
-    for (const char* tasks : {"1", "2", "5", "10"}) {
-      for (const char* order : {"natural", "random"}) {
+    for (const char* tasks : {"1", "2", "3", "4", "5", "7", "10"}) {
+      for (const char* order : {"natural", "random", "3,1,2,0,9,5,8,7,6,4"}) {
         INFO(scenario << " " << tasks << " " << order);
         const auto sequence = tasks_of(scenario, {{"tasks", tasks}, {"class_order", order}});
         CHECK(sequence.tasks.size() == static_cast<std::size_t>(std::stoi(tasks)));
         CHECK(sequence.task_outputs.size() == sequence.tasks.size());
         check_partition(sequence, images());
+        const bool shared = std::string(scenario) == "domain_il";
+        std::size_t most = 0;
+        for (const auto& task : sequence.tasks) most = std::max(most, task.classes.size());
+        CHECK(sequence.outputs == (shared ? static_cast<std::int64_t>(most) : 10));
         for (const auto& task : sequence.tasks) {
           const auto [first, last] = sequence.task_outputs[task.number - 1];
-          REQUIRE(last - first == static_cast<std::int64_t>(task.classes.size()));
+          REQUIRE(last - first == static_cast<std::int64_t>(shared ? most : task.classes.size()));
           for (std::size_t i = 0; i < task.classes.size(); ++i) {
             CHECK(sequence.target[task.classes[i]] == first + static_cast<std::int64_t>(i));
           }
@@ -251,18 +255,76 @@ TEST_CASE("the natural class order is natural, the random one follows the seed",
   CHECK(four == order({{"class_order", "random"}, {"seed", "4"}, {"seed_data", "7"}}));
 }
 
-TEST_CASE("tasks must divide the classes", "[unit]") {
-  CHECK_THROWS_AS(tasks_of("class_il", {{"tasks", "3"}}), ConfigError);
-  CHECK_THROWS_WITH(tasks_of("task_il", {{"tasks", "3"}}),
-                    Contains("tasks = 3") && Contains("10 classes") && Contains("1, 2, 5, 10"));
-  CHECK_THROWS_AS(tasks_of("domain_il", {{"tasks", "20"}}), ConfigError);
+TEST_CASE("a class order that is said is that of the tasks, each class once", "[unit]") {
+  const std::string said = "3,1,2,0,4,5,6,7,9,8";
+  const auto sequence = tasks_of("class_il", {{"class_order", said}, {"seed", "4"}});
+  CHECK(order_of(sequence) == std::vector<std::int64_t>{3, 1, 2, 0, 4, 5, 6, 7, 9, 8});
+  CHECK(sequence.target == std::vector<std::int64_t>{3, 1, 2, 0, 4, 5, 6, 7, 9, 8});
+  const auto refused = [](const std::string& order, const std::string& why) {
+    CHECK_THROWS_WITH(
+        tasks_of("class_il", {{"class_order", order}}),
+        Contains("class_order = " + order + " must have each of 0 to 9 once") && Contains(why));
+  };
+  refused("3,1,2,0,4,5,6,7,9", "lacks 8");
+  refused("3", "lacks 0, 1, 2, 4, 5, 6, 7, 8, 9; in a grid file a list is in braces");
+  refused("3,1,2,0,4,5,6,7,9,8,3", "has 3 twice");
+  refused("1,2,3,4,5,6,7,8,9,10", "has 10");
+  CHECK_THROWS_WITH(tasks_of("class_il", {{"tasks_by", "permutation"}, {"class_order", said}}),
+                    Contains("class_order = " + said) && Contains("leave it out"));
+}
+
+std::vector<std::size_t> sizes_of(const TaskSequence& sequence) {
+  std::vector<std::size_t> sizes;
+  for (const Task& task : sequence.tasks) sizes.push_back(task.classes.size());
+  return sizes;
+}
+
+TEST_CASE("the first tasks have one class more where tasks do not divide the classes", "[unit]") {
+  using Sizes = std::vector<std::size_t>;
+  CHECK(sizes_of(tasks_of("class_il", {{"tasks", "3"}})) == Sizes{4, 3, 3});
+  CHECK(sizes_of(tasks_of("task_il", {{"tasks", "4"}})) == Sizes{3, 3, 2, 2});
+  CHECK(sizes_of(tasks_of("class_il", {{"tasks", "9"}})) == Sizes{2, 1, 1, 1, 1, 1, 1, 1, 1});
+  // Tasks share as many outputs as the largest has classes, and count their own from 0.
+  const auto domain = tasks_of("domain_il", {{"tasks", "3"}});
+  CHECK(domain.outputs == 4);
+  CHECK(domain.target == std::vector<std::int64_t>{0, 1, 2, 3, 0, 1, 2, 0, 1, 2});
+  CHECK(domain.shares_outputs());
+  const auto task = tasks_of("task_il", {{"tasks", "3"}});
+  CHECK(task.task_outputs[1] == std::pair<std::int64_t, std::int64_t>(4, 7));
+  CHECK_THROWS_WITH(tasks_of("domain_il", {{"tasks", "20"}}),
+                    Contains("tasks = 20") && Contains("10 classes") && Contains("at most 10"));
+}
+
+TEST_CASE("tasks have the sizes that are said", "[unit]") {
+  const Settings said = {{"task_classes", "5,1,4"}, {"tasks", "3"}};
+  CHECK(sizes_of(tasks_of("class_il", said)) == std::vector<std::size_t>{5, 1, 4});
+  const auto domain = tasks_of("domain_il", said);
+  CHECK(domain.outputs == 5);
+  CHECK(domain.target == std::vector<std::int64_t>{0, 1, 2, 3, 4, 0, 0, 1, 2, 3});
+  check_partition(domain, images());
+  CHECK_THROWS_WITH(tasks_of("class_il", {{"task_classes", "5,5"}}),
+                    Contains("task_classes = 5,5 has 2 tasks") && Contains("give --tasks 2"));
+  CHECK_THROWS_WITH(tasks_of("class_il", {{"task_classes", "5,6"}, {"tasks", "2"}}),
+                    Contains("adds up to 11") && Contains("10 classes"));
+  CHECK_THROWS_WITH(
+      tasks_of("domain_il", {{"task_classes", "5,5"}, {"tasks", "2"}, {"tasks_by", "permutation"}}),
+      Contains("tasks_by = permutation") && Contains("leave it out"));
+  // What is even anyhow is the same sequence under another id; nothing said is the id of before.
+  CHECK(Config::resolve({{"scenario", "class_il"}, {"task_classes", ""}}).id() ==
+        Config::resolve({{"scenario", "class_il"}}).id());
 }
 
 TEST_CASE("a task without training examples is refused", "[unit]") {
   Dataset data = images();
   data.train = {0, 1, 2, 3, 4, 5, 6, 7};
-  CHECK_THROWS_WITH(make_tasks(Config::resolve({{"scenario", "class_il"}}), data),
-                    Contains("task 5") && Contains("train_examples"));
+  CHECK_THROWS_WITH(
+      make_tasks(Config::resolve({{"scenario", "class_il"}, {"train_examples", "8"}}), data),
+      Contains("task 5") && Contains("raise train_examples"));
+  // A validation split that took them is named instead.
+  CHECK_THROWS_WITH(
+      make_tasks(Config::resolve({{"scenario", "class_il"}, {"validation", "0.2"}}), data),
+      Contains("task 5 (classes 8, 9") && Contains("--validation 0.2 drew all of its ") &&
+          Contains("give a smaller one"));
 }
 
 }  // namespace tandem::test::continual_scenarios_unit
