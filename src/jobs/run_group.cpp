@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 
+#include "config/part.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/parallel.h"
@@ -126,6 +127,17 @@ std::int64_t steps_to_evaluation(const Config& config, std::int64_t steps_per_ep
   return nearest;
 }
 
+// A term that holds weights, stability * importance * (w - centre)^2, moves each by lr * 2 *
+// stability * importance of its distance at a step: by more than twice it, ever further away.
+std::string what_to_try(const Config& config) {
+  const std::vector<std::string>& uses = part("strategy", config.text("strategy")).uses;
+  if (std::count(uses.begin(), uses.end(), "stability") == 0) return "";
+  return fmt::format(
+      "; under --strategy {} try a smaller --stability (here {}) or --lr (here {}): where it pulls "
+      "at weights, a step of lr * 2 * stability * importance above 2 makes them oscillate",
+      config.text("strategy"), config.text("stability"), config.text("lr"));
+}
+
 TrainerOptions trainer_options(const GroupSpec& spec) {
   TrainerOptions options;
   options.device = at::Device(spec.device);
@@ -218,7 +230,9 @@ void GroupRun::end_diverged(std::int64_t r, const std::string& what) {
   only[static_cast<std::size_t>(r)] = 1;
   log_losses(only);
   emit(r, MetricRow{step, "", "first_non_finite_step", static_cast<double>(step)});
-  emit_state(r, "diverged", what + " not finite after " + std::to_string(step) + " steps");
+  emit_state(r, "diverged",
+             what + " not finite after " + std::to_string(step) + " steps" +
+                 what_to_try(trainer_.run(r).config));
 }
 
 // How many steps until something is due that the host must look at.

@@ -117,4 +117,34 @@ TEST_CASE("a run that diverged between two boundaries ends as diverged after a s
   }
 }
 
+TEST_CASE("a run that diverges says what to try where its strategy holds on to weights",
+          "[crash]") {
+  const TemporaryFolder folder;
+  for (const std::string strategy : {"mas", "finetune"}) {
+    Settings said = {{"scenario", "class_il"},
+                     {"strategy", strategy},
+                     {"tasks", "2"},
+                     {"steps", "20"},
+                     {"clip", "0"}};
+    said[strategy == "mas" ? "stability" : "lr"] = "1e+30";
+    GroupSpec spec;
+    spec.runs = {small_run(said)};
+    spec.device = "cpu";
+    spec.checkpoint_folder = folder / strategy;
+    MemorySink sink;
+    REQUIRE(run_group(spec, sink) == GroupEnd::kDone);
+    std::string message;
+    for (const Row& row : sink.unacknowledged()) {
+      const auto* state = std::get_if<StateRow>(&row.body);
+      if (state != nullptr && state->state == "diverged") message = state->message;
+    }
+    CAPTURE(message);
+    REQUIRE(message.find("not finite after ") != std::string::npos);
+    const bool told = message.find("try a smaller --stability (here 1e+30) or --lr (here " +
+                                   spec.runs[0].text("lr") + ")") != std::string::npos;
+    CHECK(told == (strategy == "mas"));
+    CHECK((message.find("--stability") != std::string::npos) == told);
+  }
+}
+
 }  // namespace tandem::test::train_resume_crash
