@@ -287,6 +287,10 @@ std::vector<Rule> copy_rules() {
   };
 }
 
+std::int64_t rates_said(const RunFacts& f) {
+  return static_cast<std::int64_t>(f.config->reals("task_lr").size());
+}
+
 std::vector<Rule> length_rules() {
   return {
       {"trains_nothing", kRefusedRun, kOfConfig,
@@ -429,6 +433,13 @@ std::vector<Rule> length_rules() {
              "--eval-every {} is longer than a task, which has {} steps of {} per epoch: it is "
              "evaluated at its end alone",
              f.config->text("eval_every"), f.task_steps, f.epoch_steps);
+       }},
+      {"task_lr_beyond_tasks", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return f.stages > 1 && rates_said(f) > f.stages; },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--task-lr {} has {} numbers and the run has {} tasks: the last {} change nothing",
+             f.config->text("task_lr"), rates_said(f), f.stages, rates_said(f) - f.stages);
        }},
       {"never_switches", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return number(f, "eval_after_switch") > 0 && f.stages < 2; },
@@ -602,6 +613,17 @@ std::vector<Rule> example_rules() {
              f.config->text("weights"), f.weights.topology.fresh_batches,
              f.config->text("scenario"));
        }},
+      {"blur_of_no_step", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         const double blur = f.config->real("blur");
+         return f.stages > 1 && blur > 0 && blur * static_cast<double>(f.task_steps) < 1;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--blur {} of the {} steps of the shortest task is less than a step, so that nothing "
+             "is mixed at its switches; give at least {:.3g}, or leave it out",
+             f.config->text("blur"), f.task_steps, std::ceil(1e3 / f.task_steps) / 1e3);
+       }},
       {"fisher_of_windows", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.exact_fisher && f.windows && f.tasks > 1; },
        [](const RunFacts& f) {
@@ -628,6 +650,17 @@ std::vector<Rule> example_rules() {
              "a step replays up to {} examples of {} candidates and a buffer of {}: all are taken, "
              "as er does without looking; give a smaller --replay-batch or more --mir-candidates",
              f.replay_slots, number(f, "mir_candidates"), number(f, "buffer"));
+       }},
+      {"candidates_beyond_buffer", kWarnedRun, kOfRun,
+       [](const RunFacts& f) {
+         const std::int64_t buffer = number(f, "buffer");
+         return number(f, "mir_candidates") > buffer && f.replay_slots < buffer;
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--mir-candidates {} is more than --buffer {} holds: each step looks at all of it; "
+             "give --mir-candidates {} to say so",
+             number(f, "mir_candidates"), number(f, "buffer"), number(f, "buffer"));
        }},
       {"within_mask_of_living", kRefusedRun, kOfRun,
        [](const RunFacts& f) {

@@ -638,6 +638,13 @@ Given growing_ahead(std::int64_t batches) {
   return given;
 }
 
+Given mixing(std::int64_t task_steps) {
+  return config({{"scenario", "class_il"}, {"blur", "0.01"}}, [task_steps](RunFacts& f) {
+    f.tasks = f.stages = 5;
+    f.task_steps = task_steps;
+  });
+}
+
 Given naming(bool shares) {
   return config({{"scenario", "class_il"}, {"strategy", "icarl"}}, [shares](RunFacts& f) {
     f.own_outputs = true;
@@ -701,6 +708,12 @@ Rows length_rows() {
        {config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.stages = 1; }),
         config({{"eval_after_switch", "5"}}, [](RunFacts& f) { f.stages = 2; }),
         "--eval-after-switch 5"}},
+      {"task_lr_beyond_tasks",
+       {config({{"scenario", "class_il"}, {"task_lr", "1,0.5,0.1"}},
+               [](RunFacts& f) { f.stages = 2; }),
+        config({{"scenario", "class_il"}, {"task_lr", "1,0.5,0.1"}},
+               [](RunFacts& f) { f.stages = 3; }),
+        "--task-lr 1,0.5,0.1 has 3 numbers and the run has 2 tasks"}},
       {"schedule_across_fresh_starts",
        {fresh_starts(TopologyRule::BudgetSchedule::kCubic),
         fresh_starts(TopologyRule::BudgetSchedule::kConstant), "--strategy gdumb"}},
@@ -727,6 +740,9 @@ Rows length_rows() {
        {streaming({{"epochs", "2"}}, false), streaming({{"epochs", "2"}}, false, false),
         "--epochs 2"}},
       {"growth_ahead_of_a_stream", {growing_ahead(3), growing_ahead(0), "draws 3 batches"}},
+      {"blur_of_no_step", {mixing(99), mixing(100), "--blur 0.01 of the 99 steps"}},
+      {"candidates_beyond_buffer",
+       {choosing("41", 8), choosing("40", 8), "give --mir-candidates 40"}},
       {"fisher_of_windows",
        {of_windows("ewc", 2), of_windows("ewc", 1), "--strategy ewc takes a gradient"}},
       {"memory_of_windows",
