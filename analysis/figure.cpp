@@ -15,7 +15,7 @@ constexpr int kPanel = 380, kPanelHeight = 300;  // pixels
 constexpr int kLeft = 75, kTop = 60, kBottom = 62;
 constexpr int kTitleAbove = 32, kSubtitleAbove = 13;  // their middles above the panel
 constexpr int kSmallFont = 11;                        // points
-constexpr int kLegendSymbol = 60, kLegendLetter = 8, kLegendLine = 19;
+constexpr int kLegendSymbol = 60, kLegendLetter = 8, kLegendLine = 20;
 
 // Okabe and Ito's colours, which most colour-blind readers tell apart.
 constexpr std::array<const char*, 8> kColours = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
@@ -76,20 +76,15 @@ int Panels::height() const {
 std::string Panels::place(int i, const std::string& title, const std::string& subtitle) const {
   const int left = kLeft + (i % columns_) * (kPanel + gap_);
   const int top = (i / columns_) * (kTop + kPanelHeight + kBottom) + kTop;
-  const auto x = [this](int pixels) { return static_cast<double>(pixels) / width(); };
-  const auto y = [this](int pixels) { return 1 - static_cast<double>(pixels) / height(); };
   const int above = subtitle.empty() ? kSubtitleAbove : kTitleAbove;
   return fmt::format(
       "set lmargin at screen {:.4f}\nset rmargin at screen {:.4f}\nset tmargin at screen {:.4f}\n"
       "set bmargin at screen {:.4f}\n"
       "set label 1 {} at screen {:.4f}, screen {:.4f} left noenhanced\n"
       "set label 2 {} at screen {:.4f}, screen {:.4f} left noenhanced textcolor rgb '#555555' "
-      "font ',{}'\n"
-      "set key at screen {:.4f}, screen {:.4f} left top vertical maxrows {} "
-      "Left reverse noenhanced\n",
+      "font ',{}'\n",
       x(left), x(left + kPanel), y(top), y(top + kPanelHeight), quoted(title), x(left),
-      y(top - above), quoted(subtitle), x(left), y(top - kSubtitleAbove), kSmallFont,
-      x(kLeft + columns_ * (kPanel + gap_) - 20), y(kTop), std::max<std::size_t>(1, names_.size()));
+      y(top - above), quoted(subtitle), x(left), y(top - kSubtitleAbove), kSmallFont);
 }
 
 std::string Panels::legend(bool lines) const {
@@ -99,7 +94,13 @@ std::string Panels::legend(bool lines) const {
         fmt::format(", keyentry with {} {} title {}", lines ? "linespoints lw 1.5" : "points",
                     lines ? line_style(i) : point_style(i), quoted(names_[i]));
   }
-  return entries;
+  const double left = x(kLeft + columns_ * (kPanel + gap_) - 20), top = y(kTop);
+  return fmt::format(
+      "reset\nunset border\nunset tics\nset lmargin at screen {0:.4f}\nset rmargin at screen 1\n"
+      "set tmargin at screen {1:.4f}\nset bmargin at screen 0\n"
+      "set key at screen {0:.4f}, screen {1:.4f} left top vertical maxrows {2} "
+      "Left reverse noenhanced\nplot [0:1] [0:1] NaN notitle{3}\n",
+      left, top, std::max<std::size_t>(1, names_.size()), entries);
 }
 
 // The logarithm is of the error and half a point, which keeps 100% on the axis.

@@ -66,12 +66,16 @@ class Panels {
   int height() const;
   // Margins of the panel, its title and a smaller line below that.
   std::string place(int i, const std::string& title, const std::string& subtitle = "") const;
-  // The legend's entries, in the style of point_style() or line_style(), for one panel's plot
-  // command.
+  // The legend, in the style of point_style() or line_style(): the figure's last plot, since it
+  // puts all settings back. It has one column as high as the figure: within a panel's plot gnuplot
+  // would begin another one at the panel's height, beyond the figure's edge.
   std::string legend(bool lines = false) const;
 
  private:
   int legend_width() const;
+  // Where gnuplot has a pixel that is counted from the left, and one from the top.
+  double x(int pixels) const { return static_cast<double>(pixels) / width(); }
+  double y(int pixels) const { return 1 - static_cast<double>(pixels) / height(); }
 
   int columns_, rows_, gap_;
   std::vector<std::string> names_;

@@ -106,7 +106,7 @@ std::string csv_of(const std::vector<SequenceGroup>& groups) {
   return text;
 }
 
-std::string forgetting_panel(const std::vector<SequenceGroup>& groups, const std::string& legend) {
+std::string forgetting_panel(const std::vector<SequenceGroup>& groups) {
   std::string data;
   std::vector<std::string> points;
   for (std::size_t i = 0; i < groups.size(); ++i) {
@@ -124,7 +124,7 @@ std::string forgetting_panel(const std::vector<SequenceGroup>& groups, const std
          "set xlabel 'learning accuracy (%)'\nset ylabel 'forgetting (points)'\nset autoscale\n"
          "set xtics auto\nset ytics auto\nset offsets graph 0.08, graph 0.08, graph 0.08, graph "
          "0.08\nunset colorbox\nplot " +
-         join(points, ", ") + legend + "\n";
+         join(points, ", ") + "\n";
 }
 
 // Row i is the end of task i, from above; the diagonal is what was just learned.
@@ -176,14 +176,14 @@ void draw_sequences(const std::vector<SequenceGroup>& groups, const std::string&
       "'#5ec962', 1 '#fde725')\n";
   figure.script += panels.place(0, "forgetting of each method",
                                 split + " split, own read-out; bars: 95% intervals over seeds");
-  figure.script += forgetting_panel(groups, panels.legend());
+  figure.script += forgetting_panel(groups);
   for (std::size_t i = 0; i < matrices; ++i) {
     figure.script += panels.place(
         static_cast<int>(i) + 1, title_of(groups[i]),
         fmt::format("accuracy (%), own read-out, mean of {} runs", groups[i].runs.size()));
     figure.script += matrix_panel(groups[i], i);
   }
-  figure.script += "unset multiplot\n";
+  figure.script += panels.legend() + "unset multiplot\n";
 }
 
 }  // namespace

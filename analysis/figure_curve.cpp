@@ -143,7 +143,7 @@ Rows alone(const Rows& rows) {
 }
 
 std::string panel_of(const std::vector<Curve>& curves, double density,
-                     const std::vector<std::string>& labels, const std::string& legend) {
+                     const std::vector<std::string>& labels) {
   const std::set<double> budgets = budgets_of(curves, density);
   std::string data;
   std::vector<std::string> bands, lines;
@@ -166,7 +166,7 @@ std::string panel_of(const std::vector<Curve>& curves, double density,
                                 point_style(style)));
   }
   bands.insert(bands.end(), lines.begin(), lines.end());
-  return data + "plot " + join(bands, ", ") + legend + "\n";
+  return data + "plot " + join(bands, ", ") + "\n";
 }
 
 std::string accuracy_axis(const std::vector<Curve>& curves, double density) {
@@ -203,10 +203,10 @@ void draw(const std::vector<Curve>& curves, const std::string& scale, bool accur
   for (const double density : densities) {
     figure.script += panels.place(panel, "trained at density " + real_to_text(density));
     if (accuracies) figure.script += accuracy_axis(curves, density);
-    figure.script += panel_of(curves, density, labels, panel == 0 ? panels.legend(true) : "");
+    figure.script += panel_of(curves, density, labels);
     ++panel;
   }
-  figure.script += "unset multiplot\n";
+  figure.script += panels.legend(true) + "unset multiplot\n";
 }
 
 }  // namespace

@@ -185,13 +185,13 @@ class Script {
       text_ += panels.place(panel++, title + ", by method",
                             both(explained(shares.mass, "R^2", "kept mass"),
                                  explained(shares.method, "eta^2", "the method")));
-      add_panel(density, false, panel == 1 ? panels.legend() : "");
+      add_panel(density, false);
       if (!by_decay_) continue;
       text_ += panels.place(panel++, title + ", by weight decay",
                             explained(shares.decay, "R^2", "log10 weight decay"));
-      add_panel(density, true, "");
+      add_panel(density, true);
     }
-    figure.script = text_ + "unset multiplot\n";
+    figure.script = text_ + panels.legend() + "unset multiplot\n";
   }
 
  private:
@@ -216,7 +216,7 @@ class Script {
     return error_scale(least, most);
   }
 
-  void add_panel(double density, bool by_decay, const std::string& legend) {
+  void add_panel(double density, bool by_decay) {
     std::vector<std::string> parts;
     for (std::size_t m = 0; m < methods_.size(); ++m) {
       const auto found = points_.find({density, methods_[m]});
@@ -237,7 +237,7 @@ class Script {
                                     block(grey), symbol));
       }
     }
-    text_ += "plot " + join(parts, ", ") + legend + "\n";
+    text_ += "plot " + join(parts, ", ") + "\n";
   }
 
   // Data stand before the plot that reads them.
