@@ -124,7 +124,7 @@ class Builder {
       ContrastRow made = contrast_row(contrast, set_, split_, seed_names(), text);
       for (const Group& group : made.groups) {
         for (const RunData* run : group) remember(*run);
-        find_mixing(group);
+        find_mixing(group, contrast.at ? contrast.at->over : "");
         made.row.dagger = find_storages(group) || made.row.dagger;
       }
       table_.rows.push_back(std::move(made.row));
@@ -266,9 +266,10 @@ class Builder {
     table_.runs[run.id] = std::move(facts);
   }
 
-  void find_mixing(const Group& group) {
+  // `curve`: an option that a contrast looks along; "": none.
+  void find_mixing(const Group& group, const std::string& curve = "") {
     for (const std::string& name : set_.column_names) {
-      if (is_seed(name) || is_outcome(name)) continue;
+      if (is_seed(name) || is_outcome(name) || name == curve) continue;
       for (const RunData* run : group)
         if (run->column(name) != group.front()->column(name)) mixing_.insert(name);
     }

@@ -192,6 +192,27 @@ set title "H4, H5: forgetting (points)" font ',12'
 plot '$tmp/link.H4' using (100*\$3):1:(100*\$4):ytic(2) with xerrorbars lc '#4878a8' pt 7 ps 0.8 notitle
 unset multiplot
 E
+  pick continual/density_l0_matched_rates.csv weights activation init_scale "learning accuracy" \
+    "forgetting" "forgetting ci95_half" >"$tmp/rates"
+  local arms=("dense relu dense" "small_dense relu dense" "static relu density" "set relu density" "rigl relu dense"
+    "alternate relu dense" "ssa relu dense" "dense k_winners dense") plots="" name i=0
+  for name in "${arms[@]}"; do
+    awk -F'\t' -v n="$name" '$1 " " $2 " " $3 == n { print 100 * $4 "\t" 100 * $5 "\t" 100 * $6 }' "$tmp/rates" >"$tmp/rates.$i"
+    set -- $name
+    plots+="${plots:+, }'$tmp/rates.$i' using 1:2 with linespoints pt $((i + 4)) lw 1.5 title '$1${2/relu/}'"
+    plots=${plots/densek_winners/dense, k-winners}
+    plots=${plots/small_dense/small dense}
+    i=$((i + 1))
+  done
+  draw continual/density_l0_matched.svg 760 420 <<E
+set xlabel 'accuracy on a task just learned (%)'
+set ylabel 'forgetting (points)'
+set xrange [97:99.25]
+set yrange [0:30]
+set arrow from 98.5, graph 0 to 98.5, graph 1 nohead dt 2 lc 'black'
+set key outside right
+plot $plots
+E
 }
 
 bench() {

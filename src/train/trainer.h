@@ -140,8 +140,8 @@ class Trainer {
   std::vector<std::pair<std::string, at::Tensor>> save(std::int64_t r) const;
   using SavedState = std::vector<std::pair<std::string, at::Tensor>>;
   void load(std::int64_t r, const SavedState& tensors);
-  // Of it only parameters, masks and buffers, of `count` replicas from `first` on: a copy from a GPU serves
-  // them all.
+  // Of it only parameters, masks and buffers, of `count` replicas from `first` on: a copy from a
+  // GPU serves them all.
   std::vector<SavedState> save_weights(std::int64_t first, std::int64_t count) const;
   // What a replica trains on.
   Stages stages_of(std::int64_t r) const;

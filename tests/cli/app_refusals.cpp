@@ -20,7 +20,7 @@ TEST_CASE("a run that can't be had is refused before its database is made", "[cl
       {{"--epochs=0"}, "trains nothing"},
       {{"--exempt", "layer9"}, "layer0"},
       {{"--widths", "1"}, "width 1"},
-      {{"--scenario", "class_il", "--tasks", "3"}, "tasks = 3"},
+      {{"--scenario", "class_il", "--tasks", "11"}, "tasks = 11"},
       {{"--scenario", "general_360", "--epochs", "2"}, "shows each example once"},
       {{"--scenario", "general_360", "--strategy", "ewc"}, "no task ends"},
       {{"--scenario", "general_360", "--pair-classes", "11"}, "2 to 10"},

@@ -1503,6 +1503,27 @@ TEST_CASE("operations are counted where a strategy looks within phases", "[numer
   }
 }
 
+// Exact Fisher information is a forward pass and, for each output that the task's examples are read
+// with, one back and one of squares.
+TEST_CASE("importances cost by the outputs of the task that they are taken of", "[numeric]") {
+  const Config config =
+      sequence_of("ewc", "task_il", "dense",
+                  {{"tasks", "4"}, {"task_classes", "2,5,1,2"}, {"fisher_examples", "10"}});
+  Trainer trainer({config}, in_double());
+  std::vector<double> cost;
+  for (std::int64_t stage = 0; stage < 4; ++stage) {
+    trainer.begin_stage(stage);
+    for (std::int64_t s = 0; s < trainer.stage_steps(stage); ++s) trainer.advance(stage, s, 1);
+    const double before = trainer.flops().training(0);
+    trainer.end_stage(stage);
+    cost.push_back(trainer.flops().training(0) - before);
+  }
+  CHECK(cost[0] > 0);
+  CHECK(cost[1] == Approx(cost[0] * (1 + 2 * 5) / (1 + 2 * 2)).epsilon(1e-9));
+  CHECK(cost[2] == Approx(cost[0] * (1 + 2 * 1) / (1 + 2 * 2)).epsilon(1e-9));
+  CHECK(cost[3] == 0);  // nothing comes after the last
+}
+
 // The second gradient of such a step is of the same loss: what enters a memory enters after it.
 TEST_CASE("a memory of outputs is not written before all gradients of its step are taken",
           "[numeric]") {
