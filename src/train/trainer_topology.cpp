@@ -201,19 +201,12 @@ std::vector<std::vector<std::uint64_t>> Trainer::digests(const std::vector<char>
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Trainer::save(std::int64_t r) const {
-  std::vector<std::pair<std::string, at::Tensor>> all;
+  std::vector<std::pair<std::string, at::Tensor>> all = std::move(save_weights(r, 1).front());
   for (Parameter* parameter : parameters()) {
-    all.emplace_back("parameter/" + parameter->name, host_copy(parameter->of_replica(r)));
     for (const auto& [name, slot] : parameter->slots) {
       all.emplace_back("slot/" + parameter->name + "/" + name,
                        host_copy(parameter->segment(slot.values, r)));
     }
-    if (parameter->connections == nullptr) continue;
-    const at::Tensor topology = parameter->connections->save_topology(r);
-    if (topology.defined()) all.emplace_back("mask/" + parameter->name, topology);
-  }
-  for (const Buffer* buffer : buffers()) {
-    all.emplace_back("buffer/" + buffer->name, host_copy(buffer->of_replica(r)));
   }
   for (const auto& [name, values] : strategy_->save(r))
     all.emplace_back("strategy/" + name, values);
