@@ -206,6 +206,15 @@ std::vector<Option> continual_options() {
            "empty: as even as they can be",
        .minimum = 1,
        .of_part = true},
+      {.name = "train_outputs",
+       .type = kText,
+       .default_value = "all",
+       .neutral = "all",
+       .help = "class_il: the outputs that the loss sees in training: all from the first task on, "
+               "those of the tasks that have begun (seen), or those of the example's own task "
+               "(task); read-outs have all",
+       .choices = {"all", "seen", "task"},
+       .of_part = true},
       {.name = "blur",
        .type = kReal,
        .default_value = "0",
@@ -253,8 +262,8 @@ std::vector<Option> continual_options() {
        .help =
            "which examples the buffer keeps: a uniform sample of all that were seen, the latest "
            "of each class, or as many of each class as the stream allows (a class is a task's "
-           "own where tasks share them)",
-       .choices = {"reservoir", "ring", "balanced"},
+           "own where tasks share them); task_ends: buffer / tasks of each task, once it has ended",
+       .choices = {"reservoir", "ring", "balanced", "task_ends"},
        .of_part = true},
       {.name = "replay_batch",
        .type = kInt,
@@ -263,6 +272,14 @@ std::vector<Option> continual_options() {
        .help = "examples of the buffer that a step takes; 0: as many as batch",
        .unit = "examples",
        .minimum = 0,
+       .of_part = true},
+      {.name = "replay_share",
+       .type = kChoice,
+       .default_value = "rows",
+       .neutral = "rows",
+       .help = "how er weighs what it replays: each row as a current one, or in the n-th task 1/n "
+               "of the current rows' mean and 1 - 1/n of the replayed rows'",
+       .choices = {"rows", "tasks"},
        .of_part = true},
       {.name = "mir_candidates",
        .type = kInt,

@@ -28,6 +28,7 @@ class Complementary : public BufferReplay {
     return {.replays = replays(1),
             .roles = true,
             .passed_replayed = 2,
+            .looks_back = fills_at_ends(),
             .least_buffer = least_buffer(),
             .read = StrategyNeeds::Read::kAverage,
             .numbers = 2};

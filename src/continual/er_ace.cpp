@@ -11,7 +11,10 @@ struct AsymmetricReplay : BufferReplay {
   using BufferReplay::BufferReplay;
 
   StrategyNeeds needs() const override {
-    return {.replays = replays(1), .roles = true, .least_buffer = least_buffer()};
+    return {.replays = replays(1),
+            .roles = true,
+            .looks_back = fills_at_ends(),
+            .least_buffer = least_buffer()};
   }
 
   at::Tensor outputs(const StepView& view) override {

@@ -93,7 +93,7 @@ void IsolatedWeights::train(std::int64_t r, std::int64_t owner) {
 
 at::Tensor IsolatedWeights::outputs(const StepView& view) {
   const TaskSequence& sequence = view_.sequences.front();
-  if (view.allowed.defined() || !sequence.masked_readout) return {};
+  if (sequence.trained == OutputsOf::kTask || !sequence.masked_readout) return {};
   if (!outputs_.defined()) {
     outputs_ = outputs_of(view.logits.size(-1), task_).expand(view.logits.sizes()).contiguous();
   }

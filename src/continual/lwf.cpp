@@ -5,7 +5,8 @@
 //   p = softmax(z_old / T), q = softmax(z / T).
 // As in van de Ven et al. (arXiv 1904.07734): where tasks have outputs of their own (task-IL) each
 // earlier task's are a head; else all outputs are one, in domain-IL counted once for each earlier
-// task.
+// task. Where outputs are trained from the task on that has them, p is of those that the last task
+// left trained, and q of all that are trained now.
 #include "continual/strategy.h"
 #include "data/tensor.h"
 
@@ -45,27 +46,37 @@ class WithoutForgetting : public Strategy {
     }
     const at::Tensor& old = old_;
     at::Tensor sum;
-    if (sequence.mask_training) {  // heads are the same columns in every run of a group
+    if (sequence.trained ==
+        OutputsOf::kTask) {  // heads are the same columns in every run of a group
       for (std::int64_t t = 0; t + 1 < task_; ++t) {
         const auto [first, last] = sequence.task_outputs[static_cast<std::size_t>(t)];
-        const at::Tensor term = pull(view, old, first, last - first);
+        const at::Tensor term = pull(view, old, {first, last}, {first, last});
         sum = sum.defined() ? sum + term : term;
       }
+    } else if (sequence.trained == OutputsOf::kSeen) {
+      const auto end_of = [&sequence](std::int64_t task) {
+        return sequence.task_outputs[static_cast<std::size_t>(task - 1)].second;
+      };
+      sum = pull(view, old, {0, end_of(task_ - 1)}, {0, end_of(task_)});
     } else {
-      sum = pull(view, old, 0, old.size(-1));
+      sum = pull(view, old, {0, old.size(-1)}, {0, old.size(-1)});
       if (sequence.shares_outputs()) sum = sum * static_cast<double>(task_ - 1);
     }
     return lambda_ * sum;
   }
 
  private:
-  // [R], over outputs first .. first + count - 1.
-  at::Tensor pull(const StepView& view, const at::Tensor& old, std::int64_t first,
-                  std::int64_t count) const {
+  using Range = std::pair<std::int64_t, std::int64_t>;  // first and one past the last
+
+  // [R], p over some outputs and q over as many or more that begin with these.
+  at::Tensor pull(const StepView& view, const at::Tensor& old, Range of_p, Range of_q) const {
     const at::Tensor temperature = temperature_.view({-1, 1, 1});
-    const at::Tensor p = torch::softmax(old.narrow(-1, first, count) / temperature, -1);
-    const at::Tensor q = torch::log_softmax(view.logits.narrow(-1, first, count) / temperature, -1);
-    return ((p * q).sum(-1).neg() * view.mean).sum(1);
+    const auto part = [&temperature](const at::Tensor& logits, Range range) {
+      return logits.narrow(-1, range.first, range.second - range.first) / temperature;
+    };
+    const at::Tensor p = torch::softmax(part(old, of_p), -1);
+    const at::Tensor q = torch::log_softmax(part(view.logits, of_q), -1);
+    return ((p * q.narrow(-1, 0, p.size(-1))).sum(-1).neg() * view.mean).sum(1);
   }
 
   at::Tensor lambda_, temperature_;  // [R]

@@ -18,7 +18,10 @@ class MostInterfered : public BufferReplay {
 
   StrategyNeeds needs() const override {
     const std::int64_t most = *std::max_element(candidates_.begin(), candidates_.end());
-    StrategyNeeds needs{.replays = replays(1), .roles = true, .least_buffer = least_buffer()};
+    StrategyNeeds needs{.replays = replays(1),
+                        .roles = true,
+                        .looks_back = fills_at_ends(),
+                        .least_buffer = least_buffer()};
     needs.replays[0].chosen = true;
     needs.replays.push_back({std::max(most, needs.replays[0].rows), false});
     return needs;

@@ -54,9 +54,10 @@ constexpr std::uint64_t kChoices = 17;  // of the run's stream "replay"
 }  // namespace
 
 ReplayBuffer::ReplayBuffer(const Config& config, std::int64_t kinds)
-    : rule_(config.text("buffer_rule") == "ring"       ? Rule::kRing
-            : config.text("buffer_rule") == "balanced" ? Rule::kBalanced
-                                                       : Rule::kReservoir),
+    : rule_(config.text("buffer_rule") == "ring"        ? Rule::kRing
+            : config.text("buffer_rule") == "balanced"  ? Rule::kBalanced
+            : config.text("buffer_rule") == "task_ends" ? Rule::kTaskEnds
+                                                        : Rule::kReservoir),
       places_{sub_key(run_key(config, "replay"), 0)},
       choices_{sub_key(run_key(config, "replay"), kChoices)},
       key_(run_key(config, "replay")),
@@ -71,6 +72,7 @@ void ReplayBuffer::replay(std::int64_t step, std::int64_t draw, std::int64_t mos
 }
 
 std::int64_t ReplayBuffer::offer(std::int64_t example, std::int64_t kind) {
+  if (rule_ == Rule::kTaskEnds) return -1;
   if (rule_ == Rule::kReservoir) return offer_to_reservoir(example);
   Kind& own = kinds_.at(static_cast<std::size_t>(kind));
   return rule_ == Rule::kRing ? offer_to_ring(example, own) : offer_balanced(example, own);
@@ -206,8 +208,10 @@ std::vector<StrategyNeeds::Replay> BufferReplay::replays(std::int64_t count) con
 }
 
 std::int64_t BufferReplay::least_buffer() const {
-  const bool ring = view_.configs.front().text("buffer_rule") == "ring";
-  return ring && !view_.sequences.empty() ? kinds_of(view_.sequences.front()) : 0;
+  if (view_.sequences.empty()) return 0;
+  const TaskSequence& sequence = view_.sequences.front();
+  if (fills_at_ends()) return static_cast<std::int64_t>(sequence.tasks.size());
+  return view_.configs.front().text("buffer_rule") == "ring" ? kinds_of(sequence) : 0;
 }
 
 std::int64_t BufferReplay::most_capacity() const {
@@ -223,6 +227,16 @@ void BufferReplay::batch(std::int64_t r, std::int64_t step, std::vector<BatchRow
     replica.buffer.replay(step, static_cast<std::int64_t>(i), replica.rows, replays[i]);
   }
   keep(r, current);
+}
+
+void BufferReplay::after_task(std::int64_t task,
+                              const std::vector<std::vector<std::int64_t>>& examples) {
+  if (!fills_at_ends()) return;
+  for (std::size_t r = 0; r < replicas_.size(); ++r) {
+    const auto tasks = static_cast<std::int64_t>(view_.sequences[r].tasks.size());
+    ReplayBuffer& own = replicas_[r].buffer;
+    own.add(memory_of_task(view_.configs[r], task, own.capacity() / tasks, examples[r]));
+  }
 }
 
 void BufferReplay::keep(std::int64_t r, std::vector<BatchRow>& current) {

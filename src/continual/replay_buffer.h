@@ -32,6 +32,8 @@ std::vector<std::int64_t> memory_of_task(const Config& config, std::int64_t task
 //   ring       of each kind the latest, buffer / kinds of them (Chaudhry et al., arXiv 1902.10486)
 //   balanced   as many of each kind as the stream allows, and of one kind a uniform sample
 //              (class-balancing reservoir sampling, Chrysakis and Moens, ICML 2020)
+//   task_ends  buffer / tasks of each task, drawn when it has ended, so that nothing of the current
+//              task is replayed
 // A kind is a class; where tasks share classes it is a class of a task.
 class ReplayBuffer {
  public:
@@ -40,7 +42,12 @@ class ReplayBuffer {
 
   std::int64_t capacity() const { return capacity_; }
   std::int64_t held() const { return static_cast<std::int64_t>(buffer_.size()); }
-  bool knows_kinds() const { return rule_ != Rule::kReservoir; }
+  bool knows_kinds() const { return rule_ == Rule::kRing || rule_ == Rule::kBalanced; }
+  bool fills_at_ends() const { return rule_ == Rule::kTaskEnds; }
+  // Of a task that has ended.
+  void add(const std::vector<std::int64_t>& examples) {
+    buffer_.insert(buffer_.end(), examples.begin(), examples.end());
+  }
   // Appends `most` rows of the buffer, or all of it where it holds fewer, drawn without replacement
   // and each set equally likely: draw number `draw` of the run's step.
   void replay(std::int64_t step, std::int64_t draw, std::int64_t most,
@@ -60,7 +67,7 @@ class ReplayBuffer {
                       const std::function<std::int64_t(std::int64_t)>& kind_of);
 
  private:
-  enum class Rule { kReservoir, kRing, kBalanced };
+  enum class Rule { kReservoir, kRing, kBalanced, kTaskEnds };
   struct Kind {
     std::int64_t seen = 0;
     bool full = false;                 // it was one of the largest
@@ -92,6 +99,8 @@ class BufferReplay : public Strategy {
 
   void batch(std::int64_t r, std::int64_t step, std::vector<BatchRow>& current,
              std::vector<std::vector<BatchRow>>& replays) override;
+  void after_task(std::int64_t task,
+                  const std::vector<std::vector<std::int64_t>>& examples) override;
   std::int64_t examples_held(std::int64_t r) const override { return buffer(r).held(); }
   NamedTensors save(std::int64_t r) const override;
   void load(std::int64_t r, const std::string& name, const at::Tensor& values) override;
@@ -110,7 +119,9 @@ class BufferReplay : public Strategy {
   // The mean over replayed rows, and the outputs that take part in each, of the squares of what
   // they are away from `targets`, beside view.of(1, view.logits); [R].
   static at::Tensor mean_square(const StepView& view, const at::Tensor& targets);
-  std::int64_t least_buffer() const;  // a ring's, with one place for each kind
+  // A ring has a place for each kind, and what is filled at ends of tasks one for each task.
+  std::int64_t least_buffer() const;
+  bool fills_at_ends() const { return replicas_.front().buffer.fills_at_ends(); }
   std::int64_t most_capacity() const;
   const std::string& name() const { return name_; }
 

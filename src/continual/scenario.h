@@ -41,6 +41,13 @@ class ExampleList {
   std::shared_ptr<const std::vector<std::int64_t>> places_;
 };
 
+// Which outputs take part for a row.
+enum class OutputsOf {
+  kAll,
+  kTask,  // those of its example's task
+  kSeen,  // those of all tasks that have begun
+};
+
 struct Task {
   std::int64_t number = 1;              // from 1
   std::vector<std::int64_t> classes;    // data-set classes in it; empty for byte corpora
@@ -59,9 +66,9 @@ struct TaskSequence {
   std::vector<InputView> views;                 // [tasks]; empty: inputs are seen as they are
   std::shared_ptr<const ExampleAngles> angles;  // each input is turned by its own; null: none is
   std::vector<std::int64_t> task_of_class;      // data-set class -> task number; empty: always 1
-  bool mask_training = false;  // the loss sees only the outputs of the example's own task (task-IL)
-  bool mask_evaluation = false;  // so does the read-out (task-IL)
-  bool masked_readout = false;   // evaluate once more with the logits masked to the task (class-IL)
+  OutputsOf trained = OutputsOf::kAll;          // what the loss sees
+  bool mask_evaluation = false;                 // so does the read-out (task-IL)
+  bool masked_readout = false;  // evaluate once more with the logits masked to the task (class-IL)
   // Returns the outputs of task t (numbers from 1), the range [first, last).
   std::vector<std::pair<std::int64_t, std::int64_t>> task_outputs;
 

@@ -10,7 +10,8 @@ namespace {
 
 TaskSequence task_il(const Config& config, const Dataset& data) {
   TaskSequence sequence = split_tasks(config, data);
-  sequence.mask_training = sequence.mask_evaluation = true;
+  sequence.trained = OutputsOf::kTask;
+  sequence.mask_evaluation = true;
   return sequence;
 }
 

@@ -122,8 +122,9 @@ Batch probe_batch(const Trainer& trainer) {
   const std::vector<std::int64_t> seen = probe_examples(trainer);
   const std::vector<std::vector<std::int64_t>> examples(
       static_cast<std::size_t>(trainer.replicas()), seen);
-  return trainer.batches().make(examples, static_cast<std::int64_t>(seen.size()),
-                                trainer.tasks(0).mask_evaluation);
+  return trainer.batches().make(
+      examples, static_cast<std::int64_t>(seen.size()),
+      trainer.tasks(0).mask_evaluation ? OutputsOf::kTask : OutputsOf::kAll);
 }
 
 std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer) {
@@ -301,10 +302,11 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
   if (split.shared) {
     const std::size_t end = std::min(split.longest, begin + chunk);
     const auto count = static_cast<std::int64_t>(end - begin);
-    chunks.push_back({trainer.batches().make_for_all(
-                          part_of_task(split, 0, begin, end),
-                          static_cast<std::int64_t>(width_for(end - begin, chunk)), true),
-                      std::vector<std::int64_t>(all.size(), count)});
+    chunks.push_back(
+        {trainer.batches().make_for_all(part_of_task(split, 0, begin, end),
+                                        static_cast<std::int64_t>(width_for(end - begin, chunk)),
+                                        OutputsOf::kTask),
+         std::vector<std::int64_t>(all.size(), count)});
     return chunks;
   }
   std::map<std::size_t, Examples> parts;
@@ -316,7 +318,8 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
     part[r] = part_of_task(split, r, begin, end);
   }
   for (const auto& [width, part] : parts) {
-    chunks.push_back({trainer.batches().make(part, static_cast<std::int64_t>(width), true), {}});
+    chunks.push_back(
+        {trainer.batches().make(part, static_cast<std::int64_t>(width), OutputsOf::kTask), {}});
     for (const auto& own : part) {
       chunks.back().counts.push_back(static_cast<std::int64_t>(own.size()));
     }

@@ -94,7 +94,8 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
       own.push_back(windows ? windows->at(i) : all[static_cast<std::size_t>(i)]);
     }
   }
-  const Batch batch = trainer_.batches().make(examples, size, trainer_.tasks(0).mask_training);
+  const Batches& batches = trainer_.batches();
+  const Batch batch = batches.make(examples, size, batches.trained_outputs());
   return {batch.x, [batch](const at::Tensor& logits) {
             return cross_entropy(flat(logits), batch.target, batch.weight, batch.allowed);
           }};

@@ -122,6 +122,7 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.looks_back = needs.looks_back;
   facts.least_buffer = needs.least_buffer;
   facts.own_outputs = needs.own_outputs;
+  facts.stores_outputs = needs.places;
   facts.exact_fisher = needs.exact_fisher;
   facts.own_tasks = needs.stage == StageData::kOwnTask;
   facts.keeps_classes = needs.stage == StageData::kMemory;

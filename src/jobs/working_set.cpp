@@ -8,6 +8,7 @@
 #include "nn/outline.h"
 #include "plan/group.h"
 #include "policy/demands.h"
+#include "train/importances.h"
 
 namespace tandem {
 namespace {
@@ -23,6 +24,8 @@ constexpr double kTeacherCopiesOfWeights = 6, kTeacherCopiesOfActivations = 2;
 // A gradient at other weights: what the weights were, their own gradient, and what moves them there
 // (in double precision while it is summed).
 constexpr double kPerturbedCopiesOfWeights = 4, kPerturbedPasses = 2;
+// A copy of the net for each of some examples: values, gradient and power of it.
+constexpr double kExampleCopiesOfWeights = 3;
 constexpr double kBytes = 4;
 // Without a value, its gradient and momentum no weight is trained.
 constexpr double kLeastCopiesOfWeights = 3;
@@ -68,6 +71,10 @@ double gpu_bytes_of(const Config& config) {
   if (weights.teacher) {
     copies += kTeacherCopiesOfWeights;
     activations += kTeacherCopiesOfActivations;
+  }
+  const std::vector<std::string>& read = part("strategy", config.text("strategy")).uses;
+  if (std::count(read.begin(), read.end(), "fisher_examples") != 0) {
+    copies += kExampleCopiesOfWeights * static_cast<double>(importance_copies(set.weights));
   }
   return kBytes * (copies * set.weights + activations * set.activations);
 }

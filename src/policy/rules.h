@@ -54,6 +54,7 @@ struct RunFacts {
   bool gates_units = false;        // hidden units are gated, or tasks', between layers of a chain
   bool looks_back = false;         // the strategy does nothing before a first task has ended
   std::int64_t least_buffer = 0;   // with fewer examples it does nothing
+  bool stores_outputs = false;     // what enters its memory enters with the outputs of its step
   bool own_outputs = false;        // each class of each task must have an output of its own
   bool shares_outputs = false;     // tasks do, or there are no classes
   bool exact_fisher = false;       // there is a gradient of each output of each row

@@ -566,6 +566,17 @@ std::vector<Rule> example_rules() {
              "--scenario class_il or task_il",
              f.config->text("strategy"), f.config->text("data"), f.config->text("scenario"));
        }},
+      {"memory_without_outputs", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.stores_outputs && f.config->text("buffer_rule") == "task_ends";
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--strategy {} keeps the outputs that an example had when it was trained on, and "
+             "--buffer-rule task_ends draws examples once their task has ended: give reservoir, "
+             "ring or balanced",
+             f.config->text("strategy"));
+       }},
       {"blur_of_known_tasks", kRefusedRun, kOfRun,
        [](const RunFacts& f) {
          return f.config->real("blur") > 0 && f.tasks > 1 &&
@@ -579,13 +590,25 @@ std::vector<Rule> example_rules() {
              f.own_tasks ? "trains outputs and weights of one task at a time"
                          : "does not train on one task after the other");
        }},
+      {"blur_of_seen_outputs", kRefusedRun, kOfRun,
+       [](const RunFacts& f) {
+         return f.config->real("blur") > 0 && f.tasks > 1 &&
+                f.config->text("train_outputs") == "seen";
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--blur {} shows examples of a task before it begins, and with --train-outputs seen "
+             "their outputs are not trained until then: give --train-outputs all or task, or leave "
+             "--blur out",
+             f.config->text("blur"));
+       }},
       {"ends_of_a_stream", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.in_order && f.needs_ends; },
        [](const RunFacts& f) {
          return fmt::format(
              "--strategy {} acts where tasks end, or by what is a task's own, and --scenario {} is "
              "a stream in which no task ends: give one that replays from a buffer (er, er_ace, "
-             "der, derpp, mir, cls_er), finetune or joint",
+             "der, derpp, mir, cls_er; not with --buffer-rule task_ends), finetune or joint",
              f.config->text("strategy"), f.config->text("scenario"));
        }},
       {"stream_in_more_passes", kRefusedRun, kOfRun,

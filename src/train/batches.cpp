@@ -70,6 +70,10 @@ void Batches::make_tables() {
   }
   if (has_targets) target_table_ = torch::tensor(targets).to(device_);
   if (!first.task_outputs.empty()) allowed_table_ = allowed.view({-1, outputs}).to(device_);
+  if (first.trained == OutputsOf::kSeen) {
+    seen_ = torch::zeros({replicas(), 1, outputs}, torch::device(device_).dtype(torch::kBool));
+    begin_tasks(1);
+  }
   if (first.angles) {
     std::vector<std::shared_ptr<const ExampleAngles>> angles;
     for (const TaskSequence& each : sequences_) angles.push_back(each.angles);
@@ -79,6 +83,25 @@ void Batches::make_tables() {
   std::vector<std::vector<InputView>> views;
   for (const TaskSequence& each : sequences_) views.push_back(each.views);
   views_ = to_device(views, device_);
+}
+
+// Tasks 1 to `last` have begun.
+void Batches::begin_tasks(std::int64_t last) {
+  if (!seen_.defined()) return;
+  at::Tensor seen = torch::zeros(seen_.sizes(), torch::kBool);
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    const std::int64_t end = tasks(r).task_outputs[static_cast<std::size_t>(last - 1)].second;
+    seen[r].narrow(-1, 0, end).fill_(true);
+  }
+  seen_.copy_(seen);
+}
+
+std::int64_t Batches::trained_outputs_of(std::int64_t r, std::int64_t task) const {
+  const TaskSequence& own = tasks(r);
+  if (own.trained == OutputsOf::kAll) return own.outputs;
+  if (own.trained == OutputsOf::kSeen) return seen_[r].sum().item<std::int64_t>();
+  const auto [first, last] = own.task_outputs[static_cast<std::size_t>(task - 1)];
+  return last - first;
 }
 
 std::vector<std::vector<std::int64_t>> part_of(const std::vector<std::vector<std::int64_t>>& lists,
@@ -116,6 +139,8 @@ Batches::Source Batches::source_of(std::int64_t r, std::int64_t stage, StageData
 void Batches::begin_stage(std::int64_t stage, StageData kind,
                           const std::vector<std::vector<std::int64_t>>& steps) {
   stage_ = stage;
+  const auto tasks_of_run = static_cast<std::int64_t>(tasks(0).tasks.size());
+  begin_tasks(kind == StageData::kAllTasks ? tasks_of_run : stage + 1);
   sources_.clear();
   before_.clear();
   after_.clear();
@@ -207,7 +232,7 @@ std::vector<std::int64_t> Batches::beside(std::int64_t r, std::int64_t update,
 }
 
 Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
-                    bool masked) const {
+                    OutputsOf outputs) const {
   StepTables tables(1, replicas(), {{width}}, filler(), at::kCPU, dtype_);
   tables.begin(1);
   for_each_index(examples.size(), host_threads(), [&](std::size_t r) {
@@ -219,11 +244,11 @@ Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std:
   tables.upload();
   const StepRows rows = tables.current();
   return gather(rows.examples.to(device_),
-                rows.weight.defined() ? rows.weight.to(device_) : rows.weight, masked);
+                rows.weight.defined() ? rows.weight.to(device_) : rows.weight, outputs);
 }
 
 Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
-                            bool masked) const {
+                            OutputsOf outputs) const {
   const auto count = static_cast<std::int64_t>(examples.size());
   at::Tensor own = torch::empty({1, width}, torch::kInt64), weight;
   auto* row = own.data_ptr<std::int64_t>();
@@ -234,7 +259,7 @@ Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int6
     weight = torch::arange(width, torch::kInt64).lt(count).to(dtype_).unsqueeze(0);
     weight = uploaded(weight, device_).expand({replicas(), width});
   }
-  return gather(uploaded(own, device_).expand({replicas(), width}).contiguous(), weight, masked);
+  return gather(uploaded(own, device_).expand({replicas(), width}).contiguous(), weight, outputs);
 }
 
 at::Tensor Batches::over_rows(const at::Tensor& per_example) const {
@@ -245,7 +270,8 @@ at::Tensor Batches::over_rows(const at::Tensor& per_example) const {
       .reshape({per_example.size(0), -1});
 }
 
-Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const {
+Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight,
+                      OutputsOf outputs) const {
   const std::int64_t width = examples.size(1);
   Batch batch;
   if (windows()) {
@@ -257,7 +283,8 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
   }
   const at::Tensor source = examples.bitwise_and(kSourceMask);
   const auto task_count = static_cast<std::int64_t>(sequences_.front().tasks.size());
-  const bool looks_up = target_table_.defined() || (masked && allowed_table_.defined());
+  const bool by_task = outputs == OutputsOf::kTask && allowed_table_.defined();
+  const bool looks_up = target_table_.defined() || by_task;
   at::Tensor run, task;  // [R,1], [R,B]
   if (looks_up || views_.from.defined()) {
     run = torch::arange(replicas(), examples.options()).unsqueeze(1);
@@ -272,11 +299,14 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, bool
   }
   batch.target = gather_labels(device_data_, source);
   batch.weight = weight;
+  if (outputs == OutputsOf::kSeen) {
+    batch.allowed = seen_.expand({replicas(), width, seen_.size(2)});
+  }
   if (!looks_up) return batch;
   at::Tensor cell = batch.target + run * ((task_count + 1) * data_->classes);
   if (task.defined()) cell = cell + task * data_->classes;
   cell = cell.view(-1);
-  if (masked && allowed_table_.defined()) {
+  if (by_task) {
     batch.allowed =
         allowed_table_.index_select(0, cell).view({replicas(), width, allowed_table_.size(1)});
   }

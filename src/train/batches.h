@@ -49,8 +49,10 @@ class Batches {
   }
   const std::vector<TaskSequence>& sequences() const { return sequences_; }
   bool windows() const { return data_->kind == Dataset::Kind::kBytes; }
-  // The loss sees only the outputs of each example's task in training.
-  bool masks_training() const { return sequences_.front().mask_training; }
+  // What the loss sees in training.
+  OutputsOf trained_outputs() const { return sequences_.front().trained; }
+  // How many outputs the loss sees of replica r's row of an example of `task` (from 1).
+  std::int64_t trained_outputs_of(std::int64_t r, std::int64_t task) const;
   std::int64_t filler() const;  // the example that stands where a replica has none
 
   // `steps` [R][stages] are the lengths of all stages.
@@ -69,21 +71,22 @@ class Batches {
   std::vector<std::int64_t> beside(std::int64_t r, std::int64_t update, std::int64_t number) const;
 
   // Tensors of examples (data/example.h), int64 [R,B] on the device, and their weights [R,B] or
-  // undefined. `masked`: the loss sees only the outputs of each example's task.
-  Batch gather(const at::Tensor& examples, const at::Tensor& weight, bool masked) const;
+  // undefined; `outputs` are those that take part, of the stage that has begun last.
+  Batch gather(const at::Tensor& examples, const at::Tensor& weight, OutputsOf outputs) const;
   // A number per example [R,W] at each of its rows [R,N].
   at::Tensor over_rows(const at::Tensor& per_example) const;
   // The same of [R] lists of equal or shorter length than `width`; shorter ones are padded with
   // weight 0.
   Batch make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
-             bool masked) const;
+             OutputsOf outputs) const;
   // Of one list that all replicas see.
   Batch make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
-                     bool masked) const;
+                     OutputsOf outputs) const;
 
  private:
   void share_lists();
   void make_tables();
+  void begin_tasks(std::int64_t last);
   // Windows of replica r as examples of their tasks.
   std::vector<std::int64_t> as_examples(std::int64_t r, std::vector<std::int64_t> starts) const;
 
@@ -96,6 +99,8 @@ class Batches {
   // By run, task (0: that of the class) and class.
   at::Tensor target_table_;   // int64 [R * (tasks + 1) * classes]; undefined: identity
   at::Tensor allowed_table_;  // bool [R * (tasks + 1) * classes, C]; undefined: all
+  // bool [R,1,C], of the tasks that have begun; it stays where it is, as a captured step reads it.
+  at::Tensor seen_;
   DeviceViews views_;
   DeviceAngles angles_;
   // What a replica draws its batches of a stage from.

@@ -229,7 +229,16 @@ class Trainer {
                                                               const at::Tensor& logits,
                                                               Importance kind) const;
   void add_importances_by_rows(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums);
-  void add_importances(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums);
+  void add_importances(const Batch& batch, Importance kind, Model& copies,
+                       std::vector<at::Tensor>& sums) const;
+  std::vector<at::Tensor> as_stored(const std::vector<at::Tensor>& dense) const;
+  static std::vector<at::Tensor> leaves_of(Model& model);
+  // A net of dense weights with each replica so many times, side by side, on the run's device; and
+  // what it has to be the run's net as it is now, in the stream that the method trains.
+  std::unique_ptr<Model> make_copy(std::int64_t times) const;
+  void fill_copy(Model& copy, std::int64_t times) const;
+  // uint8 of [R,in*out]: the weights of that stream; undefined: all that are stored.
+  at::Tensor trained_flags(const Connections& connections, bool sparse) const;
   void add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
               const at::Tensor& term) const;
   void add_dormant_decay(const StepRows& rows);

@@ -35,7 +35,7 @@ std::vector<at::Tensor> Trainer::features_of(const std::vector<std::vector<std::
   for (std::size_t begin = 0; begin < longest; begin += kFeatureRows) {
     const auto part = part_of(examples, begin, kFeatureRows);
     const Batch batch =
-        batches_.make(part, static_cast<std::int64_t>(kFeatureRows), /*masked=*/false);
+        batches_.make(part, static_cast<std::int64_t>(kFeatureRows), OutputsOf::kAll);
     const at::Tensor rows = features(batch.x, context).to(torch::kCPU);
     for (std::size_t r = 0; r < part.size(); ++r) {
       const auto count = static_cast<std::int64_t>(part[r].size());

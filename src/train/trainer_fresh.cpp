@@ -66,7 +66,7 @@ Batch Trainer::fresh_batch(const UpdateMoment& moment, std::int64_t number) cons
     if (!moment.due[r]) continue;
     examples[r] = batches_.beside(static_cast<std::int64_t>(r), moment.number[r], number);
   }
-  return batches_.make(examples, width, batches_.masks_training());
+  return batches_.make(examples, width, batches_.trained_outputs());
 }
 
 // The context of a pass over such a batch: the sparse stream of the weights, attention as the

@@ -1,5 +1,5 @@
 // What a trainer does for its strategy: the rows of a step by role, the gradients that it may look
-// at and change, importances of weights, and copies of the net.
+// at and change, and copies of the net.
 #include <algorithm>
 
 #include "core/error.h"
@@ -14,39 +14,8 @@
 namespace tandem {
 namespace {
 
-// Rows that importances are taken over at once: always so many, so that how products round does not
-// depend on how many examples the others of a group have.
-constexpr std::int64_t kImportanceRows = 128;
-
-std::vector<at::Tensor> leaves_of(const std::vector<Parameter*>& parameters) {
-  std::vector<at::Tensor> leaves;
-  for (const Parameter* parameter : parameters) leaves.push_back(parameter->value);
-  return leaves;
-}
-
-// All of its parameters are weights and biases of linear layers.
-bool only_linear(Model& model) {
-  std::vector<const Parameter*> known;
-  for (const Linear* layer : model.linears()) {
-    known.push_back(&layer->weight);
-    known.push_back(&layer->bias);
-  }
-  const std::vector<Parameter*> all = model.parameters();
-  return std::all_of(all.begin(), all.end(), [&known](const Parameter* each) {
-    return std::find(known.begin(), known.end(), each) != known.end();
-  });
-}
-
 at::Tensor keep_where(const at::Tensor& mask, const at::Tensor& values) {
   return mask.defined() ? torch::where(mask, values, torch::zeros({}, values.options())) : values;
-}
-
-// log p over the outputs that take part, 0 for the others.
-at::Tensor log_outputs(const at::Tensor& logits, const at::Tensor& allowed) {
-  if (!allowed.defined()) return torch::log_softmax(logits, -1);
-  const at::Tensor log_p = torch::log_softmax(
-      logits.masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity()), -1);
-  return torch::where(allowed, log_p, torch::zeros({}, log_p.options()));
 }
 
 // The same streams without their alignment.
@@ -147,28 +116,7 @@ class Trainer::Services final : public StrategyServices {
   }
 
   void take_snapshot(std::size_t i) override {
-    const at::NoGradGuard no_grad;
-    const bool sparse = trainer_.trains_sparse();
-    const bool superset = trainer_.policies().sets.full_in_superset;
-    const std::vector<Linear*> from = trainer_.model_->linears();
-    const std::vector<Linear*> to = trainer_.snapshots_[i]->linears();
-    const auto all = trainer_.model_->parameters(), copies = trainer_.snapshots_[i]->parameters();
-    for (std::size_t p = 0; p < all.size(); ++p) {
-      if (all[p]->connections == nullptr) copies[p]->value.detach().copy_(all[p]->value);
-    }
-    const auto counts = trainer_.model_->buffers(), own = trainer_.snapshots_[i]->buffers();
-    for (std::size_t b = 0; b < counts.size(); ++b) own[b]->value.copy_(counts[b]->value);
-    for (std::size_t l = 0; l < from.size(); ++l) {
-      const Connections* connections = from[l]->connections.get();
-      if (connections == nullptr) continue;
-      at::Tensor values = connections->dense_values();
-      if (sparse) values = values * connections->dense_flags().view(values.sizes());
-      const at::Tensor flags = connections->superset_flags();
-      if (!sparse && superset && flags.defined() && connections->is_dense()) {
-        values = values * flags.view(values.sizes());
-      }
-      to[l]->weight.value.detach().copy_(values);
-    }
+    trainer_.fill_copy(*trainer_.snapshots_[i], 1);
     trainer_.taken_[i] = 1;
   }
 
@@ -278,24 +226,67 @@ void Trainer::build_strategy() {
     if (replay.in_batch) in_batch_.count += replay.rows;
   }
   for (std::int64_t i = 0; i < needs_.snapshots; ++i) {
-    ModelShape shape = network_shape(data(), tasks(0));
-    shape.replicas = replicas();
-    shape.dtype = options_.dtype;
-    std::vector<Config> configs;
-    for (const RunSchedule& run : runs_) configs.push_back(run.config);
-    snapshots_.push_back(models().at("model", config.text("model"))(configs, shape));
-    for (Linear* layer : snapshots_.back()->linears()) {
-      layer->weight.value = torch::zeros({replicas(), layer->inputs(), layer->outputs()},
-                                         torch::dtype(options_.dtype));
-    }
-    for (Parameter* parameter : snapshots_.back()->parameters()) {
-      parameter->value = parameter->value.detach().to(options_.device);
-    }
-    for (Buffer* buffer : snapshots_.back()->buffers()) {
-      buffer->value = buffer->value.to(options_.device);
-    }
+    snapshots_.push_back(make_copy(1));
     taken_.push_back(0);
   }
+}
+
+std::vector<at::Tensor> Trainer::leaves_of(Model& model) {
+  std::vector<at::Tensor> leaves;
+  for (const Parameter* parameter : model.parameters()) leaves.push_back(parameter->value);
+  return leaves;
+}
+
+std::unique_ptr<Model> Trainer::make_copy(std::int64_t times) const {
+  ModelShape shape = network_shape(data(), tasks(0));
+  shape.replicas = replicas() * times;
+  shape.dtype = options_.dtype;
+  shape.weights_later = true;
+  std::vector<Config> configs;
+  for (const RunSchedule& run : runs_) {
+    configs.insert(configs.end(), static_cast<std::size_t>(times), run.config);
+  }
+  auto copy = models().at("model", configs.front().text("model"))(configs, shape);
+  for (Linear* layer : copy->linears()) {
+    layer->weight.value = torch::zeros({shape.replicas, layer->inputs(), layer->outputs()},
+                                       torch::dtype(options_.dtype));
+  }
+  for (Parameter* parameter : copy->parameters()) {
+    parameter->value = parameter->value.detach().to(options_.device);
+  }
+  for (Buffer* buffer : copy->buffers()) buffer->value = buffer->value.to(options_.device);
+  return copy;
+}
+
+at::Tensor Trainer::trained_flags(const Connections& connections, bool sparse) const {
+  if (sparse) return connections.dense_flags();
+  // What is outside of a superset is not stored where storage is sparse.
+  if (!policies().sets.full_in_superset || !connections.is_dense()) return {};
+  const at::Tensor superset = connections.superset_flags();
+  return superset.defined() ? superset.view({replicas(), -1}) : superset;
+}
+
+void Trainer::fill_copy(Model& copy, std::int64_t times) const {
+  const at::NoGradGuard no_grad;
+  const bool sparse = trains_sparse();
+  const auto put = [times](const at::Tensor& to, const at::Tensor& from) {
+    const at::Tensor all = times == 1 ? from : from.repeat_interleave(times, 0);
+    to.detach().copy_(all.view(to.sizes()));
+  };
+  const auto from = model_->parameters(), to = copy.parameters();
+  for (std::size_t p = 0; p < from.size(); ++p) {
+    const Connections* connections = from[p]->connections;
+    if (connections == nullptr) {
+      put(to[p]->value, from[p]->value);
+      continue;
+    }
+    at::Tensor values = connections->dense_values();
+    const at::Tensor flags = trained_flags(*connections, sparse);
+    if (flags.defined()) values = values * flags.view(values.sizes());
+    put(to[p]->value, values);
+  }
+  const auto counts = model_->buffers(), own = copy.buffers();
+  for (std::size_t b = 0; b < counts.size(); ++b) put(own[b]->value, counts[b]->value);
 }
 
 StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
@@ -308,7 +299,7 @@ StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
 }
 
 Batch Trainer::batch_of(const StepRows& rows) const {
-  Batch batch = batches_.gather(rows.examples, rows.weight, batches_.masks_training());
+  Batch batch = batches_.gather(rows.examples, rows.weight, batches_.trained_outputs());
   if (!rows.mean.defined()) return batch;
   const std::int64_t per_example = batch.target.size(1) / rows.examples.size(1);
   batch.mean = batches_.over_rows(rows.mean) / static_cast<double>(per_example);
@@ -370,7 +361,7 @@ std::vector<at::Tensor> Trainer::gradients_of_columns(const StepKind& kind, cons
     logits = logits.reshape({replicas(), -1, logits.size(-1)});  // [R,N,C]
     add_term(loss, where_it_counts(task_loss(batch, logits, batch.allowed), pass.loss_weight));
   }
-  const auto gradients = torch::autograd::grad({loss.sum()}, leaves_of(model_->parameters()), {},
+  const auto gradients = torch::autograd::grad({loss.sum()}, leaves_of(*model_), {},
                                                /*retain_graph=*/false, /*create_graph=*/false,
                                                /*allow_unused=*/true);
   std::vector<at::Tensor> all;
@@ -511,177 +502,6 @@ void Trainer::change_gradients(const StepRows& rows, StepLosses& losses) {
   Gradients gradients(*this, rows);
   add_term(losses.strategy, strategy_->gradient(gradients));
   references_.clear();
-}
-
-namespace {
-
-// What one layer made of its input.
-struct Product {
-  const Linear* layer;
-  at::Tensor x, y;  // [R,N,in], [R,N,out]
-};
-
-// The sum over rows of |x|^p |dy|^p at each weight of the layer, as its backward pass has it: in
-// the same form, and at the same positions, as a gradient of the weight.
-at::Tensor powers_at_weights(const Linear& layer, const at::Tensor& x, const at::Tensor& dy,
-                             const LevelPlan& stream) {
-  const at::AutoGradMode with_gradient(true);
-  const at::Tensor& weight = layer.weight.value;
-  at::Tensor y;
-  if (layer.connections == nullptr) {
-    y = torch::bmm(x, weight);
-  } else {
-    ProductPlan plan;
-    plan.full = stream.wanted == StreamsWanted::kFull;
-    plan.sparse = !plan.full;
-    plan.superset = stream.superset;
-    plan.mask_gradient = true;
-    const TwoStreams streams = layer.connections->product(x, {}, plan);
-    y = plan.full ? streams.full : streams.sparse;
-  }
-  return torch::autograd::grad({y}, {weight}, {dy}).front();
-}
-
-}  // namespace
-
-// An example of one row has dL/dW = x dy, so that the sum over examples of powers of its entries is
-// a product of powers.
-std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::int64_t>>& examples,
-                                             Importance kind) {
-  const std::vector<Parameter*> parameters = model_->parameters();
-  std::vector<at::Tensor> sums;
-  for (const Parameter* parameter : parameters)
-    sums.push_back(torch::zeros_like(parameter->flat()));
-  topology_->expect_gradient(false);
-  std::size_t longest = 0;
-  for (const auto& own : examples) longest = std::max(longest, own.size());
-  const bool by_rows = !batches_.windows() && only_linear(*model_);
-  // Of a window it is a sum over tokens and symbols, each with a backward pass of its own.
-  TORCH_INTERNAL_ASSERT(!batches_.windows() || kind != Importance::kFisher,
-                        "the exact Fisher information of windows");
-  const auto chunk = static_cast<std::size_t>(by_rows ? kImportanceRows : 1);
-  for (std::size_t begin = 0; begin < longest; begin += chunk) {
-    const Batch batch = batches_.make(part_of(examples, begin, chunk),
-                                      static_cast<std::int64_t>(chunk), batches_.masks_training());
-    by_rows ? add_importances_by_rows(batch, kind, sums) : add_importances(batch, kind, sums);
-  }
-  const at::NoGradGuard no_grad;
-  std::vector<double> counts;
-  // One for each output that its examples, all of one task, have.
-  const auto passes_of = [&](std::int64_t r, const std::vector<std::int64_t>& own) {
-    if (kind != Importance::kFisher || own.empty()) return 1.0;
-    if (!batches_.masks_training()) return static_cast<double>(tasks(r).outputs);
-    const auto [first, last] =
-        tasks(r).task_outputs[static_cast<std::size_t>(task_of(own.front()) - 1)];
-    return static_cast<double>(last - first);
-  };
-  for (std::size_t r = 0; r < examples.size(); ++r) {
-    const auto count = static_cast<double>(examples[r].size());
-    counts.push_back(1 / std::max(1.0, count));
-    const auto replica = static_cast<std::int64_t>(r);
-    const double passes = passes_of(replica, examples[r]);
-    // Forward once, and for each pass back dy of all layers and the products of powers.
-    flops().add(replica, count * flops_->trained_forward(replica) * (1 + 2 * passes));
-  }
-  const at::Tensor share = torch::tensor(counts, torch::kFloat64).to(options_.device);
-  for (std::size_t p = 0; p < sums.size(); ++p) {
-    sums[p].mul_(broadcast_to_segments(share.to(sums[p].scalar_type()), parameters[p]->segments()));
-  }
-  return sums;
-}
-
-// The functions of the outputs whose gradients count, [R,N] each, with the weight of each row: log
-// p of each output by its probability, log p of the label, or the squares of the outputs.
-std::vector<std::pair<at::Tensor, at::Tensor>> Trainer::functions_of(const Batch& batch,
-                                                                     const at::Tensor& logits,
-                                                                     Importance kind) const {
-  const at::Tensor counts = batch.weight.defined()
-                                ? batch.weight
-                                : torch::ones(batch.target.sizes(), logits.options()).detach();
-  if (kind == Importance::kOutputNorm) {
-    const at::Tensor squares = logits.square();
-    return {{(batch.allowed.defined() ? squares * batch.allowed.to(squares.scalar_type()) : squares)
-                 .sum(-1),
-             counts}};
-  }
-  const at::Tensor log_p = log_outputs(logits, batch.allowed);
-  if (kind == Importance::kEmpiricalFisher) {
-    return {{log_p.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1), counts}};
-  }
-  at::Tensor p = log_p.detach().exp();
-  if (batch.allowed.defined()) p = p * batch.allowed.to(p.scalar_type());
-  std::vector<std::pair<at::Tensor, at::Tensor>> all;
-  // Of heads that no example has there is nothing to add.
-  const at::Tensor any =
-      batch.allowed.defined() ? batch.allowed.flatten(0, 1).any(0).to(torch::kCPU) : at::Tensor();
-  for (std::int64_t c = 0; c < log_p.size(-1); ++c) {
-    if (any.defined() && !any[c].item<bool>()) continue;
-    all.emplace_back(log_p.select(-1, c), p.select(-1, c) * counts);
-  }
-  return all;
-}
-
-void Trainer::add_importances_by_rows(const Batch& batch, Importance kind,
-                                      std::vector<at::Tensor>& sums) {
-  const at::AutoGradMode with_gradient(true);
-  std::vector<Product> products;
-  Context context = trained_stream(trains_sparse());
-  context.observe_product = [&products](const Linear& layer, const at::Tensor& x,
-                                        const at::Tensor& y) {
-    products.push_back({&layer, x, y});
-  };
-  at::Tensor logits = model_->forward(batch.x, context);
-  logits = logits.reshape({replicas(), -1, logits.size(-1)});
-  std::vector<at::Tensor> outputs;
-  for (const Product& each : products) outputs.push_back(each.y);
-  const bool norm = kind == Importance::kOutputNorm;
-  const auto functions = functions_of(batch, logits, kind);
-  for (std::size_t i = 0; i < functions.size(); ++i) {
-    const auto& [value, weight] = functions[i];
-    const auto dy = torch::autograd::grad({value.sum()}, outputs, {},
-                                          /*retain_graph=*/i + 1 < functions.size());
-    for (std::size_t l = 0; l < products.size(); ++l) {
-      const Linear& layer = *products[l].layer;
-      const at::Tensor x = products[l].x.detach();
-      const at::Tensor power = (norm ? dy[l].abs() : dy[l].square()) * weight.unsqueeze(-1);
-      const at::Tensor at_weights =
-          powers_at_weights(layer, norm ? x.abs() : x.square(), power, context.plans.weights);
-      add_to(sums, layer.weight, at_weights);
-      if (layer.has_bias()) add_to(sums, layer.bias, power.sum(1));
-    }
-  }
-}
-
-// One example of each replica: the gradient itself.
-void Trainer::add_importances(const Batch& batch, Importance kind, std::vector<at::Tensor>& sums) {
-  const at::AutoGradMode with_gradient(true);
-  const std::vector<Parameter*> parameters = model_->parameters();
-  Context context = trained_stream(trains_sparse());
-  context.plans.weights.mask_gradient = true;
-  at::Tensor logits = model_->forward(batch.x, context);
-  logits = logits.reshape({replicas(), -1, logits.size(-1)});
-  const auto functions = functions_of(batch, logits, kind);
-  const bool norm = kind == Importance::kOutputNorm;
-  for (std::size_t i = 0; i < functions.size(); ++i) {
-    const auto& [value, weight] = functions[i];
-    const auto gradients = torch::autograd::grad({value.sum()}, leaves_of(parameters), {},
-                                                 /*retain_graph=*/i + 1 < functions.size(),
-                                                 /*create_graph=*/false, /*allow_unused=*/true);
-    for (std::size_t p = 0; p < parameters.size(); ++p) {
-      if (!gradients[p].defined()) continue;
-      const at::Tensor share =
-          broadcast_to_segments(weight.select(1, 0).contiguous(), parameters[p]->segments());
-      const at::Tensor flat = gradients[p].reshape({-1});
-      sums[p].add_((norm ? flat.abs() : flat.square()) * share);
-    }
-  }
-}
-
-void Trainer::add_to(std::vector<at::Tensor>& sums, const Parameter& parameter,
-                     const at::Tensor& term) const {
-  const std::vector<Parameter*> parameters = model_->parameters();
-  const auto found = std::find(parameters.begin(), parameters.end(), &parameter);
-  sums[static_cast<std::size_t>(found - parameters.begin())].add_(term.reshape({-1}));
 }
 
 std::int64_t Trainer::buffer_bytes(std::int64_t r, std::int64_t stage) const {

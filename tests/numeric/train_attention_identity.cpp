@@ -63,7 +63,7 @@ void check_trained(const std::string& attention) {
     if (site.level == Level::kAttention) difference[site.layer] = full - sparse;
   };
   const auto& windows = trainer.data().validation;
-  const Batch batch = trainer.batches().make({{windows[0], windows[1]}}, 2, false);
+  const Batch batch = trainer.batches().make({{windows[0], windows[1]}}, 2, OutputsOf::kAll);
   trainer.model().forward(batch.x, context);
 
   REQUIRE(seen.size() == 2);

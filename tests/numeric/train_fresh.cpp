@@ -53,7 +53,7 @@ Reading read_by_hand(Trainer& trainer, std::int64_t number, std::int64_t batches
       own.push_back(examples[stream.below(draw, examples.size())]);
     }
     std::vector<std::vector<std::int64_t>> all(static_cast<std::size_t>(trainer.replicas()), own);
-    const Batch batch = trainer.batches().make(all, size, false);
+    const Batch batch = trainer.batches().make(all, size, OutputsOf::kAll);
     at::Tensor h = batch.x[0];
     std::vector<at::Tensor> weights;
     for (const Linear* layer : layers) {

@@ -177,7 +177,8 @@ TEST_CASE("attention_distance and both lambdas make up attention's alignment", "
     const ByteSampler sampler(run_key(config, "data"), 0,
                               WindowStarts(data.train, config.integer("context")),
                               config.integer("batch"));
-    const Batch batch = trainer.batches().make({sampler.batch(0)}, config.integer("batch"), false);
+    const Batch batch =
+        trainer.batches().make({sampler.batch(0)}, config.integer("batch"), OutputsOf::kAll);
     double expected = 0;
     std::int64_t sites = 0;
     Context context;

@@ -41,7 +41,8 @@ Batch first_batch(const Trainer& trainer) {
                        config.integer("batch"));
   std::vector<std::int64_t> examples = sampler.batch(0);
   for (std::int64_t& each : examples) each = of_stage[static_cast<std::size_t>(each)];
-  return trainer.batches().make({examples}, static_cast<std::int64_t>(examples.size()), false);
+  return trainer.batches().make({examples}, static_cast<std::int64_t>(examples.size()),
+                                OutputsOf::kAll);
 }
 
 Rows logits_of(Trainer& trainer, const Batch& batch, StreamsWanted wanted) {

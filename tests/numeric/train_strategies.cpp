@@ -101,9 +101,20 @@ at::Tensor Rule::loss(const Net& net, const Rows& current, const std::vector<Row
 }
 
 struct Er : Rule {
+  bool by_tasks = false;
+  double task = 0;
+  void task_begins(const Net&) override { ++task; }
   at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>& replays) override {
     at::Tensor sum = entropy_of(net.outputs(current.x), current, current.allowed).sum();
     const Rows& replay = replays[0];
+    if (by_tasks) {
+      const double n = static_cast<double>(current.rows.size());
+      if (replay.rows.empty()) return sum / n / task;
+      for (const BatchRow& row : replay.rows) {  // none is of the task that is trained
+        REQUIRE(static_cast<double>(row.example / (std::int64_t{1} << 40)) < task);
+      }
+      return sum / n / task + (1 - 1 / task) * task_loss(net, replay);
+    }
     if (!replay.rows.empty()) {
       sum = sum + entropy_of(net.outputs(replay.x), replay, replay.allowed).sum();
     }
@@ -539,18 +550,18 @@ struct Si : Pulled {
 
 struct Lwf : Rule {
   double lambda, temperature;
-  bool heads;
+  bool heads, growing;
   std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
   bool shared;
   std::unique_ptr<Net> old;
   int tasks = 0;  // that have ended
-  Lwf(double l, double t, const std::string& scenario,
-      std::vector<std::pair<std::int64_t, std::int64_t>> o)
-      : lambda(l),
-        temperature(t),
-        heads(scenario == "task_il"),
+  Lwf(const Config& config, std::vector<std::pair<std::int64_t, std::int64_t>> o)
+      : lambda(config.real("stability")),
+        temperature(config.real("distill_temperature")),
+        heads(config.text("scenario") == "task_il" || config.text("train_outputs") == "task"),
+        growing(config.text("train_outputs") == "seen"),
         outputs(std::move(o)),
-        shared(scenario == "domain_il") {}
+        shared(config.text("scenario") == "domain_il") {}
 
   at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>&) override {
     at::Tensor sum = task_loss(net, current);
@@ -561,6 +572,14 @@ struct Lwf : Rule {
       const at::Tensor q = torch::log_softmax(now.narrow(1, first, count) / temperature, 1);
       return -(p * q).sum(1).mean();
     };
+    if (growing) {  // outputs that were not trained have a share of 0
+      const std::int64_t before = outputs[static_cast<std::size_t>(tasks - 1)].second;
+      const std::int64_t seen = outputs[static_cast<std::size_t>(tasks)].second;
+      at::Tensor p = torch::zeros({now.size(0), seen}, torch::kFloat64);
+      p.narrow(1, 0, before) = torch::softmax(was.narrow(1, 0, before) / temperature, 1);
+      const at::Tensor q = torch::log_softmax(now.narrow(1, 0, seen) / temperature, 1);
+      return sum - lambda * (p * q).sum(1).mean();
+    }
     if (!heads) return sum + lambda * (shared ? tasks : 1) * distance(0, now.size(1));
     for (std::size_t t = 0; t < static_cast<std::size_t>(tasks); ++t) {
       const auto [first, last] = outputs[t];
@@ -1090,7 +1109,11 @@ std::unique_ptr<Rule> rule_of(const Config& config, Trainer& trainer) {
   if (name == "finetune" || name == "cumulative" || name == "gdumb") {
     return std::make_unique<Rule>();
   }
-  if (name == "er") return std::make_unique<Er>();
+  if (name == "er") {
+    auto rule = std::make_unique<Er>();
+    rule->by_tasks = config.text("replay_share") == "tasks";
+    return rule;
+  }
   if (name == "er_ace") return std::make_unique<ErAce>();
   if (name == "der") return std::make_unique<Der>(number("stability"), 0);
   if (name == "derpp") {
@@ -1105,8 +1128,7 @@ std::unique_ptr<Rule> rule_of(const Config& config, Trainer& trainer) {
   if (name == "mas") return std::make_unique<Mas>(number("stability"));
   if (name == "si") return std::make_unique<Si>(number("stability"), number("si_damping"));
   if (name == "lwf") {
-    return std::make_unique<Lwf>(number("stability"), number("distill_temperature"),
-                                 config.text("scenario"), trainer.tasks(0).task_outputs);
+    return std::make_unique<Lwf>(config, trainer.tasks(0).task_outputs);
   }
   if (name == "icarl") return std::make_unique<Icarl>(trainer, number("buffer"));
   if (name == "mir") return std::make_unique<Mir>();
@@ -1141,6 +1163,7 @@ class Course {
   }
 
   void require_stage(std::int64_t stage) {
+    stage_ = stage;
     trainer_.begin_stage(stage);
     rule_->task_begins(net_of(trainer_));
     if (stage == 0) beginning_ = net_of(trainer_);
@@ -1191,7 +1214,8 @@ class Course {
     // A memory of examples is all that the twin has, and only those of A-GEM and GEM are filled
     // here.
     const std::string& strategy = config_.text("strategy");
-    if (strategy == "agem" || strategy == "gem") twin_->after_task(stage + 1, {train});
+    const bool at_ends = config_.text("buffer_rule") == "task_ends";
+    if (strategy == "agem" || strategy == "gem" || at_ends) twin_->after_task(stage + 1, {train});
     rule_->task_ends(net_of(trainer_), rows_of(all));
     trainer_.end_stage(stage);
     rule_->stage_ended(net_of(trainer_));
@@ -1212,7 +1236,7 @@ class Course {
       const Net net = rule_->net_of_task(whole, row.task);
       const bool own_net =
           (config_.text("weights") == "dense") == (row.readout.weights.stream == "full");
-      const bool masked = rule_->masks_reading() && !trainer_.tasks(0).mask_training;
+      const bool masked = rule_->masks_reading() && !trainer_.tasks(0).mask_evaluation;
       if ((row.readout.masked && !trainer_.tasks(0).mask_evaluation && !masked) || !own_net) {
         continue;
       }
@@ -1226,9 +1250,9 @@ class Course {
       const Rows own = rows_of(all);
       const auto [first, last] =
           trainer_.tasks(0).task_outputs[static_cast<std::size_t>(row.task - 1)];
-      at::Tensor allowed = own.allowed;
-      if (masked) {
-        allowed = torch::zeros_like(own.allowed);
+      at::Tensor allowed = torch::ones_like(own.allowed);
+      if (masked || trainer_.tasks(0).mask_evaluation) {
+        allowed.fill_(false);
         allowed.narrow(1, first, last - first).fill_(true);
       }
       const at::Tensor z = rule_->reading(net, own.x).masked_fill(allowed.logical_not(), -INFINITY);
@@ -1310,13 +1334,22 @@ class Course {
       seen.push_back(x);
       made.target[i] =
           sequence.views.empty() ? sequence.target[label] : sequence.target_by_task[task][label];
-      const auto [first, last] = sequence.mask_training
-                                     ? sequence.task_outputs[task]
-                                     : std::pair<std::int64_t, std::int64_t>{0, sequence.outputs};
+      const auto [first, last] = trained_outputs(task);
       made.allowed[i].narrow(0, first, last - first).fill_(true);
     }
     made.x = torch::stack(seen);
     return made;
+  }
+
+  // The outputs that the loss sees of an example of a task, counted from 0.
+  std::pair<std::int64_t, std::int64_t> trained_outputs(std::size_t task) const {
+    const TaskSequence& sequence = trainer_.tasks(0);
+    const std::string& said = config_.text("train_outputs");
+    if (config_.text("scenario") == "task_il" || said == "task") return sequence.task_outputs[task];
+    if (said == "seen") {
+      return {0, sequence.task_outputs[static_cast<std::size_t>(stage_)].second};
+    }
+    return {0, sequence.outputs};
   }
 
   Trainer& trainer_;
@@ -1324,7 +1357,7 @@ class Course {
   std::unique_ptr<Strategy> twin_;
   std::unique_ptr<Rule> rule_;
   Net beginning_;
-  std::int64_t steps_ = 0;
+  std::int64_t stage_ = 0, steps_ = 0;
 };
 
 Config sequence_of(const std::string& strategy, const std::string& scenario,
@@ -1396,6 +1429,37 @@ TEST_CASE("each strategy's step is its formula", "[numeric]") {
             }
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("replay of finished tasks alone, that weighs as they do", "[numeric]") {
+  for (const std::string scenario : {"class_il", "task_il"}) {
+    DYNAMIC_SECTION(scenario) {
+      const Config config =
+          sequence_of("er", scenario, "static",
+                      {{"tasks", "4"}, {"replay_share", "tasks"}, {"buffer_rule", "task_ends"}});
+      Trainer trainer({config}, in_double());
+      Course course(trainer, config);
+      for (std::int64_t stage = 0; stage < 3; ++stage) course.require_stage(stage);
+      course.require_accuracy();
+    }
+  }
+}
+
+TEST_CASE("each strategy's step is its formula where outputs are trained task by task",
+          "[numeric]") {
+  for (const auto& [strategy, factory] : strategies().all()) {
+    if (strategy == "joint") continue;  // has all tasks at once
+    for (const std::string outputs : {"seen", "task"}) {
+      DYNAMIC_SECTION(strategy << ' ' << outputs) {
+        const Config config = sequence_of(strategy, "class_il", "static",
+                                          {{"tasks", "4"}, {"train_outputs", outputs}});
+        Trainer trainer({config}, in_double());
+        Course course(trainer, config);
+        for (std::int64_t stage = 0; stage < 3; ++stage) course.require_stage(stage);
+        course.require_accuracy();
       }
     }
   }
@@ -1723,7 +1787,7 @@ TEST_CASE("what reserved units and their task's outputs compute stays the same t
         for (std::int64_t i = 0; i < 24; ++i) {
           examples.push_back(trainer.tasks(0).tasks[static_cast<std::size_t>(i % 5)].train[i / 5]);
         }
-        const at::Tensor x = trainer.batches().make({examples}, 24, false).x;
+        const at::Tensor x = trainer.batches().make({examples}, 24, OutputsOf::kAll).x;
         const bool full_too = layers[0]->connections->active_flags().defined();
         const auto computed = [&] {  // by stream, then layer, [n,out]
           std::vector<at::Tensor> all;

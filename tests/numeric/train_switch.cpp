@@ -328,7 +328,8 @@ TEST_CASE("units that die under k-winners live under the switch", "[numeric]") {
     at::Tensor hidden;
     context.observe_tensor = [&hidden](const std::string&, const std::string&,
                                        const at::Tensor& value) { hidden = value; };
-    const Batch batch = trainer.batches().make({all}, static_cast<std::int64_t>(all.size()), false);
+    const Batch batch =
+        trainer.batches().make({all}, static_cast<std::int64_t>(all.size()), OutputsOf::kAll);
     trainer.model().forward(batch.x, context);
     return hidden[0].gt(0).any(0).logical_not().to(torch::kFloat64).mean().item<double>();
   };

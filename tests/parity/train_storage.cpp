@@ -262,7 +262,7 @@ TEST_CASE("within a superset a step is charged alike and the full read-out is it
       REQUIRE(masked.flops().training(r) == sparse.flops().training(r));
     }
     const at::NoGradGuard no_grad;
-    const Batch batch = masked.batches().make({{0, 1, 2, 3}, {4, 5, 6, 7}}, 4, false);
+    const Batch batch = masked.batches().make({{0, 1, 2, 3}, {4, 5, 6, 7}}, 4, OutputsOf::kAll);
     std::vector<at::Tensor> outputs;
     for (Trainer* each : {&masked, &sparse}) {
       for (const bool superset : {false, true}) {

@@ -120,9 +120,9 @@ TEST_CASE("a stream's images are turned by their own run's angles, when replayed
   Batches batches(group, at::kCPU, at::kDouble);
   const std::vector<std::int64_t> first = course(batches, group, 0, StageData::kOwnTask)[20],
                                   second = course(batches, group, 1, StageData::kOwnTask)[20];
-  const Batch once = batches.make({first, second}, 12, false);
+  const Batch once = batches.make({first, second}, 12, OutputsOf::kAll);
   // Asked for again by the other run, it is under that one's angle.
-  const Batch again = batches.make({second, first}, 12, false);
+  const Batch again = batches.make({second, first}, 12, OutputsOf::kAll);
   const auto side = batches.data().height;
   const auto* pixels = batches.data().inputs.const_data_ptr<std::uint8_t>();
   const auto* labels = batches.data().labels.const_data_ptr<std::int64_t>();

@@ -36,7 +36,7 @@ inline Batch batch_at(const Trainer& trainer, std::int64_t step) {
     for (std::int64_t& each : examples.back()) each = train[static_cast<std::size_t>(each)];
     width = std::max(width, examples.back().size());
   }
-  return trainer.batches().make(examples, static_cast<std::int64_t>(width), false);
+  return trainer.batches().make(examples, static_cast<std::int64_t>(width), OutputsOf::kAll);
 }
 
 }  // namespace tandem::test

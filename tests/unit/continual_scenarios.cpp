@@ -72,7 +72,7 @@ TEST_CASE("single holds everything in one task", "[unit]") {
   CHECK(sequence.tasks[0].test == images().test);
   CHECK(sequence.outputs == 10);
   CHECK(sequence.target.empty());
-  CHECK_FALSE(sequence.mask_training);
+  CHECK_FALSE(sequence.trained == OutputsOf::kTask);
   CHECK_FALSE(sequence.mask_evaluation);
   CHECK_FALSE(sequence.masked_readout);
 }
@@ -198,7 +198,7 @@ TEST_CASE("parts of a byte corpus are tasks that share their outputs", "[unit]")
   REQUIRE(natural.tasks.size() == 3);
   CHECK(natural.outputs == 256);
   CHECK(natural.target.empty());
-  CHECK_FALSE(natural.mask_training);
+  CHECK_FALSE(natural.trained == OutputsOf::kTask);
   CHECK_FALSE(natural.masked_readout);
   CHECK(natural.tasks[1].number == 2);
   CHECK(natural.tasks[1].train == std::vector<std::int64_t>{100, 190});
@@ -226,19 +226,24 @@ TEST_CASE("parts of a byte corpus are tasks that share their outputs", "[unit]")
 TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
   const auto task = tasks_of("task_il"), domain = tasks_of("domain_il"), cls = tasks_of("class_il");
   CHECK(task.outputs == 10);
-  CHECK(task.mask_training);
+  CHECK(task.trained == OutputsOf::kTask);
   CHECK(task.mask_evaluation);
   CHECK_FALSE(task.masked_readout);
   CHECK(task.task_outputs[2] == std::pair<std::int64_t, std::int64_t>(4, 6));
   CHECK(domain.outputs == 2);
   CHECK(domain.target == std::vector<std::int64_t>{0, 1, 0, 1, 0, 1, 0, 1, 0, 1});
   CHECK(domain.task_outputs[4] == std::pair<std::int64_t, std::int64_t>(0, 2));
-  CHECK_FALSE(domain.mask_training);
+  CHECK_FALSE(domain.trained == OutputsOf::kTask);
   CHECK_FALSE(domain.mask_evaluation);
   CHECK(cls.outputs == 10);
-  CHECK_FALSE(cls.mask_training);
+  CHECK_FALSE(cls.trained == OutputsOf::kTask);
   CHECK_FALSE(cls.mask_evaluation);
   CHECK(cls.masked_readout);
+  CHECK(cls.trained == OutputsOf::kAll);
+  CHECK(tasks_of("class_il", {{"train_outputs", "seen"}}).trained == OutputsOf::kSeen);
+  const auto own = tasks_of("class_il", {{"train_outputs", "task"}});
+  CHECK(own.trained == OutputsOf::kTask);
+  CHECK_FALSE(own.mask_evaluation);
   CHECK(cls.task_outputs[4] == std::pair<std::int64_t, std::int64_t>(8, 10));
 }
 

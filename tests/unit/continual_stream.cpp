@@ -254,6 +254,8 @@ TEST_CASE("a stream takes strategies that need no end of a task, and one pass", 
   for (const std::string rule : {"reservoir", "ring", "balanced"}) {
     CHECK(refusal({{"strategy", "er"}, {"buffer_rule", rule}}).empty());
   }
+  CHECK_THAT(refusal({{"strategy", "er"}, {"buffer_rule", "task_ends"}}),
+             Contains("not with --buffer-rule task_ends"));
   CHECK_THAT(refusal({{"weights", "rigl"}, {"growth_batches", "2"}}),
              Contains("--growth-batches 0"));
   CHECK(refusal({{"weights", "rigl"}}).empty());

@@ -619,6 +619,19 @@ Given blurred(const std::string& strategy, bool holds) {
                 });
 }
 
+Given keeping_at_ends(bool stores) {
+  return config({{"scenario", "class_il"}, {"strategy", "derpp"}, {"buffer_rule", "task_ends"}},
+                [stores](RunFacts& f) {
+                  f.tasks = 5;
+                  f.stores_outputs = stores;
+                });
+}
+
+Given growing(const std::string& outputs) {
+  return config({{"scenario", "class_il"}, {"train_outputs", outputs}, {"blur", "0.1"}},
+                [](RunFacts& f) { f.tasks = 5; });
+}
+
 Given streaming(const Settings& said, bool needs_ends, bool own_tasks = true) {
   Settings all = {{"scenario", "general_360"}, {"epochs", "1"}};
   for (const auto& [name, value] : said) all[name] = value;
@@ -731,8 +744,12 @@ Rows length_rows() {
        {replacing(Perturbation::Kind::kAscent), replacing(Perturbation::Kind::kNone),
         "--strategy wsn takes its steps at other values"}},
       {"gates_without_chain", {gating(5), gating(6), "--strategy hat gates or reserves"}},
+      {"memory_without_outputs",
+       {keeping_at_ends(true), keeping_at_ends(false), "--strategy derpp keeps the outputs"}},
       {"blur_of_known_tasks",
        {blurred("packnet", true), blurred("packnet", false), "--strategy packnet trains outputs"}},
+      {"blur_of_seen_outputs",
+       {growing("seen"), growing("task"), "--blur 0.1 shows examples of a task before"}},
       {"ends_of_a_stream",
        {streaming({{"strategy", "lwf"}}, true), streaming({{"strategy", "er"}}, false),
         "--strategy lwf acts where tasks end"}},
