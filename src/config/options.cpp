@@ -278,7 +278,8 @@ std::vector<Option> continual_options() {
        .default_value = "rows",
        .neutral = "rows",
        .help = "how er weighs what it replays: each row as a current one, or in the n-th task 1/n "
-               "of the current rows' mean and 1 - 1/n of the replayed rows'",
+               "of the current rows' mean and 1 - 1/n of the replayed rows'; lwf likewise, the "
+               "mean over earlier heads in the place of replay",
        .choices = {"rows", "tasks"},
        .of_part = true},
       {.name = "mir_candidates",

@@ -6,7 +6,10 @@
 // As in van de Ven et al. (arXiv 1904.07734): where tasks have outputs of their own (task-IL) each
 // earlier task's are a head; else all outputs are one, in domain-IL counted once for each earlier
 // task. Where outputs are trained from the task on that has them, p is of those that the last task
-// left trained, and q of all that are trained now.
+// left trained, and q of all that are trained now. With replay_share = tasks it is, in the n-th
+// task,
+//   L = CE / n + lambda (1 - 1/n) times the mean over earlier heads,
+// as their code for the first of these papers has it (with T^2 for lambda).
 #include "continual/strategy.h"
 #include "data/tensor.h"
 
@@ -19,13 +22,19 @@ class WithoutForgetting : public Strategy {
       : Strategy(std::move(view)),
         lambda_(per_replica(view_, [](const Config& each) { return each.real("stability"); })),
         temperature_(per_replica(
-            view_, [](const Config& each) { return each.real("distill_temperature"); })) {}
+            view_, [](const Config& each) { return each.real("distill_temperature"); })),
+        by_tasks_(view_.configs.front().text("replay_share") == "tasks") {}
 
   StrategyNeeds needs() const override {
     return {.roles = true, .snapshots = 1, .passed_rows = 1, .looks_back = true};
   }
 
-  void before_task(std::int64_t task, bool /*resumed*/) override { task_ = task; }
+  void before_task(std::int64_t task, bool /*resumed*/) override {
+    task_ = task;
+    if (by_tasks_) current_ = torch::full_like(lambda_, 1 / static_cast<double>(task)).unsqueeze(1);
+  }
+
+  at::Tensor role_weights(const StepView& /*view*/) const override { return current_; }
 
   void after_task(std::int64_t /*task*/,
                   const std::vector<std::vector<std::int64_t>>& /*examples*/) override {
@@ -53,6 +62,7 @@ class WithoutForgetting : public Strategy {
         const at::Tensor term = pull(view, old, {first, last}, {first, last});
         sum = sum.defined() ? sum + term : term;
       }
+      if (by_tasks_) sum = sum / static_cast<double>(task_ - 1);
     } else if (sequence.trained == OutputsOf::kSeen) {
       const auto end_of = [&sequence](std::int64_t task) {
         return sequence.task_outputs[static_cast<std::size_t>(task - 1)].second;
@@ -60,8 +70,9 @@ class WithoutForgetting : public Strategy {
       sum = pull(view, old, {0, end_of(task_ - 1)}, {0, end_of(task_)});
     } else {
       sum = pull(view, old, {0, old.size(-1)}, {0, old.size(-1)});
-      if (sequence.shares_outputs()) sum = sum * static_cast<double>(task_ - 1);
+      if (sequence.shares_outputs() && !by_tasks_) sum = sum * static_cast<double>(task_ - 1);
     }
+    if (by_tasks_) sum = sum * (1 - 1 / static_cast<double>(task_));
     return lambda_ * sum;
   }
 
@@ -80,6 +91,8 @@ class WithoutForgetting : public Strategy {
   }
 
   at::Tensor lambda_, temperature_;  // [R]
+  bool by_tasks_;
+  at::Tensor current_;  // [R,1], what the cross-entropy counts
   std::int64_t task_ = 1;
   at::Tensor seen_, old_;  // within a step
 };
@@ -95,7 +108,7 @@ TANDEM_REGISTERED =
                                  "net that the last task left",
                       .cite = "1606.09282",
                       .defaults = {{"stability", "1"}},
-                      .uses = {"stability", "distill_temperature"},
+                      .uses = {"stability", "distill_temperature", "replay_share"},
                       .file = __FILE__},
                      make_lwf);
 

@@ -550,7 +550,7 @@ struct Si : Pulled {
 
 struct Lwf : Rule {
   double lambda, temperature;
-  bool heads, growing;
+  bool heads, growing, by_tasks;
   std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
   bool shared;
   std::unique_ptr<Net> old;
@@ -560,10 +560,18 @@ struct Lwf : Rule {
         temperature(config.real("distill_temperature")),
         heads(config.text("scenario") == "task_il" || config.text("train_outputs") == "task"),
         growing(config.text("train_outputs") == "seen"),
+        by_tasks(config.text("replay_share") == "tasks"),
         outputs(std::move(o)),
         shared(config.text("scenario") == "domain_il") {}
 
   at::Tensor loss(const Net& net, const Rows& current, const std::vector<Rows>&) override {
+    if (!by_tasks) return of_heads(net, current);
+    // With one for each head, and with n - 1 in domain-incremental learning, all of it over n.
+    const at::Tensor own = task_loss(net, current);
+    const double n = tasks + 1, all = heads || shared || tasks == 0 ? 1 : tasks;
+    return own / n + all * (of_heads(net, current) - own) / n;
+  }
+  at::Tensor of_heads(const Net& net, const Rows& current) {
     at::Tensor sum = task_loss(net, current);
     if (tasks == 0) return sum;
     const at::Tensor was = old->outputs(current.x).detach(), now = net.outputs(current.x);
@@ -1429,6 +1437,23 @@ TEST_CASE("each strategy's step is its formula", "[numeric]") {
             }
           }
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("distillation that weighs as finished tasks do", "[numeric]") {
+  for (const std::string scenario : {"class_il", "task_il", "domain_il"}) {
+    for (const std::string outputs : {"all", "seen"}) {
+      if (scenario != "class_il" && outputs == "seen") continue;
+      DYNAMIC_SECTION(scenario << ' ' << outputs) {
+        Settings said = {{"tasks", "4"}, {"replay_share", "tasks"}};
+        if (outputs == "seen") said["train_outputs"] = outputs;
+        const Config config = sequence_of("lwf", scenario, "static", said);
+        Trainer trainer({config}, in_double());
+        Course course(trainer, config);
+        for (std::int64_t stage = 0; stage < 3; ++stage) course.require_stage(stage);
+        course.require_accuracy();
       }
     }
   }
