@@ -9,7 +9,9 @@
 // left trained, and q of all that are trained now. With replay_share = tasks it is, in the n-th
 // task,
 //   L = CE / n + lambda (1 - 1/n) times the mean over earlier heads,
-// as their code for the first of these papers has it (with T^2 for lambda).
+// as van de Ven and Tolias (arXiv 1809.10635) have it, with T^2 for lambda. Their first code takes
+// the mean over outputs c in the place of the sum, so that a head counts the less the more outputs
+// it has (distill_over = mean).
 #include "continual/strategy.h"
 #include "data/tensor.h"
 
@@ -23,7 +25,8 @@ class WithoutForgetting : public Strategy {
         lambda_(per_replica(view_, [](const Config& each) { return each.real("stability"); })),
         temperature_(per_replica(
             view_, [](const Config& each) { return each.real("distill_temperature"); })),
-        by_tasks_(view_.configs.front().text("replay_share") == "tasks") {}
+        by_tasks_(view_.configs.front().text("replay_share") == "tasks"),
+        over_mean_(view_.configs.front().text("distill_over") == "mean") {}
 
   StrategyNeeds needs() const override {
     return {.roles = true, .snapshots = 1, .passed_rows = 1, .looks_back = true};
@@ -87,11 +90,13 @@ class WithoutForgetting : public Strategy {
     };
     const at::Tensor p = torch::softmax(part(old, of_p), -1);
     const at::Tensor q = torch::log_softmax(part(view.logits, of_q), -1);
-    return ((p * q.narrow(-1, 0, p.size(-1))).sum(-1).neg() * view.mean).sum(1);
+    const at::Tensor entropy = (p * q.narrow(-1, 0, p.size(-1))).sum(-1).neg();
+    const double outputs = over_mean_ ? static_cast<double>(q.size(-1)) : 1;
+    return (entropy / outputs * view.mean).sum(1);
   }
 
   at::Tensor lambda_, temperature_;  // [R]
-  bool by_tasks_;
+  bool by_tasks_, over_mean_;
   at::Tensor current_;  // [R,1], what the cross-entropy counts
   std::int64_t task_ = 1;
   at::Tensor seen_, old_;  // within a step
@@ -108,7 +113,7 @@ TANDEM_REGISTERED =
                                  "net that the last task left",
                       .cite = "1606.09282",
                       .defaults = {{"stability", "1"}},
-                      .uses = {"stability", "distill_temperature", "replay_share"},
+                      .uses = {"stability", "distill_temperature", "distill_over", "replay_share"},
                       .file = __FILE__},
                      make_lwf);
 

@@ -550,7 +550,7 @@ struct Si : Pulled {
 
 struct Lwf : Rule {
   double lambda, temperature;
-  bool heads, growing, by_tasks;
+  bool heads, growing, by_tasks, over_mean;
   std::vector<std::pair<std::int64_t, std::int64_t>> outputs;  // of tasks
   bool shared;
   std::unique_ptr<Net> old;
@@ -561,6 +561,7 @@ struct Lwf : Rule {
         heads(config.text("scenario") == "task_il" || config.text("train_outputs") == "task"),
         growing(config.text("train_outputs") == "seen"),
         by_tasks(config.text("replay_share") == "tasks"),
+        over_mean(config.text("distill_over") == "mean"),
         outputs(std::move(o)),
         shared(config.text("scenario") == "domain_il") {}
 
@@ -578,7 +579,7 @@ struct Lwf : Rule {
     const auto distance = [&](std::int64_t first, std::int64_t count) {
       const at::Tensor p = torch::softmax(was.narrow(1, first, count) / temperature, 1);
       const at::Tensor q = torch::log_softmax(now.narrow(1, first, count) / temperature, 1);
-      return -(p * q).sum(1).mean();
+      return -(over_mean ? (p * q).mean(1) : (p * q).sum(1)).mean();
     };
     if (growing) {  // outputs that were not trained have a share of 0
       const std::int64_t before = outputs[static_cast<std::size_t>(tasks - 1)].second;
@@ -586,7 +587,7 @@ struct Lwf : Rule {
       at::Tensor p = torch::zeros({now.size(0), seen}, torch::kFloat64);
       p.narrow(1, 0, before) = torch::softmax(was.narrow(1, 0, before) / temperature, 1);
       const at::Tensor q = torch::log_softmax(now.narrow(1, 0, seen) / temperature, 1);
-      return sum - lambda * (p * q).sum(1).mean();
+      return sum - lambda * (over_mean ? (p * q).mean(1) : (p * q).sum(1)).mean();
     }
     if (!heads) return sum + lambda * (shared ? tasks : 1) * distance(0, now.size(1));
     for (std::size_t t = 0; t < static_cast<std::size_t>(tasks); ++t) {
@@ -1447,7 +1448,7 @@ TEST_CASE("distillation that weighs as finished tasks do", "[numeric]") {
     for (const std::string outputs : {"all", "seen"}) {
       if (scenario != "class_il" && outputs == "seen") continue;
       DYNAMIC_SECTION(scenario << ' ' << outputs) {
-        Settings said = {{"tasks", "4"}, {"replay_share", "tasks"}};
+        Settings said = {{"tasks", "4"}, {"replay_share", "tasks"}, {"distill_over", "mean"}};
         if (outputs == "seen") said["train_outputs"] = outputs;
         const Config config = sequence_of("lwf", scenario, "static", said);
         Trainer trainer({config}, in_double());
