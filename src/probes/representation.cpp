@@ -3,13 +3,18 @@
 // looks through.
 //   activation_norm   mean over examples of |h|_2 / sqrt(H)
 //   activation_rank   exp of the entropy (nats) of lambda_i / sum lambda, the eigenvalues of the
-//                     covariance: how many directions the layer uses (Roy & Vetterli 2007). Not of
-//                     layers where examples and units are both more than 1,024
+//                     covariance: how many directions the layer uses (Roy & Vetterli 2007)
+//   feature_effective_rank, feature_srank_01, feature_stable_rank   of the singular values
+//                     s_1 >= s_2 >= ... of the activations [examples,units] as they are, not
+//                     centred: exp of the entropy (nats) of s_i / sum s (Roy & Vetterli 2007);
+//                     min {k : s_1 + ... + s_k >= (1 - delta) sum s} with delta = .01 (Kumar et al.
+//                     2021); sum s^2 / s_1^2
 //   dormant_025, dormant_100   share of units with s_i <= .025 and .1, s_i the mean |h_i| over
 //                     examples relative to the mean of that over the layer's units: dormant units
 //                     (Sokar et al. 2023), of which those without any activity are a part. Not of
 //                     layers that are silent altogether
-// It measures at the ends of tasks as well.
+// Layers where examples and units are both more than 1,024 have no ranks. It measures at the ends
+// of tasks as well.
 #include <algorithm>
 #include <cmath>
 
@@ -51,6 +56,10 @@ void record_representation(Recorder& rows, std::int64_t r, const std::string& la
   record_dormant(rows, r, layer, units.abs().mean(0));
   if (std::min(units.size(0), units.size(1)) > kLargestSpectrum) return;
   rows.layer(r, "", layer, "activation_rank", covariance_rank(units));
+  const Spectrum features = spectrum_of(units);
+  rows.layer(r, "", layer, "feature_effective_rank", features.effective_rank);
+  rows.layer(r, "", layer, "feature_srank_01", features.srank_01);
+  rows.layer(r, "", layer, "feature_stable_rank", features.stable_rank);
 }
 
 class RepresentationProbe : public Probe {
@@ -78,6 +87,7 @@ TANDEM_REGISTERED =
     probes().add({.kind = "probe",
                   .name = "representation",
                   .summary = "not by default; per hidden layer: activation_norm, activation_rank, "
+                             "feature_effective_rank, feature_srank_01, feature_stable_rank, "
                              "dormant_025, dormant_100",
                   .cite = "Roy & Vetterli 2007",
                   .file = __FILE__},

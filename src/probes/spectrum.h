@@ -21,7 +21,9 @@ struct Spectrum {
   double norm = 0;            // s_1
   double stable_rank = 0;     // sum s^2 / s_1^2
   double effective_rank = 0;  // effective_count of s
+  double srank_01 = 0;        // min {k : s_1 + ... + s_k >= .99 (s_1 + s_2 + ...)}
 };
+// Returns the ranks of a matrix on any device; of one without a value that is not 0 they are NaN.
 Spectrum spectrum_of(const at::Tensor& matrix);
 
 }  // namespace tandem

@@ -76,6 +76,17 @@ TEST_CASE("families of tasks have rows at every task's end, others at the end", 
   CHECK(count(rows, "task_dead_units", "layer1") == 5);
   CHECK(count(rows, "task_live_l0", "") == 5);
   CHECK(count(rows, "dormant_025", "layer0") == 5);
+  for (const char* name : {"feature_effective_rank", "feature_srank_01", "feature_stable_rank"}) {
+    for (const char* layer : {"layer0", "layer1", ""}) {
+      INFO(name << " " << layer);
+      const auto ranks = values_of(rows, name, layer);
+      CHECK(ranks.size() == 5);
+      for (const double rank : ranks) {
+        CHECK(rank > 0.999);
+        CHECK(rank < 13.001);
+      }
+    }
+  }
   // Between tasks.
   for (const char* name :
        {"task_gradient_cosine", "task_conflict", "task_gradient_cosine_active",

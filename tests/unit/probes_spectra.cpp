@@ -1,4 +1,8 @@
 // Spectra of graphs and matrices whose singular values are known, and of hidden activations.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
 #include "probes/spectrum.h"
 #include "probes_fixture.h"
 
@@ -131,6 +135,99 @@ TEST_CASE("activations that vary unevenly count by their variances", "[unit]") {
   const auto wide = of_activations(
       doubles({5, 1, 1, 2, 2, 5, 1, 3, 2, 2, 5, 7, 1, 2, 2, 5, 7, 3, 2, 2}, {1, 4, 5}));
   CHECK(value(wide, 0, "layer0", "activation_rank") == Approx(expected));
+}
+
+namespace {
+
+// Singular values by one-sided Jacobi rotations: columns are turned against each other until all
+// are orthogonal, and their lengths are the values.
+std::vector<double> jacobi_singular_values(std::vector<std::vector<double>> columns) {
+  const auto dot = [](const std::vector<double>& a, const std::vector<double>& b) {
+    return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+  };
+  for (int sweep = 0; sweep < 60; ++sweep) {
+    for (std::size_t p = 0; p < columns.size(); ++p) {
+      for (std::size_t q = p + 1; q < columns.size(); ++q) {
+        const double a = dot(columns[p], columns[p]), b = dot(columns[q], columns[q]);
+        const double angle = 0.5 * std::atan2(2 * dot(columns[p], columns[q]), a - b);
+        const double c = std::cos(angle), s = std::sin(angle);
+        for (std::size_t i = 0; i < columns[p].size(); ++i) {
+          const double x = columns[p][i], y = columns[q][i];
+          columns[p][i] = c * x + s * y;
+          columns[q][i] = c * y - s * x;
+        }
+      }
+    }
+  }
+  std::vector<double> values;
+  for (const auto& column : columns) values.push_back(std::sqrt(dot(column, column)));
+  std::sort(values.rbegin(), values.rend());
+  return values;
+}
+
+struct Ranks {
+  double effective, srank, stable;
+};
+void check_ranks(const Measurements& rows, const Ranks& expected) {
+  for (const char* layer : {"layer0", ""}) {
+    CHECK(value(rows, 0, layer, "feature_effective_rank") == Approx(expected.effective));
+    CHECK(value(rows, 0, layer, "feature_srank_01") == expected.srank);
+    CHECK(value(rows, 0, layer, "feature_stable_rank") == Approx(expected.stable));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ranks of features whose singular values are known", "[unit]") {
+  // 2, 1 and 1.
+  check_ranks(of_activations(doubles({2, 0, 0, 0, 1, 0, 0, 0, 1}, {1, 3, 3})),
+              {std::pow(2, 1.5), 3, 1.5});
+  for (const std::int64_t n : {1, 2, 7}) {  // equal ones
+    check_ranks(of_activations(torch::eye(n, torch::kDouble).unsqueeze(0)),
+                {static_cast<double>(n), static_cast<double>(n), static_cast<double>(n)});
+  }
+  // Rank one, on which centring would bear: all examples alike, or multiples of each other.
+  check_ranks(of_activations(torch::ones({1, 5, 3}, torch::kDouble)), {1, 1, 1});
+  check_ranks(of_activations(doubles({1, 2, 3, 2, 4, 6}, {1, 2, 3})), {1, 1, 1});
+  // Roots of 3 and 1, the eigenvalues of the examples' Gram matrix [[2,1],[1,2]].
+  const double p = std::sqrt(3.0) / (1 + std::sqrt(3.0));
+  check_ranks(of_activations(doubles({1, 1, 0, 0, 1, 1}, {1, 2, 3})),
+              {std::exp(-p * std::log(p) - (1 - p) * std::log(1 - p)), 2, 4.0 / 3});
+  // 99.5 and .5: one of them has 99% of the sum; of 98 and 2 it takes both.
+  CHECK(value(of_activations(doubles({99.5, 0, 0, 0.5}, {1, 2, 2})), 0, "layer0",
+              "feature_srank_01") == 1);
+  CHECK(value(of_activations(doubles({98, 0, 0, 2}, {1, 2, 2})), 0, "layer0", "feature_srank_01") ==
+        2);
+  const auto silent = of_activations(torch::zeros({1, 3, 2}, torch::kDouble));
+  for (const char* name : {"feature_effective_rank", "feature_srank_01", "feature_stable_rank"}) {
+    CHECK_FALSE(has(silent, 0, "layer0", name));
+  }
+}
+
+TEST_CASE("ranks of features against a decomposition of our own", "[unit]") {
+  for (const auto& [examples, units] : {std::pair{6, 4}, {4, 6}, {9, 9}}) {
+    std::vector<std::vector<double>> columns(static_cast<std::size_t>(units));
+    std::vector<double> flat;
+    for (int i = 0; i < examples; ++i) {
+      for (int j = 0; j < units; ++j) {
+        const double each = std::max(0.0, std::sin(1.7 * i * i + 2.3 * j + 0.9 * i * j) + 0.2);
+        columns[static_cast<std::size_t>(j)].push_back(each);
+        flat.push_back(each);
+      }
+    }
+    const std::vector<double> s = jacobi_singular_values(columns);
+    const double sum = std::accumulate(s.begin(), s.end(), 0.0);
+    double entropy = 0, energy = 0, together = 0, srank = 0;
+    for (const double each : s) {
+      if (each > 1e-12) entropy -= each / sum * std::log(each / sum);
+      energy += each * each;
+      if (together < 0.99 * sum) ++srank;
+      together += each;
+    }
+    INFO(examples << " x " << units);
+    check_ranks(of_activations(doubles(flat, {1, examples, units})),
+                {std::exp(entropy), srank, energy / (s[0] * s[0])});
+  }
 }
 
 TEST_CASE("units are dormant by their share of the layer's activity", "[unit]") {
