@@ -42,20 +42,9 @@ std::vector<std::string> names_of(Model& model) {
 }
 
 NetValues values_of(const ProbeInput& input) {
-  NetValues values;
-  for (const Parameter* parameter : input.model.parameters()) {
-    values.push_back(parameter->value.detach());
-  }
+  NetValues values = trained_values(input.model, input.runs);
   for (const Buffer* buffer : input.model.buffers()) {
     values.push_back(buffer->value.to(torch::kDouble, /*non_blocking=*/false, /*copy=*/true));
-  }
-  if (input.runs.front().policies.weights.has_full_stream()) return values;
-  const std::vector<Parameter*> parameters = input.model.parameters();
-  for (const Linear* layer : input.model.linears()) {
-    if (layer->connections == nullptr) continue;
-    const auto place = std::find(parameters.begin(), parameters.end(), &layer->weight);
-    at::Tensor& own = values[static_cast<std::size_t>(place - parameters.begin())];
-    own = own.masked_fill(current_flags(*layer).view(own.sizes()).eq(0), 0);
   }
   return values;
 }

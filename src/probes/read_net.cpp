@@ -1,5 +1,7 @@
 #include "probes/read_net.h"
 
+#include <algorithm>
+
 #include "data/tensor.h"
 #include "readout/readout.h"
 
@@ -89,6 +91,20 @@ NetReading read_net(const ProbeInput& input, const std::vector<std::vector<std::
     }
   }
   return reading;
+}
+
+std::vector<at::Tensor> trained_values(Model& model, const std::vector<ReadoutRun>& runs) {
+  const std::vector<Parameter*> parameters = model.parameters();
+  std::vector<at::Tensor> values;
+  for (const Parameter* parameter : parameters) values.push_back(parameter->value.detach());
+  if (runs.front().policies.weights.has_full_stream()) return values;
+  for (const Linear* layer : model.linears()) {
+    if (layer->connections == nullptr) continue;
+    const auto place = std::find(parameters.begin(), parameters.end(), &layer->weight);
+    at::Tensor& own = values[static_cast<std::size_t>(place - parameters.begin())];
+    own = own.masked_fill(current_flags(*layer).view(own.sizes()).eq(0), 0);
+  }
+  return values;
 }
 
 std::map<std::int64_t, std::vector<std::int64_t>> places_by_task(

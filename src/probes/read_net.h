@@ -28,6 +28,11 @@ struct NetReading {
 // where the net of the task has no weight that reads it.
 NetReading read_net(const ProbeInput& input, const std::vector<std::vector<std::int64_t>>& tasks);
 
+// Beside Model::parameters(), [R,...], what the stream that the methods train computes with: all
+// weights where they train the full stream, else those of the mask, the others being zero. Memory
+// may be shared with the parameters. Reads dense weights (Probe::reads_dense_weights).
+std::vector<at::Tensor> trained_values(Model& model, const std::vector<ReadoutRun>& runs);
+
 // The examples of each task that has begun, by their places in the batch: of one replica.
 std::map<std::int64_t, std::vector<std::int64_t>> places_by_task(
     const std::vector<std::int64_t>& tasks, std::int64_t last);

@@ -6,6 +6,7 @@
 
 #include "probes/probe.h"
 #include "support/resume_support.h"
+#include "train/trainer.h"
 
 namespace tandem::test::probes_sequences_numeric {
 
@@ -14,7 +15,8 @@ using namespace tandem::test;
 namespace {
 
 const std::string kFamilies =
-    "barrier,calibration,capacity,drift,interference,linear_probe,representation,tasks";
+    "barrier,calibration,capacity,drift,interference,linear_probe,representation,tasks,"
+    "weight_distance";
 
 Settings sequence(const std::string& scenario, const std::string& strategy,
                   const std::string& weights = "set") {
@@ -73,6 +75,8 @@ TEST_CASE("families of tasks have rows at every task's end, others at the end", 
     CHECK(count(rows, name, "") == 5);
   }
   CHECK(count(rows, "weight_norm", "weights") == 5);
+  CHECK(count(rows, "weight_distance", "weights") == 5);
+  CHECK(count(rows, "weight_distance", "weights/layer1") == 5);
   CHECK(count(rows, "task_dead_units", "layer1") == 5);
   CHECK(count(rows, "task_live_l0", "") == 5);
   CHECK(count(rows, "dormant_025", "layer0") == 5);
@@ -114,6 +118,60 @@ TEST_CASE("families of tasks have rows at every task's end, others at the end", 
     if (row.name == "ece") steps.insert(row.step);
   }
   CHECK(steps.size() == 5);
+}
+
+namespace {
+
+// All values that the trained stream computes with, one after another.
+std::vector<double> values_trained(Trainer& trainer, bool full_stream) {
+  std::vector<double> all;
+  for (const Linear* layer : trainer.model().linears()) {
+    at::Tensor weight = layer->connections->dense_values()[0].detach().clone().reshape({-1});
+    if (!full_stream) weight = weight * layer->connections->dense_flags()[0].reshape({-1});
+    for (const at::Tensor& each : {weight, layer->bias.value.detach()[0].clone()}) {
+      for (std::int64_t i = 0; i < each.numel(); ++i) all.push_back(each[i].item<double>());
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+// A training of the same config, step by step, without probes.
+TEST_CASE("the distance from the start is that of a training that is watched", "[numeric]") {
+  const auto [weights, storage, full_stream] =
+      GENERATE(table<std::string, std::string, bool>({{"dense", "masked", true},
+                                                      {"set", "masked", false},
+                                                      {"rigl", "sparse", false},
+                                                      {"ssa", "masked", true},
+                                                      {"ste", "masked", false}}));
+  CAPTURE(weights, storage);
+  Settings said = sequence("class_il", "er", weights);
+  if (weights == "rigl") said["update_interval"] = "3";
+  said["storage"] = storage;
+  said["dtype"] = "float64";
+  TrainerOptions options;
+  options.dtype = torch::kDouble;
+  Trainer trainer({Config::resolve(said)}, options);
+  const std::vector<double> start = values_trained(trainer, full_stream);
+  std::vector<double> expected;
+  for (std::int64_t stage = 0; stage < trainer.stages(); ++stage) {
+    trainer.begin_stage(stage);
+    for (std::int64_t t = 0; t < trainer.stage_steps(stage);) {
+      t += trainer.advance(stage, t, trainer.stage_steps(stage) - t).steps;
+    }
+    trainer.end_stage(stage);
+    const std::vector<double> now = values_trained(trainer, full_stream);
+    double sum = 0;
+    for (std::size_t i = 0; i < now.size(); ++i) sum += (now[i] - start[i]) * (now[i] - start[i]);
+    expected.push_back(std::sqrt(sum));
+  }
+  const auto found = values_of(rows_of(said), "weight_distance", "weights");
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t k = 0; k < found.size(); ++k) {
+    CHECK(found[k] > 0.01);
+    CHECK(found[k] == Approx(expected[k]).epsilon(1e-12));
+  }
 }
 
 TEST_CASE("tasks that have nets of their own take capacity, and forget nothing", "[numeric]") {
@@ -255,11 +313,13 @@ TEST_CASE("one task, and a model of sequences, have the rows that are defined th
   const auto of_images = rows_of({images}, images.id());
   CHECK(count(of_images, "ece", "") == 1);
   CHECK(count(of_images, "linear_probe_accuracy", "") == 1);
+  CHECK(count(of_images, "weight_distance", "weights") == 1);
   const Config bytes = Config::resolve(small_transformer(said));
   const auto of_bytes = rows_of({bytes}, bytes.id());
   CHECK(count(of_bytes, "ece", "") == 1);
   CHECK(count(of_bytes, "dormant_025", "layer0.ff") == 1);
   CHECK(count(of_bytes, "linear_probe_accuracy", "") == 0);
+  CHECK(count(of_bytes, "weight_distance", "weights") == 1);
   for (const auto& rows : {of_images, of_bytes}) {
     for (const char* name : {"task_cka", "task_gradient_cosine", "loss_barrier", "mask_iou",
                              "capacity_new", "recency_bias", "task_dead_units", "weight_norm"}) {

@@ -87,6 +87,7 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
       {"calibration", "recency_bias"},
       {"barrier", "loss_barrier"},
       {"linear_probe", "head_accuracy"},
+      {"weight_distance", "weight_distance"},
       {"twin", "twin_overlap"}};
   const auto check = [](const std::string& name, const std::string& logged, bool usual) {
     INFO(name);
