@@ -63,6 +63,8 @@ const std::vector<SequenceMeasure>& sequence_measures() {
       {"gap_to_joint", "v_joint", "the joint run's mean accuracy over all tasks less acc"},
       {"sss", "v_storage",
        "1 - min(1, mean over tasks of the examples held after it / all training examples)"},
+      {"ce", "v_storage",
+       "min(1, mean over tasks of the operations of one pass over its examples / of learning it)"},
   };
   return measures;
 }

@@ -585,15 +585,18 @@ JOIN readout o ON o.key = t.readout
 JOIN run r ON r.key = t.run_key
 WHERE t.learned IS NOT NULL;
 
--- What a strategy keeps beside the net:
+-- What a strategy keeps beside the net, and costs:
 --   buffer_bytes    of the inputs of the examples that it holds at the end, as the data set has them
 --   strategy_bytes  of everything else that it keeps from step to step, as it is kept here: slots of
 --                   weights, copies of the net, parameters of its own, indices of the buffer
 --   data_bytes      of the inputs of all tasks' training examples
 --   sss             1 - min(1, mean over i of the buffer after task i / data): samples storage size
 --                                                                     (Diaz-Rodriguez et al. 2018, SSS)
--- The same in each read-out of a run. sss is NULL where the buffer after some task is not known, as of
--- runs of older programs and of shared ones.
+--   ce              min(1, mean over i of the operations of one forward and backward pass over the
+--                   examples of task i / those that learning task i took): computational efficiency
+--                                                       (Diaz-Rodriguez et al. 2018, CE with epsilon 1)
+-- The same in each read-out of a run. sss and ce are NULL where what they are made of is not known
+-- after some task, as of runs of older programs and of shared ones.
 CREATE VIEW v_storage AS
 SELECT
   v.*,
@@ -602,7 +605,8 @@ SELECT
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, p.split,
   CAST(b.last AS BIGINT) AS buffer_bytes, CAST(s.strategy_bytes AS BIGINT) AS strategy_bytes,
   CAST(s.data_bytes AS BIGINT) AS data_bytes,
-  CAST(CASE WHEN b.n = b.n_stages THEN 1 - min(1, b.mean / s.data_bytes) END AS DOUBLE) AS sss
+  CAST(CASE WHEN b.n = b.n_stages THEN 1 - min(1, b.mean / s.data_bytes) END AS DOUBLE) AS sss,
+  CAST(CASE WHEN f.n = b.n_stages THEN min(1, f.mean) END AS DOUBLE) AS ce
 FROM (
   SELECT m.run, count(*) AS n, avg(m.value) AS mean, m.value AS last, max(m.sequence) AS sequence,
          (SELECT count(DISTINCT e.stage) FROM eval e WHERE e.run = m.run AND e.stage > 0) AS n_stages
@@ -616,6 +620,17 @@ JOIN (
   FROM metric m JOIN metric_name n ON n.key = m.name
   WHERE n.name IN ('strategy_bytes', 'data_bytes')
   GROUP BY m.run) s ON s.run = b.run
+LEFT JOIN (
+  SELECT run, count(share) AS n, avg(share) AS mean
+  FROM (
+    SELECT m.run,
+           CASE WHEN n.name = 'pass_flops'
+                THEN m.value / nullif(lag(m.value, 1) OVER w - lag(m.value, 3, 0) OVER w, 0)
+                END AS share
+    FROM metric m JOIN metric_name n ON n.key = m.name
+    WHERE n.name IN ('train_flops', 'pass_flops')
+    WINDOW w AS (PARTITION BY m.run ORDER BY m.sequence))
+  GROUP BY run) f ON f.run = b.run
 JOIN result p ON p.run = b.run
 JOIN readout o ON o.key = p.readout
 JOIN run r ON r.key = p.run

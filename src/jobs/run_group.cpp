@@ -66,7 +66,7 @@ class GroupRun {
   void emit_digests(std::vector<char> wanted);
   void warn_of_emptied(std::int64_t r, const std::string& layer);
   void log_losses(const std::vector<char>& which);
-  void log_buffers();
+  void log_task_costs();
   void log_storage(std::int64_t r);
   void boundaries();
   void evaluate_now(const Evaluation& evaluation);
@@ -359,13 +359,18 @@ void GroupRun::log_losses(const std::vector<char>& which) {
   if (std::find(logged.begin(), logged.end(), 1) != logged.end()) trainer_.clear_losses(logged);
 }
 
-// Of sequences, what examples each run's strategy holds after the stage.
-void GroupRun::log_buffers() {
+// Of sequences, what examples each run's strategy holds after the stage, what training has cost so
+// far, and what one pass over the stage's task costs: v_storage reads the last two as pairs.
+void GroupRun::log_task_costs() {
   const auto alive = living();
   for (std::int64_t r = 0; r < trainer_.replicas() && tasks_of_all() > 1; ++r) {
     if (!alive[static_cast<std::size_t>(r)]) continue;
-    emit(r, MetricRow{trainer_.steps_of(r), "", "buffer_bytes",
-                      static_cast<double>(trainer_.buffer_bytes(r, stage_))});
+    const auto metric = [&](const char* name, double value) {
+      emit(r, MetricRow{trainer_.steps_of(r), "", name, value});
+    };
+    metric("buffer_bytes", static_cast<double>(trainer_.buffer_bytes(r, stage_)));
+    metric("train_flops", trainer_.flops().training(r));
+    metric("pass_flops", trainer_.pass_flops(r, stage_));
   }
 }
 
@@ -658,7 +663,7 @@ void GroupRun::end_stage() {
     trainer_.mark_diverged(r);
     end_diverged(r, "the weights were");
   }
-  log_buffers();
+  log_task_costs();
   // Joint training ends all tasks at once.
   const bool last = stage_ + 1 == trainer_.stages();
   evaluate_splits(last ? tasks_of_all() : stage_ + 1, last && spec_.runs.front().flag("curve"));

@@ -150,6 +150,9 @@ class Trainer {
   std::int64_t buffer_bytes(std::int64_t r, std::int64_t stage) const;
   std::int64_t strategy_bytes(std::int64_t r) const;
   std::int64_t data_bytes(std::int64_t r) const;  // inputs of all tasks' training examples
+  // Operations of one forward and backward pass over the training examples of what a stage learns,
+  // its task or all tasks at once, through the net that the method trains as it is now.
+  double pass_flops(std::int64_t r, std::int64_t stage) const;
 
  private:
   std::int64_t input_bytes(const Stages& stages, std::int64_t stage) const;

@@ -516,6 +516,14 @@ std::int64_t Trainer::data_bytes(std::int64_t r) const {
   return input_bytes({run(r).config, data(), tasks(r), StageData::kAllTasks}, 0);
 }
 
+double Trainer::pass_flops(std::int64_t r, std::int64_t stage) const {
+  const bool at_once = needs_.stage == StageData::kAllTasks;
+  const Stages own{run(r).config, data(), tasks(r),
+                   at_once ? StageData::kAllTasks : StageData::kOwnTask};
+  const std::int64_t examples = batches_.windows() ? own.windows(stage).windows() : own.size(stage);
+  return 3 * flops_->trained_forward(r) * static_cast<double>(examples);
+}
+
 // Inputs of a stage's training examples, as the data set has them.
 std::int64_t Trainer::input_bytes(const Stages& stages, std::int64_t stage) const {
   if (batches_.windows()) return stages.windows(stage).bytes();

@@ -550,6 +550,42 @@ TEST_CASE("samples storage size", "[golden]") {
   CHECK(more.value("sss", "v_storage") == Approx(0).margin(1e-15));
 }
 
+// Passes of 10, 20 and 30 operations; learning the tasks took 40, 20 and 120: 1/4, 1 and 1/4.
+TEST_CASE("computational efficiency", "[golden]") {
+  const auto cost = [](const std::string& run, std::int64_t task, double so_far, double pass) {
+    const std::int64_t sequence = 100 + 10 * task;
+    return std::vector<Row>{test::metric(run, sequence, 100 * task, "", "buffer_bytes", 0),
+                            test::metric(run, sequence + 1, 100 * task, "", "train_flops", so_far),
+                            test::metric(run, sequence + 2, 100 * task, "", "pass_flops", pass)};
+  };
+  Fixture f;
+  fill(f.writer, f.run.id, 0, kExample, {});
+  f.writer.insert({test::metric(f.run.id, 201, 300, "", "strategy_bytes", 0),
+                   test::metric(f.run.id, 202, 300, "", "data_bytes", 1000)});
+  f.writer.insert(cost(f.run.id, 1, 40, 10));
+  f.writer.insert(cost(f.run.id, 2, 60, 20));
+  CHECK(std::isnan(f.value("ce", "v_storage")));  // what the last task took is not known
+  f.writer.insert(cost(f.run.id, 3, 180, 30));
+  CHECK(f.value("ce", "v_storage") == Approx(0.5).epsilon(1e-12));
+  CHECK(f.value("sss", "v_storage") == 1);
+  Fixture less;  // training on a part of the data costs less than a pass over them
+  fill(less.writer, less.run.id, 0, kExample, {});
+  less.writer.insert({test::metric(less.run.id, 201, 300, "", "strategy_bytes", 0),
+                      test::metric(less.run.id, 202, 300, "", "data_bytes", 1000)});
+  for (int task = 1; task <= 3; ++task) less.writer.insert(cost(less.run.id, task, 5 * task, 10));
+  CHECK(less.value("ce", "v_storage") == 1);
+  Fixture older;  // programs that did not log what a task took
+  fill(older.writer, older.run.id, 0, kExample, {});
+  std::vector<Row> rows = {test::metric(older.run.id, 201, 300, "", "strategy_bytes", 0),
+                           test::metric(older.run.id, 202, 300, "", "data_bytes", 1000)};
+  for (int i = 0; i < 3; ++i) {
+    rows.push_back(test::metric(older.run.id, 50 + i, i, "", "buffer_bytes", 100));
+  }
+  older.writer.insert(rows);
+  CHECK(older.value("sss", "v_storage") == Approx(0.9).epsilon(1e-12));
+  CHECK(std::isnan(older.value("ce", "v_storage")));
+}
+
 TEST_CASE("the gap between read-outs, paired by run", "[golden]") {
   Fixture f;
   std::vector<RunRecord> runs;

@@ -2,6 +2,7 @@
 // a checkpoint has more than one of a run without a strategy.
 #include <catch2/catch.hpp>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "core/files.h"
@@ -101,10 +102,49 @@ TEST_CASE("bytes of strategies, by hand", "[numeric]") {
   CHECK(metrics_of(sequence("gdumb")).at("buffer_bytes") == std::vector<double>(5, 30.0 * kPixels));
 }
 
+// A pass is 3 x 2 x 784 x 37 + ... per example of the task, and plain training takes one each
+// epoch; where a step replays as many rows as it has, it costs twice that.
+TEST_CASE("operations of tasks, by hand", "[numeric]") {
+  const double pass = 6.0 * (kPixels * 37 + 37 * 23 + 23 * 10);  // of an example
+  const auto risen = [](const std::vector<double>& so_far) {
+    std::vector<double> each;
+    for (std::size_t i = 0; i < so_far.size(); ++i) {
+      each.push_back(so_far[i] - (i == 0 ? 0 : so_far[i - 1]));
+    }
+    return each;
+  };
+  for (const int epochs : {1, 3}) {
+    const auto plain = metrics_of(sequence("finetune", {{"epochs", std::to_string(epochs)}}));
+    const std::vector<double>& passes = plain.at("pass_flops");
+    REQUIRE(passes.size() == 5);
+    const double examples = plain.at("data_bytes").at(0) / kPixels;
+    CHECK(std::accumulate(passes.begin(), passes.end(), 0.0) == Approx(pass * examples));
+    const std::vector<double> took = risen(plain.at("train_flops"));
+    for (std::size_t i = 0; i < 5; ++i) CHECK(took[i] == Approx(epochs * passes[i]));
+  }
+  const auto joint = metrics_of(sequence("joint", {{"epochs", "2"}}));
+  REQUIRE(joint.at("pass_flops").size() == 1);
+  CHECK(joint.at("train_flops").at(0) == Approx(2 * joint.at("pass_flops").at(0)));
+  // The k-th task of cumulative training is trained with all before it.
+  const auto cumulative = metrics_of(sequence("cumulative"));
+  double before = 0;
+  const std::vector<double> took = risen(cumulative.at("train_flops"));
+  for (std::size_t i = 0; i < 5; ++i) {
+    before += cumulative.at("pass_flops").at(i);
+    CHECK(took[i] == Approx(before));
+  }
+  // A tenth of the weights of both hidden layers and of the head.
+  const auto sparse = metrics_of(
+      sequence("finetune", {{"weights", "static"}, {"density", "0.1"}, {"budget", "uniform"}}));
+  CHECK(sparse.at("pass_flops").at(0) / metrics_of(sequence("finetune")).at("pass_flops").at(0) ==
+        Approx(0.1).epsilon(0.01));
+}
+
 TEST_CASE("runs of one task say nothing of what a strategy keeps", "[numeric]") {
   const auto metrics = metrics_of(small_run({{"epochs", "1"}}));
   CHECK(metrics.count("train_loss") == 1);
-  for (const char* name : {"strategy_bytes", "buffer_bytes", "data_bytes"}) {
+  for (const char* name :
+       {"strategy_bytes", "buffer_bytes", "data_bytes", "train_flops", "pass_flops"}) {
     CHECK(metrics.count(name) == 0);
   }
 }
