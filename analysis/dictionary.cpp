@@ -69,6 +69,7 @@ const std::vector<ColumnMeaning>& own_columns() {
       {"v_stability", "n_between", "BIGINT", "evaluations between the ends of tasks"},
       {"v_anytime", "n_points", "BIGINT", "evaluation points after training began"},
       {"v_joint", "n_joint", "BIGINT", "joint runs that it is compared with"},
+      {"v_joint", "n_cumulative", "BIGINT", "cumulative runs that it is compared with"},
       {"v_storage", "buffer_bytes", "BIGINT",
        "inputs of the examples that the strategy holds at the end (bytes)"},
       {"v_storage", "strategy_bytes", "BIGINT", "all else that the strategy keeps (bytes)"},

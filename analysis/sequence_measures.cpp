@@ -60,6 +60,8 @@ const std::vector<SequenceMeasure>& sequence_measures() {
        "mean accuracy on a task before its first ten mini-batches and after each of them"},
       {"intransigence", "v_joint",
        "mean over tasks of the joint run's accuracy less that at the task's own end"},
+      {"intransigence_cumulative", "v_joint",
+       "the same against the cumulative run, which trained on the tasks up to this one alone"},
       {"gap_to_joint", "v_joint", "the joint run's mean accuracy over all tasks less acc"},
       {"sss", "v_storage",
        "1 - min(1, mean over tasks of the examples held after it / all training examples)"},

@@ -13,7 +13,8 @@ namespace tandem {
 struct SequenceMeasure {
   std::string name;
   // v_continual: from the ends of tasks; v_stability and v_anytime: from evaluations between;
-  // v_joint: beside the joint run's; v_storage: of what the strategy keeps and costs.
+  // v_joint: beside the joint or the cumulative run's; v_storage: of what the strategy keeps and
+  // costs.
   std::string view;
   std::string text;
   // Shares are of accuracies and the like, and printed in percent; bits are per byte, and there are

@@ -487,49 +487,54 @@ FROM (SELECT r.setting, r.strategy,
       FROM (SELECT min(key) AS one FROM {file}run GROUP BY setting) g
       JOIN {file}run r ON r.key = g.one) s;
 
--- The joint runs of the file that a run of a sequence is compared with: those of its cell that are
--- done, with its seeds where there is one, else all; but where a run's seed says which classes or
--- views a task has, its own seeds alone.
-CREATE VIEW v_joint_run AS
+-- The runs of the file that a run of a sequence is compared with: those of joint and of cumulative
+-- training (`strategy`) of its cell that are done, with its seeds where there is one, else all; but
+-- where a run's seed says which classes or views a task has, its own seeds alone.
+CREATE VIEW v_reference_run AS
 WITH
   alike AS MATERIALIZED (
-    SELECT a.setting, b.setting AS joint
-    FROM (SELECT setting, cell FROM v_cell WHERE strategy <> 'joint'
+    SELECT a.setting, b.strategy, b.setting AS reference
+    FROM (SELECT setting, strategy, cell FROM v_cell WHERE strategy <> 'joint'
             AND setting IN (SELECT setting FROM run WHERE scenario <> 'single')) a
-    JOIN (SELECT setting, cell FROM v_cell WHERE strategy = 'joint') b ON b.cell = a.cell),
-  joint AS MATERIALIZED (
+    JOIN (SELECT setting, strategy, cell FROM v_cell
+          WHERE strategy IN ('joint', 'cumulative')) b
+      ON b.cell = a.cell AND b.strategy <> a.strategy),
+  reference AS MATERIALIZED (
     SELECT r.key, r.setting, {seeds} AS seeds
     FROM {file}run r LEFT JOIN config c ON c.run = r.key
-    WHERE r.setting IN (SELECT joint FROM alike) AND r.state = 'done'),
+    WHERE r.setting IN (SELECT reference FROM alike) AND r.state = 'done'),
   sequence AS MATERIALIZED (
-    SELECT r.key AS run_key, a.joint, {seeds} AS seeds
+    SELECT r.key AS run_key, a.strategy, a.reference, {seeds} AS seeds
     FROM run r JOIN alike a ON a.setting = r.setting LEFT JOIN config c ON c.run = r.key),
   same AS MATERIALIZED (
-    SELECT s.run_key, j.key AS joint
-    FROM sequence s JOIN joint j ON j.setting = s.joint AND j.seeds = s.seeds)
-SELECT run_key, joint FROM same
+    SELECT s.run_key, s.strategy, j.key AS reference
+    FROM sequence s JOIN reference j ON j.setting = s.reference AND j.seeds = s.seeds)
+SELECT run_key, strategy, reference FROM same
 UNION ALL
-SELECT s.run_key, j.key
-FROM sequence s JOIN joint j ON j.setting = s.joint
+SELECT s.run_key, s.strategy, j.key
+FROM sequence s JOIN reference j ON j.setting = s.reference
 JOIN run r ON r.key = s.run_key
-WHERE s.run_key NOT IN (SELECT run_key FROM same)
+WHERE (s.run_key, s.strategy) NOT IN (SELECT run_key, strategy FROM same)
   AND instr(char(10) || r.canonical || char(10), char(10) || 'class_order=random' || char(10)) = 0
   AND instr(char(10) || r.canonical || char(10), char(10) || 'tasks_by=permutation' || char(10)) = 0
   AND instr(char(10) || r.canonical || char(10), char(10) || 'tasks_by=rotation' || char(10)) = 0;
 
--- a_star: what joint training gets on a task at its end, in the same stream, budget and outputs,
--- whatever net the strategy is read through; mean over the n_joint runs of v_joint_run.
+-- a_star: what joint training gets on a task at its end, or cumulative training at the task's own end,
+-- in the same stream, budget and outputs, whatever net the strategy is read through; mean over the
+-- n_reference runs of v_reference_run. The evaluation that counts is that of v_matrix.
 CREATE VIEW v_reference_task AS
 WITH
-  pair AS MATERIALIZED (SELECT run_key, joint FROM v_joint_run),
-  last AS MATERIALIZED (
-    SELECT run, readout, split, task, n_correct, n_total, max(sequence)
-    FROM (SELECT *, max(stage) OVER (PARTITION BY run) AS last_stage FROM {file}eval
-          WHERE run IN (SELECT joint FROM pair) AND n_total > 0)
-    WHERE stage = last_stage AND stage > 0
+  pair AS MATERIALIZED (SELECT run_key, strategy, reference FROM v_reference_run),
+  learned AS MATERIALIZED (
+    SELECT run, readout, split, task, n_correct, n_total, min(step * 4294967296 - sequence)
+    FROM (SELECT e.*, p.strategy, max(e.stage) OVER (PARTITION BY e.run) AS last_stage
+          FROM (SELECT DISTINCT reference, strategy FROM pair) p
+          JOIN {file}eval e ON e.run = p.reference
+          WHERE e.n_total > 0)
+    WHERE stage = CASE strategy WHEN 'joint' THEN last_stage ELSE task END AND stage > 0
     GROUP BY run, readout, split, task),
   alike AS MATERIALIZED (
-    SELECT a.key AS readout, b.key AS of_joint
+    SELECT a.key AS readout, b.key AS of_reference
     FROM readout a JOIN readout b
       ON b.attention_readout = a.attention_readout AND b.attention_budget IS a.attention_budget
      AND b.attention_unit IS a.attention_unit AND b.weights_readout = a.weights_readout
@@ -537,53 +542,68 @@ WITH
      AND b.masked = a.masked AND b.context IS a.context AND b.scaling IS a.scaling
      AND b.statistics IS a.statistics AND b.condition IS a.condition
     WHERE b.net IS NULL)
-SELECT p.run_key, k.readout, l.split, l.task, count(*) AS n_joint,
+SELECT p.run_key, p.strategy, k.readout, l.split, l.task, count(*) AS n_reference,
        avg(1.0 * l.n_correct / l.n_total) AS a_star
 FROM pair p
-JOIN last l ON l.run = p.joint
-JOIN alike k ON k.of_joint = l.readout
-GROUP BY p.run_key, k.readout, l.split, l.task;
+JOIN learned l ON l.run = p.reference
+JOIN alike k ON k.of_reference = l.readout
+GROUP BY p.run_key, p.strategy, k.readout, l.split, l.task;
 
--- Against joint training, which saw all tasks at once:
+-- Against joint training, which saw all tasks at once, and cumulative training, which saw each task
+-- with those before it:
 --   intransigence  mean over k of a*_k - R(k, k), a*_k what the joint run gets on task k at its end
---                  (after Chaudhry et al. 2018, whose reference for task k was trained on the tasks up
---                  to k alone)
---   gap_to_joint   mean over k of a*_k, less acc
--- NULL where the file has no joint run of the same config but for its strategy. n_joint: the joint
--- runs behind a*.
+--   intransigence_cumulative   the same with a*_k what the cumulative run gets on task k at the end of
+--                  stage k, trained on the tasks up to k alone               (Chaudhry et al. 2018)
+--   gap_to_joint   mean over k of a*_k of the joint run, less acc
+-- NULL where the file has no such run of the same config but for its strategy. n_joint, n_cumulative:
+-- the runs behind a*.
 CREATE VIEW v_joint AS
 SELECT
   v.*,
   o.attention_readout, o.attention_budget, o.attention_unit,
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
-  c.n_tasks, c.n_joint,
-  CAST(c.intransigence AS DOUBLE) AS intransigence, CAST(c.gap_to_joint AS DOUBLE) AS gap_to_joint
+  c.n_tasks, c.n_joint, c.n_cumulative,
+  CAST(c.intransigence AS DOUBLE) AS intransigence,
+  CAST(c.intransigence_cumulative AS DOUBLE) AS intransigence_cumulative,
+  CAST(c.gap_to_joint AS DOUBLE) AS gap_to_joint
 FROM (
   SELECT
-    t.run_key, t.readout, t.split, t.n_tasks, max(a.n_joint) AS n_joint,
-    CASE WHEN count(a.a_star - t.learned) = t.n_tasks
-         THEN sum(a.a_star - t.learned) / t.n_tasks END AS intransigence,
-    CASE WHEN count(a.a_star - t.last) = t.n_tasks
-         THEN sum(a.a_star - t.last) / t.n_tasks END AS gap_to_joint
-  FROM v_task t
-  LEFT JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout
-    AND a.split = t.split AND a.task = t.task
-  GROUP BY t.run_key, t.readout, t.split) c
+    run_key, readout, split, n_tasks,
+    max(CASE strategy WHEN 'joint' THEN n_reference END) AS n_joint,
+    max(CASE strategy WHEN 'cumulative' THEN n_reference END) AS n_cumulative,
+    CASE WHEN count(CASE strategy WHEN 'joint' THEN lacked END) = n_tasks
+         THEN sum(CASE strategy WHEN 'joint' THEN lacked END) / n_tasks END AS intransigence,
+    CASE WHEN count(CASE strategy WHEN 'cumulative' THEN lacked END) = n_tasks
+         THEN sum(CASE strategy WHEN 'cumulative' THEN lacked END) / n_tasks
+         END AS intransigence_cumulative,
+    CASE WHEN count(CASE strategy WHEN 'joint' THEN lacks END) = n_tasks
+         THEN sum(CASE strategy WHEN 'joint' THEN lacks END) / n_tasks END AS gap_to_joint
+  FROM (
+    SELECT t.run_key, t.readout, t.split, t.n_tasks, a.strategy, a.n_reference,
+           a.a_star - t.learned AS lacked, a.a_star - t.last AS lacks
+    FROM v_task t
+    LEFT JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout
+      AND a.split = t.split AND a.task = t.task)
+  GROUP BY run_key, readout, split) c
 JOIN readout o ON o.key = c.readout
 JOIN run r ON r.key = c.run_key
 JOIN v_run v ON v.run = r.id;
 
--- Intransigence after each task: a*_k - R(k, k).
+-- Intransigence after each task: a*_k - R(k, k), of either reference.
 CREATE VIEW v_intransigence AS
 SELECT r.id AS run, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget,
-       o.masked, t.split, t.n_tasks, t.task AS k, a.a_star - t.learned AS intransigence
+       o.masked, t.split, t.n_tasks, t.task AS k,
+       max(CASE a.strategy WHEN 'joint' THEN a.a_star - t.learned END) AS intransigence,
+       max(CASE a.strategy WHEN 'cumulative' THEN a.a_star - t.learned END)
+         AS intransigence_cumulative
 FROM v_task t
 JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout AND a.split = t.split
   AND a.task = t.task
 JOIN readout o ON o.key = t.readout
 JOIN run r ON r.key = t.run_key
-WHERE t.learned IS NOT NULL;
+WHERE t.learned IS NOT NULL
+GROUP BY t.run_key, t.readout, t.split, t.task;
 
 -- What a strategy keeps beside the net, and costs:
 --   buffer_bytes    of the inputs of the examples that it holds at the end, as the data set has them

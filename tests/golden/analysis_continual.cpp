@@ -414,6 +414,23 @@ struct JointFixture : Fixture {
     writer.insert(rows);
     return joint.id;
   }
+  // A cumulative run whose accuracy on task k is this at the end of stage k, and less later and
+  // before; only the tasks so far are known.
+  std::string add_cumulative(const std::array<int, 3>& percent, const test::Values& said = {}) {
+    const RunRecord cumulative = sequence_run("cumulative", said);
+    writer.add_runs({cumulative});
+    std::vector<Row> rows;
+    for (int i = 1; i <= 3; ++i) {
+      for (int j = 1; j <= i; ++j) {
+        const int n_correct = percent[static_cast<std::size_t>(j - 1)] - 7 * (i - j);
+        rows.push_back(test::eval(cumulative.id, static_cast<std::int64_t>(rows.size()) + 1, i, j,
+                                  n_correct, 100));
+      }
+    }
+    rows.push_back(test::state(cumulative.id, 100, "done"));
+    writer.insert(rows);
+    return cumulative.id;
+  }
   double own(const std::string& column, const std::string& where = "true") const {
     return value(column, "v_joint WHERE run = '" + run.id + "' AND " + where);
   }
@@ -441,6 +458,32 @@ TEST_CASE("intransigence of the worked example", "[golden]") {
   REQUIRE(alone.rows.size() == 1);
   REQUIRE_FALSE(alone.null[0][0]);
   CHECK(std::stod(alone.rows[0][0]) == Approx(0.16 / 3).epsilon(1e-12));
+}
+
+TEST_CASE("intransigence against the runs of the tasks so far", "[golden]") {
+  JointFixture f;
+  CHECK(std::isnan(f.own("intransigence_cumulative")));
+  const std::string cumulative = f.add_cumulative(kJoint);
+  CHECK(f.own("intransigence_cumulative") == Approx((0.07 + 0.08 + 0.01) / 3).epsilon(1e-12));
+  CHECK(f.own("n_cumulative") == 1);
+  CHECK(std::isnan(f.own("intransigence")));  // a cumulative run is no joint one
+  CHECK(std::isnan(f.own("gap_to_joint")));
+  // Each has its own, whatever seeds the other has.
+  f.add({90, 90, 90}, {{"seed", "2"}});
+  CHECK(f.own("intransigence") == Approx(0).margin(1e-12));
+  CHECK(f.own("gap_to_joint") == Approx(0.90 - 2.45 / 3).epsilon(1e-12));
+  CHECK(f.own("intransigence_cumulative") == Approx(0.16 / 3).epsilon(1e-12));
+  f.add_cumulative({99, 99, 99}, {{"seed", "3"}});
+  CHECK(f.own("n_cumulative") == 1);
+  for (const auto& [k, value] : {std::pair{1, 0.07}, {2, 0.08}, {3, 0.01}}) {
+    CHECK(f.value("intransigence_cumulative",
+                  "v_intransigence WHERE run = '" + f.run.id + "' AND k = " + std::to_string(k)) ==
+          Approx(value).epsilon(1e-12));
+  }
+  // Of the cumulative run itself: against the joint one, and not against itself.
+  const std::string of_it = "v_joint WHERE run = '" + cumulative + "'";
+  CHECK(f.value("intransigence", of_it) == Approx(0.90 - 2.86 / 3).epsilon(1e-12));
+  CHECK(std::isnan(f.value("intransigence_cumulative", of_it)));
 }
 
 TEST_CASE("the joint run is that of the same config but for strategies and measuring", "[golden]") {
