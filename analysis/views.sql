@@ -313,6 +313,19 @@ JOIN run r ON r.key = c.run_key
 LEFT JOIN (SELECT 0.69314718055994530942 AS nats) b ON r.data IN ({data told in bits})
 JOIN v_run v ON v.run = r.id;
 
+-- Evaluations, each with whether those inside of tasks say how training goes. They don't where a stage
+-- begins with the net of the run's start, which knows nothing until it is trained, nor where the net
+-- is read by the nearest mean, in which the classes of the task in training have none before it ends.
+CREATE VIEW v_evaluated AS
+SELECT e.run AS run_key, e.readout, e.split, e.stage, e.task, e.step, e.sequence,
+       1.0 * e.n_correct / e.n_total AS accuracy,
+       o.net IS NOT 'nearest_mean' AND r.strategy NOT IN ({strategies that begin afresh})
+         AS tells_inside
+FROM eval e
+JOIN readout o ON o.key = e.readout
+JOIN run r ON r.key = e.run
+WHERE e.n_total > 0;
+
 -- All evaluations of a task from its own end on, E_1, E_2, ...; place 1 is that end. What is told below
 -- needs some between the ends of tasks (eval_every, eval_after_switch).
 -- since: the step at which the evaluation's stage began.
@@ -320,12 +333,11 @@ CREATE VIEW v_trace AS
 SELECT e.run_key, e.readout, e.split, t.n_tasks, e.stage, e.task, e.step, e.since, e.accuracy,
        row_number() OVER (PARTITION BY e.run_key, e.readout, e.split, e.task
                           ORDER BY e.step, e.stage, e.sequence) AS place
-FROM (SELECT run AS run_key, readout, split, stage, task, step, sequence,
-             1.0 * n_correct / n_total AS accuracy,
-             min(step) OVER (PARTITION BY run, readout, split, task, stage) AS since
-      FROM eval WHERE n_total > 0 AND stage >= task) e
+FROM (SELECT *, min(step) OVER (PARTITION BY run_key, readout, split, task, stage) AS since
+      FROM v_evaluated WHERE stage >= task) e
 JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
-  ON t.run = e.run_key;
+  ON t.run = e.run_key
+WHERE e.step = e.since OR e.tells_inside;
 
 -- At a switch, after stage k: what an earlier task loses at most within 100 steps of the next one.
 CREATE VIEW v_switch AS
@@ -342,8 +354,8 @@ GROUP BY run_key, readout, split, task, stage;
 --   stability_gap_100  mean over switches and the tasks before them of v_switch.gap
 --   wf_10, wf_100      mean over i < T of the largest E_m - E_n, m < n, within 10 or 100 evaluations
 --   wp_10, wp_100      the same of E_n - E_m
--- n_between: evaluations between the ends of tasks, without which these are NULL, as before the end of
--- the last task.
+-- n_between: evaluations between the ends of tasks that say how training goes (v_evaluated), without
+-- which these are NULL, as before the end of the last task.
 CREATE VIEW v_stability AS
 SELECT
   v.*,
@@ -403,12 +415,13 @@ JOIN v_run v ON v.run = r.id;
 -- Evaluations while training goes on, each a row: of a task, at a step; since: the step at which the
 -- evaluation's stage began.
 CREATE VIEW v_moment AS
-SELECT e.run_key, e.readout, e.split, e.stage, e.task, e.step, e.accuracy,
-       min(e.step) OVER (PARTITION BY e.run_key, e.readout, e.split, e.stage) AS since
-FROM (SELECT run AS run_key, readout, split, stage, task, step,
-             1.0 * n_correct / n_total AS accuracy, max(sequence) AS sequence
-      FROM eval WHERE n_total > 0
-      GROUP BY run, readout, split, stage, step, task) e;
+SELECT run_key, readout, split, stage, task, step, accuracy, since
+FROM (SELECT *, min(step) OVER (PARTITION BY run_key, readout, split, stage) AS since
+      FROM (SELECT run_key, readout, split, stage, task, step, accuracy, tells_inside,
+                   max(sequence) AS sequence
+            FROM v_evaluated
+            GROUP BY run_key, readout, split, stage, step, task))
+WHERE step = since OR tells_inside;
 
 -- An evaluation point: the mean accuracy a over the tasks seen so far, of which the one in training is
 -- the last; NULL where one of them was not evaluated, and before training.
@@ -439,8 +452,7 @@ GROUP BY run_key, readout, split, task;
 --           its mini-batches                                       (LCA_10, Chaudhry et al. 2019, A-GEM)
 -- n_points: evaluation points. The first two are NULL without points between the ends of tasks, and of
 -- joint training, which sees all tasks at once; lca_10 where one of the eleven was not evaluated
--- (eval_first_steps). All are of sequences alone, and NULL of a net that is read by the nearest mean:
--- the classes of the task in training have no means yet, so that nothing is known of how it goes.
+-- (eval_first_steps). All are of sequences alone.
 CREATE VIEW v_anytime AS
 SELECT
   v.*,
@@ -448,11 +460,11 @@ SELECT
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
   o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
   t.n_tasks, c.n_points,
-  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND c.n_ends = t.n_tasks
+  CAST(CASE WHEN t.n_tasks > 1 AND c.n_ends = t.n_tasks
                  AND c.n_points > c.n_ends AND c.whole THEN c.aaa END AS DOUBLE) AS aaa,
-  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND c.n_ends = t.n_tasks
+  CAST(CASE WHEN t.n_tasks > 1 AND c.n_ends = t.n_tasks
                  AND c.n_points > c.n_ends AND c.whole THEN c.a_auc END AS DOUBLE) AS a_auc,
-  CAST(CASE WHEN t.n_tasks > 1 AND o.net IS NOT 'nearest_mean' AND l.n = 11 * t.n_tasks
+  CAST(CASE WHEN t.n_tasks > 1 AND l.n = 11 * t.n_tasks
             THEN l.lca_10 END AS DOUBLE) AS lca_10
 FROM (
   SELECT run_key, readout, split, sum(since_last IS NOT NULL) AS n_points,

@@ -2,6 +2,7 @@
 // as a greedy choice makes it, and at each task's end a network that is trained on it from scratch.
 // What a strategy that trains all along does not beat it learned from its memory alone. The sampler
 // (Algorithm 1 there) is balanced_memory() of plan/stages.h.
+#include "config/strategy_start.h"
 #include "continual/strategy.h"
 
 namespace tandem {
@@ -26,6 +27,7 @@ TANDEM_REGISTERED =
                       .uses = {"buffer"},
                       .file = __FILE__},
                      make_gdumb);
+TANDEM_REGISTERED = declare_begins_afresh("gdumb");
 
 }  // namespace
 }  // namespace tandem

@@ -52,7 +52,9 @@ enum class StageData {
 // What a step must have for a strategy.
 struct StrategyNeeds {
   StageData stage = StageData::kOwnTask;
-  bool fresh_start = false;  // each stage begins with the network and topology of the run's start
+  // Each stage begins with the network and topology of the run's start. The strategy's file says so
+  // to the views as well, by declare_begins_afresh().
+  bool fresh_start = false;
   struct Replay {
     std::int64_t rows = 0;  // the most that a step may have
     bool in_batch = true;   // no: its rows are beside the step's own batch, for of_replay()

@@ -17,6 +17,7 @@
 #include "config/data_score.h"
 #include "config/option.h"
 #include "config/part.h"
+#include "config/strategy_start.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
@@ -259,6 +260,7 @@ std::string views_sql(SQLite::Database& db, bool shadowed) {
       {"{seeds}", seeds_of_run(there)},
       {"{not of a cell}", quoted(names_beside_cell())},
       {"{data told in bits}", quoted(data_told_in_bits())},
+      {"{strategies that begin afresh}", quoted(strategies_that_begin_afresh())},
       {"{file}", shadowed ? "main." : ""},
   };
   for (const EmbeddedFile& file : embedded_sql()) {

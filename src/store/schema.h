@@ -41,9 +41,10 @@ void migrate(SQLite::Database& db, const std::string& path, const std::vector<Em
 // v_run for each option of a run that the table run doesn't hold already, {old config columns} by
 // the same in the values of earlier releases, {seed names} by the options that differ between
 // repetitions, {seeds} by their values in one text, {not of a cell} by their names and those of
-// what else may differ beside one joint run, and {data told in bits} by the data sets whose score
-// is bits per byte. {file} stands before tables that are meant whole: it is their schema where the
-// connection has others of their names before them, `shadowed`, else nothing.
+// what else may differ beside one joint run, {strategies that begin afresh} by their names, and
+// {data told in bits} by the data sets whose score is bits per byte. {file} stands before tables
+// that are meant whole: it is their schema where the connection has others of their names before
+// them, `shadowed`, else nothing.
 std::string views_sql(SQLite::Database& db, bool shadowed = false);
 // Drops and makes the views anew where `sql` differs from what the file has.
 void refresh_views(SQLite::Database& db, const std::string& sql);

@@ -4,16 +4,23 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "analysis/query.h"
+#include "config/part.h"
+#include "config/strategy_start.h"
 #include "store/store.h"
 #include "unit/store_fixture.h"
 
 namespace tandem::test::analysis_continual_golden {
+
+// The program of these tests has no strategies.
+TANDEM_REGISTERED = declare_begins_afresh("gdumb");
+
 namespace {
 
 using Matrix = std::array<std::array<int, 3>, 4>;  // row 0: before training; percent
@@ -340,6 +347,48 @@ TEST_CASE("what is read by the nearest mean has no measures of how a task begins
     CHECK(std::isnan(worked.value(name, view + mean)));
   }
   CHECK(worked.value("acc", "v_continual" + mean) == worked.value("acc", "v_continual" + plain));
+}
+
+TEST_CASE("what happens inside of tasks says nothing of a net that is not meant to be read there",
+          "[golden]") {
+  const std::vector<std::pair<std::string, std::string>> measures = {
+      {"min_acc", "v_stability"}, {"wc_acc", "v_stability"}, {"stability_gap_100", "v_stability"},
+      {"wf_10", "v_stability"},   {"wf_100", "v_stability"}, {"wp_10", "v_stability"},
+      {"wp_100", "v_stability"},  {"aaa", "v_anytime"},      {"a_auc", "v_anytime"}};
+  const auto trained = [](const std::string& strategy, const std::string& net) {
+    auto f = std::make_unique<Fixture>();
+    f->run = test::make_run({{"tasks", "3"}, {"scenario", "class_il"}, {"strategy", strategy}});
+    f->writer.add_runs({f->run});
+    std::vector<Row> rows = points(f->run.id, 100);
+    for (int i = 0; i <= 3; ++i) {
+      for (int j = 1; j <= 3; ++j) {
+        rows.push_back(moment(f->run.id, 3 * i + j, i, j, 100 * i, kExample[i][j - 1]));
+      }
+    }
+    for (Row& row : rows) std::get<EvalRow>(row.body).readout.net = net;
+    f->writer.insert(rows);
+    return f;
+  };
+  const auto plain = trained("er", ""), averages = trained("cls_er", "average"),
+             afresh = trained("gdumb", ""), means = trained("icarl", "nearest_mean");
+  for (const auto& [name, view] : measures) {
+    INFO(name);
+    CHECK_FALSE(std::isnan(plain->value(name, view)));
+    CHECK(averages->value(name, view) == plain->value(name, view));
+    CHECK(std::isnan(afresh->value(name, view)));
+    CHECK(std::isnan(means->value(name, view)));
+  }
+  CHECK(plain->value("n_between", "v_stability") == 3);
+  for (const auto* each : {afresh.get(), means.get()}) {
+    CHECK(each->value("n_between", "v_stability") == 0);
+    CHECK(each->value("acc", "v_continual") == Approx(2.45 / 3).epsilon(1e-12));
+    CHECK(each->value("f_chaudhry", "v_continual") == Approx(0.135).epsilon(1e-12));
+  }
+  Fixture begun;
+  begun.run = test::make_run({{"tasks", "2"}, {"strategy", "gdumb"}});
+  begun.writer.add_runs({begun.run});
+  begun.writer.insert(starts(begun.run.id));
+  CHECK(std::isnan(begun.value("lca_10", "v_anytime")));
 }
 
 TEST_CASE("anytime accuracy of the worked example", "[golden]") {

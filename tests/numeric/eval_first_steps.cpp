@@ -106,6 +106,44 @@ TEST_CASE("tasks to come are evaluated where something is made of them", "[numer
   }
 }
 
+TEST_CASE(
+    "measures inside of tasks are of strategies that learn all along, of runs that were trained",
+    "[numeric]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  for (const std::string strategy : {"er", "gdumb", "icarl"}) {
+    CAPTURE(strategy);
+    Settings said = small_sequence();
+    said["strategy"] = strategy;
+    said["epochs"] = "2";
+    said["eval_first_steps"] = "10";
+    if (strategy == "gdumb") said.erase("replay_batch");
+    const Config run = small_run(said);
+    StoreWriter writer(path);
+    writer.add_runs({record_of(run)});
+    const std::vector<Row> rows = rows_of(run);
+    writer.insert(rows);
+    CHECK(evaluations(rows).size() > 100);
+    for (const auto& [column, view] :
+         {std::pair<std::string, std::string>{"min_acc", "v_stability"},
+          {"stability_gap_100", "v_stability"},
+          {"wp_10", "v_stability"},
+          {"aaa", "v_anytime"},
+          {"a_auc", "v_anytime"},
+          {"lca_10", "v_anytime"},
+          {"acc", "v_continual"}}) {
+      INFO(column);
+      const QueryResult q =
+          StoreReader(path).query("SELECT " + column + " FROM " + view +
+                                      " WHERE run = ?1 AND weights_readout = 'sparse' AND"
+                                      " NOT masked",
+                                  {run.id()});
+      REQUIRE(q.rows.size() == 1);
+      CHECK(q.null[0][0] == (strategy != "er" && column != "acc"));
+    }
+  }
+}
+
 TEST_CASE("measures while training goes on and beside the joint run, of runs that were trained",
           "[numeric]") {
   const TemporaryFolder folder;

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "config/strategy_start.h"
 #include "continual/strategy.h"
 #include "core/error.h"
 #include "data/example.h"
@@ -90,6 +91,16 @@ TEST_CASE("the controls replay nothing", "[unit]") {
     CHECK(replayed(*strategy, 0, 0, range(0, 5)).empty());
     CHECK_FALSE(strategy->loss({}).defined());
     CHECK(strategy->save(0).empty());
+  }
+}
+
+TEST_CASE("who begins each stage afresh has said so to the views", "[unit]") {
+  const std::vector<std::string> declared = strategies_that_begin_afresh();
+  CHECK(declared == std::vector<std::string>{"gdumb"});
+  for (const auto& [name, factory] : strategies().all()) {
+    INFO(name);
+    const StrategyNeeds needs = make({{{"strategy", name}}})->needs();
+    CHECK(needs.fresh_start == (std::count(declared.begin(), declared.end(), name) != 0));
   }
 }
 
