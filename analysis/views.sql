@@ -326,130 +326,119 @@ JOIN readout o ON o.key = e.readout
 JOIN run r ON r.key = e.run
 WHERE e.n_total > 0;
 
--- All evaluations of a task from its own end on, E_1, E_2, ...; place 1 is that end. What is told below
--- needs some between the ends of tasks (eval_every, eval_after_switch).
--- since: the step at which the evaluation's stage began.
-CREATE VIEW v_trace AS
-SELECT e.run_key, e.readout, e.split, t.n_tasks, e.stage, e.task, e.step, e.since, e.accuracy,
-       row_number() OVER (PARTITION BY e.run_key, e.readout, e.split, e.task
-                          ORDER BY e.step, e.stage, e.sequence) AS place
-FROM (SELECT *, min(step) OVER (PARTITION BY run_key, readout, split, task, stage) AS since
-      FROM v_evaluated WHERE stage >= task) e
-JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
-  ON t.run = e.run_key
-WHERE e.step = e.since OR e.tells_inside;
-
--- At a switch, after stage k: what an earlier task loses at most within 100 steps of the next one.
-CREATE VIEW v_switch AS
-SELECT run_key, readout, split, n_tasks, stage AS k, task,
-       max(CASE WHEN step = since THEN accuracy END)
-         - min(CASE WHEN step > since AND step <= since + 100 THEN accuracy END) AS gap
-FROM v_trace
-WHERE stage < n_tasks
-GROUP BY run_key, readout, split, task, stage;
-
--- Continual evaluation (De Lange et al. 2023, arXiv 2205.13452), of validation examples as a rule:
+-- What follows is made of each run's own evaluations alone, run by run: json_each() of a text that the
+-- run's rows make stands where SQLite has no join that looks to its left, so that whoever asks for some
+-- runs, whatever it knows them by, has no other run's rows read. JSON keeps 15 digits of a real number
+-- in SQLite and all of a whole one: shares go through it in units of 2^-62.
+--
+-- Continual evaluation (De Lange et al. 2023, arXiv 2205.13452), of validation examples as a rule. E_1,
+-- E_2, ... are all evaluations of a task from its own end on; place 1 is that end. since: the step at
+-- which the evaluation's stage began.
 --   min_acc  mean over i < T of the least E_n of task i after its end
 --   wc_acc   R(T, T) / T + (1 - 1 / T) min_acc
---   stability_gap_100  mean over switches and the tasks before them of v_switch.gap
+--   stability_gap_100  mean over switches and the tasks before them of what an earlier task loses at
+--            most within 100 steps of the next one
 --   wf_10, wf_100      mean over i < T of the largest E_m - E_n, m < n, within 10 or 100 evaluations
 --   wp_10, wp_100      the same of E_n - E_m
--- n_between: evaluations between the ends of tasks that say how training goes (v_evaluated), without
--- which these are NULL, as before the end of the last task.
+-- They need evaluations between the ends of tasks (eval_every, eval_after_switch). n_between: those
+-- that say how training goes (v_evaluated), without which all are NULL, as before the end of the last
+-- task.
 CREATE VIEW v_stability AS
 SELECT
   v.*,
   o.attention_readout, o.attention_budget, o.attention_unit,
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
-  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
-  c.n_tasks, c.n_between,
-  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.min_acc END AS DOUBLE) AS min_acc,
-  CAST(CASE WHEN c.n_between > 0
-       THEN c.last / c.n_tasks + (1 - 1.0 / c.n_tasks) * c.min_acc END AS DOUBLE) AS wc_acc,
-  CAST(g.gap AS DOUBLE) AS stability_gap_100,
-  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wf_10 END AS DOUBLE) AS wf_10,
-  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wf_100 END AS DOUBLE) AS wf_100,
-  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wp_10 END AS DOUBLE) AS wp_10,
-  CAST(CASE WHEN c.n_between > 0 AND c.last IS NOT NULL THEN c.wp_100 END AS DOUBLE) AS wp_100
-FROM (
-  SELECT
-    run_key, readout, split, n_tasks, sum(n_mid) AS n_between,
-    max(CASE WHEN task = n_tasks THEN learned END) AS last,
-    CASE WHEN count(CASE WHEN task < n_tasks THEN least END) = n_tasks - 1
-         THEN avg(CASE WHEN task < n_tasks THEN least END) END AS min_acc,
-    CASE WHEN count(CASE WHEN task < n_tasks THEN lost_10 END) = n_tasks - 1
-         THEN avg(CASE WHEN task < n_tasks THEN lost_10 END) END AS wf_10,
-    CASE WHEN count(CASE WHEN task < n_tasks THEN lost_100 END) = n_tasks - 1
-         THEN avg(CASE WHEN task < n_tasks THEN lost_100 END) END AS wf_100,
-    CASE WHEN count(CASE WHEN task < n_tasks THEN gained_10 END) = n_tasks - 1
-         THEN avg(CASE WHEN task < n_tasks THEN gained_10 END) END AS wp_10,
-    CASE WHEN count(CASE WHEN task < n_tasks THEN gained_100 END) = n_tasks - 1
-         THEN avg(CASE WHEN task < n_tasks THEN gained_100 END) END AS wp_100
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition,
+  CAST(json_extract(c.value, '$.split') AS TEXT) AS split,
+  CAST(json_extract(c.value, '$.n_tasks') AS BIGINT) AS n_tasks,
+  CAST(json_extract(c.value, '$.n_between') AS BIGINT) AS n_between,
+  CAST(json_extract(c.value, '$.min_acc') / 4611686018427387904.0 AS DOUBLE) AS min_acc,
+  CAST(json_extract(c.value, '$.wc_acc') / 4611686018427387904.0 AS DOUBLE) AS wc_acc,
+  CAST(json_extract(c.value, '$.gap') / 4611686018427387904.0 AS DOUBLE) AS stability_gap_100,
+  CAST(json_extract(c.value, '$.wf_10') / 4611686018427387904.0 AS DOUBLE) AS wf_10,
+  CAST(json_extract(c.value, '$.wf_100') / 4611686018427387904.0 AS DOUBLE) AS wf_100,
+  CAST(json_extract(c.value, '$.wp_10') / 4611686018427387904.0 AS DOUBLE) AS wp_10,
+  CAST(json_extract(c.value, '$.wp_100') / 4611686018427387904.0 AS DOUBLE) AS wp_100
+FROM run r
+JOIN json_each((
+  SELECT json_group_array(json_object(
+    'readout', readout, 'split', split, 'n_tasks', n_tasks, 'n_between', n_between,
+    'min_acc', CASE WHEN over THEN CAST(4611686018427387904.0 * min_acc AS INTEGER) END,
+    'wc_acc', CASE WHEN over THEN CAST(4611686018427387904.0
+                 * (last / n_tasks + (1 - 1.0 / n_tasks) * min_acc) AS INTEGER) END,
+    'gap', CAST(4611686018427387904.0 * gap AS INTEGER),
+    'wf_10', CASE WHEN over THEN CAST(4611686018427387904.0 * wf_10 AS INTEGER) END,
+    'wf_100', CASE WHEN over THEN CAST(4611686018427387904.0 * wf_100 AS INTEGER) END,
+    'wp_10', CASE WHEN over THEN CAST(4611686018427387904.0 * wp_10 AS INTEGER) END,
+    'wp_100', CASE WHEN over THEN CAST(4611686018427387904.0 * wp_100 AS INTEGER) END))
   FROM (
     SELECT
-      run_key, readout, split, n_tasks, task,
-      max(CASE WHEN place = 1 THEN accuracy END) AS learned,
-      min(CASE WHEN place > 1 THEN accuracy END) AS least,
-      sum(stage < n_tasks AND step > since) AS n_mid,
-      max(most_10 - accuracy) AS lost_10, max(most_100 - accuracy) AS lost_100,
-      max(accuracy - least_10) AS gained_10, max(accuracy - least_100) AS gained_100
+      readout, split, n_tasks, sum(n_mid) AS n_between,
+      max(CASE WHEN task = n_tasks THEN learned END) AS last,
+      sum(n_mid) > 0 AND count(CASE WHEN task = n_tasks THEN learned END) > 0 AS over,
+      CASE WHEN count(CASE WHEN task < n_tasks THEN least END) = n_tasks - 1
+           THEN avg(CASE WHEN task < n_tasks THEN least END) END AS min_acc,
+      CASE WHEN sum(n_gaps) = n_tasks * (n_tasks - 1) / 2 THEN sum(gaps) / sum(n_gaps) END AS gap,
+      CASE WHEN count(CASE WHEN task < n_tasks THEN lost_10 END) = n_tasks - 1
+           THEN avg(CASE WHEN task < n_tasks THEN lost_10 END) END AS wf_10,
+      CASE WHEN count(CASE WHEN task < n_tasks THEN lost_100 END) = n_tasks - 1
+           THEN avg(CASE WHEN task < n_tasks THEN lost_100 END) END AS wf_100,
+      CASE WHEN count(CASE WHEN task < n_tasks THEN gained_10 END) = n_tasks - 1
+           THEN avg(CASE WHEN task < n_tasks THEN gained_10 END) END AS wp_10,
+      CASE WHEN count(CASE WHEN task < n_tasks THEN gained_100 END) = n_tasks - 1
+           THEN avg(CASE WHEN task < n_tasks THEN gained_100 END) END AS wp_100
     FROM (
-      SELECT *,
-             max(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS most_10,
-             min(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS least_10,
-             max(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS most_100,
-             min(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS least_100
-      FROM v_trace
-      WINDOW w AS (PARTITION BY run_key, readout, split, task ORDER BY place))
-    GROUP BY run_key, readout, split, task)
-  GROUP BY run_key, readout, split) c
-LEFT JOIN (
-  SELECT run_key, readout, split,
-         CASE WHEN count(gap) = n_tasks * (n_tasks - 1) / 2 THEN avg(gap) END AS gap
-  FROM v_switch GROUP BY run_key, readout, split) g
-  ON g.run_key = c.run_key AND g.readout = c.readout AND g.split = c.split
-JOIN readout o ON o.key = c.readout
-JOIN run r ON r.key = c.run_key
+      SELECT
+        readout, split, n_tasks, task,
+        max(learned) AS learned, min(least) AS least, sum(n_mid) AS n_mid,
+        count(gap) AS n_gaps, sum(gap) AS gaps,
+        max(lost_10) AS lost_10, max(lost_100) AS lost_100,
+        max(gained_10) AS gained_10, max(gained_100) AS gained_100
+      FROM (
+        SELECT
+          readout, split, n_tasks, task, stage,
+          max(CASE WHEN place = 1 THEN accuracy END) AS learned,
+          min(CASE WHEN place > 1 THEN accuracy END) AS least,
+          sum(stage < n_tasks AND step > since) AS n_mid,
+          CASE WHEN stage < n_tasks
+               THEN max(CASE WHEN step = since THEN accuracy END)
+                    - min(CASE WHEN step > since AND step <= since + 100 THEN accuracy END)
+               END AS gap,
+          max(most_10 - accuracy) AS lost_10, max(most_100 - accuracy) AS lost_100,
+          max(accuracy - least_10) AS gained_10, max(accuracy - least_100) AS gained_100
+        FROM (
+          SELECT *,
+                 max(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS most_10,
+                 min(accuracy) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS least_10,
+                 max(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS most_100,
+                 min(accuracy) OVER (w ROWS BETWEEN 99 PRECEDING AND CURRENT ROW) AS least_100
+          FROM (
+            SELECT own.*, t.n_tasks,
+                   row_number() OVER (PARTITION BY own.readout, own.split, own.task
+                                      ORDER BY own.step, own.stage, own.sequence) AS place
+            FROM (SELECT *, min(step) OVER (PARTITION BY readout, split, task, stage) AS since
+                  FROM v_evaluated WHERE run_key = r.key AND stage >= task) own
+            JOIN (SELECT max(max(task, stage)) AS n_tasks
+                  FROM v_evaluated WHERE run_key = r.key) t
+            WHERE own.step = own.since OR own.tells_inside)
+          WINDOW w AS (PARTITION BY readout, split, task ORDER BY place))
+        GROUP BY readout, split, task, stage)
+      GROUP BY readout, split, task)
+    GROUP BY readout, split))) c
+JOIN readout o ON o.key = json_extract(c.value, '$.readout')
 JOIN v_run v ON v.run = r.id;
 
--- Evaluations while training goes on, each a row: of a task, at a step; since: the step at which the
--- evaluation's stage began.
-CREATE VIEW v_moment AS
-SELECT run_key, readout, split, stage, task, step, accuracy, since
-FROM (SELECT *, min(step) OVER (PARTITION BY run_key, readout, split, stage) AS since
-      FROM (SELECT run_key, readout, split, stage, task, step, accuracy, tells_inside,
-                   max(sequence) AS sequence
-            FROM v_evaluated
-            GROUP BY run_key, readout, split, stage, step, task))
-WHERE step = since OR tells_inside;
-
--- An evaluation point: the mean accuracy a over the tasks seen so far, of which the one in training is
--- the last; NULL where one of them was not evaluated, and before training.
-CREATE VIEW v_point AS
-SELECT run_key, readout, split, stage, step, since, sum(task <= seen) = seen AS whole,
-       CASE WHEN seen > 0 AND sum(task <= seen) = seen
-            THEN sum(CASE WHEN task <= seen THEN accuracy END) / seen END AS a
-FROM (SELECT *, stage + (step > since) AS seen FROM v_moment)
-GROUP BY run_key, readout, split, stage, step;
-
--- How a task of a sequence begins: the mean accuracy on it before its first mini-batch and after each
--- of the first ten, z_10, with how many of these eleven were evaluated. What a task of ten steps ends
--- with is the last of them.
-CREATE VIEW v_start AS
-SELECT run_key, readout, split, task, count(*) AS n, avg(accuracy) AS z_10
-FROM (SELECT *, min(CASE WHEN stage = task - 1 THEN step END) OVER (
-                  PARTITION BY run_key, readout, split, task) AS begun
-      FROM v_moment WHERE stage IN (task - 1, task))
-WHERE step - begun BETWEEN 0 AND 10 AND (stage = task - 1 OR step = since)
-GROUP BY run_key, readout, split, task;
-
--- Anytime evaluation, of validation examples as a rule:
+-- Anytime evaluation, of validation examples as a rule. A moment is one evaluation of a task while
+-- training goes on; since: the step at which its stage began. A point is all of one step: the mean
+-- accuracy a over the tasks seen so far, of which the one in training is the last; NULL where one of
+-- them was not evaluated, and before training.
 --   aaa     mean over evaluation points of the mean accuracy over the tasks seen
 --                                                       (anytime average accuracy, Caccia et al. 2022)
 --   a_auc   the same, each point with the steps since the one before it: the area under the curve
 --                                                                             (Koh et al. 2022, A_AUC)
 --   lca_10  mean over b = 0..10 of Z_b, Z_b the mean over tasks of the accuracy on a task after b of
---           its mini-batches                                       (LCA_10, Chaudhry et al. 2019, A-GEM)
+--           its mini-batches; what a task of ten steps ends with is the last of them
+--                                                       (LCA_10, Chaudhry et al. 2019, A-GEM)
 -- n_points: evaluation points. The first two are NULL without points between the ends of tasks, and of
 -- joint training, which sees all tasks at once; lca_10 where one of the eleven was not evaluated
 -- (eval_first_steps). All are of sequences alone.
@@ -458,32 +447,62 @@ SELECT
   v.*,
   o.attention_readout, o.attention_budget, o.attention_unit,
   o.weights_readout, o.weights_budget, o.weights_unit, o.masked,
-  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition, c.split,
-  t.n_tasks, c.n_points,
-  CAST(CASE WHEN t.n_tasks > 1 AND c.n_ends = t.n_tasks
-                 AND c.n_points > c.n_ends AND c.whole THEN c.aaa END AS DOUBLE) AS aaa,
-  CAST(CASE WHEN t.n_tasks > 1 AND c.n_ends = t.n_tasks
-                 AND c.n_points > c.n_ends AND c.whole THEN c.a_auc END AS DOUBLE) AS a_auc,
-  CAST(CASE WHEN t.n_tasks > 1 AND l.n = 11 * t.n_tasks
-            THEN l.lca_10 END AS DOUBLE) AS lca_10
-FROM (
-  SELECT run_key, readout, split, sum(since_last IS NOT NULL) AS n_points,
-         sum(stage >= 1 AND step = since) AS n_ends, min(whole) AS whole, avg(a) AS aaa,
-         sum(a * since_last) / sum(since_last) AS a_auc
+  o.net, o.context AS read_context, o.scaling, o.statistics, o.condition,
+  CAST(json_extract(c.value, '$.split') AS TEXT) AS split,
+  CAST(json_extract(c.value, '$.n_tasks') AS BIGINT) AS n_tasks,
+  CAST(json_extract(c.value, '$.n_points') AS BIGINT) AS n_points,
+  CAST(json_extract(c.value, '$.aaa') / 4611686018427387904.0 AS DOUBLE) AS aaa,
+  CAST(json_extract(c.value, '$.a_auc') / 4611686018427387904.0 AS DOUBLE) AS a_auc,
+  CAST(json_extract(c.value, '$.lca_10') / 4611686018427387904.0 AS DOUBLE) AS lca_10
+FROM run r
+JOIN json_each((
+  WITH moment AS (
+    SELECT readout, split, stage, task, step, accuracy, since
+    FROM (SELECT *, min(step) OVER (PARTITION BY readout, split, stage) AS since
+          FROM (SELECT readout, split, stage, task, step, accuracy, tells_inside,
+                       max(sequence) AS sequence
+                FROM v_evaluated WHERE run_key = r.key
+                GROUP BY readout, split, stage, step, task))
+    WHERE step = since OR tells_inside)
+  SELECT json_group_array(json_object(
+    'readout', readout, 'split', split, 'n_tasks', n_tasks, 'n_points', n_points,
+    'aaa', CASE WHEN inside THEN CAST(4611686018427387904.0 * aaa AS INTEGER) END,
+    'a_auc', CASE WHEN inside THEN CAST(4611686018427387904.0 * a_auc AS INTEGER) END,
+    'lca_10', CASE WHEN n_tasks > 1 AND n_starts = 11 * n_tasks
+                   THEN CAST(4611686018427387904.0 * lca_10 AS INTEGER) END))
   FROM (
-    SELECT *, step - lag(step) OVER (PARTITION BY run_key, readout, split ORDER BY step, stage)
-                AS since_last
-    FROM v_point)
-  GROUP BY run_key, readout, split) c
-JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
-  ON t.run = c.run_key
-LEFT JOIN (
-  SELECT run_key, readout, split, sum(n) AS n, avg(z_10) AS lca_10
-  FROM v_start WHERE n = 11
-  GROUP BY run_key, readout, split) l
-  ON l.run_key = c.run_key AND l.readout = c.readout AND l.split = c.split
-JOIN readout o ON o.key = c.readout
-JOIN run r ON r.key = c.run_key
+    SELECT readout, split, t.n_tasks, max(n_points) AS n_points, max(aaa) AS aaa,
+           max(a_auc) AS a_auc, max(n_starts) AS n_starts, max(lca_10) AS lca_10,
+           t.n_tasks > 1 AND max(n_ends) = t.n_tasks AND max(n_points) > max(n_ends)
+             AND min(whole) AS inside
+    FROM (SELECT max(max(task, stage)) AS n_tasks FROM v_evaluated WHERE run_key = r.key) t
+    CROSS JOIN (
+      SELECT readout, split, sum(since_last IS NOT NULL) AS n_points,
+             sum(stage >= 1 AND step = since) AS n_ends, min(whole) AS whole, avg(a) AS aaa,
+             sum(a * since_last) / sum(since_last) AS a_auc, NULL AS n_starts, NULL AS lca_10
+      FROM (
+        SELECT *, step - lag(step) OVER (PARTITION BY readout, split ORDER BY step, stage)
+                    AS since_last
+        FROM (
+          SELECT readout, split, stage, step, since, sum(task <= seen) = seen AS whole,
+                 CASE WHEN seen > 0 AND sum(task <= seen) = seen
+                      THEN sum(CASE WHEN task <= seen THEN accuracy END) / seen END AS a
+          FROM (SELECT *, stage + (step > since) AS seen FROM moment)
+          GROUP BY readout, split, stage, step))
+      GROUP BY readout, split
+      UNION ALL
+      SELECT readout, split, NULL, NULL, NULL, NULL, NULL, sum(n), avg(z_10)
+      FROM (
+        SELECT readout, split, task, count(*) AS n, avg(accuracy) AS z_10
+        FROM (SELECT *, min(CASE WHEN stage = task - 1 THEN step END) OVER (
+                          PARTITION BY readout, split, task) AS begun
+              FROM moment WHERE stage IN (task - 1, task))
+        WHERE step - begun BETWEEN 0 AND 10 AND (stage = task - 1 OR step = since)
+        GROUP BY readout, split, task)
+      WHERE n = 11
+      GROUP BY readout, split)
+    GROUP BY readout, split))) c
+JOIN readout o ON o.key = json_extract(c.value, '$.readout')
 JOIN v_run v ON v.run = r.id;
 
 -- Settings, which are runs but for their seeds, of which none differs from another of the same cell in
