@@ -12,37 +12,43 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-bool valid(const AttentionShape& s) {
-  return s.batch >= 1 && s.tokens >= 1 && s.heads >= 1 && s.kv_heads >= 1 && s.head_dim >= 1 &&
-         s.block_size >= 1 && s.heads % s.kv_heads == 0;
-}
-
 double dot(const double* a, const double* b, std::int64_t n) {
   return std::inner_product(a, a + n, b, 0.0);
 }
 
-// Readable keys of one query, ascending; empty if its list is wrong.
-std::vector<std::int64_t> readable(const BlockAttention<double>& call, std::int64_t batch,
-                                   std::int64_t head, std::int64_t token) {
+struct Ranges {
+  std::vector<std::int32_t> begin, end;  // [B,T]
+  Ranges(const AttentionShape& s, const std::int32_t* document_start, bool causal)
+      : begin(static_cast<std::size_t>(s.batch * s.tokens)), end(begin.size()) {
+    for (std::int64_t b = 0; b < s.batch; ++b) {
+      readable_ranges(s.tokens, document_start == nullptr ? nullptr : document_start + b * s.tokens,
+                      causal, begin.data() + b * s.tokens, end.data() + b * s.tokens);
+    }
+  }
+};
+
+// Readable keys of one query, ascending.
+std::vector<std::int64_t> readable(const BlockAttention<double>& call, const Ranges& ranges,
+                                   std::int64_t batch, std::int64_t head, std::int64_t token) {
   const AttentionShape& s = call.shape;
+  const auto row = static_cast<std::size_t>(batch * s.tokens + token);
   std::vector<std::int64_t> keys;
-  if (call.chosen == nullptr) {
-    keys.resize(static_cast<std::size_t>(token + 1));
-    std::iota(keys.begin(), keys.end(), std::int64_t{0});
+  if (call.chosen == nullptr || (call.full_items != nullptr && call.full_items[batch] != 0)) {
+    keys.resize(static_cast<std::size_t>(ranges.end[row] - ranges.begin[row]));
+    std::iota(keys.begin(), keys.end(), std::int64_t{ranges.begin[row]});
     return keys;
   }
   const std::int64_t list = head / (s.heads / call.lists);
   const std::int32_t* chosen =
       call.chosen + ((batch * call.lists + list) * s.tokens + token) * call.slots;
-  std::int64_t last = -1;
   for (std::int64_t i = 0; i < call.slots; ++i) {
     if (chosen[i] < 0) continue;
-    if (chosen[i] <= last || chosen[i] > token / s.block_size) return {};
-    last = chosen[i];
-    const std::int64_t end = std::min((last + 1) * s.block_size, token + 1);
-    for (std::int64_t j = last * s.block_size; j < end; ++j) keys.push_back(j);
+    const std::int64_t first = chosen[i] * s.block_size;
+    const std::int64_t end = std::min<std::int64_t>(first + s.block_size, ranges.end[row]);
+    for (std::int64_t j = std::max<std::int64_t>(first, ranges.begin[row]); j < end; ++j) {
+      keys.push_back(j);
+    }
   }
-  if (last != token / s.block_size) return {};
   return keys;
 }
 
@@ -68,17 +74,15 @@ double softmax_scores(const BlockAttention<double>& call, const double* query, s
 template <class Visit>
 AttentionStatus visit_queries(const BlockAttention<double>& call, Visit visit) {
   const AttentionShape& s = call.shape;
-  if (!valid(s)) return AttentionStatus::kBadShape;
-  if (call.chosen != nullptr &&
-      (call.lists < 1 || s.heads % call.lists != 0 || call.lists % s.kv_heads != 0)) {
-    return AttentionStatus::kBadShape;
+  if (const AttentionStatus status = check_attention(call); status != AttentionStatus::kOk) {
+    return status;
   }
+  const Ranges ranges(s, call.document_start, call.causal);
   std::vector<double> weights;
   for (std::int64_t b = 0; b < s.batch; ++b) {
     for (std::int64_t h = 0; h < s.heads; ++h) {
       for (std::int64_t t = 0; t < s.tokens; ++t) {
-        const std::vector<std::int64_t> keys = readable(call, b, h, t);
-        if (keys.empty()) return AttentionStatus::kBadChoice;
+        const std::vector<std::int64_t> keys = readable(call, ranges, b, h, t);
         const double* query = call.q + ((b * s.tokens + t) * s.heads + h) * s.head_dim;
         const double lse = softmax_scores(call, query, b, h / s.group(), keys, weights);
         visit(b, h, t, keys, weights, lse);
@@ -106,9 +110,38 @@ AttentionStatus attention_forward_ref(const BlockAttention<double>& call) {
   });
 }
 
+AttentionStatus attention_backward_ref(const BlockAttentionGradient<double>& call) {
+  const BlockAttention<double>& c = call.forward;
+  const AttentionShape& s = c.shape;
+  if (const AttentionStatus status = check_attention(c); status != AttentionStatus::kOk) {
+    return status;
+  }
+  const double scale = 1 / std::sqrt(static_cast<double>(s.head_dim));
+  std::fill_n(call.dq, s.batch * s.tokens * s.heads * s.head_dim, 0.0);
+  std::fill_n(call.dk, s.batch * s.tokens * s.kv_heads * s.head_dim, 0.0);
+  std::fill_n(call.dv, s.batch * s.tokens * s.kv_heads * s.head_dim, 0.0);
+  return visit_queries(c, [&](std::int64_t b, std::int64_t h, std::int64_t t, const auto& keys,
+                              const auto& weights, double) {
+    const std::int64_t row = ((b * s.tokens + t) * s.heads + h) * s.head_dim;
+    const double* d_out = call.d_o + row;
+    const double mean = dot(d_out, c.o + row, s.head_dim);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      const std::int64_t at = ((b * s.tokens + keys[i]) * s.kv_heads + h / s.group()) * s.head_dim;
+      const double slope = weights[i] * (dot(d_out, c.v + at, s.head_dim) - mean) * scale;
+      for (std::int64_t d = 0; d < s.head_dim; ++d) {
+        call.dq[row + d] += slope * c.k[at + d];
+        call.dk[at + d] += slope * c.q[row + d];
+        call.dv[at + d] += weights[i] * d_out[d];
+      }
+    }
+  });
+}
+
 AttentionStatus attention_weights_ref(const BlockAttention<double>& call, double* weights_out) {
   const AttentionShape& s = call.shape;
-  if (!valid(s)) return AttentionStatus::kBadShape;
+  if (const AttentionStatus status = check_attention(call); status != AttentionStatus::kOk) {
+    return status;
+  }
   std::fill(weights_out, weights_out + s.batch * s.heads * s.tokens * s.tokens, 0.0);
   return visit_queries(call, [&](std::int64_t b, std::int64_t h, std::int64_t t, const auto& keys,
                                  const auto& weights, double) {
@@ -117,17 +150,25 @@ AttentionStatus attention_weights_ref(const BlockAttention<double>& call, double
   });
 }
 
-AttentionStatus block_keys_ref(const AttentionShape& s, const double* k, double* kbar) {
-  if (!valid(s)) return AttentionStatus::kBadShape;
+AttentionStatus block_keys_ref(const BlockChoice<double>& call, double* kbar) {
+  const AttentionShape& s = call.shape;
+  if (const AttentionStatus status = check_choice(call); status != AttentionStatus::kOk) {
+    return status;
+  }
   const std::int64_t width = s.kv_heads * s.head_dim;
   for (std::int64_t b = 0; b < s.batch; ++b) {
     for (std::int64_t block = 0; block < s.complete_blocks(); ++block) {
+      const std::int64_t end = (block + 1) * s.block_size;
+      std::int64_t begin = block * s.block_size;
+      if (call.document_start != nullptr) {
+        begin = std::max<std::int64_t>(begin, call.document_start[b * s.tokens + end - 1]);
+      }
       double* mean = kbar + (b * s.complete_blocks() + block) * width;
       std::fill(mean, mean + width, 0.0);
-      for (std::int64_t j = block * s.block_size; j < (block + 1) * s.block_size; ++j) {
-        const double* keys = k + (b * s.tokens + j) * width;
+      for (std::int64_t j = begin; j < end; ++j) {
+        const double* keys = call.k + (b * s.tokens + j) * width;
         for (std::int64_t i = 0; i < width; ++i) {
-          mean[i] += keys[i] / static_cast<double>(s.block_size);
+          mean[i] += keys[i] / static_cast<double>(end - begin);
         }
       }
     }
@@ -135,18 +176,26 @@ AttentionStatus block_keys_ref(const AttentionShape& s, const double* k, double*
   return AttentionStatus::kOk;
 }
 
-AttentionStatus block_importance_ref(const AttentionShape& s, const BlockSelector& selector,
-                                     const double* q, const double* kbar, double* importance) {
-  if (!valid(s)) return AttentionStatus::kBadShape;
+AttentionStatus block_importance_ref(const BlockChoice<double>& call, const double* kbar,
+                                     double* importance) {
+  const AttentionShape& s = call.shape;
+  const BlockSelector& selector = call.selector;
+  if (const AttentionStatus status = check_choice(call); status != AttentionStatus::kOk) {
+    return status;
+  }
+  const Ranges ranges(s, call.document_start, call.causal);
   const std::int64_t complete = s.complete_blocks(), lists = selector.lists(s);
   std::fill(importance, importance + s.batch * lists * s.tokens * complete, -kInfinity);
   std::vector<double> score(static_cast<std::size_t>(complete));
   for (std::int64_t b = 0; b < s.batch; ++b) {
     for (std::int64_t h = 0; h < s.heads; ++h) {
       for (std::int64_t t = 0; t < s.tokens; ++t) {
-        const double* query = q + ((b * s.tokens + t) * s.heads + h) * s.head_dim;
+        const auto at = static_cast<std::size_t>(b * s.tokens + t);
+        const std::int64_t first = ranges.begin[at] / s.block_size;
+        const std::int64_t last = ranges.end[at] / s.block_size;
+        const double* query = call.q + ((b * s.tokens + t) * s.heads + h) * s.head_dim;
         double sum = 0;
-        for (std::int64_t c = 0; c < (t + 1) / s.block_size; ++c) {
+        for (std::int64_t c = first; c < last; ++c) {
           const std::int64_t row = (b * complete + c) * s.kv_heads + h / s.group();
           double& value = score[static_cast<std::size_t>(c)];
           value = dot(query, kbar + row * s.head_dim, s.head_dim);
@@ -157,7 +206,8 @@ AttentionStatus block_importance_ref(const AttentionShape& s, const BlockSelecto
         }
         const std::int64_t list = selector.per_head ? h : h / s.group();
         double* row = importance + ((b * lists + list) * s.tokens + t) * complete;
-        for (std::int64_t c = 0; c < t / s.block_size; ++c) {
+        for (std::int64_t c = first; c < last; ++c) {
+          if (c == t / s.block_size) continue;
           if (row[c] == -kInfinity) row[c] = 0;
           row[c] += score[static_cast<std::size_t>(c)] / (selector.softmax ? sum : 1.0);
         }
@@ -167,55 +217,58 @@ AttentionStatus block_importance_ref(const AttentionShape& s, const BlockSelecto
   return AttentionStatus::kOk;
 }
 
-AttentionStatus choose_blocks_ref(const AttentionShape& s, const BlockSelector& selector,
-                                  std::int64_t slots, const double* importance,
-                                  std::int32_t* chosen) {
-  if (!valid(s) || slots < 1) return AttentionStatus::kBadShape;
-  const std::int64_t rows = s.batch * selector.lists(s) * s.tokens;
-  std::fill(chosen, chosen + rows * slots, -1);
+AttentionStatus choose_blocks_ref(const BlockChoice<double>& call, const double* importance) {
+  const AttentionShape& s = call.shape;
+  if (const AttentionStatus status = check_choice(call); status != AttentionStatus::kOk) {
+    return status;
+  }
+  const std::int64_t lists = call.selector.lists(s), rows = s.batch * lists * s.tokens;
+  std::fill(call.chosen, call.chosen + rows * call.slots, -1);
   for (std::int64_t r = 0; r < rows; ++r) {
     const double* value = importance + r * s.complete_blocks();
-    const std::int64_t own = r % s.tokens / s.block_size;
-    std::vector<std::int32_t> past(static_cast<std::size_t>(own));
-    std::iota(past.begin(), past.end(), 0);
-    std::stable_sort(past.begin(), past.end(), [&](std::int32_t a, std::int32_t b) {
-      if (selector.force_first && (a == 0) != (b == 0)) return a == 0;
+    const std::int64_t t = r % s.tokens, own = t / s.block_size;
+    const std::int32_t* start = call.document_start;
+    const std::int64_t first =
+        start == nullptr ? 0 : start[r / (lists * s.tokens) * s.tokens + t] / s.block_size;
+    std::vector<std::int32_t> blocks;
+    for (std::int32_t c = 0; c < s.complete_blocks(); ++c) {
+      if (value[c] != -kInfinity) blocks.push_back(c);
+    }
+    std::stable_sort(blocks.begin(), blocks.end(), [&](std::int32_t a, std::int32_t b) {
+      if (call.selector.force_first && (a == first) != (b == first)) return a == first;
       return value[a] > value[b];
     });
-    past.resize(static_cast<std::size_t>(std::min(own, slots - 1)));
-    past.push_back(static_cast<std::int32_t>(own));
-    std::sort(past.begin(), past.end());
-    std::copy(past.begin(), past.end(), chosen + r * slots);
+    blocks.resize(std::min(blocks.size(), static_cast<std::size_t>(call.slots - 1)));
+    blocks.push_back(static_cast<std::int32_t>(own));
+    std::sort(blocks.begin(), blocks.end());
+    std::copy(blocks.begin(), blocks.end(), call.chosen + r * call.slots);
   }
   return AttentionStatus::kOk;
 }
 
+AttentionStatus select_blocks_ref(const BlockChoice<double>& call) {
+  const AttentionShape& s = call.shape;
+  if (const AttentionStatus status = check_choice(call); status != AttentionStatus::kOk) {
+    return status;
+  }
+  const std::int64_t complete = s.complete_blocks();
+  std::vector<double> kbar(static_cast<std::size_t>(s.batch * complete * s.kv_heads * s.head_dim));
+  std::vector<double> importance(
+      static_cast<std::size_t>(s.batch * call.selector.lists(s) * s.tokens * complete));
+  block_keys_ref(call, kbar.data());
+  block_importance_ref(call, kbar.data(), importance.data());
+  return choose_blocks_ref(call, importance.data());
+}
+
 std::vector<std::int32_t> select_blocks_ref(const AttentionShape& s, const BlockSelector& selector,
                                             std::int64_t slots, const double* q, const double* k) {
-  if (!valid(s) || slots < 1) return {};
-  const std::int64_t rows = s.batch * selector.lists(s) * s.tokens;
-  std::vector<double> kbar(
-      static_cast<std::size_t>(s.batch * s.complete_blocks() * s.kv_heads * s.head_dim));
-  std::vector<double> importance(static_cast<std::size_t>(rows * s.complete_blocks()));
-  std::vector<std::int32_t> chosen(static_cast<std::size_t>(rows * slots));
-  block_keys_ref(s, k, kbar.data());
-  block_importance_ref(s, selector, q, kbar.data(), importance.data());
-  choose_blocks_ref(s, selector, slots, importance.data(), chosen.data());
+  BlockChoice<double> call{.shape = s, .selector = selector, .slots = slots, .q = q, .k = k};
+  if (check_choice(call) != AttentionStatus::kOk) return {};
+  std::vector<std::int32_t> chosen(
+      static_cast<std::size_t>(s.batch * selector.lists(s) * s.tokens * slots));
+  call.chosen = chosen.data();
+  select_blocks_ref(call);
   return chosen;
-}
-
-std::int64_t attended_pairs(std::int64_t tokens, std::int64_t block_size, std::int64_t slots) {
-  std::int64_t pairs = 0;
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    pairs += t % block_size + 1 + std::min(slots - 1, t / block_size) * block_size;
-  }
-  return pairs;
-}
-
-std::int64_t scored_block_pairs(std::int64_t tokens, std::int64_t block_size) {
-  std::int64_t pairs = 0;
-  for (std::int64_t t = 0; t < tokens; ++t) pairs += (t + 1) / block_size;
-  return pairs;
 }
 
 }  // namespace tandem::kernels

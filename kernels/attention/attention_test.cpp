@@ -2,8 +2,10 @@
 #include "kernels/attention/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <numeric>
 
 #include "core/philox.h"
 
@@ -32,7 +34,8 @@ struct Case {
     std::vector<double> o, lse, weights;
   };
   Result run(const std::vector<std::int32_t>& chosen = {}, std::int64_t lists = 0,
-             std::int64_t slots = 0) const {
+             std::int64_t slots = 0, const std::int32_t* document_start = nullptr,
+             bool causal = true) const {
     Result result;
     result.o.resize(q.size());
     result.lse.resize(q.size() / static_cast<std::size_t>(shape.head_dim));
@@ -44,6 +47,8 @@ struct Case {
                                 .chosen = chosen.empty() ? nullptr : chosen.data(),
                                 .lists = lists,
                                 .slots = slots,
+                                .document_start = document_start,
+                                .causal = causal,
                                 .o = result.o.data(),
                                 .lse = result.lse.data()};
     REQUIRE(attention_forward_ref(call) == AttentionStatus::kOk);
@@ -168,10 +173,10 @@ TEST_CASE("block importance: softmax counts the own block at its last query", "[
   Case c(shape);
   std::fill(c.q.begin(), c.q.end(), 0.0);
   std::vector<double> kbar(3), importance(6 * 3);
-  REQUIRE(block_keys_ref(shape, c.k.data(), kbar.data()) == AttentionStatus::kOk);
+  const BlockChoice<double> call{.shape = shape, .selector = {}, .q = c.q.data(), .k = c.k.data()};
+  REQUIRE(block_keys_ref(call, kbar.data()) == AttentionStatus::kOk);
   CHECK(kbar[1] == Approx((c.k[2] + c.k[3]) / 2));
-  REQUIRE(block_importance_ref(shape, {}, c.q.data(), kbar.data(), importance.data()) ==
-          AttentionStatus::kOk);
+  REQUIRE(block_importance_ref(call, kbar.data(), importance.data()) == AttentionStatus::kOk);
   CHECK(importance[4 * 3 + 1] == Approx(2 * 0.5));  // two complete blocks before token 4
   CHECK(importance[5 * 3 + 1] == Approx(2.0 / 3));  // at token 5 block 2 is complete as well
   CHECK(std::isinf(importance[5 * 3 + 2]));
@@ -190,10 +195,159 @@ TEST_CASE("attention reference: wrong shapes and lists are refused", "[parity]")
                               .slots = 2,
                               .o = o.data()};
   CHECK(attention_forward_ref(call) == AttentionStatus::kBadChoice);  // no own block
+  const std::vector<std::uint8_t> every_item(2, 1);
+  call.full_items = every_item.data();  // lists that nobody reads may be wrong
+  CHECK(attention_forward_ref(call) == AttentionStatus::kOk);
+  std::vector<std::int32_t> start(2 * 11, 0);
+  call.document_start = start.data();
+  CHECK(attention_forward_ref(call) == AttentionStatus::kOk);
+  start[15] = 3;
+  CHECK(attention_forward_ref(call) == AttentionStatus::kBadDocuments);
   call.lists = 4;
+  call.document_start = nullptr;
   CHECK(attention_forward_ref(call) == AttentionStatus::kBadShape);
   call.shape.kv_heads = 4;
   CHECK(attention_forward_ref(call) == AttentionStatus::kBadShape);
+}
+
+// Documents [0,5), [5,6), [6,11) and [0,2), [2,11): starts inside of blocks of 3, and a whole
+// document inside of one block.
+const std::vector<std::int32_t> kDocuments = {0, 0, 0, 0, 0, 5, 6, 6, 6, 6, 6,
+                                              0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2};
+
+TEST_CASE("attention reference: a document alone equals the document in company", "[parity]") {
+  for (const bool causal : {true, false}) {
+    const Case c(kShape);
+    Case::Result whole = c.run({}, 0, 0, kDocuments.data(), causal);
+    for (const auto& [item, from, to] :
+         {std::array{0, 0, 5}, {0, 5, 6}, {0, 6, 11}, {1, 0, 2}, {1, 2, 11}}) {
+      AttentionShape shape = kShape;
+      shape.batch = 1;
+      shape.tokens = to - from;
+      Case one(shape);
+      const auto cut = [&, from = from, to = to, row = item * 11](const auto& of, int width) {
+        return std::vector<double>(of.begin() + (row + from) * width,
+                                   of.begin() + (row + to) * width);
+      };
+      one.q = cut(c.q, 24);
+      one.k = cut(c.k, 8);
+      one.v = cut(c.v, 8);
+      CHECK(one.run({}, 0, 0, nullptr, causal).o == cut(whole.o, 24));
+    }
+  }
+}
+
+TEST_CASE("block choice: documents hide the blocks and keys of others", "[parity]") {
+  Case c(kShape);
+  const auto choose = [&](const BlockSelector& selector, std::int64_t slots, bool causal) {
+    std::vector<std::int32_t> chosen(
+        static_cast<std::size_t>(2 * selector.lists(kShape) * 11 * slots));
+    REQUIRE(select_blocks_ref(BlockChoice<double>{.shape = kShape,
+                                                  .selector = selector,
+                                                  .slots = slots,
+                                                  .q = c.q.data(),
+                                                  .k = c.k.data(),
+                                                  .document_start = kDocuments.data(),
+                                                  .causal = causal,
+                                                  .chosen = chosen.data()}) ==
+            AttentionStatus::kOk);
+    return chosen;
+  };
+  const auto list = [](const std::vector<std::int32_t>& chosen, std::ptrdiff_t row) {
+    return std::vector<std::int32_t>(chosen.begin() + row * 4, chosen.begin() + row * 4 + 4);
+  };
+  const auto chosen = choose({}, 4, true);
+  CHECK(list(chosen, 4) == std::vector<std::int32_t>{0, 1, -1, -1});
+  CHECK(list(chosen, 5) == std::vector<std::int32_t>{1, -1, -1, -1});
+  CHECK(list(chosen, 10) == std::vector<std::int32_t>{2, 3, -1, -1});
+  CHECK(list(chosen, 22 + 10) == std::vector<std::int32_t>{0, 1, 2, 3});  // item 1, group 0
+  // The blocks that the document's end cuts are no candidates, also where all of it can be read.
+  const auto both_ways = choose({}, 4, false);
+  CHECK(list(both_ways, 0) == std::vector<std::int32_t>{0, -1, -1, -1});
+  CHECK(list(both_ways, 4) == std::vector<std::int32_t>{0, 1, -1, -1});
+  CHECK(list(both_ways, 22 + 2) == std::vector<std::int32_t>{0, 1, 2, -1});
+  CHECK(list(both_ways, 22 + 10) == std::vector<std::int32_t>{0, 1, 2, 3});
+  // Keys of another document change nothing.
+  const auto forced = choose({.force_first = true}, 2, true);
+  const auto free = choose({}, 2, true);
+  for (std::size_t i = 0; i < 8; ++i) {
+    c.k[i] = 9;       // item 0, token 0
+    c.k[88 + i] = 9;  // item 1, token 0, which shares block 0 with the other document
+  }
+  const auto after = choose({}, 2, true);
+  CHECK(std::equal(free.begin() + 11 * 2 * 2 + 4, free.end(), after.begin() + 11 * 2 * 2 + 4));
+  CHECK(forced[(22 + 10) * 2] == 0);
+}
+
+TEST_CASE("attention reference: gradients agree with finite differences", "[parity]") {
+  struct Variant {
+    bool sparse, per_head, documents, causal, one_full;
+  };
+  for (const Variant& v :
+       {Variant{false, false, false, true, false}, Variant{false, false, true, false, false},
+        Variant{true, false, false, true, false}, Variant{true, true, true, true, false},
+        Variant{true, false, true, false, true}}) {
+    const Case c(kShape);
+    const BlockSelector selector{.per_head = v.per_head};
+    const std::int32_t* documents = v.documents ? kDocuments.data() : nullptr;
+    std::vector<std::int32_t> chosen(static_cast<std::size_t>(2 * selector.lists(kShape) * 11 * 2));
+    select_blocks_ref(BlockChoice<double>{.shape = kShape,
+                                          .selector = selector,
+                                          .slots = 2,
+                                          .q = c.q.data(),
+                                          .k = c.k.data(),
+                                          .document_start = documents,
+                                          .causal = v.causal,
+                                          .chosen = chosen.data()});
+    const std::vector<std::uint8_t> full = {0, 1};
+    std::vector<double> o(c.q.size()), lse(c.q.size() / 4), dq(o), dk(c.k.size()), dv(dk);
+    const std::vector<double> d_o = uniform(static_cast<std::int64_t>(o.size()), 4);
+    const BlockAttentionGradient<double> call{
+        .forward = {.shape = kShape,
+                    .q = c.q.data(),
+                    .k = c.k.data(),
+                    .v = c.v.data(),
+                    .chosen = v.sparse ? chosen.data() : nullptr,
+                    .lists = selector.lists(kShape),
+                    .slots = 2,
+                    .full_items = v.one_full ? full.data() : nullptr,
+                    .document_start = documents,
+                    .causal = v.causal,
+                    .o = o.data(),
+                    .lse = lse.data()},
+        .d_o = d_o.data(),
+        .dq = dq.data(),
+        .dk = dk.data(),
+        .dv = dv.data()};
+    REQUIRE(attention_forward_ref(call.forward) == AttentionStatus::kOk);
+    REQUIRE(attention_backward_ref(call) == AttentionStatus::kOk);
+    std::vector<double> other(o.size());
+    BlockAttention<double> moved = call.forward;
+    moved.o = other.data();
+    moved.lse = nullptr;
+    const auto loss = [&] {
+      attention_forward_ref(moved);
+      return std::inner_product(other.begin(), other.end(), d_o.begin(), 0.0);
+    };
+    const auto check = [&](std::vector<double> values, const double*& place,
+                           const std::vector<double>& gradient) {
+      place = values.data();
+      for (std::size_t i = 0; i < values.size(); i += 7) {
+        const double was = values[i], step = 1e-5;
+        values[i] = was + step;
+        const double above = loss();
+        values[i] = was - step;
+        const double below = loss();
+        values[i] = was;
+        CHECK(gradient[i] == Approx((above - below) / (2 * step)).epsilon(1e-6).margin(1e-8));
+      }
+    };
+    check(c.q, moved.q, dq);
+    moved.q = c.q.data();
+    check(c.k, moved.k, dk);
+    moved.k = c.k.data();
+    check(c.v, moved.v, dv);
+  }
 }
 
 TEST_CASE("pair counts agree with the lists", "[parity]") {
