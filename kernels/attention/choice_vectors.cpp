@@ -1,0 +1,247 @@
+// The choice of blocks in Highway vectors, one version per instruction set, chosen at run time. A
+// tile is some neighbouring queries with all heads of a group: their scores of the pooled keys, one
+// row of importances per list, and one walk over that row which keeps the best so far.
+#include <numeric>
+
+#include "kernels/attention/attention_calls.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/attention/choice_vectors.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "kernels/attention/rows_inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tandem::kernels {
+namespace {
+namespace HWY_NAMESPACE {
+
+constexpr std::int64_t kChoiceRows = 16;
+constexpr std::int64_t kInserted = 64;  // up to so many blocks a sorted list is kept by insertion
+
+template <class T>
+class Choice {
+ public:
+  explicit Choice(const BlockChoice<T>& call)
+      : c_(call),
+        s_(call.shape),
+        group_(s_.group()),
+        depth_(s_.head_dim),
+        padded_(round_up(depth_, kLanes<T>)),
+        complete_(s_.complete_blocks()),
+        stride_(round_up(complete_, kPanel) + 16),
+        queries_(std::max<std::int64_t>(1, kChoiceRows / group_)),
+        scale_(static_cast<T>(1 / std::sqrt(static_cast<double>(depth_)))) {
+    pooled_ = buffer<T>(std::max<std::int64_t>(1, complete_) * depth_);
+    columns_ = buffer<T>(std::max(kPanel, round_up(complete_, kPanel)) * depth_);
+    q_ = buffer<T>(queries_ * group_ * padded_);
+    scores_ = buffer<T>(queries_ * group_ * stride_);
+    importance_ = buffer<T>(stride_);
+    begin_.resize(static_cast<std::size_t>(s_.tokens));
+    end_.resize(begin_.size());
+    best_.resize(static_cast<std::size_t>(std::min(c_.slots - 1, complete_)) + 1);
+    index_.resize(best_.size());
+  }
+
+  void run() {
+    for (std::int64_t item = c_.items.first; item < end_of(c_.items, s_.batch); ++item) {
+      const std::int32_t* start =
+          c_.document_start == nullptr ? nullptr : c_.document_start + item * s_.tokens;
+      readable_ranges(s_.tokens, start, c_.causal, begin_.data(), end_.data());
+      for (std::int64_t head = 0; head < s_.kv_heads; ++head) {
+        pool(c_.k + (item * s_.tokens * s_.kv_heads + head) * depth_, start);
+        for (std::int64_t t = 0; t < s_.tokens; t += queries_) {
+          tile(item, head, t, std::min(queries_, s_.tokens - t));
+        }
+      }
+    }
+  }
+
+ private:
+  void pool(const T* keys, const std::int32_t* start) {
+    for (std::int64_t block = 0; block < complete_; ++block) {
+      const std::int64_t end = (block + 1) * s_.block_size;
+      std::int64_t begin = block * s_.block_size;
+      if (start != nullptr) begin = std::max<std::int64_t>(begin, start[end - 1]);
+      T* mean = pooled_.get() + block * depth_;
+      std::fill_n(mean, depth_, T{0});
+      for (std::int64_t j = begin; j < end; ++j) {
+        const T* key = keys + j * s_.kv_heads * depth_;
+        for (std::int64_t k = 0; k < depth_; ++k) mean[k] += key[k];
+      }
+      for (std::int64_t k = 0; k < depth_; ++k) mean[k] /= static_cast<T>(end - begin);
+    }
+    pack_columns(pooled_.get(), depth_, complete_, depth_, kPanel, kPanel, columns_.get());
+  }
+
+  void tile(std::int64_t item, std::int64_t kv_head, std::int64_t t, std::int64_t queries) {
+    const std::int64_t rows = queries * group_;
+    for (std::int64_t i = 0; i < queries; ++i) {
+      const std::int64_t row = (item * s_.tokens + t + i) * s_.heads + kv_head * group_;
+      copy_rows(c_.q + row * depth_, depth_, group_, depth_, scale_,
+                q_.get() + i * group_ * padded_, padded_);
+    }
+    std::int64_t lowest = s_.tokens, highest = 0;
+    for (std::int64_t i = t; i < t + queries; ++i) {
+      lowest = std::min<std::int64_t>(lowest, begin_[i] / s_.block_size);
+      highest = std::max<std::int64_t>(highest, end_[i] / s_.block_size);
+    }
+    std::int64_t offset[kPanel];
+    for (std::int64_t p = lowest / kPanel; p * kPanel < highest && c_.slots > 1; ++p) {
+      const std::int64_t count = std::min(kPanel, highest - p * kPanel);
+      const std::int64_t vectors = (count + kLanes<T> - 1) / kLanes<T>;
+      for (std::int64_t v = 0; v < vectors; ++v) {
+        offset[v] = p * kPanel * depth_ + v * kLanes<T>;
+      }
+      dots(Dots<T>{q_.get(), padded_, depth_, columns_.get(), kPanel, offset, vectors,
+                   scores_.get() + p * kPanel, stride_},
+           rows);
+    }
+    const std::int64_t lists = c_.selector.per_head ? group_ : 1, heads = group_ / lists;
+    for (std::int64_t i = 0; i < queries; ++i) {
+      for (std::int64_t l = 0; l < lists; ++l) {
+        const std::int64_t list = kv_head * lists + l;
+        std::int32_t* chosen =
+            c_.chosen + ((item * c_.selector.lists(s_) + list) * s_.tokens + t + i) * c_.slots;
+        choose(t + i, scores_.get() + (i * group_ + l * heads) * stride_, heads, chosen);
+      }
+    }
+  }
+
+  // Chooses for one list of one query from the scores of its heads.
+  void choose(std::int64_t t, T* scores, std::int64_t heads, std::int32_t* chosen) {
+    const std::int64_t own = t / s_.block_size;
+    const std::int64_t first = begin_[t] / s_.block_size, end = end_[t] / s_.block_size;
+    const bool own_is_complete = own < end;
+    std::int64_t wanted = std::max<std::int64_t>(0, end - first - (own_is_complete ? 1 : 0));
+    const bool everything = wanted <= c_.slots - 1;
+    wanted = std::min(wanted, c_.slots - 1);
+    std::int64_t found = 0;
+    if (everything) {
+      for (std::int64_t b = first; b < end; ++b) {
+        if (b != own) index_[found++] = static_cast<std::int32_t>(b);
+      }
+    } else if (wanted > 0) {
+      T* row = importance(scores, heads, first, end);
+      constexpr T kInfinity = std::numeric_limits<T>::infinity();
+      if (c_.selector.force_first && first != own) row[first] = kInfinity;
+      if (own_is_complete) row[own] = -kInfinity;
+      wanted <= kInserted ? insert(row, first, end, wanted) : partition(row, first, end, wanted);
+      found = wanted;
+    }
+    index_[found++] = static_cast<std::int32_t>(own);
+    std::sort(index_.begin(), index_.begin() + found);
+    std::copy_n(index_.begin(), found, chosen);
+    std::fill(chosen + found, chosen + c_.slots, -1);
+  }
+
+  // The importances of blocks [first, end), in a row where NaN has become the lowest number
+  // and nothing is less. A
+  // list of one head needs no softmax: it does not change the order.
+  T* importance(T* scores, std::int64_t heads, std::int64_t first, std::int64_t end) {
+    const Tag<T> d;
+    const std::int64_t from = first / kLanes<T> * kLanes<T>;
+    const bool softmax = c_.selector.softmax && heads > 1;
+    const Vec<T> nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
+    const Vec<T> lowest = hn::Set(d, std::numeric_limits<T>::lowest());
+    T* row = importance_.get();
+    for (std::int64_t h = 0; h < heads; ++h) {
+      T* score = scores + h * stride_;
+      Vec<T> scale = hn::Set(d, T{1});
+      if (softmax) {
+        Vec<T> top = nothing;
+        for (std::int64_t b = from; b < end; b += kLanes<T>) {
+          Vec<T> value = hn::LoadU(d, score + b);
+          if (b < first || b + kLanes < T >> end) {
+            value = hn::IfThenElse(lanes_between<T>(first - b, end - b), value, nothing);
+            hn::StoreU(value, d, score + b);
+          }
+          top = hn::Max(top, value);
+        }
+        top = hn::MaxOfLanes(d, top);
+        Vec<T> sum = hn::Zero(d);
+        for (std::int64_t b = from; b < end; b += kLanes<T>) {
+          const Vec<T> value = exp_of<T>(hn::Sub(hn::LoadU(d, score + b), top));
+          hn::StoreU(value, d, score + b);
+          sum = hn::Add(sum, value);
+        }
+        scale = hn::Div(scale, hn::SumOfLanes(d, sum));
+      }
+      for (std::int64_t b = from; b < end; b += kLanes<T>) {
+        Vec<T> value = hn::LoadU(d, score + b);
+        if (softmax) value = hn::Mul(value, scale);
+        if (h > 0) value = hn::Add(hn::LoadU(d, row + b), value);
+        if (h == heads - 1) value = hn::IfThenElse(hn::Ge(value, lowest), value, lowest);
+        hn::StoreU(value, d, row + b);
+      }
+    }
+    return row;
+  }
+
+  // Keeps the best in descending order. Blocks come from the last one on, as late ones tend to
+  // matter more, and a block goes before those that equal it: it has the smaller index.
+  void insert(const T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
+    const Tag<T> d;
+    T* best = best_.data();
+    std::int32_t* index = index_.data();
+    std::fill_n(best, wanted, -std::numeric_limits<T>::infinity());
+    Vec<T> least = hn::Set(d, best[wanted - 1]);
+    for (std::int64_t b = (end - 1) / kLanes<T> * kLanes<T>; b + kLanes < T >> first;
+         b -= kLanes<T>) {
+      if (hn::AllFalse(d, hn::Ge(hn::LoadU(d, row + b), least))) continue;
+      const std::int64_t from = std::max(b, first);
+      for (std::int64_t i = std::min(b + kLanes<T>, end) - 1; i >= from; --i) {
+        const T value = row[i];
+        if (!(value >= best[wanted - 1])) continue;
+        std::int64_t at = wanted - 1;
+        for (; at > 0 && value >= best[at - 1]; --at) {
+          best[at] = best[at - 1];
+          index[at] = index[at - 1];
+        }
+        best[at] = value;
+        index[at] = static_cast<std::int32_t>(i);
+      }
+      least = hn::Set(d, best[wanted - 1]);
+    }
+  }
+
+  void partition(const T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
+    order_.resize(static_cast<std::size_t>(end - first));
+    std::iota(order_.begin(), order_.end(), static_cast<std::int32_t>(first));
+    std::nth_element(order_.begin(), order_.begin() + wanted, order_.end(),
+                     [row](std::int32_t a, std::int32_t b) {
+                       return row[a] > row[b] || (row[a] == row[b] && a < b);
+                     });
+    std::copy_n(order_.begin(), wanted, index_.begin());
+  }
+
+  const BlockChoice<T>& c_;
+  const AttentionShape& s_;
+  const std::int64_t group_, depth_, padded_, complete_, stride_, queries_;
+  const T scale_;
+  Buffer<T> pooled_, columns_, q_, scores_, importance_;
+  std::vector<std::int32_t> begin_, end_, index_, order_;
+  std::vector<T> best_;
+};
+
+void choose_float(const BlockChoice<float>& call) { Choice<float>(call).run(); }
+void choose_double(const BlockChoice<double>& call) { Choice<double>(call).run(); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace
+}  // namespace tandem::kernels
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tandem::kernels {
+namespace {
+HWY_EXPORT(choose_float);
+HWY_EXPORT(choose_double);
+}  // namespace
+
+void choice_run(const BlockChoice<float>& call) { HWY_DYNAMIC_DISPATCH(choose_float)(call); }
+void choice_run(const BlockChoice<double>& call) { HWY_DYNAMIC_DISPATCH(choose_double)(call); }
+
+}  // namespace tandem::kernels
+#endif  // HWY_ONCE
