@@ -44,7 +44,9 @@ class Backward {
                      key_columns_.get());
         pack_columns(f_.v + at, stride, tokens, s_.depth, s_.per_panel, s_.width,
                      value_columns_.get());
-        copy_rows(f_.k + at, stride, tokens, s_.depth, T{1}, keys_.get(), s_.padded);
+        for (std::int64_t t = 0; t < tokens; ++t) {
+          copy_row(f_.k + at + t * stride, s_.depth, T{1}, keys_.get() + t * s_.padded, s_.padded);
+        }
         std::fill_n(dk_.get(), tokens * s_.padded, T{0});
         std::fill_n(dv_.get(), tokens * s_.padded, T{0});
         walk_tiles(
@@ -53,9 +55,9 @@ class Backward {
             [&](const Tile& tile, const Chunk<T>& chunk) { add(tile, chunk); },
             [&](const Tile& tile) { end(item, tile); });
         for (std::int64_t t = 0; t < tokens; ++t) {
-          const std::int64_t to = at + t * stride;
-          std::copy_n(dk_.get() + t * s_.padded, s_.depth, c_.dk + to);
-          std::copy_n(dv_.get() + t * s_.padded, s_.depth, c_.dv + to);
+          const std::int64_t to = at + t * stride, from = t * s_.padded;
+          copy_row(dk_.get() + from, s_.depth, T{1}, c_.dk + to, s_.depth);
+          copy_row(dv_.get() + from, s_.depth, T{1}, c_.dv + to, s_.depth);
         }
       }
     }
@@ -64,20 +66,18 @@ class Backward {
  private:
   void begin(std::int64_t item, const Tile& tile) {
     const Tag<T> d;
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      const std::int64_t row =
-          s_.query_row(item, tile.query + r / tile.heads, tile.head + r % tile.heads);
+    for_rows(s_, item, tile, [&](std::int64_t r, std::int64_t row) {
       const std::int64_t at = row * s_.depth, to = r * s_.padded;
-      copy_rows(f_.q + at, s_.depth, 1, s_.depth, s_.scale, q_.get() + to, s_.padded);
-      copy_rows(c_.d_o + at, s_.depth, 1, s_.depth, T{1}, d_o_.get() + to, s_.padded);
-      copy_rows(f_.o + at, s_.depth, 1, s_.depth, T{1}, dq_.get() + to, s_.padded);
+      copy_row(f_.q + at, s_.depth, s_.scale, q_.get() + to, s_.padded);
+      copy_row(c_.d_o + at, s_.depth, T{1}, d_o_.get() + to, s_.padded);
+      copy_row(f_.o + at, s_.depth, T{1}, dq_.get() + to, s_.padded);
       Vec<T> sum = hn::Zero(d);
       for (std::int64_t k = 0; k < s_.padded; k += kLanes<T>) {
         sum = hn::MulAdd(hn::Load(d, d_o_.get() + to + k), hn::Load(d, dq_.get() + to + k), sum);
       }
       mean_[r] = hn::GetLane(hn::SumOfLanes(d, sum));
       lse_[r] = f_.lse[row];
-    }
+    });
     stride_ = s_.reads_all(item) ? kPanel + 16 : weight_stride(tile.heads);
   }
 
@@ -129,12 +129,9 @@ class Backward {
   }
 
   void end(std::int64_t item, const Tile& tile) {
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      const std::int64_t row =
-          s_.query_row(item, tile.query + r / tile.heads, tile.head + r % tile.heads);
-      copy_rows(dq_.get() + r * s_.padded, s_.padded, 1, s_.depth, s_.scale, c_.dq + row * s_.depth,
-                s_.depth);
-    }
+    for_rows(s_, item, tile, [&](std::int64_t r, std::int64_t row) {
+      copy_row(dq_.get() + r * s_.padded, s_.depth, s_.scale, c_.dq + row * s_.depth, s_.depth);
+    });
   }
 
   Sizes<T> s_;

@@ -1,6 +1,6 @@
 // The choice of blocks in Highway vectors, one version per instruction set, chosen at run time. A
 // tile is some neighbouring queries with all heads of a group: their scores of the pooled keys, one
-// row of importances per list, and one walk over that row which keeps the best so far.
+// row of importances per list, from which the best are taken.
 #include <numeric>
 
 #include "kernels/attention/attention_calls.h"
@@ -18,7 +18,11 @@ namespace {
 namespace HWY_NAMESPACE {
 
 constexpr std::int64_t kChoiceRows = 16;
-constexpr std::int64_t kInserted = 64;  // up to so many blocks a sorted list is kept by insertion
+constexpr std::int64_t kExtracted = 64;  // up to so many blocks are taken one after the other
+constexpr int kGroupVectors = 4;
+template <class T>
+constexpr std::int64_t kGroup = kGroupVectors* kLanes<T>;  // importances with one largest each
+static_assert(kGroup<float> <= kPanel && kPanel % kGroup<float> == 0);
 
 template <class T>
 class Choice {
@@ -40,8 +44,9 @@ class Choice {
     importance_ = buffer<T>(stride_);
     begin_.resize(static_cast<std::size_t>(s_.tokens));
     end_.resize(begin_.size());
-    best_.resize(static_cast<std::size_t>(std::min(c_.slots - 1, complete_)) + 1);
-    index_.resize(best_.size());
+    largest_ = buffer<T>(stride_ / kGroup<T> * kLanes<T> + kLanes<T>);
+    scale_of_ = buffer<T>(group_ * kLanes<T>);
+    index_.resize(static_cast<std::size_t>(std::min(c_.slots - 1, complete_)) + 1);
   }
 
   void run() {
@@ -79,8 +84,10 @@ class Choice {
     const std::int64_t rows = queries * group_;
     for (std::int64_t i = 0; i < queries; ++i) {
       const std::int64_t row = (item * s_.tokens + t + i) * s_.heads + kv_head * group_;
-      copy_rows(c_.q + row * depth_, depth_, group_, depth_, scale_,
-                q_.get() + i * group_ * padded_, padded_);
+      for (std::int64_t g = 0; g < group_; ++g) {
+        copy_row(c_.q + (row + g) * depth_, depth_, scale_, q_.get() + (i * group_ + g) * padded_,
+                 padded_);
+      }
     }
     std::int64_t lowest = s_.tokens, highest = 0;
     for (std::int64_t i = t; i < t + queries; ++i) {
@@ -127,82 +134,109 @@ class Choice {
       constexpr T kInfinity = std::numeric_limits<T>::infinity();
       if (c_.selector.force_first && first != own) row[first] = kInfinity;
       if (own_is_complete) row[own] = -kInfinity;
-      wanted <= kInserted ? insert(row, first, end, wanted) : partition(row, first, end, wanted);
+      wanted <= kExtracted ? extract(row, first, end, wanted) : partition(row, first, end, wanted);
       found = wanted;
     }
     index_[found++] = static_cast<std::int32_t>(own);
-    std::sort(index_.begin(), index_.begin() + found);
-    std::copy_n(index_.begin(), found, chosen);
+    sort(found, chosen);
     std::fill(chosen + found, chosen + c_.slots, -1);
   }
 
-  // The importances of blocks [first, end), in a row where NaN has become the lowest number
-  // and nothing is less. A
-  // list of one head needs no softmax: it does not change the order.
+  // The importances of blocks [first, end) in a row that is filled up with -infinity to whole
+  // groups of vectors. A NaN becomes the lowest number, and nothing in the range is less. A list of
+  // one head needs no softmax: it does not change the order.
   T* importance(T* scores, std::int64_t heads, std::int64_t first, std::int64_t end) {
     const Tag<T> d;
     const std::int64_t from = first / kLanes<T> * kLanes<T>;
-    const bool softmax = c_.selector.softmax && heads > 1;
     const Vec<T> nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
     const Vec<T> lowest = hn::Set(d, std::numeric_limits<T>::lowest());
-    T* row = importance_.get();
-    for (std::int64_t h = 0; h < heads; ++h) {
+    const bool softmax = c_.selector.softmax && heads > 1;
+    for (std::int64_t h = 0; h < heads && softmax; ++h) {
       T* score = scores + h * stride_;
-      Vec<T> scale = hn::Set(d, T{1});
-      if (softmax) {
-        Vec<T> top = nothing;
-        for (std::int64_t b = from; b < end; b += kLanes<T>) {
-          Vec<T> value = hn::LoadU(d, score + b);
-          if (b < first || b + kLanes < T >> end) {
-            value = hn::IfThenElse(lanes_between<T>(first - b, end - b), value, nothing);
-            hn::StoreU(value, d, score + b);
-          }
-          top = hn::Max(top, value);
-        }
-        top = hn::MaxOfLanes(d, top);
-        Vec<T> sum = hn::Zero(d);
-        for (std::int64_t b = from; b < end; b += kLanes<T>) {
-          const Vec<T> value = exp_of<T>(hn::Sub(hn::LoadU(d, score + b), top));
-          hn::StoreU(value, d, score + b);
-          sum = hn::Add(sum, value);
-        }
-        scale = hn::Div(scale, hn::SumOfLanes(d, sum));
-      }
+      Vec<T> top = nothing;
       for (std::int64_t b = from; b < end; b += kLanes<T>) {
         Vec<T> value = hn::LoadU(d, score + b);
-        if (softmax) value = hn::Mul(value, scale);
-        if (h > 0) value = hn::Add(hn::LoadU(d, row + b), value);
-        if (h == heads - 1) value = hn::IfThenElse(hn::Ge(value, lowest), value, lowest);
-        hn::StoreU(value, d, row + b);
+        if (b < first || b + kLanes < T >> end) {
+          value = hn::IfThenElse(lanes_between<T>(first - b, end - b), value, nothing);
+          hn::StoreU(value, d, score + b);
+        }
+        top = hn::Max(top, value);
       }
+      top = hn::MaxOfLanes(d, top);
+      Vec<T> sum = hn::Zero(d);
+      for (std::int64_t b = from; b < end; b += kLanes<T>) {
+        const Vec<T> value = exp_of<T>(hn::Sub(hn::LoadU(d, score + b), top));
+        hn::StoreU(value, d, score + b);
+        sum = hn::Add(sum, value);
+      }
+      hn::Store(hn::Div(hn::Set(d, T{1}), hn::SumOfLanes(d, sum)), d,
+                scale_of_.get() + h * kLanes<T>);
+    }
+    T* row = importance_.get();
+    for (std::int64_t b = from; b < end; b += kLanes<T>) {
+      const T* score = scores + b;
+      Vec<T> value = hn::Zero(d);
+      for (std::int64_t h = 0; h < heads; ++h, score += stride_) {
+        const Vec<T> scale =
+            softmax ? hn::Load(d, scale_of_.get() + h * kLanes<T>) : hn::Set(d, T{1});
+        value = hn::MulAdd(hn::LoadU(d, score), scale, value);
+      }
+      value = hn::IfThenElse(hn::Ge(value, lowest), value, lowest);
+      if (b < first || b + kLanes < T >> end) {
+        value = hn::IfThenElse(lanes_between<T>(first - b, end - b), value, nothing);
+      }
+      hn::StoreU(value, d, row + b);
+    }
+    const std::int64_t filled = from / kGroup<T> * kGroup<T>;
+    std::fill(row + filled, row + from, -std::numeric_limits<T>::infinity());
+    for (std::int64_t b = round_up(end, kLanes<T>); b < round_up(end, kGroup<T>); b += kLanes<T>) {
+      hn::StoreU(nothing, d, row + b);
     }
     return row;
   }
 
-  // Keeps the best in descending order. Blocks come from the last one on, as late ones tend to
-  // matter more, and a block goes before those that equal it: it has the smaller index.
-  void insert(const T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
+  // Takes the largest `wanted` times: the first of the groups whose largest number it is, the first
+  // vector there, the first lane. So equal numbers go in the order of their indices, and the time
+  // does not depend on the numbers.
+  void extract(T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
     const Tag<T> d;
-    T* best = best_.data();
-    std::int32_t* index = index_.data();
-    std::fill_n(best, wanted, -std::numeric_limits<T>::infinity());
-    Vec<T> least = hn::Set(d, best[wanted - 1]);
-    for (std::int64_t b = (end - 1) / kLanes<T> * kLanes<T>; b + kLanes < T >> first;
-         b -= kLanes<T>) {
-      if (hn::AllFalse(d, hn::Ge(hn::LoadU(d, row + b), least))) continue;
-      const std::int64_t from = std::max(b, first);
-      for (std::int64_t i = std::min(b + kLanes<T>, end) - 1; i >= from; --i) {
-        const T value = row[i];
-        if (!(value >= best[wanted - 1])) continue;
-        std::int64_t at = wanted - 1;
-        for (; at > 0 && value >= best[at - 1]; --at) {
-          best[at] = best[at - 1];
-          index[at] = index[at - 1];
-        }
-        best[at] = value;
-        index[at] = static_cast<std::int32_t>(i);
+    T* largest = largest_.get();
+    const std::int64_t from = first / kGroup<T>, to = (end + kGroup<T> - 1) / kGroup<T>;
+    const auto update = [&](std::int64_t g) {
+      const T* at = row + g * kGroup<T>;
+      Vec<T> top = hn::LoadU(d, at);
+      for (int v = 1; v < kGroupVectors; ++v) top = hn::Max(top, hn::LoadU(d, at + v * kLanes<T>));
+      hn::Store(top, d, largest + g * kLanes<T>);
+    };
+    for (std::int64_t g = from; g < to; ++g) update(g);
+    for (std::int64_t i = 0; i < wanted; ++i) {
+      Vec<T> top = hn::Load(d, largest + from * kLanes<T>);
+      for (std::int64_t g = from + 1; g < to; ++g) {
+        top = hn::Max(top, hn::Load(d, largest + g * kLanes<T>));
       }
-      least = hn::Set(d, best[wanted - 1]);
+      top = hn::MaxOfLanes(d, top);
+      std::int64_t g = from;
+      while (hn::AllFalse(d, hn::Eq(top, hn::Load(d, largest + g * kLanes<T>)))) ++g;
+      std::int64_t at = g * kGroup<T>;
+      while (hn::AllFalse(d, hn::Eq(top, hn::LoadU(d, row + at)))) at += kLanes<T>;
+      at += hn::FindFirstTrue(d, hn::Eq(top, hn::LoadU(d, row + at)));
+      row[at] = -std::numeric_limits<T>::infinity();
+      index_[i] = static_cast<std::int32_t>(at);
+      update(g);
+    }
+  }
+
+  // The indices found, ascending, to `sorted`. Each goes to its rank, as few of them are.
+  void sort(std::int64_t found, std::int32_t* sorted) {
+    if (found > 32) {
+      std::sort(index_.begin(), index_.begin() + found);
+      std::copy_n(index_.begin(), found, sorted);
+      return;
+    }
+    for (std::int64_t i = 0; i < found; ++i) {
+      std::int32_t rank = 0;
+      for (std::int64_t j = 0; j < found; ++j) rank += index_[j] < index_[i] ? 1 : 0;
+      sorted[rank] = index_[i];
     }
   }
 
@@ -220,9 +254,8 @@ class Choice {
   const AttentionShape& s_;
   const std::int64_t group_, depth_, padded_, complete_, stride_, queries_;
   const T scale_;
-  Buffer<T> pooled_, columns_, q_, scores_, importance_;
+  Buffer<T> pooled_, columns_, q_, scores_, importance_, largest_, scale_of_;
   std::vector<std::int32_t> begin_, end_, index_, order_;
-  std::vector<T> best_;
 };
 
 void choose_float(const BlockChoice<float>& call) { Choice<float>(call).run(); }

@@ -43,7 +43,10 @@ class Forward {
         const std::int64_t at = s_.key_row(item, head) * s_.depth;
         pack_columns(c_.k + at, s_.key_stride(), tokens, s_.depth, s_.per_panel, s_.width,
                      key_columns_.get());
-        copy_rows(c_.v + at, s_.key_stride(), tokens, s_.depth, T{1}, values_.get(), s_.padded);
+        for (std::int64_t t = 0; t < tokens; ++t) {
+          copy_row(c_.v + at + t * s_.key_stride(), s_.depth, T{1}, values_.get() + t * s_.padded,
+                   s_.padded);
+        }
         walk_tiles(
             s_, item, head, begin_.data(), end_.data(), vectors_,
             [&](const Tile& tile) { begin(item, tile); },
@@ -55,11 +58,9 @@ class Forward {
 
  private:
   void begin(std::int64_t item, const Tile& tile) {
-    for (std::int64_t r = 0; r < tile.rows; r += tile.heads) {
-      const std::int64_t row = s_.query_row(item, tile.query + r / tile.heads, tile.head);
-      copy_rows(c_.q + row * s_.depth, s_.depth, tile.heads, s_.depth, s_.scale,
-                q_.get() + r * s_.padded, s_.padded);
-    }
+    for_rows(s_, item, tile, [&](std::int64_t r, std::int64_t row) {
+      copy_row(c_.q + row * s_.depth, s_.depth, s_.scale, q_.get() + r * s_.padded, s_.padded);
+    });
     stride_ = s_.reads_all(item) ? kPanel + 16 : weight_stride(tile.heads);
   }
 
@@ -111,19 +112,16 @@ class Forward {
 
   void end(std::int64_t item, const Tile& tile) {
     const Tag<T> d;
-    if (c_.lse != nullptr) {  // factor_ has done its work
-      for (std::int64_t r = 0; r < tile.rows; r += kLanes<T>) {
-        const Vec<T> log = log_of<T>(hn::Load(d, sum_.get() + r));
-        hn::Store(hn::Add(hn::Load(d, top_.get() + r), log), d, factor_.get() + r);
-      }
+    for (std::int64_t r = 0; r < tile.rows; r += kLanes<T>) {
+      const Vec<T> sum = hn::Load(d, sum_.get() + r);
+      // factor_ has done its work, and now holds lse.
+      hn::Store(hn::Add(hn::Load(d, top_.get() + r), log_of<T>(sum)), d, factor_.get() + r);
+      hn::Store(hn::Div(hn::Set(d, T{1}), sum), d, sum_.get() + r);
     }
-    for (std::int64_t r = 0; r < tile.rows; ++r) {
-      const std::int64_t row =
-          s_.query_row(item, tile.query + r / tile.heads, tile.head + r % tile.heads);
-      copy_rows(o_.get() + r * s_.padded, s_.padded, 1, s_.depth, T{1} / sum_[r],
-                c_.o + row * s_.depth, s_.depth);
+    for_rows(s_, item, tile, [&](std::int64_t r, std::int64_t row) {
+      copy_row(o_.get() + r * s_.padded, s_.depth, sum_[r], c_.o + row * s_.depth, s_.depth);
       if (c_.lse != nullptr) c_.lse[row] = factor_[r];
-    }
+    });
   }
 
   Sizes<T> s_;

@@ -112,6 +112,15 @@ struct Tile {
   const std::int32_t* end;
 };
 
+// Calls each(r, row) for the rows of a tile, with the row's place in [B,T,H].
+template <class T, class Each>
+HWY_INLINE void for_rows(const Sizes<T>& s, std::int64_t item, const Tile& tile, const Each& each) {
+  std::int64_t row = s.query_row(item, tile.query, tile.head);
+  for (std::int64_t r = 0; r < tile.rows; row += s.shape.heads - tile.heads) {
+    for (std::int64_t h = 0; h < tile.heads; ++h) each(r++, row++);
+  }
+}
+
 constexpr std::int64_t kTileRows = 64, kWeights = 16384, kMostKeys = 1024;
 
 // Keys of a chunk where blocks are chosen, so that a tile's weights stay in the first cache.

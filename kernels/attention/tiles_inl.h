@@ -271,14 +271,23 @@ HWY_INLINE hn::Mask<Tag<T>> lanes_between(std::int64_t from, std::int64_t to) {
                  hn::Lt(lane, hn::Set(d, static_cast<T>(to))));
 }
 
-// This copies `depth` numbers of each of n rows, times a factor, to rows of `padded` numbers that
-// end with zeros.
+// This copies `depth` numbers of a row, times a factor, and makes zeros of those up to `padded`,
+// which is `depth` or the next multiple of the lanes.
 template <class T>
-HWY_INLINE void copy_rows(const T* from, std::int64_t from_stride, std::int64_t n,
-                          std::int64_t depth, T factor, T* to, std::int64_t padded) {
-  for (std::int64_t r = 0; r < n; ++r, from += from_stride, to += padded) {
-    for (std::int64_t k = 0; k < depth; ++k) to[k] = from[k] * factor;
-    for (std::int64_t k = depth; k < padded; ++k) to[k] = T{0};
+HWY_INLINE void copy_row(const T* from, std::int64_t depth, T factor, T* to, std::int64_t padded) {
+  const Tag<T> d;
+  const Vec<T> by = hn::Set(d, factor);
+  std::int64_t k = 0;
+  for (; k + kLanes<T> <= depth; k += kLanes<T>) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, from + k), by), d, to + k);
+  }
+  if (k == depth) return;
+  const auto inside = hn::FirstN(d, static_cast<std::size_t>(depth - k));
+  const Vec<T> rest = hn::Mul(hn::MaskedLoad(inside, d, from + k), by);
+  if (padded > depth) {
+    hn::StoreU(rest, d, to + k);
+  } else {
+    hn::BlendedStore(rest, inside, d, to + k);
   }
 }
 
