@@ -51,6 +51,15 @@ class Backward {
         std::fill_n(dv_.get(), tokens * s_.padded, T{0});
         walk_tiles(
             s_, item, head, begin_.data(), end_.data(), vectors_,
+            [&](std::int64_t block) {
+              const std::int64_t panel = s_.width * s_.depth, row = s_.block_row(block);
+              for (const T* columns : {key_columns_.get(), value_columns_.get()}) {
+                prefetch(columns + block * panel, panel);
+              }
+              for (const T* rows : {keys_.get(), dk_.get(), dv_.get()}) {
+                prefetch(rows + row, s_.block_room(block));
+              }
+            },
             [&](const Tile& tile) { begin(item, tile); },
             [&](const Tile& tile, const Chunk<T>& chunk) { add(tile, chunk); },
             [&](const Tile& tile) { end(item, tile); });

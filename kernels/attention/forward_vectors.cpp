@@ -49,6 +49,11 @@ class Forward {
         }
         walk_tiles(
             s_, item, head, begin_.data(), end_.data(), vectors_,
+            [&](std::int64_t block) {
+              const std::int64_t panel = s_.width * s_.depth, row = s_.block_row(block);
+              prefetch(key_columns_.get() + block * panel, panel);
+              prefetch(values_.get() + row, s_.block_room(block));
+            },
             [&](const Tile& tile) { begin(item, tile); },
             [&](const Tile& tile, const Chunk<T>& chunk) { add(tile, chunk); },
             [&](const Tile& tile) { end(item, tile); });

@@ -4,6 +4,8 @@
 // A tile is the query heads of a group that share a list, at one query, where blocks are chosen,
 // and the heads of some neighbouring queries where all keys are read. Its keys come in chunks of
 // vectors; what a row may not read of them is masked.
+#include <hwy/cache_control.h>
+
 #include <cmath>
 #include <vector>
 
@@ -52,6 +54,11 @@ struct Sizes {
   void pack_for(bool all) {
     per_panel = all ? kPanel : shape.block_size;
     width = round_up(per_panel, kLanes<T>);
+  }
+  // Where a block's rows begin in [T][padded], and how many numbers they are.
+  std::int64_t block_row(std::int64_t block) const { return block * shape.block_size * padded; }
+  std::int64_t block_room(std::int64_t block) const {
+    return std::min(shape.block_size, shape.tokens - block * shape.block_size) * padded;
   }
   // Numbers that the columns of one key head need, however they are packed.
   std::int64_t column_room() const {
@@ -137,12 +144,30 @@ inline std::int64_t weight_room(std::int64_t group) {
   return std::max(group * weight_stride(1), most_rows(group) * (kPanel + 16));
 }
 
+// Calls touch(block) for the blocks that are in the list `next` and not in `now`, both ascending.
+template <class Touch>
+void visit_new_blocks(const std::int32_t* now, const std::int32_t* next, std::int64_t slots,
+                      const Touch& touch) {
+  for (std::int64_t i = 0, j = 0; i < slots; ++i) {
+    while (j < slots && now[j] < next[i]) ++j;
+    if (next[i] >= 0 && (j == slots || now[j] != next[i])) touch(next[i]);
+  }
+}
+
+template <class T>
+HWY_INLINE void prefetch(const T* from, std::int64_t n) {
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  for (std::int64_t i = 0; i < n; i += kLine) hwy::Prefetch(from + i);
+}
+
 // Calls begin(tile), chunk(tile, chunk) for each chunk of its keys, and end(tile), for every tile
-// of a key head in the order of its queries.
-template <class T, class Begin, class Each, class End>
+// of a key head in the order of its queries; before a tile, touch(block) for blocks that the same
+// list of the next query will bring.
+template <class T, class Touch, class Begin, class Each, class End>
 void walk_tiles(const Sizes<T>& s, std::int64_t item, std::int64_t kv_head,
                 const std::int32_t* begin, const std::int32_t* end, Vectors& vectors,
-                const Begin& begin_tile, const Each& each_chunk, const End& end_tile) {
+                const Touch& touch, const Begin& begin_tile, const Each& each_chunk,
+                const End& end_tile) {
   const BlockAttention<T>& call = s.call;
   const bool all = s.reads_all(item);
   const std::int64_t lists = all ? 1 : call.lists / s.shape.kv_heads;  // per group
@@ -174,6 +199,9 @@ void walk_tiles(const Sizes<T>& s, std::int64_t item, std::int64_t kv_head,
             call.chosen + ((item * call.lists + list) * s.shape.tokens + t) * call.slots;
         for (std::int64_t i = 0; i < call.slots; ++i) {
           if (chosen[i] >= 0) add_vectors(s, chosen[i], lowest, highest, vectors);
+        }
+        if (t + 1 < s.shape.tokens) {
+          visit_new_blocks(chosen, chosen + call.slots, call.slots, touch);
         }
       }
       begin_tile(tile);
