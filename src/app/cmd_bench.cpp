@@ -77,13 +77,17 @@ TANDEM_REGISTERED = declare_command(
     {.name = "bench",
      .summary = "measure the engine against plain LibTorch loops",
      .usage = "bench engine [--only MODEL] [--replicas LIST] [--device DEVICE] [--data-dir DIR]\n"
-              "bench continual [--data-dir DIR]\nbench kernels\nbench methods\nbench sparse\nbench "
+              "bench attention\nbench continual [--data-dir DIR]\nbench kernels\nbench "
+              "methods\nbench sparse\nbench "
               "store "
               "[--db PATH] [--runs N]",
      .text =
          "engine: model-steps per second of an MLP and of the byte model of "
          "experiments/tandem.ini for growing groups, next to a plain LibTorch loop of the same "
-         "work in the same run; the MLP needs Fashion-MNIST.\ncontinual: seconds per run of "
+         "work in the same run; the MLP needs Fashion-MNIST.\nattention: attention over chosen "
+         "blocks, its backward pass and the choice for 256 to 32,768 tokens, beside full "
+         "attention, "
+         "LibTorch's and the engine's, with peak memory.\ncontinual: seconds per run of "
          "the DER Split MNIST protocol by strategy, alone and in a group of eight; needs "
          "MNIST.\nkernels: the "
          "products of a sparse layer beside dense LibTorch, its CSR and Eigen, with the break-even "

@@ -62,8 +62,8 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
 
 ExitCode bench(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, bench_options());
-  const std::vector<std::string> names = {"continual", "engine", "kernels",
-                                          "methods",   "sparse", "store"};
+  const std::vector<std::string> names = {"attention", "continual", "engine", "kernels",
+                                          "methods",   "sparse",    "store"};
   if (parsed.positionals.size() != 1) {
     throw ConfigError("tandem bench needs one name: " + join(names, ", "));
   }
@@ -81,6 +81,7 @@ ExitCode bench(const Arguments& args) {
   enter_worker_environment(args);
   at::set_num_threads(1);
   at::globalContext().setFlushDenormal(true);
+  if (name == "attention") bench_attention();
   if (name == "engine") bench_engine(engine_bench(parsed));
   if (name == "continual") {
     bench_continual(Config::resolve(parsed.settings), replicas_of(parsed));
