@@ -105,6 +105,7 @@ struct BlockChoice {
   std::int64_t slots = 1;
   const T* q = nullptr;
   const T* k = nullptr;
+  const std::uint8_t* full_items = nullptr;      // [B] nonzero: its lists are left alone
   const std::int32_t* document_start = nullptr;  // [B,T]
   bool causal = true;
   std::int32_t* chosen = nullptr;  // [B,selector.lists(shape),T,slots]
@@ -123,7 +124,7 @@ AttentionStatus attention_backward(const BlockAttentionGradient<T>& call);
 template <class T>
 AttentionStatus select_blocks(const BlockChoice<T>& call);
 
-// Double-precision references, by plain loops over all items.
+// Double-precision references, by plain loops. They compute all items.
 AttentionStatus attention_forward_ref(const BlockAttention<double>& call);
 AttentionStatus attention_backward_ref(const BlockAttentionGradient<double>& call);
 AttentionStatus select_blocks_ref(const BlockChoice<double>& call);
@@ -143,7 +144,8 @@ std::vector<std::int32_t> select_blocks_ref(const AttentionShape& shape,
                                             const BlockSelector& selector, std::int64_t slots,
                                             const double* q, const double* k);
 
-// Whether the arguments are right: what every implementation on a CPU refuses. Reads the lists.
+// Whether the arguments are right for the items of the call: what every implementation on a CPU
+// refuses. Reads the lists and document_start.
 template <class T>
 AttentionStatus check_attention(const BlockAttention<T>& call);
 template <class T>

@@ -10,7 +10,10 @@
 
 namespace tandem::kernels {
 
-constexpr std::int64_t kPanel = 64;  // keys (blocks, where blocks are chosen) packed together
+constexpr std::int64_t kPanel = 64;       // keys (blocks, where blocks are chosen) packed together
+constexpr std::int64_t kTileRows = 64;    // of queries and heads that read all keys together
+constexpr std::int64_t kWeights = 16384;  // about so many numbers of a tile's weights at a time,
+constexpr std::int64_t kMostKeys = 1024;  // of so many keys at most
 
 inline std::int64_t end_of(const ItemRange& items, std::int64_t batch) {
   return items.count < 0 ? batch : items.first + items.count;

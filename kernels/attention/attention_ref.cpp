@@ -223,8 +223,8 @@ AttentionStatus choose_blocks_ref(const BlockChoice<double>& call, const double*
     return status;
   }
   const std::int64_t lists = call.selector.lists(s), rows = s.batch * lists * s.tokens;
-  std::fill(call.chosen, call.chosen + rows * call.slots, -1);
   for (std::int64_t r = 0; r < rows; ++r) {
+    if (call.full_items != nullptr && call.full_items[r / (lists * s.tokens)] != 0) continue;
     const double* value = importance + r * s.complete_blocks();
     const std::int64_t t = r % s.tokens, own = t / s.block_size;
     const std::int32_t* start = call.document_start;
@@ -241,6 +241,7 @@ AttentionStatus choose_blocks_ref(const BlockChoice<double>& call, const double*
     blocks.resize(std::min(blocks.size(), static_cast<std::size_t>(call.slots - 1)));
     blocks.push_back(static_cast<std::int32_t>(own));
     std::sort(blocks.begin(), blocks.end());
+    blocks.resize(static_cast<std::size_t>(call.slots), -1);
     std::copy(blocks.begin(), blocks.end(), call.chosen + r * call.slots);
   }
   return AttentionStatus::kOk;

@@ -203,6 +203,11 @@ TEST_CASE("attention reference: wrong shapes and lists are refused", "[parity]")
   CHECK(attention_forward_ref(call) == AttentionStatus::kOk);
   start[15] = 3;
   CHECK(attention_forward_ref(call) == AttentionStatus::kBadDocuments);
+  call.items = {0, 1};  // of which item 0 is all right
+  CHECK(check_attention(call) == AttentionStatus::kOk);
+  call.items = {1, 2};
+  CHECK(check_attention(call) == AttentionStatus::kBadShape);
+  call.items = {};
   call.lists = 4;
   call.document_start = nullptr;
   CHECK(attention_forward_ref(call) == AttentionStatus::kBadShape);

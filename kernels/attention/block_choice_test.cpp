@@ -204,6 +204,16 @@ TEST_CASE("block choice vectors: items alone, and what is not a number", "[parit
     REQUIRE(select_blocks(call) == AttentionStatus::kOk);
   }
   CHECK(equal(apart, all));
+  std::fill(apart.begin(), apart.end(), -7);
+  const std::vector<std::uint8_t> full = {0, 1, 0};
+  BlockChoice<float> some = problem.call(q, k, apart);
+  some.full_items = full.data();
+  REQUIRE(select_blocks(some) == AttentionStatus::kOk);
+  const std::ptrdiff_t item_size = 2 * 150 * 4;
+  CHECK(std::all_of(apart.begin() + item_size, apart.begin() + 2 * item_size,
+                    [](std::int32_t block) { return block == -7; }));
+  CHECK(std::equal(apart.begin() + 2 * item_size, apart.end(), all.begin() + 2 * item_size));
+
   k[0] = NAN;
   BlockChoice<float> call = problem.call(q, k, apart);
   REQUIRE(select_blocks(call) == AttentionStatus::kOk);

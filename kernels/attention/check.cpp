@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/attention_calls.h"
 
 namespace tandem::kernels {
 
@@ -16,9 +17,10 @@ bool valid(const AttentionShape& s, const ItemRange& items) {
          items.first + std::max<std::int64_t>(items.count, 0) <= s.batch;
 }
 
-bool valid_documents(const AttentionShape& s, const std::int32_t* start) {
+bool valid_documents(const AttentionShape& s, const ItemRange& items, const std::int32_t* start) {
   if (start == nullptr) return true;
-  for (std::int64_t b = 0; b < s.batch; ++b, start += s.tokens) {
+  start += items.first * s.tokens;
+  for (std::int64_t b = items.first; b < end_of(items, s.batch); ++b, start += s.tokens) {
     if (start[0] != 0) return false;
     for (std::int64_t t = 1; t < s.tokens; ++t) {
       if (start[t] != t && start[t] != start[t - 1]) return false;
@@ -46,14 +48,14 @@ template <class T>
 AttentionStatus check_attention(const BlockAttention<T>& call) {
   const AttentionShape& s = call.shape;
   if (!valid(s, call.items)) return AttentionStatus::kBadShape;
-  if (!valid_documents(s, call.document_start)) return AttentionStatus::kBadDocuments;
+  if (!valid_documents(s, call.items, call.document_start)) return AttentionStatus::kBadDocuments;
   if (call.chosen == nullptr) return AttentionStatus::kOk;
   if (call.lists < 1 || call.slots < 1 || s.heads % call.lists != 0 ||
       call.lists % s.kv_heads != 0) {
     return AttentionStatus::kBadShape;
   }
-  const std::int32_t* list = call.chosen;
-  for (std::int64_t b = 0; b < s.batch; ++b) {
+  const std::int32_t* list = call.chosen + call.items.first * call.lists * s.tokens * call.slots;
+  for (std::int64_t b = call.items.first; b < end_of(call.items, s.batch); ++b) {
     if (call.full_items != nullptr && call.full_items[b] != 0) {
       list += call.lists * s.tokens * call.slots;
       continue;
@@ -71,7 +73,8 @@ AttentionStatus check_attention(const BlockAttention<T>& call) {
 template <class T>
 AttentionStatus check_choice(const BlockChoice<T>& call) {
   if (!valid(call.shape, call.items) || call.slots < 1) return AttentionStatus::kBadShape;
-  if (!valid_documents(call.shape, call.document_start)) return AttentionStatus::kBadDocuments;
+  if (!valid_documents(call.shape, call.items, call.document_start))
+    return AttentionStatus::kBadDocuments;
   return AttentionStatus::kOk;
 }
 

@@ -51,6 +51,7 @@ class Choice {
 
   void run() {
     for (std::int64_t item = c_.items.first; item < end_of(c_.items, s_.batch); ++item) {
+      if (c_.full_items != nullptr && c_.full_items[item] != 0) continue;
       const std::int32_t* start =
           c_.document_start == nullptr ? nullptr : c_.document_start + item * s_.tokens;
       readable_ranges(s_.tokens, start, c_.causal, begin_.data(), end_.data());

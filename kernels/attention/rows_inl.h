@@ -128,8 +128,6 @@ HWY_INLINE void for_rows(const Sizes<T>& s, std::int64_t item, const Tile& tile,
   }
 }
 
-constexpr std::int64_t kTileRows = 64, kWeights = 16384, kMostKeys = 1024;
-
 // Keys of a chunk where blocks are chosen, so that a tile's weights stay in the first cache.
 template <class T>
 std::int64_t chunk_vectors(std::int64_t rows) {

@@ -41,6 +41,7 @@ template <class T>
 using Vec = hn::Vec<Tag<T>>;
 template <class T>
 constexpr int kLanes = static_cast<int>(HWY_LANES(T));
+template <class T>
 constexpr int kAccumulators = HWY_TARGET == HWY_AVX3 ? 16 : 8;
 
 inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -175,7 +176,7 @@ HWY_INLINE void dots_vectors(const Dots<T>& c, std::int64_t row, std::int64_t ve
 template <class T, int kRows = 4>
 HWY_NOINLINE void dots(const Dots<T>& c, std::int64_t rows, std::int64_t row = 0) {
   for (; row + kRows <= rows; row += kRows) {
-    dots_vectors<T, kRows, std::min(8, kAccumulators / kRows)>(c, row, 0);
+    dots_vectors<T, kRows, std::min(8, kAccumulators<T> / kRows)>(c, row, 0);
   }
   if constexpr (kRows > 1) {
     if (row < rows) dots<T, kRows / 2>(c, rows, row);
@@ -252,10 +253,10 @@ HWY_INLINE void weighted_rows(const Weighted<T>& c, std::int64_t rows, std::int6
   if constexpr (kRows > 1) weighted_rows<T, kRows / 2, kVectors>(c, rows, row, column);
 }
 
-template <class T, int kVectors = kAccumulators / 4>
+template <class T, int kVectors = kAccumulators<T> / 4>
 HWY_NOINLINE void weighted(const Weighted<T>& c, std::int64_t rows, std::int64_t column = 0) {
   for (; column + kVectors * kLanes<T> <= c.row_stride; column += kVectors * kLanes<T>) {
-    weighted_rows<T, std::min(8, kAccumulators / kVectors), kVectors>(c, rows, 0, column);
+    weighted_rows<T, std::min(8, kAccumulators<T> / kVectors), kVectors>(c, rows, 0, column);
   }
   if constexpr (kVectors > 1) {
     if (column < c.row_stride) weighted<T, kVectors / 2>(c, rows, column);
