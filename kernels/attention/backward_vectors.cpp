@@ -20,10 +20,12 @@ template <class T>
 class Backward {
  public:
   explicit Backward(const BlockAttentionGradient<T>& call)
-      : s_(call.forward), c_(call), f_(call.forward), stride_(weight_stride(s_.group)) {
+      : s_(call.forward),
+        c_(call),
+        f_(call.forward),
+        panels_(s_, 2, 3),
+        stride_(weight_stride(s_.group)) {
     const std::int64_t rows = most_rows(s_.group), tokens = s_.shape.tokens;
-    for (Buffer<T>* each : {&key_columns_, &value_columns_}) *each = buffer<T>(s_.column_room());
-    for (Buffer<T>* each : {&keys_, &dk_, &dv_}) *each = buffer<T>(tokens * s_.padded);
     for (Buffer<T>* each : {&q_, &d_o_, &dq_}) *each = buffer<T>(rows * s_.padded);
     for (Buffer<T>* each : {&weights_, &slopes_}) *each = buffer<T>(weight_room(s_.group));
     for (Buffer<T>* each : {&lse_, &mean_}) *each = buffer<T>(rows);
@@ -33,46 +35,33 @@ class Backward {
 
   void run() {
     for (std::int64_t item = f_.items.first; item < end_of(f_.items, s_.shape.batch); ++item) {
-      s_.pack_for(s_.reads_all(item));
+      panels_.cut(s_.reads_all(item) ? kPanel : s_.shape.block_size);
       const std::int64_t tokens = s_.shape.tokens;
       readable_ranges(tokens,
                       f_.document_start == nullptr ? nullptr : f_.document_start + item * tokens,
                       f_.causal, begin_.data(), end_.data());
       for (std::int64_t head = 0; head < s_.shape.kv_heads; ++head) {
         const std::int64_t at = s_.key_row(item, head) * s_.depth, stride = s_.key_stride();
-        pack_columns(f_.k + at, stride, tokens, s_.depth, s_.per_panel, s_.width,
-                     key_columns_.get());
-        pack_columns(f_.v + at, stride, tokens, s_.depth, s_.per_panel, s_.width,
-                     value_columns_.get());
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          copy_row(f_.k + at + t * stride, s_.depth, T{1}, keys_.get() + t * s_.padded, s_.padded);
-        }
-        std::fill_n(dk_.get(), tokens * s_.padded, T{0});
-        std::fill_n(dv_.get(), tokens * s_.padded, T{0});
+        panels_.set_columns(kKeys, f_.k + at, stride);
+        panels_.set_columns(kValues, f_.v + at, stride);
+        panels_.set_rows(kKeys, f_.k + at, stride);
+        panels_.clear_rows(kKeyGradients);
+        panels_.clear_rows(kValueGradients);
         walk_tiles(
-            s_, item, head, begin_.data(), end_.data(), vectors_,
-            [&](std::int64_t block) {
-              const std::int64_t panel = s_.width * s_.depth, row = s_.block_row(block);
-              for (const T* columns : {key_columns_.get(), value_columns_.get()}) {
-                prefetch(columns + block * panel, panel);
-              }
-              for (const T* rows : {keys_.get(), dk_.get(), dv_.get()}) {
-                prefetch(rows + row, s_.block_room(block));
-              }
-            },
+            s_, panels_, item, head, begin_.data(), end_.data(), vectors_,
             [&](const Tile& tile) { begin(item, tile); },
             [&](const Tile& tile, const Chunk<T>& chunk) { add(tile, chunk); },
             [&](const Tile& tile) { end(item, tile); });
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          const std::int64_t to = at + t * stride, from = t * s_.padded;
-          copy_row(dk_.get() + from, s_.depth, T{1}, c_.dk + to, s_.depth);
-          copy_row(dv_.get() + from, s_.depth, T{1}, c_.dv + to, s_.depth);
-        }
+        panels_.get_rows(kKeyGradients, c_.dk + at, stride);
+        panels_.get_rows(kValueGradients, c_.dv + at, stride);
       }
     }
   }
 
  private:
+  // The parts of a panel: columns of keys and values; rows of keys and of both gradients.
+  enum Part { kKeys = 0, kValues = 1, kKeyGradients = 1, kValueGradients = 2 };
+
   void begin(std::int64_t item, const Tile& tile) {
     const Tag<T> d;
     for_rows(s_, item, tile, [&](std::int64_t r, std::int64_t row) {
@@ -93,24 +82,26 @@ class Backward {
   void add(const Tile& tile, const Chunk<T>& chunk) {
     T* weights = weights_.get();
     T* slopes = slopes_.get();
-    dots(Dots<T>{q_.get(), s_.padded, s_.depth, key_columns_.get(), s_.width, chunk.offset,
+    dots(Dots<T>{q_.get(), s_.padded, s_.depth, panels_.columns(kKeys), panels_.width, chunk.column,
                  chunk.vectors, weights, stride_},
          tile.rows);
-    dots(Dots<T>{d_o_.get(), s_.padded, s_.depth, value_columns_.get(), s_.width, chunk.offset,
-                 chunk.vectors, slopes, stride_},
+    dots(Dots<T>{d_o_.get(), s_.padded, s_.depth, panels_.columns(kValues), panels_.width,
+                 chunk.column, chunk.vectors, slopes, stride_},
          tile.rows);
     for (std::int64_t r = 0; r < tile.rows; ++r) differentiate(tile, chunk, r);
-    list_terms(chunk, keys_.get(), s_.padded, slopes, terms_);
+    list_terms(chunk, panels_.rows(kKeys), s_.padded, slopes, terms_);
     weighted(Weighted<T>{terms_.data(), static_cast<std::int64_t>(terms_.size()), s_.padded,
                          stride_, 1, chunk.fresh, nullptr, dq_.get()},
              tile.rows);
     for (const Terms<T>& run : terms_) {
-      const std::int64_t key = run.rows - keys_.get(), at = run.weights - slopes;
+      const std::int64_t key = run.rows - panels_.rows(kKeys), at = run.weights - slopes;
       const Terms<T> to_keys{q_.get(), slopes + at, tile.rows};
       const Terms<T> to_values{d_o_.get(), weights + at, tile.rows};
-      weighted(Weighted<T>{&to_keys, 1, s_.padded, 1, stride_, false, nullptr, dk_.get() + key},
+      weighted(Weighted<T>{&to_keys, 1, s_.padded, 1, stride_, false, nullptr,
+                           panels_.rows(kKeyGradients) + key},
                run.count);
-      weighted(Weighted<T>{&to_values, 1, s_.padded, 1, stride_, false, nullptr, dv_.get() + key},
+      weighted(Weighted<T>{&to_values, 1, s_.padded, 1, stride_, false, nullptr,
+                           panels_.rows(kValueGradients) + key},
                run.count);
     }
   }
@@ -146,9 +137,9 @@ class Backward {
   Sizes<T> s_;
   const BlockAttentionGradient<T>& c_;
   const BlockAttention<T>& f_;
+  Panels<T> panels_;
   std::int64_t stride_;
-  Buffer<T> key_columns_, value_columns_, keys_, dk_, dv_, q_, d_o_, dq_, weights_, slopes_, lse_,
-      mean_;
+  Buffer<T> q_, d_o_, dq_, weights_, slopes_, lse_, mean_;
   std::vector<std::int32_t> begin_, end_;
   Vectors vectors_;
   std::vector<Terms<T>> terms_;

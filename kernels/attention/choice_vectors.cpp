@@ -37,8 +37,10 @@ class Choice {
         stride_(round_up(complete_, kPanel) + 16),
         queries_(std::max<std::int64_t>(1, kChoiceRows / group_)),
         scale_(static_cast<T>(1 / std::sqrt(static_cast<double>(depth_)))) {
-    pooled_ = buffer<T>(std::max<std::int64_t>(1, complete_) * depth_);
-    columns_ = buffer<T>(std::max(kPanel, round_up(complete_, kPanel)) * depth_);
+    const std::int64_t room = std::max(kPanel, round_up(complete_, kPanel)) * depth_;
+    columns_ = buffer<T>(room);
+    std::fill_n(columns_.get(), room, T{0});  // there are none behind the last block
+    mean_ = buffer<T>(depth_);
     q_ = buffer<T>(queries_ * group_ * padded_);
     scores_ = buffer<T>(queries_ * group_ * stride_);
     importance_ = buffer<T>(stride_);
@@ -65,20 +67,23 @@ class Choice {
   }
 
  private:
+  // Packs the means as columns of panels.
   void pool(const T* keys, const std::int32_t* start) {
     for (std::int64_t block = 0; block < complete_; ++block) {
       const std::int64_t end = (block + 1) * s_.block_size;
       std::int64_t begin = block * s_.block_size;
       if (start != nullptr) begin = std::max<std::int64_t>(begin, start[end - 1]);
-      T* mean = pooled_.get() + block * depth_;
+      T* mean = mean_.get();
       std::fill_n(mean, depth_, T{0});
       for (std::int64_t j = begin; j < end; ++j) {
         const T* key = keys + j * s_.kv_heads * depth_;
         for (std::int64_t k = 0; k < depth_; ++k) mean[k] += key[k];
       }
-      for (std::int64_t k = 0; k < depth_; ++k) mean[k] /= static_cast<T>(end - begin);
+      T* column = columns_.get() + block / kPanel * kPanel * depth_ + block % kPanel;
+      for (std::int64_t k = 0; k < depth_; ++k) {
+        column[k * kPanel] = mean[k] / static_cast<T>(end - begin);
+      }
     }
-    pack_columns(pooled_.get(), depth_, complete_, depth_, kPanel, kPanel, columns_.get());
   }
 
   void tile(std::int64_t item, std::int64_t kv_head, std::int64_t t, std::int64_t queries) {
@@ -255,7 +260,7 @@ class Choice {
   const AttentionShape& s_;
   const std::int64_t group_, depth_, padded_, complete_, stride_, queries_;
   const T scale_;
-  Buffer<T> pooled_, columns_, q_, scores_, importance_, largest_, scale_of_;
+  Buffer<T> mean_, columns_, q_, scores_, importance_, largest_, scale_of_;
   std::vector<std::int32_t> begin_, end_, index_, order_;
 };
 

@@ -19,10 +19,8 @@ template <class T>
 class Forward {
  public:
   explicit Forward(const BlockAttention<T>& call)
-      : s_(call), c_(call), stride_(weight_stride(s_.group)) {
+      : s_(call), c_(call), panels_(s_, 1, 1), stride_(weight_stride(s_.group)) {
     const std::int64_t rows = most_rows(s_.group), tokens = s_.shape.tokens;
-    key_columns_ = buffer<T>(s_.column_room());
-    values_ = buffer<T>(tokens * s_.padded);
     weights_ = buffer<T>(weight_room(s_.group));
     q_ = buffer<T>(rows * s_.padded);
     o_ = buffer<T>(rows * s_.padded);
@@ -34,26 +32,17 @@ class Forward {
 
   void run() {
     for (std::int64_t item = c_.items.first; item < end_of(c_.items, s_.shape.batch); ++item) {
-      s_.pack_for(s_.reads_all(item));
+      panels_.cut(s_.reads_all(item) ? kPanel : s_.shape.block_size);
       const std::int64_t tokens = s_.shape.tokens;
       readable_ranges(tokens,
                       c_.document_start == nullptr ? nullptr : c_.document_start + item * tokens,
                       c_.causal, begin_.data(), end_.data());
       for (std::int64_t head = 0; head < s_.shape.kv_heads; ++head) {
         const std::int64_t at = s_.key_row(item, head) * s_.depth;
-        pack_columns(c_.k + at, s_.key_stride(), tokens, s_.depth, s_.per_panel, s_.width,
-                     key_columns_.get());
-        for (std::int64_t t = 0; t < tokens; ++t) {
-          copy_row(c_.v + at + t * s_.key_stride(), s_.depth, T{1}, values_.get() + t * s_.padded,
-                   s_.padded);
-        }
+        panels_.set_columns(0, c_.k + at, s_.key_stride());
+        panels_.set_rows(0, c_.v + at, s_.key_stride());
         walk_tiles(
-            s_, item, head, begin_.data(), end_.data(), vectors_,
-            [&](std::int64_t block) {
-              const std::int64_t panel = s_.width * s_.depth, row = s_.block_row(block);
-              prefetch(key_columns_.get() + block * panel, panel);
-              prefetch(values_.get() + row, s_.block_room(block));
-            },
+            s_, panels_, item, head, begin_.data(), end_.data(), vectors_,
             [&](const Tile& tile) { begin(item, tile); },
             [&](const Tile& tile, const Chunk<T>& chunk) { add(tile, chunk); },
             [&](const Tile& tile) { end(item, tile); });
@@ -71,11 +60,11 @@ class Forward {
 
   void add(const Tile& tile, const Chunk<T>& chunk) {
     T* weights = weights_.get();
-    dots(Dots<T>{q_.get(), s_.padded, s_.depth, key_columns_.get(), s_.width, chunk.offset,
+    dots(Dots<T>{q_.get(), s_.padded, s_.depth, panels_.columns(0), panels_.width, chunk.column,
                  chunk.vectors, weights, stride_},
          tile.rows);
     for (std::int64_t r = 0; r < tile.rows; ++r) soften(tile, chunk, r, weights + r * stride_);
-    list_terms(chunk, values_.get(), s_.padded, weights, terms_);
+    list_terms(chunk, panels_.rows(0), s_.padded, weights, terms_);
     weighted(Weighted<T>{terms_.data(), static_cast<std::int64_t>(terms_.size()), s_.padded,
                          stride_, 1, chunk.fresh, factor_.get(), o_.get()},
              tile.rows);
@@ -131,8 +120,9 @@ class Forward {
 
   Sizes<T> s_;
   const BlockAttention<T>& c_;
+  Panels<T> panels_;  // columns of keys, rows of values
   std::int64_t stride_;
-  Buffer<T> key_columns_, values_, weights_, q_, o_, top_, sum_, factor_;
+  Buffer<T> weights_, q_, o_, top_, sum_, factor_;
   std::vector<std::int32_t> begin_, end_;
   Vectors vectors_;
   std::vector<Terms<T>> terms_;

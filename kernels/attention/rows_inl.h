@@ -38,8 +38,6 @@ struct Sizes {
   const AttentionShape& shape;
   std::int64_t group, depth, padded;
   T scale;
-  std::int64_t per_panel = 0, width = 0;  // keys and columns of a panel
-
   explicit Sizes(const BlockAttention<T>& c)
       : call(c),
         shape(c.shape),
@@ -51,21 +49,6 @@ struct Sizes {
   bool reads_all(std::int64_t item) const {
     return call.chosen == nullptr || (call.full_items != nullptr && call.full_items[item] != 0);
   }
-  void pack_for(bool all) {
-    per_panel = all ? kPanel : shape.block_size;
-    width = round_up(per_panel, kLanes<T>);
-  }
-  // Where a block's rows begin in [T][padded], and how many numbers they are.
-  std::int64_t block_row(std::int64_t block) const { return block * shape.block_size * padded; }
-  std::int64_t block_room(std::int64_t block) const {
-    return std::min(shape.block_size, shape.tokens - block * shape.block_size) * padded;
-  }
-  // Numbers that the columns of one key head need, however they are packed.
-  std::int64_t column_room() const {
-    const std::int64_t by_block = shape.blocks() * round_up(shape.block_size, kLanes<T>);
-    const bool any_list = call.chosen != nullptr;
-    return depth * std::max(round_up(shape.tokens, kPanel), any_list ? by_block : 0);
-  }
   std::int64_t query_row(std::int64_t item, std::int64_t t, std::int64_t head) const {
     return (item * shape.tokens + t) * shape.heads + head;
   }
@@ -75,27 +58,109 @@ struct Sizes {
   std::int64_t key_stride() const { return shape.kv_heads * depth; }
 };
 
+// One key head of an item, packed in panels of keys: what a block brings lies together, as it comes
+// from a far cache where a sequence is long. A panel has some parts of columns, [d][width], and
+// then some of rows, [per_panel][padded].
+template <class T>
+class Panels {
+ public:
+  std::int64_t per_panel = 0, width = 0, room = 0;  // keys, columns, numbers of a panel
+
+  Panels(const Sizes<T>& s, std::int64_t column_parts, std::int64_t row_parts)
+      : tokens_(s.shape.tokens),
+        depth_(s.depth),
+        padded_(s.padded),
+        column_parts_(column_parts),
+        row_parts_(row_parts) {
+    std::int64_t most = 0;
+    for (const std::int64_t keys : {kPanel, s.shape.block_size}) {
+      if (keys != kPanel && s.call.chosen == nullptr) continue;
+      cut(keys);
+      most = std::max(most, count() * room);
+    }
+    data_ = buffer<T>(most);
+  }
+
+  void cut(std::int64_t keys) {
+    per_panel = keys;
+    width = round_up(keys, kLanes<T>);
+    room = column_parts_ * depth_ * width + row_parts_ * keys * padded_;
+  }
+  std::int64_t count() const { return (tokens_ + per_panel - 1) / per_panel; }
+  T* columns(std::int64_t part) { return data_.get() + part * depth_ * width; }
+  T* rows(std::int64_t part) { return columns(column_parts_) + part * per_panel * padded_; }
+  void fetch(std::int64_t panel) {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    const T* from = data_.get() + panel * room;
+    for (std::int64_t i = 0; i < room; i += kLine) hwy::Prefetch(from + i);
+  }
+
+  // Packs rows that lie `stride` apart as columns, of which those without a row are zero.
+  void set_columns(std::int64_t part, const T* from, std::int64_t stride) {
+    T* to = columns(part);
+    for (std::int64_t t = 0; t < tokens_; t += per_panel, to += room) {
+      const std::int64_t keys = std::min(per_panel, tokens_ - t);
+      for (std::int64_t j = 0; j < keys; ++j, from += stride) {
+        for (std::int64_t k = 0; k < depth_; ++k) to[k * width + j] = from[k];
+      }
+      for (std::int64_t k = 0; k < depth_ && keys < width; ++k) {
+        std::fill(to + k * width + keys, to + (k + 1) * width, T{0});
+      }
+    }
+  }
+  // Calls each(t, row) for the rows of a part, in order.
+  template <class Each>
+  HWY_INLINE void for_rows_of(std::int64_t part, const Each& each) {
+    T* panel = rows(part);
+    for (std::int64_t t = 0; t < tokens_; panel += room) {
+      const std::int64_t end = std::min(t + per_panel, tokens_);
+      for (T* row = panel; t < end; ++t, row += padded_) each(t, row);
+    }
+  }
+  void set_rows(std::int64_t part, const T* from, std::int64_t stride) {
+    for_rows_of(part, [&](std::int64_t t, T* row) {
+      copy_row(from + t * stride, depth_, T{1}, row, padded_);
+    });
+  }
+  void clear_rows(std::int64_t part) {
+    for_rows_of(part, [&](std::int64_t, T* row) { std::fill_n(row, padded_, T{0}); });
+  }
+  void get_rows(std::int64_t part, T* to, std::int64_t stride) {
+    for_rows_of(part, [&](std::int64_t t, const T* row) {
+      copy_row(row, depth_, T{1}, to + t * stride, depth_);
+    });
+  }
+
+ private:
+  std::int64_t tokens_, depth_, padded_, column_parts_, row_parts_;
+  Buffer<T> data_;
+};
+
 // The vectors of keys of a tile.
 struct Vectors {
-  std::vector<std::int64_t> offset;  // of its columns in the packed arrays
+  std::vector<std::int64_t> column;  // where its columns begin, in the parts of columns
+  std::vector<std::int64_t> row;     // where the row of its first key begins, in those of rows
   std::vector<std::int32_t> first;   // its first key
   std::vector<std::int32_t> count;   // its keys; further lanes hold none that may be read
   void clear() {
-    offset.clear();
+    column.clear();
+    row.clear();
     first.clear();
     count.clear();
   }
-  std::int64_t size() const { return static_cast<std::int64_t>(offset.size()); }
+  std::int64_t size() const { return static_cast<std::int64_t>(first.size()); }
 };
 
+// Adds the vectors of a panel that have keys in [begin, end).
 template <class T>
-void add_vectors(const Sizes<T>& s, std::int64_t panel, std::int64_t begin, std::int64_t end,
-                 Vectors& to) {
-  const std::int64_t origin = panel * s.per_panel;
+void add_vectors(const Panels<T>& panels, std::int64_t padded, std::int64_t panel,
+                 std::int64_t begin, std::int64_t end, Vectors& to) {
+  const std::int64_t origin = panel * panels.per_panel;
   begin = std::max(begin, origin) - origin;
-  end = std::min({end, origin + s.per_panel, s.shape.tokens}) - origin;
+  end = std::min(end, origin + panels.per_panel) - origin;
   for (std::int64_t at = begin / kLanes<T> * kLanes<T>; at < end; at += kLanes<T>) {
-    to.offset.push_back(panel * s.depth * s.width + at);
+    to.column.push_back(panel * panels.room + at);
+    to.row.push_back(panel * panels.room + at * padded);
     to.first.push_back(static_cast<std::int32_t>(origin + at));
     to.count.push_back(static_cast<std::int32_t>(std::min<std::int64_t>(kLanes<T>, end - at)));
   }
@@ -104,7 +169,8 @@ void add_vectors(const Sizes<T>& s, std::int64_t panel, std::int64_t begin, std:
 // Some vectors of a tile's keys, and rows of weights for them.
 template <class T>
 struct Chunk {
-  const std::int64_t* offset;
+  const std::int64_t* column;
+  const std::int64_t* row;
   const std::int32_t* first;
   const std::int32_t* count;
   std::int64_t vectors;
@@ -152,20 +218,13 @@ void visit_new_blocks(const std::int32_t* now, const std::int32_t* next, std::in
   }
 }
 
-template <class T>
-HWY_INLINE void prefetch(const T* from, std::int64_t n) {
-  constexpr std::int64_t kLine = 64 / sizeof(T);
-  for (std::int64_t i = 0; i < n; i += kLine) hwy::Prefetch(from + i);
-}
-
 // Calls begin(tile), chunk(tile, chunk) for each chunk of its keys, and end(tile), for every tile
-// of a key head in the order of its queries; before a tile, touch(block) for blocks that the same
-// list of the next query will bring.
-template <class T, class Touch, class Begin, class Each, class End>
-void walk_tiles(const Sizes<T>& s, std::int64_t item, std::int64_t kv_head,
+// of a key head in the order of its queries. Blocks that the same list of the next query will bring
+// are fetched before.
+template <class T, class Begin, class Each, class End>
+void walk_tiles(const Sizes<T>& s, Panels<T>& panels, std::int64_t item, std::int64_t kv_head,
                 const std::int32_t* begin, const std::int32_t* end, Vectors& vectors,
-                const Touch& touch, const Begin& begin_tile, const Each& each_chunk,
-                const End& end_tile) {
+                const Begin& begin_tile, const Each& each_chunk, const End& end_tile) {
   const BlockAttention<T>& call = s.call;
   const bool all = s.reads_all(item);
   const std::int64_t lists = all ? 1 : call.lists / s.shape.kv_heads;  // per group
@@ -189,37 +248,38 @@ void walk_tiles(const Sizes<T>& s, std::int64_t item, std::int64_t kv_head,
       vectors.clear();
       if (all) {
         for (std::int64_t p = lowest / kPanel; p * kPanel < highest; ++p) {
-          add_vectors(s, p, p * kPanel, highest, vectors);
+          add_vectors(panels, s.padded, p, lowest, highest, vectors);
         }
       } else {
         const std::int64_t list = kv_head * lists + l;
         const std::int32_t* chosen =
             call.chosen + ((item * call.lists + list) * s.shape.tokens + t) * call.slots;
         for (std::int64_t i = 0; i < call.slots; ++i) {
-          if (chosen[i] >= 0) add_vectors(s, chosen[i], lowest, highest, vectors);
+          if (chosen[i] >= 0) add_vectors(panels, s.padded, chosen[i], lowest, highest, vectors);
         }
         if (t + 1 < s.shape.tokens) {
-          visit_new_blocks(chosen, chosen + call.slots, call.slots, touch);
+          visit_new_blocks(chosen, chosen + call.slots, call.slots,
+                           [&](std::int64_t block) { panels.fetch(block); });
         }
       }
       begin_tile(tile);
       for (std::int64_t i = 0; i < vectors.size(); i += step) {
-        each_chunk(tile,
-                   Chunk<T>{vectors.offset.data() + i, vectors.first.data() + i,
-                            vectors.count.data() + i, std::min(step, vectors.size() - i), i == 0});
+        each_chunk(tile, Chunk<T>{vectors.column.data() + i, vectors.row.data() + i,
+                                  vectors.first.data() + i, vectors.count.data() + i,
+                                  std::min(step, vectors.size() - i), i == 0});
       }
       end_tile(tile);
     }
   }
 }
 
-// The chunk's keys as runs of neighbouring rows of [T][padded], with the weights of `weights`.
+// The chunk's keys as runs of neighbouring rows of a part, with the weights of `weights`.
 template <class T>
 void list_terms(const Chunk<T>& chunk, const T* rows, std::int64_t padded, const T* weights,
                 std::vector<Terms<T>>& terms) {
   terms.clear();
   for (std::int64_t i = 0; i < chunk.vectors; ++i) {
-    const T* from = rows + chunk.first[i] * padded;
+    const T* from = rows + chunk.row[i];
     const T* with = weights + i * kLanes<T>;
     if (!terms.empty() && terms.back().rows + terms.back().count * padded == from &&
         terms.back().weights + terms.back().count == with) {

@@ -292,24 +292,6 @@ HWY_INLINE void copy_row(const T* from, std::int64_t depth, T factor, T* to, std
   }
 }
 
-// The columns of n rows that lie from_stride apart: panels of per_panel rows and `width` columns,
-// of which those without a row are zero.
-template <class T>
-HWY_INLINE void pack_columns(const T* from, std::int64_t from_stride, std::int64_t n,
-                             std::int64_t depth, std::int64_t per_panel, std::int64_t width,
-                             T* to) {
-  for (std::int64_t first = 0; first < n; first += per_panel, to += depth * width) {
-    const std::int64_t count = std::min(per_panel, n - first);
-    const T* row = from + first * from_stride;
-    for (std::int64_t j = 0; j < count; ++j, row += from_stride) {
-      for (std::int64_t k = 0; k < depth; ++k) to[k * width + j] = row[k];
-    }
-    for (std::int64_t k = 0; k < depth && count < width; ++k) {
-      std::fill(to + k * width + count, to + (k + 1) * width, T{0});
-    }
-  }
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace
 }  // namespace tandem::kernels
