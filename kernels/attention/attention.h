@@ -115,8 +115,8 @@ struct BlockChoice {
 
 // On a CPU, float and double. Beside the arrays they need O(T d) numbers for one key head at a
 // time, and a small tile; the choice needs O(T/BS) more for a few queries. exp and log are their
-// own (within 1.1 and 3 ulp), so that no result depends on the C library. AVX-512, AVX2 and the portable
-// version add up in different orders and agree to rounding.
+// own (within 1.1 and 3 ulp), so that no result depends on the C library. AVX-512, AVX2 and the
+// portable version add up in different orders and agree to rounding.
 template <class T>
 AttentionStatus attention_forward(const BlockAttention<T>& call);
 template <class T>

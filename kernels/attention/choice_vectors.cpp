@@ -1,7 +1,7 @@
 // The choice of blocks in Highway vectors, one version per instruction set, chosen at run time. A
 // tile is some neighbouring queries with all heads of a group: their scores of the pooled keys, one
 // row of importances per list, from which the best are taken.
-#include <numeric>
+#include <bit>
 
 #include "kernels/attention/attention_calls.h"
 
@@ -18,12 +18,6 @@ namespace {
 namespace HWY_NAMESPACE {
 
 constexpr std::int64_t kChoiceRows = 16;
-constexpr std::int64_t kExtracted = 64;  // up to so many blocks are taken one after the other
-constexpr int kGroupVectors = 4;
-template <class T>
-constexpr std::int64_t kGroup = kGroupVectors* kLanes<T>;  // importances with one largest each
-static_assert(kGroup<float> <= kPanel && kPanel % kGroup<float> == 0);
-
 template <class T>
 class Choice {
  public:
@@ -46,9 +40,7 @@ class Choice {
     importance_ = buffer<T>(stride_);
     begin_.resize(static_cast<std::size_t>(s_.tokens));
     end_.resize(begin_.size());
-    largest_ = buffer<T>(stride_ / kGroup<T> * kLanes<T> + kLanes<T>);
     scale_of_ = buffer<T>(group_ * kLanes<T>);
-    index_.resize(static_cast<std::size_t>(std::min(c_.slots - 1, complete_)) + 1);
   }
 
   void run() {
@@ -127,35 +119,39 @@ class Choice {
     const std::int64_t own = t / s_.block_size;
     const std::int64_t first = begin_[t] / s_.block_size, end = end_[t] / s_.block_size;
     const bool own_is_complete = own < end;
-    std::int64_t wanted = std::max<std::int64_t>(0, end - first - (own_is_complete ? 1 : 0));
-    const bool everything = wanted <= c_.slots - 1;
-    wanted = std::min(wanted, c_.slots - 1);
-    std::int64_t found = 0;
-    if (everything) {
-      for (std::int64_t b = first; b < end; ++b) {
-        if (b != own) index_[found++] = static_cast<std::int32_t>(b);
-      }
-    } else if (wanted > 0) {
+    const std::int64_t others = std::max<std::int64_t>(0, end - first - (own_is_complete ? 1 : 0));
+    std::int32_t* to = chosen;
+    if (others < c_.slots) {
+      for (std::int64_t b = first; b < end; ++b) *to++ = static_cast<std::int32_t>(b);
+      if (!own_is_complete) *to++ = static_cast<std::int32_t>(own);
+    } else if (c_.slots == 1) {
+      *to++ = static_cast<std::int32_t>(own);
+    } else {
       T* row = importance(scores, heads, first, end);
-      constexpr T kInfinity = std::numeric_limits<T>::infinity();
-      if (c_.selector.force_first && first != own) row[first] = kInfinity;
-      if (own_is_complete) row[own] = -kInfinity;
-      wanted <= kExtracted ? extract(row, first, end, wanted) : partition(row, first, end, wanted);
-      found = wanted;
+      std::int64_t wanted = c_.slots - 1;
+      // What is chosen by rule is not among what is ranked.
+      const bool forced = c_.selector.force_first && first != own;
+      if (own_is_complete) row[own] = kNothing;
+      if (forced) row[first] = kNothing;
+      if (forced) --wanted;
+      const Cut cut = wanted > 0 ? find_cut(row, first, end, wanted) : Cut{kInfinity, 0};
+      if (own_is_complete) row[own] = kInfinity;
+      if (forced) row[first] = kInfinity;
+      to = write_above(row, first, end, cut, to);
+      if (!own_is_complete) *to++ = static_cast<std::int32_t>(own);
     }
-    index_[found++] = static_cast<std::int32_t>(own);
-    sort(found, chosen);
-    std::fill(chosen + found, chosen + c_.slots, -1);
+    std::fill(to, chosen + c_.slots, -1);
   }
 
   // The importances of blocks [first, end) in a row that is filled up with -infinity to whole
-  // groups of vectors. A NaN becomes the lowest number, and nothing in the range is less. A list of
-  // one head needs no softmax: it does not change the order.
+  // vectors. A NaN becomes the lowest number, and all are finite. A list of one head needs no
+  // softmax: it does not change the order.
   T* importance(T* scores, std::int64_t heads, std::int64_t first, std::int64_t end) {
     const Tag<T> d;
     const std::int64_t from = first / kLanes<T> * kLanes<T>;
-    const Vec<T> nothing = hn::Set(d, -std::numeric_limits<T>::infinity());
+    const Vec<T> nothing = hn::Set(d, kNothing);
     const Vec<T> lowest = hn::Set(d, std::numeric_limits<T>::lowest());
+    const Vec<T> highest = hn::Set(d, std::numeric_limits<T>::max());
     const bool softmax = c_.selector.softmax && heads > 1;
     for (std::int64_t h = 0; h < heads && softmax; ++h) {
       T* score = scores + h * stride_;
@@ -187,81 +183,104 @@ class Choice {
             softmax ? hn::Load(d, scale_of_.get() + h * kLanes<T>) : hn::Set(d, T{1});
         value = hn::MulAdd(hn::LoadU(d, score), scale, value);
       }
-      value = hn::IfThenElse(hn::Ge(value, lowest), value, lowest);
+      value = hn::IfThenElse(hn::Ge(value, lowest), hn::Min(value, highest), lowest);
       if (b < first || b + kLanes < T >> end) {
         value = hn::IfThenElse(lanes_between<T>(first - b, end - b), value, nothing);
       }
       hn::StoreU(value, d, row + b);
     }
-    const std::int64_t filled = from / kGroup<T> * kGroup<T>;
-    std::fill(row + filled, row + from, -std::numeric_limits<T>::infinity());
-    for (std::int64_t b = round_up(end, kLanes<T>); b < round_up(end, kGroup<T>); b += kLanes<T>) {
-      hn::StoreU(nothing, d, row + b);
-    }
     return row;
   }
 
-  // Takes the largest `wanted` times: the first of the groups whose largest number it is, the first
-  // vector there, the first lane. So equal numbers go in the order of their indices, and the time
-  // does not depend on the numbers.
-  void extract(T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
+  // The place of a number in the order of all numbers, and back.
+  using Place = hn::TFromD<hn::RebindToSigned<Tag<T>>>;
+  static Place place(T number) {
+    const auto bits = std::bit_cast<Place>(number);
+    return bits >= 0 ? bits : bits ^ std::numeric_limits<Place>::max();
+  }
+  static T number(Place place) {
+    return std::bit_cast<T>(place >= 0 ? place : place ^ std::numeric_limits<Place>::max());
+  }
+
+  // Importances from `value` on are chosen, of those that equal it only the first `equal`.
+  struct Cut {
+    T value;
+    std::int64_t equal;
+  };
+
+  // Halves the numbers between the least and the largest importance, in the order of their bits,
+  // until as many as wanted lie above; where equal numbers never allow that, until one number is
+  // left. Unlike a sorted list this has no branch that depends on single importances. The same on
+  // the largest number of each lane comes first, as it gives a close bound for one vector's work.
+  Cut find_cut(const T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
     const Tag<T> d;
-    T* largest = largest_.get();
-    const std::int64_t from = first / kGroup<T>, to = (end + kGroup<T> - 1) / kGroup<T>;
-    const auto update = [&](std::int64_t g) {
-      const T* at = row + g * kGroup<T>;
-      Vec<T> top = hn::LoadU(d, at);
-      for (int v = 1; v < kGroupVectors; ++v) top = hn::Max(top, hn::LoadU(d, at + v * kLanes<T>));
-      hn::Store(top, d, largest + g * kLanes<T>);
+    const std::int64_t from = first / kLanes<T> * kLanes<T>;
+    const Vec<T> nothing = hn::Set(d, kNothing);
+    Vec<T> least = hn::Set(d, kInfinity), most = nothing;
+    for (std::int64_t b = from; b < end; b += kLanes<T>) {
+      const Vec<T> value = hn::LoadU(d, row + b);
+      least = hn::Min(least, hn::IfThenElse(hn::Eq(value, nothing), least, value));
+      most = hn::Max(most, value);
+    }
+    const auto count_lanes = [&](T value) HWY_ATTR {
+      return static_cast<std::int64_t>(hn::CountTrue(d, hn::Ge(most, hn::Set(d, value))));
     };
-    for (std::int64_t g = from; g < to; ++g) update(g);
-    for (std::int64_t i = 0; i < wanted; ++i) {
-      Vec<T> top = hn::Load(d, largest + from * kLanes<T>);
-      for (std::int64_t g = from + 1; g < to; ++g) {
-        top = hn::Max(top, hn::Load(d, largest + g * kLanes<T>));
+    const auto count = [&](T number) HWY_ATTR {
+      const Vec<T> value = hn::Set(d, number);
+      std::int64_t n = 0;
+      for (std::int64_t b = from; b < end; b += kLanes<T>) {
+        n += static_cast<std::int64_t>(hn::CountTrue(d, hn::Ge(hn::LoadU(d, row + b), value)));
       }
-      top = hn::MaxOfLanes(d, top);
-      std::int64_t g = from;
-      while (hn::AllFalse(d, hn::Eq(top, hn::Load(d, largest + g * kLanes<T>)))) ++g;
-      std::int64_t at = g * kGroup<T>;
-      while (hn::AllFalse(d, hn::Eq(top, hn::LoadU(d, row + at)))) at += kLanes<T>;
-      at += hn::FindFirstTrue(d, hn::Eq(top, hn::LoadU(d, row + at)));
-      row[at] = -std::numeric_limits<T>::infinity();
-      index_[i] = static_cast<std::int32_t>(at);
-      update(g);
+      return n;
+    };
+    const auto high = static_cast<Place>(place(hn::GetLane(hn::MaxOfLanes(d, most))) + 1);
+    Place low = place(hn::GetLane(hn::MinOfLanes(d, least)));
+    if (wanted <= kLanes<T>) low = halve(low, high, wanted, count_lanes);
+    if (count(number(low)) != wanted) low = halve(low, high, wanted, count);
+    const Vec<T> value = hn::Set(d, number(low));
+    std::int64_t above = 0;
+    for (std::int64_t b = from; b < end; b += kLanes<T>) {
+      above += static_cast<std::int64_t>(hn::CountTrue(d, hn::Gt(hn::LoadU(d, row + b), value)));
     }
+    return {number(low), wanted - above};
   }
 
-  // The indices found, ascending, to `sorted`. Each goes to its rank, as few of them are.
-  void sort(std::int64_t found, std::int32_t* sorted) {
-    if (found > 32) {
-      std::sort(index_.begin(), index_.begin() + found);
-      std::copy_n(index_.begin(), found, sorted);
-      return;
+  // A place in [low, high) above or at which `wanted` numbers are counted, or the last one where
+  // more are; where low counts fewer, low.
+  template <class Count>
+  static HWY_INLINE Place halve(Place low, Place high, std::int64_t wanted, const Count& count) {
+    while (high != low + 1) {
+      const Place middle = (low >> 1) + (high >> 1) + (low & high & 1);
+      const std::int64_t n = count(number(middle));
+      if (n == wanted) return middle;
+      (n > wanted ? low : high) = middle;
     }
-    for (std::int64_t i = 0; i < found; ++i) {
-      std::int32_t rank = 0;
-      for (std::int64_t j = 0; j < found; ++j) rank += index_[j] < index_[i] ? 1 : 0;
-      sorted[rank] = index_[i];
-    }
+    return low;
   }
 
-  void partition(const T* row, std::int64_t first, std::int64_t end, std::int64_t wanted) {
-    order_.resize(static_cast<std::size_t>(end - first));
-    std::iota(order_.begin(), order_.end(), static_cast<std::int32_t>(first));
-    std::nth_element(order_.begin(), order_.begin() + wanted, order_.end(),
-                     [row](std::int32_t a, std::int32_t b) {
-                       return row[a] > row[b] || (row[a] == row[b] && a < b);
-                     });
-    std::copy_n(order_.begin(), wanted, index_.begin());
+  std::int32_t* write_above(const T* row, std::int64_t first, std::int64_t end, Cut cut,
+                            std::int32_t* to) {
+    const Tag<T> d;
+    const Vec<T> value = hn::Set(d, cut.value);
+    for (std::int64_t b = first / kLanes<T> * kLanes<T>; b < end; b += kLanes<T>) {
+      if (hn::AllFalse(d, hn::Ge(hn::LoadU(d, row + b), value))) continue;
+      for (std::int64_t i = b; i < b + kLanes<T>; ++i) {
+        if (!(row[i] >= cut.value)) continue;
+        if (row[i] == cut.value && row[i] != kInfinity && cut.equal-- <= 0) continue;
+        *to++ = static_cast<std::int32_t>(i);
+      }
+    }
+    return to;
   }
+
+  static constexpr T kInfinity = std::numeric_limits<T>::infinity(), kNothing = -kInfinity;
 
   const BlockChoice<T>& c_;
   const AttentionShape& s_;
   const std::int64_t group_, depth_, padded_, complete_, stride_, queries_;
   const T scale_;
-  Buffer<T> mean_, columns_, q_, scores_, importance_, largest_, scale_of_;
-  std::vector<std::int32_t> begin_, end_, index_, order_;
+  Buffer<T> mean_, columns_, q_, scores_, importance_, scale_of_;
+  std::vector<std::int32_t> begin_, end_;
 };
 
 void choose_float(const BlockChoice<float>& call) { Choice<float>(call).run(); }
