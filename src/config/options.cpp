@@ -210,7 +210,7 @@ std::vector<Option> continual_options() {
        .type = kText,
        .default_value = "all",
        .neutral = "all",
-       .help = "class_il: the outputs that the loss sees in training: all from the first task on, "
+       .help = "class_il: the outputs that the loss sees: all from the first task on, "
                "those of the tasks that have begun (seen), or those of the example's own task "
                "(task); read-outs have all",
        .choices = {"all", "seen", "task"},
