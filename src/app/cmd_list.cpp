@@ -26,7 +26,8 @@ const std::vector<std::pair<std::string, std::vector<std::string>>> kTopics = {
     {"models", {"model"}},
     {"optimizers", {"optimizer"}},
     {"data", {"data"}},
-    {"criteria", {"criterion"}}};
+    {"criteria", {"criterion"}},
+    {"selectors", {"selector", "attention_module"}}};
 
 std::vector<std::string> topic_names() {
   std::vector<std::string> names;

@@ -21,7 +21,7 @@
 #include "jobs/provenance.h"
 #include "kernels/attention/attention.h"
 #include "kernels/spmm/spmm.h"
-#include "nn/attention.h"
+#include "nn/attention/two_stream.h"
 
 namespace tandem {
 namespace {
@@ -111,10 +111,10 @@ class AttentionBench {
     tables_ = AttentionTables(shape_.tokens, shape_.block_size, q_);
   }
   void engine_forward() {
-    Context context;
-    context.plans.attention.wanted = StreamsWanted::kSparse;
-    engine_output_ = attention("bench", engine_inputs_[0], engine_inputs_[1], engine_inputs_[2],
-                               {shape_.block_size, slots_, {}}, tables_, context);
+    const AttentionSetting setting{
+        .block_size = shape_.block_size, .blocks = slots_, .selector = {}};
+    engine_output_ = attention_by_matrices(engine_inputs_[0], engine_inputs_[1], engine_inputs_[2],
+                                           setting, tables_, /*full=*/false);
   }
   void engine_backward() { differentiate(engine_output_, engine_inputs_, engine_gradient_); }
 

@@ -25,7 +25,7 @@ bool is_part_kind(const std::string& name) {
 const std::vector<std::string>& listed_kinds() {
   static const std::vector<std::string> kinds = [] {
     auto all = part_kinds();
-    all.insert(all.end(), {"criterion", "probe"});
+    all.insert(all.end(), {"criterion", "probe", "selector", "attention_module"});
     return all;
   }();
   return kinds;

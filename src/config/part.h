@@ -33,7 +33,8 @@ struct Part {
 // over each other.
 const std::vector<std::string>& part_kinds();
 bool is_part_kind(const std::string& name);
-// These and the kinds that no option selects: "criterion" (named by methods) and "probe".
+// These and the kinds that no option selects by its own name: "criterion" and "attention_module"
+// (named by methods), "probe" and "selector".
 const std::vector<std::string>& listed_kinds();
 
 // A table of parts. The program has one; tests make their own.

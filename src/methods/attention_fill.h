@@ -9,8 +9,7 @@
 
 namespace tandem {
 
-// Says how blocks are chosen, from attention_selector, attention_selector_score and
-// attention_forced_first.
+// Says how blocks are chosen, from the options that selector_options() names.
 Policies::Selector selector_of(const Config& config);
 std::vector<std::string> selector_options();
 

@@ -9,12 +9,14 @@
 #include <map>
 #include <tuple>
 
+#include "config/seeds.h"
 #include "core/error.h"
+#include "core/philox.h"
 #include "core/shape.h"
 #include "data/tensor.h"
-#include "kernels/attention/attention.h"
 #include "methods/method.h"
-#include "nn/attention.h"
+#include "nn/attention/module.h"
+#include "nn/attention/selector.h"
 #include "nn/elementwise.h"
 #include "nn/model.h"
 #include "nn/outline.h"
@@ -58,6 +60,19 @@ void check(const Sizes& s, const AttentionSetting& setting) {
   if (setting.block_size < 1 || setting.blocks < 1) {
     refuse(said("block_size", setting.block_size) + ", " + said("blocks", setting.blocks),
            "both must be 1 or more");
+  }
+  const Policies::Selector& rule = setting.selector;
+  if (rule.score == "subblock" && setting.block_size % rule.subblocks != 0) {
+    refuse(said("block_size", setting.block_size) + " has no " +
+               said("attention_subblocks", rule.subblocks) + " parts of one size",
+           "give a divisor");
+  }
+  if (rule.top_p < 1 && !block_selectors().at("selector", rule.score).shares) {
+    refuse(
+        "attention_top_p is a share of the importance of all earlier blocks, and that of "
+        "attention_selector_score = " +
+            rule.score + " is no share",
+        "give softmax, subblock or oracle, or leave it out");
   }
   if (s.context < setting.block_size) {
     refuse(
@@ -175,6 +190,7 @@ struct Layer {
   std::string name;  // "layer0"
   Parameter attention_norm, ff_norm, head_gate;
   std::unique_ptr<Linear> q, k, v, o, ff_gate, ff_up, ff_down;
+  std::unique_ptr<AttentionModule> attention;
 
   std::vector<Linear*> linears() const {
     return {q.get(), k.get(), v.get(), o.get(), ff_gate.get(), ff_up.get(), ff_down.get()};
@@ -226,6 +242,7 @@ class Transformer : public Model {
     for (Layer& layer : layers_) {
       all.push_back(&layer.attention_norm);
       if (sizes_.head_gate) all.push_back(&layer.head_gate);
+      for (Parameter* own : layer.attention->parameters()) all.push_back(own);
       all.push_back(&layer.ff_norm);
       for (Linear* linear : layer.linears()) all.push_back(&linear->weight);
     }
@@ -244,23 +261,18 @@ class Transformer : public Model {
 
   double dense_products() const override {
     const std::int64_t gates = sizes_.head_gate ? sizes_.layers * sizes_.heads : 0;
-    return static_cast<double>(sizes_.width * (sizes_.vocabulary + gates));
+    auto sum = static_cast<double>(sizes_.width * (sizes_.vocabulary + gates));
+    for (const Layer& layer : layers_) sum += layer.attention->dense_products();
+    return sum;
   }
 
-  // There are two operations per multiply-add of scores and values over the pairs that are read,
-  // and with blocks also the means of the keys and the pooled scores. An example is one sequence of
-  // `context` tokens.
+  // An example is one sequence of `context` tokens.
   double attention_flops(bool full, double blocks) const override {
-    const std::int64_t slots =
-        full ? sizes_.context : std::max<std::int64_t>(1, std::llround(blocks));
-    const std::int64_t pairs = kernels::attended_pairs(sizes_.context, setting_.block_size, slots);
-    double flops = 4.0 * static_cast<double>(pairs * sizes_.width);
-    if (!full) {
-      const std::int64_t scored = kernels::scored_block_pairs(sizes_.context, setting_.block_size);
-      flops += 2.0 * static_cast<double>(scored * sizes_.width);
-      flops += static_cast<double>(sizes_.context * sizes_.kv_heads * sizes_.head_dim());
+    double flops = 0;
+    for (const Layer& layer : layers_) {
+      flops += layer.attention->flops(sizes_.context, full, blocks);
     }
-    return flops * static_cast<double>(sizes_.layers);
+    return flops;
   }
 
  private:
@@ -292,7 +304,23 @@ class Transformer : public Model {
       initialize_linear(*built, configs, shape);
       **place++ = std::move(built);
     }
+    made.attention = attention_of(made.name, configs, shape);
     return made;
+  }
+
+  std::unique_ptr<AttentionModule> attention_of(const std::string& layer,
+                                                const std::vector<Config>& configs,
+                                                const ModelShape& shape) const {
+    AttentionPlace place{layer,           configs,           shape,   sizes_.width, sizes_.heads,
+                         sizes_.kv_heads, sizes_.head_dim(), setting_};
+    std::vector<std::int64_t> keys;
+    for (const Config& config : configs) {
+      keys.push_back(
+          static_cast<std::int64_t>(stream_key(run_key(config, "topology"), place.site())));
+    }
+    place.setting.keys = torch::tensor(keys);
+    const Policies policies = policies_of(configs.front(), Level::kAttention);
+    return attention_modules().at("attention_module", policies.module)(place);
   }
 
   // Takes n [R,B T,W] to the attention's output of the same shape.
@@ -313,7 +341,9 @@ class Transformer : public Model {
       if (context.observe_tensor) context.observe_tensor(site, kObserveGate, gate.detach());
       epilogue = [gate](const at::Tensor& out) { return out * gate.unsqueeze(-1); };
     }
-    const at::Tensor out = attention(site, q, k, v, setting_, tables.attention, context, epilogue);
+    const auto rotated = [&](const at::Tensor& x) { return rotate(x, tables.rotary); };
+    const at::Tensor out =
+        layer.attention->forward({n, q, k, v, tables.attention, rotated, epilogue}, context);
     return layer.o->forward(out.reshape({replicas, batch * tokens, sizes_.width}), context);
   }
 
@@ -358,6 +388,7 @@ TANDEM_REGISTERED = models().add(
      .name = "transformer",
      .summary = "decoder-only language model with grouped-query attention, head gate and SwiGLU",
      .cite = "",
+     .revision = 2,
      .defaults = {{"optimizer", "adamw"},
                   {"lr", "1e-3"},
                   {"beta2", "0.95"},

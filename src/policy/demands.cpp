@@ -103,16 +103,16 @@ std::string kind_of(const Teacher& policy) {
 }
 
 std::string kind_of(const Policies::Selector& policy) {
-  const auto& [per_head, softmax, force_first] = policy;
-  return listed("selector", per_head, softmax, force_first);
+  const auto& [score, per_head, force_first, nearest, top_p, subblocks, stride] = policy;
+  return listed("selector", score, per_head, force_first, nearest, top_p, subblocks, stride);
 }
 
 std::string kind_of(const Policies& policies) {
   const auto& [schedule, sets, dormant, topology, start, alignment, perturbation, teacher, power,
-               selector] = policies;
+               module, selector] = policies;
   return kind_of(schedule) + kind_of(sets) + kind_of(dormant) + kind_of(topology) + kind_of(start) +
          kind_of(alignment) + kind_of(perturbation) + kind_of(teacher) + listed("power", power) +
-         kind_of(selector);
+         listed("module", module) + kind_of(selector);
 }
 
 void demand_reads(const Policies& policies, Demands& demands) {

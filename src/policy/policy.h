@@ -215,10 +215,17 @@ struct Policies {
   double power =
       1;  // w = v |v|^(power - 1), and v is what the optimizer updates (powerpropagation)
   // Attention only.
+  std::string module = "two_stream";  // in the registry of nn/attention/module.h
+  // Which blocks a query reads; its own is always among them.
   struct Selector {
-    bool per_head = false;     // MoBA; else shared by the heads of a group (SSA's code)
-    bool softmax = true;       // importance by softmax over complete blocks; else the plain product
-    bool force_first = false;  // block 0 always selected (the current block always is)
+    std::string score = "softmax";  // in the registry of nn/attention/selector.h
+    bool per_head = false;          // MoBA; else shared by the heads of a group (SSA's code)
+    bool force_first = false;       // block 0 is always among them
+    std::int64_t nearest = 0;       // so many before the query's own are always among them
+    double top_p = 1;               // no more than make up this share of the importance
+    std::int64_t subblocks = 4;     // score "subblock": parts of a block
+    std::int64_t stride = 4;        // score "strided", in blocks
+    auto operator<=>(const Selector&) const = default;
   } selector;
 
   bool has_full_stream() const { return schedule.kind != Schedule::Kind::kSparse; }

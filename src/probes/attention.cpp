@@ -7,10 +7,10 @@
 //   entropy        in bits
 //   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
 //   gate           mean head gate: and where gates close
-#include "nn/attention.h"
+#include "nn/attention/module.h"
 
 #include "data/tensor.h"
-#include "nn/attention_metrics.h"
+#include "nn/attention/metrics.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 

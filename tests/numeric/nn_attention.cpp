@@ -4,8 +4,10 @@
 
 #include "data/tensor.h"
 #include "kernels/attention/attention.h"
-#include "nn/attention.h"
-#include "nn/attention_metrics.h"
+#include "nn/attention/metrics.h"
+#include "nn/attention/module.h"
+#include "nn/attention/selector.h"
+#include "nn/attention/two_stream.h"
 
 namespace tandem::test::nn_attention_numeric {
 namespace {
@@ -44,7 +46,7 @@ struct Problem {
   }
   kernels::BlockSelector selector() const {
     return {.per_head = setting.selector.per_head,
-            .softmax = setting.selector.softmax,
+            .softmax = setting.selector.score == "softmax",
             .force_first = setting.selector.force_first};
   }
   at::Tensor run(StreamsWanted wanted, std::vector<char> full_runs = {}) const {
@@ -113,7 +115,11 @@ bool close(const at::Tensor& a, const at::Tensor& b) { return torch::allclose(a,
 
 AttentionSetting setting_of(std::int64_t block_size, std::int64_t blocks, bool per_head = false,
                             bool softmax = true, bool force_first = false) {
-  return {block_size, blocks, {per_head, softmax, force_first}};
+  AttentionSetting setting{.block_size = block_size, .blocks = blocks, .selector = {}};
+  setting.selector.score = softmax ? "softmax" : "dot";
+  setting.selector.per_head = per_head;
+  setting.selector.force_first = force_first;
+  return setting;
 }
 
 // Lengths with and without a short tail, shorter than a block, any group size.

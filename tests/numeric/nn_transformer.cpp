@@ -237,12 +237,12 @@ TEST_CASE("attention methods fill their policies", "[numeric]") {
                             {"attention_selector_score", "dot"},
                             {"attention_forced_first", "true"}});
   CHECK(moba.schedule.kind == Schedule::Kind::kSparse);
-  CHECK((moba.selector.per_head && !moba.selector.softmax && moba.selector.force_first));
+  CHECK((moba.selector.per_head && moba.selector.score == "dot" && moba.selector.force_first));
   const Policies alternate = of({{"attention", "alternate"}, {"attention_p", "0.25"}});
   CHECK(alternate.schedule.kind == Schedule::Kind::kBernoulli);
   CHECK(alternate.schedule.p == 0.25);
   CHECK(alternate.alignment.alpha == 0);
-  CHECK((!alternate.selector.per_head && alternate.selector.softmax));
+  CHECK((!alternate.selector.per_head && alternate.selector.score == "softmax"));
   const Policies ssa = of({{"attention", "ssa"}});
   CHECK(ssa.schedule.p == 0.5);
   CHECK(ssa.alignment.alpha == 10);

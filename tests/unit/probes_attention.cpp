@@ -1,6 +1,6 @@
 // Concentration of attention weights that are written down: 4 tokens in blocks of 1, 2 blocks
 // chosen, so that queries 2 and 3 count.
-#include "nn/attention.h"
+#include "nn/attention/module.h"
 #include "probes_fixture.h"
 
 namespace tandem::test::probes_attention_unit {

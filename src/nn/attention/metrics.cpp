@@ -1,4 +1,4 @@
-#include "nn/attention_metrics.h"
+#include "nn/attention/metrics.h"
 
 #include <cmath>
 #include <limits>

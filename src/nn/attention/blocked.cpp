@@ -1,0 +1,181 @@
+#include "nn/attention/blocked.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "core/parallel.h"
+#include "data/tensor.h"
+#include "kernels/attention/attention.h"
+
+namespace tandem {
+namespace {
+
+using kernels::AttentionShape;
+using kernels::AttentionStatus;
+
+AttentionShape kernel_shape(const at::Tensor& q, const at::Tensor& k, std::int64_t block_size) {
+  return {.batch = q.size(0) * q.size(1),
+          .tokens = q.size(2),
+          .heads = q.size(3),
+          .kv_heads = k.size(3),
+          .head_dim = q.size(4),
+          .block_size = block_size};
+}
+
+void require_ok(AttentionStatus status) {
+  TORCH_INTERNAL_ASSERT(status == AttentionStatus::kOk, "attention kernels refuse: status ",
+                        static_cast<int>(status));
+}
+
+// Calls work(range) on the host's threads; how items are dealt changes nothing of any of them.
+template <class Work>
+void for_ranges(std::int64_t items, const Work& work) {
+  const auto threads = std::clamp<std::int64_t>(host_threads(), 1, items);
+  for_each_index(static_cast<std::size_t>(threads), static_cast<int>(threads), [&](std::size_t i) {
+    const auto part = static_cast<std::int64_t>(i);
+    const std::int64_t first = items * part / threads, end = items * (part + 1) / threads;
+    work(kernels::ItemRange{first, end - first});
+  });
+}
+
+// uint8 [R B] of flags [R].
+at::Tensor of_items(const at::Tensor& full_runs, std::int64_t batch) {
+  if (!full_runs.defined()) return {};
+  return full_runs.to(torch::kCPU, torch::kUInt8).repeat_interleave(batch).contiguous();
+}
+
+template <class T>
+kernels::BlockAttention<T> call_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                   std::int64_t block_size, const at::Tensor& lists,
+                                   const at::Tensor& full_items, const at::Tensor& o,
+                                   const at::Tensor& lse) {
+  kernels::BlockAttention<T> call;
+  call.shape = kernel_shape(q, k, block_size);
+  call.q = q.const_data_ptr<T>();
+  call.k = k.const_data_ptr<T>();
+  call.v = v.const_data_ptr<T>();
+  if (lists.defined()) {
+    call.chosen = lists.const_data_ptr<std::int32_t>();
+    call.lists = lists.size(2);
+    call.slots = lists.size(4);
+  }
+  if (full_items.defined()) call.full_items = full_items.const_data_ptr<std::uint8_t>();
+  call.o = o.data_ptr<T>();
+  call.lse = lse.data_ptr<T>();
+  return call;
+}
+
+class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& query,
+                            const at::Tensor& key, const at::Tensor& value, std::int64_t block_size,
+                            const std::optional<at::Tensor>& said_lists,
+                            const std::optional<at::Tensor>& said_items) {
+    const at::Tensor lists = said_lists.value_or(at::Tensor());
+    const at::Tensor full_items = said_items.value_or(at::Tensor());
+    const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
+    const at::Tensor o = torch::empty_like(q);
+    const at::Tensor lse = torch::empty({q.size(0), q.size(1), q.size(2), q.size(3)}, q.options());
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention", [&] {
+      for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
+        auto call = call_of<scalar_t>(q, k, v, block_size, lists, full_items, o, lse);
+        call.items = range;
+        require_ok(kernels::attention_forward(call));
+      });
+    });
+    context->save_for_backward({q, k, v, o, lse, lists, full_items});
+    context->saved_data["block_size"] = block_size;
+    return o;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
+    const std::int64_t block_size = context->saved_data["block_size"].toInt();
+    const at::Tensor d_o = gradients[0].contiguous();
+    const at::Tensor dq = torch::empty_like(q), dk = torch::empty_like(k),
+                     dv = torch::empty_like(v);
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention_backward", [&] {
+      for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
+        kernels::BlockAttentionGradient<scalar_t> call;
+        call.forward =
+            call_of<scalar_t>(q, k, v, block_size, saved[5], saved[6], saved[3], saved[4]);
+        call.forward.items = range;
+        call.d_o = d_o.const_data_ptr<scalar_t>();
+        call.dq = dq.data_ptr<scalar_t>();
+        call.dk = dk.data_ptr<scalar_t>();
+        call.dv = dv.data_ptr<scalar_t>();
+        require_ok(kernels::attention_backward(call));
+      });
+    });
+    return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+// The selectors that the kernels have.
+bool kernels_choose(const Policies::Selector& rule) {
+  return (rule.score == "softmax" || rule.score == "dot") && rule.nearest == 0 && rule.top_p >= 1;
+}
+
+at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
+                            const AttentionSetting& setting) {
+  const at::Tensor q = query.contiguous(), k = key.contiguous();
+  const kernels::BlockSelector selector{.per_head = setting.selector.per_head,
+                                        .softmax = setting.selector.score == "softmax",
+                                        .force_first = setting.selector.force_first};
+  const AttentionShape shape = kernel_shape(q, k, setting.block_size);
+  const at::Tensor lists =
+      torch::empty({q.size(0), q.size(1), selector.lists(shape), q.size(2), setting.blocks},
+                   torch::dtype(torch::kInt32));
+  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "select_blocks", [&] {
+    for_ranges(shape.batch, [&](const kernels::ItemRange& range) {
+      kernels::BlockChoice<scalar_t> call;
+      call.shape = shape;
+      call.selector = selector;
+      call.slots = setting.blocks;
+      call.q = q.const_data_ptr<scalar_t>();
+      call.k = k.const_data_ptr<scalar_t>();
+      call.chosen = lists.data_ptr<std::int32_t>();
+      call.items = range;
+      require_ok(kernels::select_blocks(call));
+    });
+  });
+  return lists;
+}
+
+}  // namespace
+
+bool takes_blocked(const at::Tensor& q) {
+  return q.is_cpu() && q.size(2) >= kBlockedTokens &&
+         (q.scalar_type() == torch::kFloat || q.scalar_type() == torch::kDouble);
+}
+
+at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k, const SelectorInput& input) {
+  const at::NoGradGuard no_grad;
+  const AttentionSetting& setting = input.setting;
+  if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting);
+  const Folded& f = input.heads;
+  const at::Tensor chosen = chosen_blocks(input);  // [N,L',T,NB]
+  const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
+  const at::Tensor block = torch::arange(blocks, chosen.options().dtype(torch::kInt32));
+  const at::Tensor sorted =
+      std::get<0>(torch::where(chosen, block, torch::full_like(block, blocks)).sort(-1));
+  const at::Tensor lists = sorted.slice(-1, 0, slots);
+  return torch::where(lists < blocks, lists, torch::full_like(lists, -1))
+      .reshape({f.replicas, f.batch, -1, f.tokens, slots})
+      .contiguous();
+}
+
+at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             std::int64_t block_size, const at::Tensor& lists,
+                             const at::Tensor& full_runs) {
+  // An autograd function takes what may be undefined as optional.
+  const auto said = [](const at::Tensor& x) {
+    return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
+  };
+  return BlockedAttention::apply(q, k, v, block_size, said(lists),
+                                 said(of_items(full_runs, q.size(1))));
+}
+
+}  // namespace tandem

@@ -1,0 +1,33 @@
+// Attention by the blocked kernels of kernels/attention: no score matrix, and cost that is linear
+// in the length of the sequence where blocks are chosen. On a CPU, for sequences of kBlockedTokens
+// and more; shorter ones, and other devices, have the whole matrices of
+// nn/attention/two_stream.cpp. So length and device alone say which it is. The two agree to
+// rounding.
+//
+// Shapes: those of nn/attention/setting.h; L lists = H or Hkv.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "nn/attention/selector.h"
+
+namespace tandem {
+
+// From here on the kernels are faster than whole matrices in every shape that was measured
+// (results/bench/attention_cpu.txt).
+inline constexpr std::int64_t kBlockedTokens = 256;
+
+bool takes_blocked(const at::Tensor& q);
+
+// Which blocks each query reads, int32 [R,B,L,T,S], ascending, with -1 in slots that are left over.
+// The same choice as chosen_blocks() but for ties that rounding breaks.
+at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k, const SelectorInput& input);
+
+// Causal attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], with its gradient: over the blocks
+// of the lists, or over everything where these are undefined, and in replicas that full_runs (bool
+// [R], or undefined) flags.
+at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             std::int64_t block_size, const at::Tensor& lists,
+                             const at::Tensor& full_runs);
+
+}  // namespace tandem

@@ -1,0 +1,74 @@
+// An attention module is the mathematics of one layer's attention, between the projections of its
+// queries, keys and values and the outputs of its heads. Modules are registered by name, one file
+// each, and an attention method names the one that it trains (Policies::module). A module may have
+// parameters of its own; selectors (nn/attention/selector.h) are an axis of their own.
+//
+// Shapes: those of nn/attention/setting.h; W width of the residual stream.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "config/part.h"
+#include "nn/attention/setting.h"
+#include "nn/context.h"
+#include "nn/model.h"
+
+namespace tandem {
+
+// Where a module stands: the layer whose attention it is.
+struct AttentionPlace {
+  std::string layer;                   // "layer0"
+  const std::vector<Config>& configs;  // [R]
+  const ModelShape& shape;
+  std::int64_t width, heads, kv_heads, head_dim;
+  AttentionSetting setting;
+  std::string site() const { return layer + ".attention"; }
+};
+
+struct AttentionInput {
+  at::Tensor x;        // [R,B T,W], what q, k and v are projections of
+  at::Tensor q, k, v;  // [R,B,T,H,D] and [R,B,T,Hkv,D], q and k rotated
+  const AttentionTables& tables;
+  std::function<at::Tensor(const at::Tensor&)> rotate = {};  // of keys that the module makes itself
+  Epilogue epilogue = {};                                    // of the model: its head gate
+};
+
+// What is true of a module, which conformance tests hold it to.
+struct AttentionClaims {
+  bool causal = true;
+  // With a budget that covers every block its sparse stream is its full one, bit for bit.
+  bool covers_is_full = true;
+};
+
+class AttentionModule {
+ public:
+  virtual ~AttentionModule() = default;
+
+  virtual AttentionClaims claims() const { return {}; }
+  virtual std::vector<Parameter*> parameters() { return {}; }
+  // The outputs of the heads, [R,B,T,H,D], after the epilogue, in the streams that
+  // context.plans.attention wants.
+  virtual at::Tensor forward(const AttentionInput& input, Context& context) = 0;
+  // Weights of its own that every token is multiplied with.
+  virtual double dense_products() const { return 0; }
+  // Floating-point operations of a sequence of so many tokens, for the full stream or for a budget
+  // of blocks, without projections and dense_products().
+  virtual double flops(std::int64_t tokens, bool full, double blocks) const = 0;
+};
+
+// Modules offer tensors of these names to Context::observe_tensor, with their site.
+inline constexpr const char* kObserveWeights = "attention_weights";    // [R,B,H,T,T], full stream
+inline constexpr const char* kObserveSelected = "attention_selected";  // bool [R,B,H,T,T]
+inline constexpr const char* kObserveValues = "attention_values";      // v [R,B,T,Hkv,D]
+inline constexpr const char* kObserveGate = "attention_gate";          // [R,B,T,H], by the model
+
+using AttentionModuleFactory = std::unique_ptr<AttentionModule> (*)(const AttentionPlace&);
+Registry<AttentionModuleFactory>& attention_modules();
+
+}  // namespace tandem

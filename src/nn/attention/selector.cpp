@@ -1,0 +1,98 @@
+#include "nn/attention/selector.h"
+
+#include <limits>
+
+#include "data/tensor.h"
+
+namespace tandem {
+
+namespace {
+
+constexpr double kForced = std::numeric_limits<double>::infinity();
+
+// Past blocks of a query, from the most important on, of which a share of the whole is enough: bool
+// beside `order`, whether what comes before a place is less than that share.
+at::Tensor within_share(const at::Tensor& importance, const at::Tensor& order, double share) {
+  const at::Tensor sorted = importance.gather(-1, order).clamp_min(0);
+  const at::Tensor whole = importance.clamp_min(0).sum(-1, /*keepdim=*/true);
+  const at::Tensor before = sorted.cumsum(-1) - sorted;
+  return before < share * whole;
+}
+
+}  // namespace
+
+Registry<BlockSelector>& block_selectors() {
+  static Registry<BlockSelector> registry;
+  return registry;
+}
+
+bool covers_everything(const AttentionSetting& setting, const AttentionTables& tables) {
+  return setting.blocks >= tables.blocks() && setting.selector.top_p >= 1;
+}
+
+at::Tensor chosen_blocks(const SelectorInput& input) {
+  const Policies::Selector& rule = input.setting.selector;
+  if (std::min(input.setting.blocks - 1, input.complete()) == 0) {
+    return most_important_blocks(input, {});
+  }
+  return most_important_blocks(input,
+                               block_selectors().at("selector", rule.score).importance(input));
+}
+
+at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importance) {
+  const Folded& f = input.heads;
+  const AttentionTables& tables = input.tables;
+  const Policies::Selector& rule = input.setting.selector;
+  const std::int64_t complete = input.complete(), blocks = tables.blocks();
+  const std::int64_t lists = rule.per_head ? f.group() : 1;
+  const std::int64_t others = std::min(input.setting.blocks - 1, complete);
+  if (others == 0) return tables.own().expand({f.products(), lists, f.tokens, blocks});
+  if (!rule.per_head && importance.size(1) > 1) importance = importance.sum(1, /*keepdim=*/true);
+  importance = torch::where(tables.past(), importance, importance.new_full({}, -kForced))
+                   .expand({f.products(), lists, f.tokens, complete});
+  at::Tensor rank = importance;
+  if (rule.force_first || rule.nearest > 0) {
+    const at::Tensor block = torch::arange(complete, tables.past().options().dtype(torch::kInt64));
+    const at::Tensor own = torch::arange(f.tokens, block.options())
+                               .div(input.setting.block_size, "floor")
+                               .unsqueeze(1);
+    at::Tensor forced = block >= own - rule.nearest;
+    if (rule.force_first) forced = forced.logical_or(block == 0);
+    rank = importance.masked_fill(forced.logical_and(tables.past()), kForced);
+  }
+  const at::Tensor order =
+      std::get<1>(torch::sort(rank, /*stable=*/true, /*dim=*/-1, /*descending=*/true))
+          .slice(-1, 0, others);
+  at::Tensor chosen =
+      torch::zeros({f.products(), lists, f.tokens, blocks}, f.q.options().dtype(torch::kBool));
+  if (rule.top_p < 1) {
+    const at::Tensor enough =
+        within_share(importance, order, rule.top_p).logical_or(rank.gather(-1, order).eq(kForced));
+    chosen.slice(-1, 0, complete).scatter_(-1, order, enough);
+  } else {
+    chosen.slice(-1, 0, complete).scatter_(-1, order, true);
+  }
+  chosen.slice(-1, 0, complete).logical_and_(tables.past());
+  return chosen.logical_or_(tables.own());
+}
+
+at::Tensor mask_of_blocks(const SelectorInput& input, const at::Tensor& chosen,
+                          const at::Tensor& full_runs) {
+  const Folded& f = input.heads;
+  const at::Tensor& causal = input.tables.causal();
+  const at::Tensor allowed =
+      full_runs.defined() ? chosen.logical_or(f.of_products(full_runs)) : chosen;
+  return spread_over_keys(additive_mask(allowed, causal), input.setting.block_size, f.tokens) +
+         causal;
+}
+
+at::Tensor select_blocks(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting,
+                         const AttentionTables& tables) {
+  at::NoGradGuard no_grad;
+  expect_heads(q, k, {});
+  const Folded f = fold(q, k, {});
+  const at::Tensor chosen = chosen_blocks({f, setting, tables});
+  return chosen.reshape({f.replicas, f.batch, -1, f.tokens, tables.blocks()});
+}
+
+}  // namespace tandem

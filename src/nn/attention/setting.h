@@ -1,0 +1,83 @@
+// What the modules of attention have in common: budgets and selectors, constants of a sequence
+// length, and heads folded into rows.
+//
+// Shapes: R replicas, B examples, T tokens of a sequence, H query heads, Hkv key heads, D numbers
+// of a head, NB blocks of keys, NC complete ones, N = R B Hkv matrix products, G = H / Hkv heads of
+// a group.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "policy/policy.h"
+
+namespace tandem {
+
+struct AttentionSetting {
+  std::int64_t block_size = 8;
+  std::int64_t blocks = 2;  // S
+  Policies::Selector selector;
+  at::Tensor keys = {};  // int64 [R], of each run and layer: what selectors that draw are keyed by
+};
+
+// These are constants of one sequence length, dtype and device; a model makes them once for each.
+// Each table is made when it is first asked for: what grows with the square of the length is not
+// there unless something reads it.
+class AttentionTables {
+ public:
+  AttentionTables() = default;
+  AttentionTables(std::int64_t tokens, std::int64_t block_size, const at::Tensor& like);
+
+  std::int64_t tokens() const { return tokens_; }
+  std::int64_t blocks() const { return (tokens_ + block_size_ - 1) / block_size_; }  // NB
+  std::int64_t complete_blocks() const { return tokens_ / block_size_; }             // NC
+  const at::Tensor& causal() const;    // [T,T] 0 where key <= query, else -infinity
+  const at::Tensor& complete() const;  // [T,NC] 0 for blocks b < (t+1)/BS, else -infinity
+  const at::Tensor& past() const;      // bool [T,NC], b < t/BS
+  const at::Tensor& own() const;       // bool [T,NB], b == t/BS
+
+ private:
+  at::Tensor index(std::int64_t count) const;  // int64 0 .. count - 1
+  at::Tensor query_blocks() const;             // int64 [T,1], t/BS
+
+  std::int64_t tokens_ = 0, block_size_ = 1;
+  at::Tensor like_;
+  mutable at::Tensor causal_, complete_, past_, own_;
+};
+
+// Query heads are folded into rows, so that there is one matrix product per (replica, example, key
+// head).
+struct Folded {
+  std::int64_t replicas, batch, tokens, heads, kv_heads, head_dim;
+  at::Tensor q, k, v;  // q [N,G T,D], scaled by D^-1/2; k, v [N,T,D]
+
+  std::int64_t group() const { return heads / kv_heads; }
+  std::int64_t products() const { return replicas * batch * kv_heads; }
+  at::Tensor unfold(const at::Tensor& out) const;  // [N,G T,D] -> [R,B,T,H,D]
+  // [R] of each product's replica, [N,1,1,1].
+  at::Tensor of_products(const at::Tensor& by_replica) const;
+};
+
+// v may be undefined.
+Folded fold(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
+// q [R,B,T,H,D], k and v [R,B,T,Hkv,D].
+void expect_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
+// Softmax over K of scores [N,G T,K] plus a mask that broadcasts over [N,G,T,K]; a row needs a key.
+at::Tensor masked_softmax(const Folded& f, const at::Tensor& scores, const at::Tensor& mask);
+
+// Repeats a value of each block for the block's keys: [...,NB] becomes [...,T].
+at::Tensor spread_over_keys(const at::Tensor& by_block, std::int64_t block_size,
+                            std::int64_t tokens);
+
+// The setting at another budget than its own, where one is said. Throws ConfigError below 1.
+AttentionSetting at_budget(const AttentionSetting& setting, const std::optional<double>& blocks);
+
+// An additive mask: 0 where allowed, else -infinity, in the type and on the device of `like`.
+at::Tensor additive_mask(const at::Tensor& allowed, const at::Tensor& like);
+
+}  // namespace tandem

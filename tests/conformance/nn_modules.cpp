@@ -1,0 +1,139 @@
+// Every attention method with every selector that it reads, held to what its module claims: a query
+// sees no later token; a budget that covers every block is full attention; and a run is the same to
+// the bit alone, in company and resumed.
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "config/option.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "data/tensor.h"
+#include "jobs/run_check.h"
+#include "methods/method.h"
+#include "nn/attention/module.h"
+#include "nn/attention/selector.h"
+#include "nn/model.h"
+#include "support/resume_support.h"
+#include "support/train_support.h"
+
+namespace tandem::test::nn_modules_conformance {
+
+using namespace tandem::test;
+
+namespace {
+
+struct Way {
+  std::string method, score, lists;
+};
+
+// What an attention method can be told of how it chooses blocks.
+std::vector<Way> ways() {
+  std::vector<Way> all;
+  for (const Part& method : parts_of("attention")) {
+    const auto reads = [&method](const char* name) {
+      return std::count(method.uses.begin(), method.uses.end(), name) != 0;
+    };
+    if (!reads("attention_selector_score")) {
+      all.push_back({method.name, "", ""});
+      continue;
+    }
+    for (const auto& [score, selector] : block_selectors().all()) {
+      for (const char* lists : {"group", "head"}) all.push_back({method.name, score, lists});
+    }
+  }
+  return all;
+}
+
+Settings settings_of(const Way& way, const Settings& more = {}) {
+  Settings said = small_transformer({{"attention", way.method}});
+  if (!way.score.empty()) {
+    said["attention_selector_score"] = way.score;
+    said["attention_selector"] = way.lists;
+  }
+  for (const auto& [name, value] : more) said[name] = value;
+  return said;
+}
+
+std::unique_ptr<Model> build(const Config& config) {
+  ModelShape shape;
+  shape.replicas = 1;
+  shape.outputs = 256;
+  shape.dtype = torch::kFloat64;
+  return models().at("model", "transformer")({config}, shape);
+}
+
+at::Tensor logits(Model& model, const at::Tensor& x, StreamsWanted wanted) {
+  const at::NoGradGuard no_grad;
+  Context context;
+  context.plans.attention.wanted = wanted;
+  return model.forward(x, context);
+}
+
+}  // namespace
+
+TEST_CASE("no query of a causal module sees a later token", "[conformance]") {
+  for (const Way& way : ways()) {
+    DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists) {
+      const auto model = build(Config::resolve(settings_of(way)));
+      torch::manual_seed(2);
+      const at::Tensor x = torch::randint(0, 256, {1, 2, 32}, torch::kInt64);
+      for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+        const at::Tensor before = logits(*model, x, wanted);
+        for (const std::int64_t cut : {1, 9, 16, 31}) {
+          at::Tensor other = x.clone();
+          other.slice(2, cut).add_(7).remainder_(256);
+          const at::Tensor after = logits(*model, other, wanted);
+          CAPTURE(cut, wanted == StreamsWanted::kFull);
+          CHECK(torch::allclose(before.slice(2, 0, cut), after.slice(2, 0, cut), 1e-10, 1e-12));
+          CHECK_FALSE(torch::allclose(before.slice(2, cut), after.slice(2, cut), 1e-10, 1e-12));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a budget of all blocks is full attention where a module claims it", "[conformance]") {
+  for (const Way& way : ways()) {
+    DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists) {
+      const Config config = Config::resolve(settings_of(way, {{"blocks", "8"}}));
+      const auto model = build(config);
+      const std::string module = policies_of(config, Level::kAttention).module;
+      ModelShape shape;
+      const std::vector<Config> configs = {config};
+      AttentionPlace place{"layer0", configs, shape, 16, 4, 2, 4, {}};
+      place.setting.block_size = 4;
+      const bool claims =
+          attention_modules().at("attention_module", module)(place)->claims().covers_is_full;
+      const at::Tensor x = torch::randint(0, 256, {1, 2, 32}, torch::kInt64);
+      CHECK(torch::equal(logits(*model, x, StreamsWanted::kFull),
+                         logits(*model, x, StreamsWanted::kSparse)) == claims);
+    }
+  }
+}
+
+TEST_CASE("attention methods with every selector: alone, in company and resumed", "[conformance]") {
+  for (const Way& way : ways()) {
+    if (way.lists == "head" && way.score != "random") continue;
+    DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists) {
+      std::vector<Config> runs;
+      for (const char* seed : {"1", "2", "3"}) {
+        runs.push_back(Config::resolve(settings_of(
+            way,
+            {{"seed", seed}, {"steps", "8"}, {"curve", "true"}, {"evaluation_windows", "6"}})));
+      }
+      const Outcome together = run_disturbed(runs, 0);
+      const Outcome disturbed = run_disturbed(runs, 3);
+      REQUIRE(disturbed.weights == together.weights);
+      REQUIRE(disturbed.rows == together.rows);
+      const Outcome alone = run_disturbed({runs[1]}, 0);
+      REQUIRE(alone.rows.size() > 5);
+      for (const auto& [key, line] : alone.rows) {
+        CAPTURE(line);
+        REQUIRE(together.rows.at(key) == line);
+      }
+      REQUIRE(together.weights.find(alone.weights) != std::string::npos);
+    }
+  }
+}
+
+}  // namespace tandem::test::nn_modules_conformance
