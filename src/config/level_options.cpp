@@ -332,17 +332,22 @@ std::vector<Option> stream_options(const std::string& level) {
   };
 }
 
-std::vector<Option> weights_draw_options() {
+// Layers may draw for themselves at the weights level alone.
+std::vector<Option> draw_options(const std::string& level) {
+  const bool by_layer = level == "weights";
   return {
-      {.name = "weights_draw",
+      {.name = level + "_draw",
        .type = kChoice,
        .default_value = "step",
        .neutral = "step",
-       .help = "streams by chance: one draw for the whole net, or one for each layer; or in strict "
-               "turns",
-       .choices = {"step", "layer", "turns"},
+       .help = by_layer
+                   ? "streams by chance: one draw for the whole net, or one for each layer; or "
+                     "in strict turns"
+                   : "streams by chance, one draw for the whole net, or in strict turns",
+       .choices = by_layer ? std::vector<std::string>{"step", "layer", "turns"}
+                           : std::vector<std::string>{"step", "turns"},
        .of_part = true},
-      {.name = "weights_draw_steps",
+      {.name = level + "_draw_steps",
        .type = kInt,
        .default_value = "1",
        .neutral = "1",
@@ -350,6 +355,26 @@ std::vector<Option> weights_draw_options() {
        .unit = "steps",
        .minimum = 1,
        .maximum = kMostSteps,
+       .of_part = true},
+  };
+}
+
+std::vector<Option> thin_alignment_options(const std::string& level) {
+  return {
+      {.name = level + "_align_every",
+       .type = kInt,
+       .default_value = "1",
+       .neutral = "1",
+       .help = "time between steps that align",
+       .unit = "steps",
+       .minimum = 1,
+       .maximum = kMostSteps,
+       .of_part = true},
+      {.name = level + "_shuffle_target",
+       .type = kFlag,
+       .default_value = "false",
+       .neutral = "false",
+       .help = "a control: each example is aligned with the next one of its batch",
        .of_part = true},
   };
 }
@@ -378,21 +403,6 @@ std::vector<Option> weights_alignment_options() {
        .neutral = "none",
        .help = "the other stream starts from the same layer input, or from the network's input",
        .choices = {"local", "propagated"},
-       .of_part = true},
-      {.name = "weights_align_every",
-       .type = kInt,
-       .default_value = "1",
-       .neutral = "1",
-       .help = "time between steps that align",
-       .unit = "steps",
-       .minimum = 1,
-       .maximum = kMostSteps,
-       .of_part = true},
-      {.name = "weights_shuffle_target",
-       .type = kFlag,
-       .default_value = "false",
-       .neutral = "false",
-       .help = "a control: each example is aligned with the next one of its batch",
        .of_part = true},
       {.name = "weights_gap_target",
        .type = kReal,
@@ -500,10 +510,13 @@ std::vector<Option> level_options() {
   append("weights level", drop_and_grow_options());
   append("weights level", prune_options());
   append("weights level", stream_options("weights"));
-  append("weights level", weights_draw_options());
+  append("weights level", draw_options("weights"));
+  append("weights level", thin_alignment_options("weights"));
   append("weights level", weights_alignment_options());
   append("weights level", dormant_options());
   append("attention level", stream_options("attention"));
+  append("attention level", draw_options("attention"));
+  append("attention level", thin_alignment_options("attention"));
   append("attention level", attention_only_options());
   return options;
 }

@@ -155,23 +155,39 @@ Schedule drawn_streams(const Config& config, const std::string& prefix) {
                                          {{"constant", Schedule::Shape::kConstant},
                                           {"linear", Schedule::Shape::kLinear},
                                           {"cosine", Schedule::Shape::kCosine}});
+  schedule.draw = pick<Schedule::Draw>(config, prefix + "_draw",
+                                       {{"step", Schedule::Draw::kStep},
+                                        {"layer", Schedule::Draw::kLayer},
+                                        {"turns", Schedule::Draw::kStep}});
+  if (config.text(prefix + "_draw") == "turns") schedule.kind = Schedule::Kind::kTurns;
+  schedule.draw_steps = config.integer(prefix + "_draw_steps");
   return schedule;
 }
 
 std::vector<std::string> drawn_streams_options(const std::string& prefix) {
-  return {prefix + "_p", prefix + "_p_schedule", prefix + "_p_final"};
+  return {prefix + "_p", prefix + "_p_schedule", prefix + "_p_final", prefix + "_draw",
+          prefix + "_draw_steps"};
+}
+
+void thin_alignment(const Config& config, const std::string& prefix, Alignment& alignment) {
+  alignment.every_steps = config.integer(prefix + "_align_every");
+  alignment.shuffled = config.flag(prefix + "_shuffle_target");
+}
+
+std::vector<std::string> thin_alignment_options(const std::string& prefix) {
+  return {prefix + "_align_every", prefix + "_shuffle_target"};
 }
 
 void steer_alignment(const Config& config, Alignment& alignment) {
-  alignment.every_steps = config.integer("weights_align_every");
-  alignment.shuffled = config.flag("weights_shuffle_target");
+  thin_alignment(config, "weights", alignment);
   alignment.gap_target = config.real("weights_gap_target");
   alignment.gap_rate = config.real("weights_gap_rate");
 }
 
 std::vector<std::string> steer_alignment_options() {
-  return {"weights_align_every", "weights_shuffle_target", "weights_gap_target",
-          "weights_gap_rate"};
+  std::vector<std::string> names = thin_alignment_options("weights");
+  names.insert(names.end(), {"weights_gap_target", "weights_gap_rate"});
+  return names;
 }
 
 Alignment alignment_of(const Config& config, const std::string& prefix) {
@@ -247,9 +263,9 @@ void within_superset(const Config& config, Sets& sets) {
 
 std::vector<std::string> alternating_weights_options() {
   std::vector<std::string> names = refreshed_mask_options(drawn_streams_options("weights"));
-  for (const char* name : {"weights_draw", "weights_draw_steps", "superset_density",
-                           "superset_random", "superset_outside", "weights_nested", "dormant_decay",
-                           "dormant_decay_when", "dormant_decay_lr_scaled"}) {
+  for (const char* name :
+       {"superset_density", "superset_random", "superset_outside", "weights_nested",
+        "dormant_decay", "dormant_decay_when", "dormant_decay_lr_scaled"}) {
     names.push_back(name);
   }
   return names;
@@ -258,12 +274,6 @@ std::vector<std::string> alternating_weights_options() {
 Policies alternating_weights(const Config& config) {
   Policies policies;
   policies.schedule = drawn_streams(config, "weights");
-  policies.schedule.draw = pick<Schedule::Draw>(config, "weights_draw",
-                                                {{"step", Schedule::Draw::kStep},
-                                                 {"layer", Schedule::Draw::kLayer},
-                                                 {"turns", Schedule::Draw::kStep}});
-  if (config.text("weights_draw") == "turns") policies.schedule.kind = Schedule::Kind::kTurns;
-  policies.schedule.draw_steps = config.integer("weights_draw_steps");
   policies.sets = {Support::kStream, Support::kAll};
   within_superset(config, policies.sets);
   policies.dormant.eta = config.real("dormant_decay");

@@ -11,6 +11,14 @@
 namespace tandem {
 namespace {
 
+bool aligns_once(const Policies& policies, const RunFacts& f) {
+  return policies.alignment.alpha > 0 && policies.alignment.every_steps >= f.steps;
+}
+
+bool draws_once(const Policies& policies, const RunFacts& f) {
+  return policies.schedule.draw_steps > f.steps;
+}
+
 constexpr auto kRefusedRun = Rule::Verdict::kRefused;
 constexpr auto kWarnedRun = Rule::Verdict::kWarned;
 constexpr auto kOfConfig = Rule::Of::kConfig;
@@ -400,21 +408,21 @@ std::vector<Rule> length_rules() {
              f.steps);
        }},
       {"aligns_once", kWarnedRun, kOfRun,
+       [](const RunFacts& f) { return level_where(f, aligns_once) != nullptr; },
        [](const RunFacts& f) {
-         return f.weights.alignment.alpha > 0 && f.weights.alignment.every_steps >= f.steps;
-       },
-       [](const RunFacts& f) {
+         const Level level = *level_where(f, aligns_once);
          return fmt::format(
-             "--weights-align-every {} is more than the {} steps of the run: its first step alone "
+             "--{}-align-every {} is more than the {} steps of the run: its first step alone "
              "aligns",
-             f.weights.alignment.every_steps, f.steps);
+             level_name(level), policies_at(f, level).alignment.every_steps, f.steps);
        }},
       {"draws_once", kWarnedRun, kOfRun,
-       [](const RunFacts& f) { return f.weights.schedule.draw_steps > f.steps; },
+       [](const RunFacts& f) { return level_where(f, draws_once) != nullptr; },
        [](const RunFacts& f) {
+         const Level level = *level_where(f, draws_once);
          return fmt::format(
-             "--weights-draw-steps {} is more than the {} steps of the run: one draw serves it all",
-             f.weights.schedule.draw_steps, f.steps);
+             "--{}-draw-steps {} is more than the {} steps of the run: one draw serves it all",
+             level_name(level), policies_at(f, level).schedule.draw_steps, f.steps);
        }},
       {"probes_at_end_alone", kWarnedRun, kOfRun,
        [](const RunFacts& f) { return number(f, "probe_every") > f.task_steps; },

@@ -115,6 +115,8 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return f.config->text("attention_p_schedule") != "constant"; }},
       {"weights_gap_rate", "--weights-gap-target above 0",
        [](const RunFacts& f) { return f.config->real("weights_gap_target") > 0; }},
+      {"attention_align_every", "--attention-alpha above 0", aligns_attention},
+      {"attention_shuffle_target", "--attention-alpha above 0", aligns_attention},
       {"weights_align_every", "--weights-alpha above 0", aligns_weights},
       {"weights_shuffle_target", "--weights-alpha above 0", aligns_weights},
       {"weights_alpha_warmup", "--weights-alpha above 0", aligns_weights},

@@ -33,6 +33,12 @@ const TopologyOperation* ranks_by_gradient(const RunFacts& f) {
   return nullptr;
 }
 
+bool uneven_turns(const Policies& policies, const RunFacts&) {
+  const Schedule& schedule = policies.schedule;
+  return schedule.kind == Schedule::Kind::kTurns &&
+         (schedule.p != 0.5 || schedule.shape != Schedule::Shape::kConstant);
+}
+
 std::vector<Rule> superset_rules() {
   return {
       {"superset_outside_of_none", kRefusedPolicies, kOfWeights,
@@ -202,17 +208,16 @@ std::vector<Rule> stream_rules() {
                 "always";
        }},
       {"uneven_turns", kRefusedPolicies, kOfWeights,
+       [](const RunFacts& f) { return level_where(f, uneven_turns) != nullptr; },
        [](const RunFacts& f) {
-         return f.weights.schedule.kind == Schedule::Kind::kTurns &&
-                (f.weights.schedule.p != 0.5 ||
-                 f.weights.schedule.shape != Schedule::Shape::kConstant);
-       },
-       [](const RunFacts& f) {
+         const Level level = *level_where(f, uneven_turns);
+         const Schedule& schedule = policies_at(f, level).schedule;
          return fmt::format(
-             "--weights-draw turns gives each stream half of the steps, and --weights-p is {}{}: "
-             "leave it at 0.5, constant",
-             f.weights.schedule.p,
-             f.weights.schedule.shape == Schedule::Shape::kConstant ? "" : ", moving");
+             "--{0}-draw turns gives each stream half of the steps, and --{0}-p is {1}{2}: leave "
+             "it "
+             "at 0.5, constant",
+             level_name(level), schedule.p,
+             schedule.shape == Schedule::Shape::kConstant ? "" : ", moving");
        }},
       {"phases_out_of_order", kRefusedPolicies, kOfWeights,
        [](const RunFacts& f) {

@@ -69,6 +69,27 @@ at::Tensor logits(Model& model, const at::Tensor& x, StreamsWanted wanted) {
   return model.forward(x, context);
 }
 
+void require_same_in_every_company(Settings said) {
+  const Settings more = {{"steps", "8"}, {"curve", "true"}, {"evaluation_windows", "6"}};
+  for (const auto& [name, value] : more) said[name] = value;
+  std::vector<Config> runs;
+  for (const char* seed : {"1", "2", "3"}) {
+    said["seed"] = seed;
+    runs.push_back(Config::resolve(said));
+  }
+  const Outcome together = run_disturbed(runs, 0);
+  const Outcome disturbed = run_disturbed(runs, 3);
+  REQUIRE(disturbed.weights == together.weights);
+  REQUIRE(disturbed.rows == together.rows);
+  const Outcome alone = run_disturbed({runs[1]}, 0);
+  REQUIRE(alone.rows.size() > 5);
+  for (const auto& [key, line] : alone.rows) {
+    CAPTURE(line);
+    REQUIRE(together.rows.at(key) == line);
+  }
+  REQUIRE(together.weights.find(alone.weights) != std::string::npos);
+}
+
 }  // namespace
 
 TEST_CASE("no query of a causal module sees a later token", "[conformance]") {
@@ -115,23 +136,20 @@ TEST_CASE("attention methods with every selector: alone, in company and resumed"
   for (const Way& way : ways()) {
     if (way.lists == "head" && way.score != "random") continue;
     DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists) {
-      std::vector<Config> runs;
-      for (const char* seed : {"1", "2", "3"}) {
-        runs.push_back(Config::resolve(settings_of(
-            way,
-            {{"seed", seed}, {"steps", "8"}, {"curve", "true"}, {"evaluation_windows", "6"}})));
-      }
-      const Outcome together = run_disturbed(runs, 0);
-      const Outcome disturbed = run_disturbed(runs, 3);
-      REQUIRE(disturbed.weights == together.weights);
-      REQUIRE(disturbed.rows == together.rows);
-      const Outcome alone = run_disturbed({runs[1]}, 0);
-      REQUIRE(alone.rows.size() > 5);
-      for (const auto& [key, line] : alone.rows) {
-        CAPTURE(line);
-        REQUIRE(together.rows.at(key) == line);
-      }
-      REQUIRE(together.weights.find(alone.weights) != std::string::npos);
+      require_same_in_every_company(settings_of(way));
+    }
+  }
+}
+
+TEST_CASE("how attention's streams are drawn and aligned: alone, in company and resumed",
+          "[conformance]") {
+  const std::vector<Settings> all = {
+      {{"attention_draw", "turns"}, {"attention_draw_steps", "2"}, {"weights", "alternate"}},
+      {{"attention_align_every", "3"}, {"attention_draw_steps", "3"}},
+      {{"attention_shuffle_target", "true"}, {"attention_distance", "cosine"}}};
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    DYNAMIC_SECTION(i) {
+      require_same_in_every_company(settings_of({"ssa", "softmax", "group"}, all[i]));
     }
   }
 }

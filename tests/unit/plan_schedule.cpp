@@ -185,6 +185,31 @@ TEST_CASE("a draw holds for a block of steps", "[unit]") {
   REQUIRE(full_share(run, 1000, 2000) < 0.35);
 }
 
+TEST_CASE("attention's streams take turns, hold draws and align now and then as the weights' do",
+          "[unit]") {
+  Settings said = {{"attention", "ssa"},
+                   {"data", "bytes"},
+                   {"model", "transformer"},
+                   {"steps", "400"},
+                   {"attention_align_every", "4"}};
+  Settings turns = said;
+  turns["attention_draw"] = "turns";
+  turns["attention_draw_steps"] = "5";
+  said["attention_draw_steps"] = "10";
+  const RunSchedule run = schedule_of(said), even = schedule_of(turns);
+  int changes = 0;
+  for (int s = 1; s < 400; ++s) {
+    const ReplicaPlan now = plan_replica(run, 0, s);
+    const bool changed =
+        now.levels.attention.full != plan_replica(run, 0, s - 1).levels.attention.full;
+    if (s % 10 != 0) REQUIRE_FALSE(changed);
+    changes += changed;
+    REQUIRE(now.levels.attention.alpha == (s % 4 == 0 ? 10 : 0));
+    REQUIRE(plan_replica(even, 0, s).levels.attention.full == (s / 5 % 2 == 0));
+  }
+  REQUIRE(changes > 8);
+}
+
 TEST_CASE("layers draw for themselves, each with probability p", "[unit]") {
   const Settings said = {
       {"weights", "alternate"}, {"steps", "4000"}, {"weights_p", "0.3"}, {"weights_draw", "layer"}};
