@@ -6,11 +6,18 @@
 //                  selector's error
 //   entropy        in bits
 //   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
-//   gate           mean head gate: and where gates close
-#include "nn/attention/module.h"
-
+//   sparse_norm    |h_sparse|: and where they shrink
+//   bound_ratio    |h_full - h_sparse| over the bound of Theorem 1, as a ratio of sums, since
+//   bounds
+//                  can be near 0
+//   sink_mass      share of a query's attention that falls on the first token
+//   union_2, union_4, union_8   blocks that so many queries in a row read together, over what one
+//   of
+//                  them reads: what a kernel that serves them at once must load
+//   gate           mean head gate: the gap also falls where gates close
 #include "data/tensor.h"
 #include "nn/attention/metrics.h"
+#include "nn/attention/module.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 
@@ -57,9 +64,35 @@ class AttentionProbe : public Probe {
     record(rows, layer, "kept_mass", 1 - dropped_mass(weights_, selected_));
     record(rows, layer, "oracle_mass", oracle_mass(weights_, block_size_, blocks_, sharing));
     record(rows, layer, "entropy", entropy_bits(weights_));
-    record(rows, layer, "drop_distance", stream_gap(weights_, selected_, values).drop_distance);
+    const StreamGap gap = stream_gap(weights_, selected_, values);
+    record(rows, layer, "drop_distance", gap.drop_distance);
+    record(rows, layer, "sparse_norm", gap.sparse_norm);
+    record(rows, layer, "sink_mass", weights_.select(-1, 0));
+    record_tightness(rows, layer, gap);
+    for (const std::int64_t queries : {2, 4, 8}) {
+      const at::Tensor ratio =
+          union_of_blocks(selected_, block_size_, queries, block_size_ * blocks_);
+      for (std::int64_t r = 0; ratio.defined() && r < ratio.size(0); ++r) {
+        rows.layer(r, kAttentionLevel, layer, "union_" + std::to_string(queries),
+                   ratio[r].item<double>());
+      }
+    }
     weights_.reset();
     selected_.reset();
+  }
+
+  // Nothing is said where nothing is dropped.
+  void record_tightness(Recorder& rows, const std::string& layer, const StreamGap& gap) const {
+    const std::int64_t first = block_size_ * blocks_;
+    for (std::int64_t r = 0; r < gap.error.size(0) && gap.error.size(3) > first; ++r) {
+      const auto sum = [&](const at::Tensor& value) {
+        return value[r].slice(2, first).to(torch::kDouble).sum().item<double>();
+      };
+      const double bound = sum(gap.bound);
+      if (bound > 0) {
+        rows.layer(r, kAttentionLevel, layer, "bound_ratio", sum(gap.error) / bound);
+      }
+    }
   }
 
   std::int64_t block_size_ = 1, blocks_ = 1;
@@ -70,7 +103,8 @@ class AttentionProbe : public Probe {
 TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "attention",
-     .summary = "per attention layer: kept_mass, oracle_mass, entropy, drop_distance, gate",
+     .summary = "per attention layer: kept_mass, oracle_mass, entropy, drop_distance, sparse_norm, "
+                "bound_ratio, sink_mass, union_2, union_4, union_8, gate",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
     [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {

@@ -69,6 +69,11 @@ TEST_CASE("kept and oracle mass, entropy and gate by hand", "[unit]") {
     CHECK(value(rows, 0, layer, "entropy") == Approx((1.5 + 1.8464393447) / 2));  // bits
     CHECK(value(rows, 0, layer, "gate") == Approx(0.5));
     CHECK(value(rows, 0, layer, "drop_distance") == 0);
+    CHECK(value(rows, 0, layer, "sparse_norm") == 0);
+    CHECK(value(rows, 0, layer, "sink_mass") == Approx(0.45));
+    CHECK(value(rows, 0, layer, "union_2") == 1.5);  // tokens 1 and 2, and 2 and 3
+    CHECK(values_of(rows, 0, layer, "union_4").empty());
+    CHECK(values_of(rows, 0, layer, "bound_ratio").empty());  // nothing to be bounded
   }
 }
 
@@ -79,6 +84,10 @@ TEST_CASE("the distance of what is dropped, apart from how much it is", "[unit]"
   const auto rows = measure("attention", offer, {attention_run("2")}, kInput);
   CHECK(value(rows, 0, "attention/a", "drop_distance") ==
         Approx((3 + std::hypot(1.2 / 0.7, 0.4 / 0.3)) / 2));
+  CHECK(value(rows, 0, "attention/a", "sparse_norm") == Approx(0.4 / 0.3 / 2));
+  // Bounds: .5 (3 + 0) and .7 (3 + 4/3).
+  CHECK(value(rows, 0, "attention/a", "bound_ratio") ==
+        Approx((1.5 + 0.7 * std::hypot(1.2 / 0.7, 0.4 / 0.3)) / (1.5 + 0.7 * (3 + 0.4 / 0.3))));
 }
 
 TEST_CASE("sequences that the budget covers have no rows", "[unit]") {

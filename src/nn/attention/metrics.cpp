@@ -93,11 +93,26 @@ StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, cons
 
   StreamGap gap;
   gap.error = difference.norm(2, -1);
+  gap.sparse_norm = sparse.norm(2, -1);
   gap.dropped = (weights * left_out).sum(-1);
-  gap.bound = gap.dropped * (largest + sparse.norm(2, -1));
+  gap.bound = gap.dropped * (largest + gap.sparse_norm);
   gap.drop_distance =
       torch::where(gap.dropped > 0, gap.error / gap.dropped, torch::zeros_like(gap.error));
   return gap;
+}
+
+at::Tensor union_of_blocks(const at::Tensor& selected, std::int64_t block_size,
+                           std::int64_t queries, std::int64_t first) {
+  const std::int64_t tokens = selected.size(3), groups = (tokens - first) / queries;
+  if (groups < 1) return {};
+  const at::Tensor read = mass_of_blocks(selected.to(torch::kFloat), block_size).gt(0);
+  std::vector<std::int64_t> shape = read.sizes().vec();
+  shape[3] = groups;
+  shape.insert(shape.begin() + 4, queries);
+  const at::Tensor grouped = read.slice(3, first, first + groups * queries).reshape(shape);
+  const at::Tensor together = grouped.any(4).sum(-1).to(torch::kDouble);  // [R,B,H,groups]
+  const at::Tensor each = grouped.sum(-1).to(torch::kDouble).mean(4);
+  return (together / each).flatten(1).mean(1);
 }
 
 }  // namespace tandem

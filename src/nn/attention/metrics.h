@@ -32,10 +32,18 @@ struct StreamGap {
   at::Tensor bound;          // the bound of Theorem 1
   at::Tensor dropped;        // delta
   at::Tensor drop_distance;  // |h_drop - h_sparse| = error / delta; 0 where nothing is dropped
+  at::Tensor sparse_norm;    // |h_sparse|
 };
 
 // Returns numbers [R,B,H,T] from weights [R,B,H,T,T], `selected` of the same shape, and v
 // [R,B,T,Hkv,D].
 StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, const at::Tensor& v);
+
+// Blocks that so many queries in a row read together, over what one of them reads on average: from
+// 1, where they agree, to `queries`, where they share none. `selected` is bool [R,B,H,T,T]; the
+// groups begin at query `first`, and a last one that is short is left out. Returns the mean over
+// examples, heads and groups, [R] in double precision; undefined where there is no group.
+at::Tensor union_of_blocks(const at::Tensor& selected, std::int64_t block_size,
+                           std::int64_t queries, std::int64_t first);
 
 }  // namespace tandem
