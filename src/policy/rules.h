@@ -30,20 +30,7 @@ struct RunFacts {
   const Config* config = nullptr;
   std::string device = "cpu";
   bool on_gpu = false;
-  std::string sparse_refusal = {};
-  // The first level whose policies are so, the weights level first; null: none is.
-  inline const Level* level_where(const RunFacts& f, bool (*is)(const Policies&, const RunFacts&)) {
-    static constexpr Level kOrder[] = {Level::kWeights, Level::kAttention};
-    for (const Level& level : kOrder) {
-      if (is(level == Level::kWeights ? f.weights : f.attention, f)) return &level;
-    }
-    return nullptr;
-  }
-  inline const Policies& policies_at(const RunFacts& f, Level level) {
-    return level == Level::kWeights ? f.weights : f.attention;
-  }
-
-  // why sparse connections can't serve the policies, or ""
+  std::string sparse_refusal = {};    // why sparse connections can't serve the policies, or ""
   double bytes = 0, bytes_there = 0;  // memory that one run needs at least, and the device's
   // For rules of a run.
   std::vector<LayerFacts> layers = {};  // linear layers, in the order of the network
@@ -83,6 +70,18 @@ struct RunFacts {
   bool begins_at_budget = true;        // its first mask is the net that is read out
   std::vector<std::string> copying_probes = {};  // those that read dense copies
 };
+
+// The first level whose policies are so, the weights level first; null: none is.
+inline const Level* level_where(const RunFacts& f, bool (*is)(const Policies&, const RunFacts&)) {
+  static constexpr Level kOrder[] = {Level::kWeights, Level::kAttention};
+  for (const Level& level : kOrder) {
+    if (is(level == Level::kWeights ? f.weights : f.attention, f)) return &level;
+  }
+  return nullptr;
+}
+inline const Policies& policies_at(const RunFacts& f, Level level) {
+  return level == Level::kWeights ? f.weights : f.attention;
+}
 
 struct Rule {
   enum class Verdict { kRefused, kWarned };
