@@ -45,7 +45,7 @@ void gather_turned(const TurnedRows& turned, T* out) {
     const double* turn = turned.turn + 2 * std::int64_t{turned.angle[i]};
     for (std::int64_t row = 0; row < side; ++row) {
       for (std::int64_t column = 0; column < side; ++column) {
-        const TurnedPixel pixel = turned_pixel(side, turn[0], turn[1], row, column);
+        const TurnedPixel pixel = turned_pixel(side, side, turn[0], turn[1], row, column);
         T sum = 0;
         for (int tap = 0; tap < kTurnTaps; ++tap) {
           const T part = static_cast<T>(pixel.weight[tap]) * static_cast<T>(image[pixel.from[tap]]);
@@ -61,10 +61,11 @@ void gather_turned(const TurnedRows& turned, T* out) {
 template void gather_turned(const TurnedRows& turned, float* out);
 template void gather_turned(const TurnedRows& turned, double* out);
 
-void turned_taps(std::int64_t side, double cosine, double sine, std::int32_t* from, float* weight) {
-  for (std::int64_t row = 0; row < side; ++row) {
-    for (std::int64_t column = 0; column < side; ++column) {
-      const TurnedPixel pixel = turned_pixel(side, cosine, sine, row, column);
+void turned_taps(std::int64_t height, std::int64_t width, double cosine, double sine,
+                 std::int32_t* from, float* weight) {
+  for (std::int64_t row = 0; row < height; ++row) {
+    for (std::int64_t column = 0; column < width; ++column) {
+      const TurnedPixel pixel = turned_pixel(height, width, cosine, sine, row, column);
       from = std::copy(pixel.from, pixel.from + kTurnTaps, from);
       weight = std::copy(pixel.weight, pixel.weight + kTurnTaps, weight);
     }

@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t stride = std::int64_t{gridDim.x} * kThreads;
   for (std::int64_t f = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; f < features;
        f += stride) {
-    const TurnedPixel pixel = turned_pixel(side, cosine, sine, f / side, f % side);
+    const TurnedPixel pixel = turned_pixel(side, side, cosine, sine, f / side, f % side);
     T sum = 0;
     for (int tap = 0; tap < kTurnTaps; ++tap) {
       sum = plus(sum,

@@ -35,8 +35,9 @@ struct TurnedRows {
 template <class T>
 void gather_turned(const TurnedRows& turned, T* out);  // [count,side,side]
 
-// The taps of a whole image: from and weight, each [side,side,4].
-void turned_taps(std::int64_t side, double cosine, double sine, std::int32_t* from, float* weight);
+// The taps of a whole image of one channel: from and weight, each [height,width,4].
+void turned_taps(std::int64_t height, std::int64_t width, double cosine, double sine,
+                 std::int32_t* from, float* weight);
 
 // All pointers are device memory; `stream` is a cudaStream_t. Returns 0 or the CUDA error's code.
 template <class T>

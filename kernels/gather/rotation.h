@@ -1,4 +1,4 @@
-// How a square image is turned about its centre, the one definition of it: each pixel shows the
+// How an image is turned about its centre, the one definition of it: each pixel shows the
 // point that a turn by the angle brings there, which is a weighted sum of the four pixels around it
 // (bilinear), and 0 where these lie outside of the image. Angles are counter-clockwise as the image
 // is seen. The CPU and the GPU run the same lines, in double precision, and round alike.
@@ -34,10 +34,10 @@ struct TurnedPlace {
   double share[2];
 };
 
-TANDEM_HOST_DEVICE inline TurnedPlace turned_place(std::int64_t side, double from) {
+TANDEM_HOST_DEVICE inline TurnedPlace turned_place(std::int64_t length, double from) {
   const auto cut = static_cast<std::int32_t>(from);  // toward 0
   const std::int32_t before = cut - (static_cast<double>(cut) > from), after = before + 1;
-  const auto end = static_cast<std::uint32_t>(side);
+  const auto end = static_cast<std::uint32_t>(length);
   const bool has_before = static_cast<std::uint32_t>(before) < end,
              has_after = static_cast<std::uint32_t>(after) < end;
   return {{has_before ? before : 0, has_after ? after : 0},
@@ -46,17 +46,19 @@ TANDEM_HOST_DEVICE inline TurnedPlace turned_place(std::int64_t side, double fro
 
 // Rows grow downward, so that a turn to the left in the plane of the image is one to the right in
 // coordinates (row, column).
-TANDEM_HOST_DEVICE inline TurnedPixel turned_pixel(std::int64_t side, double cosine, double sine,
-                                                   std::int64_t row, std::int64_t column) {
-  const double centre = 0.5 * static_cast<double>(side - 1);
-  const double y = static_cast<double>(row) - centre, x = static_cast<double>(column) - centre;
-  const double from_x = product_apart(cosine, x) - product_apart(sine, y) + centre;
-  const double from_y = product_apart(sine, x) + product_apart(cosine, y) + centre;
-  const TurnedPlace x_place = turned_place(side, from_x), y_place = turned_place(side, from_y);
+TANDEM_HOST_DEVICE inline TurnedPixel turned_pixel(std::int64_t height, std::int64_t width,
+                                                   double cosine, double sine, std::int64_t row,
+                                                   std::int64_t column) {
+  const double middle_x = 0.5 * static_cast<double>(width - 1);
+  const double middle_y = 0.5 * static_cast<double>(height - 1);
+  const double y = static_cast<double>(row) - middle_y, x = static_cast<double>(column) - middle_x;
+  const double from_x = product_apart(cosine, x) - product_apart(sine, y) + middle_x;
+  const double from_y = product_apart(sine, x) + product_apart(cosine, y) + middle_y;
+  const TurnedPlace x_place = turned_place(width, from_x), y_place = turned_place(height, from_y);
   TurnedPixel pixel;
   for (int tap = 0; tap < kTurnTaps; ++tap) {
     const int down = tap / 2, right = tap % 2;
-    pixel.from[tap] = y_place.at[down] * static_cast<std::int32_t>(side) + x_place.at[right];
+    pixel.from[tap] = y_place.at[down] * static_cast<std::int32_t>(width) + x_place.at[right];
     pixel.weight[tap] = static_cast<float>(x_place.share[right] * y_place.share[down]);
   }
   return pixel;

@@ -176,12 +176,6 @@ void check_views(const Config& config, const Dataset& data) {
                     config.text("class_order"), by));
   }
   refuse_sizes(config);
-  if (by == "rotation" && (data.channels != 1 || data.height != data.width)) {
-    throw ConfigError(
-        fmt::format("tasks_by = rotation turns square images of one channel, and those of {} are "
-                    "{} x {} with {}",
-                    data.name, data.height, data.width, data.channels));
-  }
 }
 
 // What a task sees: the first one of permuted tasks everything as it is.
@@ -189,7 +183,7 @@ InputView view_of_task(const Config& config, const Dataset& data, std::int64_t t
   const std::uint64_t key = sub_key(run_key(config, "classes"), static_cast<std::uint64_t>(task));
   if (config.text("tasks_by") == "rotation") {
     const double degrees = config.real("rotation_degrees") * RandomStream{key}.uniform(0);
-    return rotated_view(data.height, degrees);
+    return rotated_view({data.height, data.width, data.channels}, degrees);
   }
   if (task > 1) return permuted_view(permutation(key, data.features));
   std::vector<std::int64_t> order(static_cast<std::size_t>(data.features));

@@ -14,11 +14,19 @@ InputView permuted_view(const std::vector<std::int64_t>& order) {
   return view;
 }
 
-InputView rotated_view(std::int64_t side, double degrees) {
+InputView rotated_view(const ImageExtent& image, double degrees) {
   const double angle = degrees * std::numbers::pi / 180;
-  const auto entries = static_cast<std::size_t>(side * side * kTurnTaps);
+  const std::int64_t pixels = image.height * image.width;
+  const auto entries = static_cast<std::size_t>(pixels * kTurnTaps);
   InputView view{kTurnTaps, std::vector<std::int32_t>(entries), std::vector<float>(entries)};
-  turned_taps(side, std::cos(angle), std::sin(angle), view.from.data(), view.weight.data());
+  turned_taps(image.height, image.width, std::cos(angle), std::sin(angle), view.from.data(),
+              view.weight.data());
+  for (std::int64_t channel = 1; channel < image.channels; ++channel) {
+    for (std::size_t i = 0; i < entries; ++i) {
+      view.from.push_back(view.from[i] + static_cast<std::int32_t>(channel * pixels));
+      view.weight.push_back(view.weight[i]);
+    }
+  }
   return view;
 }
 

@@ -18,9 +18,14 @@ struct InputView {
 // Pixel i of the view is pixel order[i] of the source.
 InputView permuted_view(const std::vector<std::int64_t>& order);
 
-// The image, `side` x `side` pixels row by row, turned about its centre by an angle in degrees,
-// counter-clockwise as it is seen; bilinear, and 0 where it shows what lies outside of it.
-InputView rotated_view(std::int64_t side, double degrees);
+// The extent of an image, whose channels lie one after the other, each row by row.
+struct ImageExtent {
+  std::int64_t height = 0, width = 0, channels = 1;
+};
+
+// The image turned about its centre by an angle in degrees, counter-clockwise as it is seen;
+// bilinear, each channel alike, and 0 where it shows what lies outside of it.
+InputView rotated_view(const ImageExtent& image, double degrees);
 
 // Square images each of which is seen under an angle of its own, turned as by rotated_view(). Few
 // numbers say all angles: they lie on arcs, and count on from one arc to the next.

@@ -47,7 +47,7 @@ TEST_CASE("images gathered through views on a GPU equal the CPU's in every bit",
           for (int task = 0; task < 4; ++task) {
             const at::Tensor order = torch::randperm(side * side);
             const auto* first = order.data_ptr<std::int64_t>();
-            own.push_back(rotated ? rotated_view(side, 17.0 * task + 5)
+            own.push_back(rotated ? rotated_view({side, side}, 17.0 * task + 5)
                                   : permuted_view({first, first + side * side}));
           }
         }

@@ -1308,7 +1308,7 @@ class Course {
   static at::Tensor turned(const at::Tensor& image, std::int64_t source,
                            const ExampleAngles& angles) {
     const auto number = static_cast<std::size_t>(angles.number[static_cast<std::size_t>(source)]);
-    const InputView view = rotated_view(28, degrees_of(angles.arcs)[number]);
+    const InputView view = rotated_view({28, 28}, degrees_of(angles.arcs)[number]);
     const at::Tensor from =
         torch::tensor(std::vector<std::int64_t>(view.from.begin(), view.from.end()));
     const at::Tensor weight =

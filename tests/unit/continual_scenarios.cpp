@@ -169,11 +169,6 @@ TEST_CASE("tasks that have all classes refuse what is said of split ones", "[uni
   CHECK_THROWS_WITH(tasks_of("class_il", {{"tasks_by", "permutation"}, {"class_order", "random"}}),
                     Contains("class_order = random") && Contains("leave it out"));
   Dataset data = images();
-  data.features = 6;
-  data.width = 3;
-  CHECK_THROWS_WITH(
-      make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "rotation"}}), data),
-      Contains("square images") && Contains("2 x 3"));
   data.kind = Dataset::Kind::kBytes;
   CHECK_THROWS_WITH(
       make_tasks(Config::resolve({{"scenario", "class_il"}, {"tasks_by", "permutation"}}), data),

@@ -70,13 +70,26 @@ TEST_CASE("a rotated view turns a picture about its centre, counter-clockwise", 
   const std::vector<std::uint8_t> picture = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   const auto require = [&](double degrees, const std::vector<double>& expected) {
     CAPTURE(degrees);
-    const std::vector<double> turned = seen(picture, rotated_view(3, degrees));
+    const std::vector<double> turned = seen(picture, rotated_view({3, 3}, degrees));
     for (std::size_t i = 0; i < 9; ++i) CHECK(turned[i] == Approx(expected[i]).margin(1e-5));
   };
   require(0, {1, 2, 3, 4, 5, 6, 7, 8, 9});
   require(90, {3, 6, 9, 2, 5, 8, 1, 4, 7});  // what was at the right is at the top
   require(180, {9, 8, 7, 6, 5, 4, 3, 2, 1});
   require(270, {7, 4, 1, 8, 5, 2, 9, 6, 3});
+
+  // Of two rows of three pixels and two channels; a turn by 90 degrees shows a square of the
+  // middle.
+  const std::vector<std::uint8_t> wide = {1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16};
+  const std::vector<double> half = seen(wide, rotated_view({2, 3, 2}, 180));
+  const std::vector<double> turned_over = {6, 5, 4, 3, 2, 1, 16, 15, 14, 13, 12, 11};
+  for (std::size_t i = 0; i < 12; ++i) CHECK(half[i] == Approx(turned_over[i]).margin(1e-5));
+  const std::vector<double> quarter = seen(wide, rotated_view({2, 3, 2}, 90));
+  // At the middle of its row: halves of the pixels right of the middle, then left of it.
+  CHECK(quarter[1] == Approx((2 + 3 + 5 + 6) / 4.0));
+  CHECK(quarter[4] == Approx((1 + 2 + 4 + 5) / 4.0));
+  CHECK(quarter[7] == Approx(quarter[1] + 10));
+  CHECK(quarter[10] == Approx(quarter[4] + 10));
 
   // A plane stays a plane: the value at a point is that of the source where it came from, and it is
   // 0 where that lies outside.
@@ -86,7 +99,7 @@ TEST_CASE("a rotated view turns a picture about its centre, counter-clockwise", 
     for (int x = 0; x < kSide; ++x) plane.push_back(static_cast<std::uint8_t>(20 + 2 * x + 5 * y));
   }
   const double angle = 0.6;
-  const std::vector<double> turned = seen(plane, rotated_view(kSide, angle * 180 / M_PI));
+  const std::vector<double> turned = seen(plane, rotated_view({kSide, kSide}, angle * 180 / M_PI));
   for (int y = 0; y < kSide; ++y) {
     for (int x = 0; x < kSide; ++x) {
       // The picture's y axis points down, so that a turn to the left brings a point from the right.
@@ -164,9 +177,10 @@ TEST_CASE("images under angles of their own are turned as a view is, by each run
               angles[static_cast<std::size_t>(r)]->number[static_cast<std::size_t>(example)];
           const double own = degrees[static_cast<std::size_t>(number)];
           CAPTURE(r, i, own);
-          const at::Tensor viewed = gather_images(device, index[r][i].view({1, 1}),
-                                                  to_device({{rotated_view(side, own)}}, at::kCPU),
-                                                  at::zeros({1, 1}, at::kLong));
+          const at::Tensor viewed =
+              gather_images(device, index[r][i].view({1, 1}),
+                            to_device({{rotated_view({side, side}, own)}}, at::kCPU),
+                            at::zeros({1, 1}, at::kLong));
           REQUIRE(at::equal(viewed[0][0], x[r][i]));
           const double c = std::cos(own / 180 * M_PI), s = std::sin(own / 180 * M_PI);
           const double centre = static_cast<double>(side - 1) / 2;
