@@ -28,7 +28,10 @@ Policies policies_of(const Config& config, Level level) {
   auto& registry = level == Level::kWeights ? weights_methods() : attention_methods();
   const std::string kind = level_name(level);
   Policies policies = registry.at(kind, config.text(kind))(config);
-  if (level == Level::kAttention) return policies;
+  if (level == Level::kAttention) {
+    check_attention_policies(policies);
+    return policies;
+  }
   check_policies(policies);
   read_uncut_gradients(policies);
   return policies;

@@ -1,7 +1,7 @@
 // Native sparse attention (arXiv 2502.11089) at every step. Defaults are the paper's in units of a
 // block (l' = 64): compressed keys of half a block every quarter, a window of eight blocks, the
-// first block and the one before a query's own always read. Its branches have gates of their own,
-// so that the model's head gate is off.
+// first block and the one before a query's own always read. The model's head gate comes on top of
+// the branches' own; the paper has none (head_gate = false).
 #include "config/option.h"
 #include "methods/attention_fill.h"
 #include "methods/method.h"
@@ -73,9 +73,7 @@ TANDEM_REGISTERED = attention_methods().add(
      .name = "nsa",
      .summary = "native sparse attention: compressed, selected and window branches with gates",
      .cite = "arXiv:2502.11089",
-     .defaults = {{"attention_forced_first", "true"},
-                  {"attention_forced_nearest", "1"},
-                  {"head_gate", "false"}},
+     .defaults = {{"attention_forced_first", "true"}, {"attention_forced_nearest", "1"}},
      .uses = {"attention_selector", "attention_forced_first", "attention_forced_nearest",
               "nsa_length", "nsa_stride", "nsa_window", "nsa_compression", "nsa_separate_kv",
               "nsa_full"},

@@ -135,7 +135,11 @@ AttentionSetting setting_of(const Config& config) {
 // Returns the sizes that the run's method asks for.
 Sizes checked_sizes(const Config& config, const ModelShape& shape) {
   const Sizes s = sizes_of(config, shape);
-  check(s, setting_of(config));
+  const AttentionSetting setting = setting_of(config);
+  check(s, setting);
+  const std::string module = policies_of(config, Level::kAttention).module;
+  const auto own_check = attention_modules().at("attention_module", module).check;
+  if (own_check != nullptr) own_check(config, setting);
   return config.text("widths_match") == "density" ? matched(s, config.real("density")) : s;
 }
 
@@ -320,7 +324,7 @@ class Transformer : public Model {
     }
     place.setting.keys = torch::tensor(keys);
     const Policies policies = policies_of(configs.front(), Level::kAttention);
-    return attention_modules().at("attention_module", policies.module)(place);
+    return attention_modules().at("attention_module", policies.module).make(place);
   }
 
   // Takes n [R,B T,W] to the attention's output of the same shape.
@@ -388,7 +392,6 @@ TANDEM_REGISTERED = models().add(
      .name = "transformer",
      .summary = "decoder-only language model with grouped-query attention, head gate and SwiGLU",
      .cite = "",
-     .revision = 2,
      .defaults = {{"optimizer", "adamw"},
                   {"lr", "1e-3"},
                   {"beta2", "0.95"},

@@ -45,6 +45,11 @@ void check_policies(const Policies& weights) {
   refuse_broken({weights, kNone}, Rule::Of::kPolicies);
 }
 
+void check_attention_policies(const Policies& attention) {
+  static const Policies kNone;
+  refuse_broken({kNone, attention}, Rule::Of::kPolicies);
+}
+
 void check_config(const RunFacts& facts) { refuse_broken(facts, Rule::Of::kConfig); }
 
 void check_run(const RunFacts& facts) { refuse_broken(facts, Rule::Of::kRun); }

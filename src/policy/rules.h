@@ -104,6 +104,8 @@ std::vector<Rule> unread_rules();      // options that nothing reads under the o
 
 // Throws ConfigError with the sentence of the first rule of policies that the weights level breaks.
 void check_policies(const Policies& weights);
+// The same of the attention level's.
+void check_attention_policies(const Policies& attention);
 // The same for rules of a config, and for those of a run.
 void check_config(const RunFacts& facts);
 void check_run(const RunFacts& facts);

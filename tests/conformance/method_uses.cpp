@@ -10,6 +10,7 @@
 #include "config/option.h"
 #include "config/part.h"
 #include "methods/method.h"
+#include "nn/outline.h"
 
 namespace tandem::test::method_uses_conformance {
 namespace {
@@ -36,6 +37,8 @@ bool is_read(const Part& method, Level level, const std::string& name) {
   const Tables without(name);
   // Values under which those that only matter beside others do.
   Settings said = {{method.kind, method.name}};
+  if (level == Level::kAttention)
+    said = {{method.kind, method.name}, {"data", "bytes"}, {"model", "transformer"}};
   const Settings beside = {{"weights_p_schedule", "linear"},
                            {"attention_p_schedule", "linear"},
                            {"drop_schedule", "linear"},
@@ -47,6 +50,8 @@ bool is_read(const Part& method, Level level, const std::string& name) {
   const Config config = Config::resolve(said, false, without.tables());
   try {
     policies_of(config, level);
+    // What only its module reads, the module checks before anything runs.
+    if (level == Level::kAttention) outline_of(config).layers(config, {});
   } catch (const std::logic_error&) {
     return true;
   }

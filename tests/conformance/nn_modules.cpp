@@ -124,7 +124,7 @@ TEST_CASE("a budget of all blocks is full attention where a module claims it", "
       AttentionPlace place{"layer0", configs, shape, 16, 4, 2, 4, {}};
       place.setting.block_size = 4;
       const bool claims =
-          attention_modules().at("attention_module", module)(place)->claims().covers_is_full;
+          attention_modules().at("attention_module", module).make(place)->claims().covers_is_full;
       const at::Tensor x = torch::randint(0, 256, {1, 2, 32}, torch::kInt64);
       CHECK(torch::equal(logits(*model, x, StreamsWanted::kFull),
                          logits(*model, x, StreamsWanted::kSparse)) == claims);

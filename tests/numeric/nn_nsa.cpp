@@ -7,6 +7,7 @@
 
 #include "data/tensor.h"
 #include "nn/attention/module.h"
+#include "nn/outline.h"
 #include "support/train_support.h"
 
 namespace tandem::test::nn_nsa_numeric {
@@ -76,7 +77,7 @@ struct Net {
     place.setting.blocks = blocks;
     place.setting.selector.force_first = config.flag("attention_forced_first");
     place.setting.selector.nearest = config.integer("attention_forced_nearest");
-    module = attention_modules().at("attention_module", "nsa")(place);
+    module = attention_modules().at("attention_module", "nsa").make(place);
     torch::manual_seed(11);
     const auto real = torch::dtype(torch::kFloat64);
     x = torch::randn({2, kBatch * tokens, kWidth}, real);
@@ -337,6 +338,12 @@ TEST_CASE("sizes that do not fit are refused", "[numeric]") {
   CHECK_THROWS_WITH(Net(20, {{"block_size", "8"}, {"nsa_stride", "3"}}),
                     Contains("nsa_stride = 3 must divide block_size = 8"));
   CHECK_THROWS_WITH(Net(20, {{"nsa_full", "selected,all"}}), Contains("names 'all'"));
+  // Before anything runs.
+  CHECK_THROWS_WITH(
+      outline_of(Config::resolve(small_transformer({{"attention", "nsa"}, {"nsa_stride", "3"}})))
+          .layers(Config::resolve(small_transformer({{"attention", "nsa"}, {"nsa_stride", "3"}})),
+                  {}),
+      Contains("nsa_stride = 3"));
 }
 
 }  // namespace tandem::test::nn_nsa_numeric

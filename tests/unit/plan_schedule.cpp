@@ -208,6 +208,9 @@ TEST_CASE("attention's streams take turns, hold draws and align now and then as 
     REQUIRE(plan_replica(even, 0, s).levels.attention.full == (s / 5 % 2 == 0));
   }
   REQUIRE(changes > 8);
+  turns["attention_p"] = "0.3";
+  CHECK_THROWS_WITH(schedule_of(turns), Catch::Matchers::Contains("--attention-draw turns") &&
+                                            Catch::Matchers::Contains("0.3"));
 }
 
 TEST_CASE("layers draw for themselves, each with probability p", "[unit]") {

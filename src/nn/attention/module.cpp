@@ -2,8 +2,8 @@
 
 namespace tandem {
 
-Registry<AttentionModuleFactory>& attention_modules() {
-  static Registry<AttentionModuleFactory> registry;
+Registry<AttentionModuleKind>& attention_modules() {
+  static Registry<AttentionModuleKind> registry;
   return registry;
 }
 

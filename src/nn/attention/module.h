@@ -68,7 +68,12 @@ inline constexpr const char* kObserveSelected = "attention_selected";  // bool [
 inline constexpr const char* kObserveValues = "attention_values";      // v [R,B,T,Hkv,D]
 inline constexpr const char* kObserveGate = "attention_gate";          // [R,B,T,H], by the model
 
-using AttentionModuleFactory = std::unique_ptr<AttentionModule> (*)(const AttentionPlace&);
-Registry<AttentionModuleFactory>& attention_modules();
+struct AttentionModuleKind {
+  std::unique_ptr<AttentionModule> (*make)(const AttentionPlace&) = nullptr;
+  // Throws ConfigError where a run's own options do not fit; null: there are none. Asked before
+  // anything runs.
+  void (*check)(const Config&, const AttentionSetting&) = nullptr;
+};
+Registry<AttentionModuleKind>& attention_modules();
 
 }  // namespace tandem

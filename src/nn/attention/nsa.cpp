@@ -325,7 +325,9 @@ TANDEM_REGISTERED = attention_modules().add(
      .summary = "compressed, selected and window branches with learned gates",
      .cite = "arXiv:2502.11089",
      .file = __FILE__},
-    make_nsa);
+    {make_nsa, [](const Config& config, const AttentionSetting& setting) {
+       nsa_sizes(config, setting.block_size);
+     }});
 
 }  // namespace
 }  // namespace tandem

@@ -127,7 +127,7 @@ TANDEM_REGISTERED = attention_modules().add(
          "softmax over all earlier keys, and over those of chosen blocks, from the same q, k, v",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
-    make_two_stream);
+    {make_two_stream});
 
 }  // namespace
 
