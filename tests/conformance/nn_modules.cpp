@@ -146,7 +146,12 @@ TEST_CASE("how attention's streams are drawn and aligned: alone, in company and 
   const std::vector<Settings> all = {
       {{"attention_draw", "turns"}, {"attention_draw_steps", "2"}, {"weights", "alternate"}},
       {{"attention_align_every", "3"}, {"attention_draw_steps", "3"}},
-      {{"attention_shuffle_target", "true"}, {"attention_distance", "cosine"}}};
+      {{"attention_shuffle_target", "true"}, {"attention_distance", "cosine"}},
+      {{"attention_selector_score", "subblock"},
+       {"attention_subblocks", "2"},
+       {"attention_top_p", "0.6"},
+       {"blocks", "3"}},
+      {{"attention_selector_score", "strided"}, {"attention_stride", "2"}, {"blocks", "3"}}};
   for (std::size_t i = 0; i < all.size(); ++i) {
     DYNAMIC_SECTION(i) {
       require_same_in_every_company(settings_of({"ssa", "softmax", "group"}, all[i]));
