@@ -11,6 +11,7 @@
 #include "config/command_line.h"
 #include "config/part.h"
 #include "cuda/plugin.h"
+#include "data/content.h"
 #include "data/dataset.h"
 #include "jobs/break_even.h"
 #include "store/store.h"
@@ -79,7 +80,8 @@ void data_sets(const Settings& said) {
     Settings settings = said;
     settings["data"] = part.name;
     try {
-      line(part.name, files_text(*load_dataset(Config::resolve(settings, false))));
+      const Config config = Config::resolve(settings, false);
+      line(part.name, has_content(config) ? files_text(*load_dataset(config)) : "generated");
     } catch (const Error& error) {
       line(part.name, std::string("not found: ") + error.what());
     }

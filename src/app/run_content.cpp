@@ -138,6 +138,7 @@ Config as_stored(const Config& filled, const ContentSearch& search,
 }  // namespace
 
 Config with_found_content(const Config& run, const ContentSearch& search) {
+  if (!has_content(run)) return run;
   const auto found = content_of_files(run, search);
   if (!found) return without_files(run, search);
   const std::string& said = run.text("data_hash");

@@ -8,18 +8,18 @@
 #include <set>
 
 #include "analysis/query.h"
+#include "config/data_score.h"
 #include "config/part.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
-#include "data/data_facts.h"
 #include "jobs/planner.h"
 #include "methods/method.h"
 
 namespace tandem {
 namespace {
 
-bool is_bytes(const Config& run) { return data_facts(run).kind == Dataset::Kind::kBytes; }
+bool in_bits(const Config& run) { return told_in_bits(run.text("data")); }
 
 // The read-outs of a level whose mean is the score.
 std::vector<std::string> readouts_of(const Config& run, Level level, const std::string& tuned_for) {
@@ -95,9 +95,9 @@ class Scores {
       if (each.attention != attention && each.attention != "none") continue;
       if (each.density && *each.density != run.real("density")) continue;
       if (each.blocks && *each.blocks != parse_real(run.text("blocks"))) continue;
-      const auto value = is_bytes(run) ? each.loss : each.accuracy;
+      const auto value = in_bits(run) ? each.loss : each.accuracy;
       if (!value) return std::nullopt;
-      return is_bytes(run) ? -*value : *value;
+      return in_bits(run) ? -*value : *value;
     }
     return std::nullopt;
   }
@@ -240,7 +240,7 @@ TuningPlanRecord tuning_plan(const Grid& grid, const TuningState& state) {
   plan.seeds = static_cast<std::int64_t>(grid.tune.seeds.size());
   plan.axes = describe(grid.tune);
   plan.cells = join(telling_options(state), ", ");
-  plan.measure = is_bytes(grid.runs.front()) ? "loss" : "accuracy";
+  plan.measure = in_bits(grid.runs.front()) ? "loss" : "accuracy";
   for (std::size_t i = 0; i < grid.runs.size(); ++i) {
     if (const auto run = final_run(grid, state, i)) {
       plan.runs.emplace_back(run->id(), state.cells[state.cell_of_run[i]].method);

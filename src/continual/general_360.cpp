@@ -27,11 +27,10 @@ constexpr double kBetweenClasses = 60;  // degrees from one class's start to the
 using ClassExamples = std::vector<std::vector<std::int64_t>>;
 
 std::int64_t classes_in(const Config& config, const Dataset& data) {
-  if (data.kind != Dataset::Kind::kImages || data.channels != 1 || data.height != data.width) {
+  if (data.sequences() || data.channels != 1 || data.height != data.width) {
     const std::string has =
-        data.kind == Dataset::Kind::kImages
-            ? fmt::format("{} x {} with {}", data.height, data.width, data.channels)
-            : "none";
+        !data.sequences() ? fmt::format("{} x {} with {}", data.height, data.width, data.channels)
+                          : "none";
     throw ConfigError(fmt::format(
         "scenario = general_360 turns square images of one channel, and those of {} are {}; give "
         "other data, or scenario = single",

@@ -6,7 +6,7 @@ namespace {
 
 TaskSequence single(const Config&, const Dataset& data) {
   Task task;
-  if (data.kind == Dataset::Kind::kImages) {
+  if (!data.sequences()) {
     for (std::int64_t each = 0; each < data.classes; ++each) task.classes.push_back(each);
   }
   task.train = data.train;

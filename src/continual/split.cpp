@@ -18,7 +18,7 @@ namespace tandem {
 namespace {
 
 void check_splittable(const Dataset& data) {
-  if (data.kind != Dataset::Kind::kImages) {
+  if (data.sequences()) {
     throw ConfigError(fmt::format(
         "data = {} has no classes to split into tasks; give scenario = single, or scenario = "
         "domain_il with tasks_by = corpus and a corpus for each task",
@@ -163,7 +163,7 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
 
 void check_views(const Config& config, const Dataset& data) {
   const std::string& by = config.text("tasks_by");
-  if (data.kind != Dataset::Kind::kImages) {
+  if (data.sequences()) {
     throw ConfigError(
         fmt::format("tasks_by = {} is of images and data = {} has none; choose scenario = single, "
                     "or tasks_by = corpus",
@@ -214,7 +214,7 @@ TaskSequence split_by_view(const Config& config, const Dataset& data) {
 
 // Each part of a byte corpus is a task; all have the same outputs, the next byte.
 TaskSequence split_by_corpus(const Config& config, const Dataset& data) {
-  if (data.kind != Dataset::Kind::kBytes || config.text("scenario") != "domain_il") {
+  if (!data.windows() || config.text("scenario") != "domain_il") {
     throw ConfigError(fmt::format(
         "tasks_by = corpus makes tasks of the parts of a byte corpus, whose outputs are the same "
         "in all: give data = bytes and scenario = domain_il (not {} and {})",

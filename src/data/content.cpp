@@ -41,7 +41,7 @@ std::string hash_of(const Dataset& data) {
     return std::string_view(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   };
   Sha256 hash;
-  if (data.kind == Dataset::Kind::kImages) {
+  if (!data.windows()) {
     hash.update(
         fmt::format("images {} {} {}\n", data.train.size(), data.test.size(), data.features));
     // A published set has one shape; what one brings may have the same bytes in several.
@@ -123,6 +123,10 @@ void ContentMemory::remember(const FileStamp& stamp, const std::string& hash) co
   } catch (const StoreError& failure) {
     log_warn(fmt::format("the hash of the data can't be remembered: {}", failure.what()));
   }
+}
+
+bool has_content(const Config& config) {
+  return !dataset_readers().at("data", config.text("data")).generates();
 }
 
 std::string content_of(const Config& config, const ContentMemory& memory) {

@@ -31,6 +31,10 @@ class ContentMemory {
 };
 std::string content_file();  // content.json in the cache folder; "": nowhere
 
+// Whether the config's data are read from files. What is generated has no content to be known by:
+// the options that say all of it are part of a run's id as they are.
+bool has_content(const Config& config);
+
 // SHA-256, 64 hex digits: of a byte corpus; of an image set its sizes, pixels and labels. Throws
 // DataError where the data can't be read.
 std::string content_of(const Config& config,

@@ -30,7 +30,8 @@ SeenData seen_data(const Config& config) {
     return {data->features, data->classes};
   }
   const std::int64_t side = config.integer("pad_to");
-  return {side > 0 ? facts.channels * side * side : facts.features, facts.classes};
+  return {side > 0 ? facts.channels * side * side : facts.features,
+          facts.classes_option != nullptr ? config.integer(facts.classes_option) : facts.classes};
 }
 
 }  // namespace tandem

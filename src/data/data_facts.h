@@ -11,10 +11,11 @@ namespace tandem {
 
 struct DataFacts {
   Dataset::Kind kind = Dataset::Kind::kImages;
-  // Of the set as it is published; 0 for kBytes, and for images that are known once they are read.
+  // Of the set as it is published; 0 of sequences, and of images that are known once they are read.
   std::int64_t features = 0;
   std::int64_t classes = 0;
   std::int64_t channels = 1;
+  const char* classes_option = nullptr;  // the option that says how many classes there are
 };
 
 // A name that is taken is our own mistake: std::logic_error.

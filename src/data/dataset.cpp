@@ -56,6 +56,8 @@ std::string cache_key(const Config& config) {
         "test_share", "validation", "train_examples", "corpus", "context", "evaluation_windows"}) {
     key += fmt::format("{}={}\n", name, config.text(name));
   }
+  const DatasetReader& reader = dataset_readers().at("data", config.text("data"));
+  if (reader.generates()) key += reader.options(config);
   return key;
 }
 

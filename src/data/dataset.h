@@ -1,7 +1,8 @@
-// A data set lies whole on the device as uint8. Images are addressed by index, and a byte corpus by
-// the offset where a window starts.
+// A data set lies whole on the device, in whole numbers as small as they fit. Images and sequences
+// of tokens are addressed by index, and a byte corpus by the offset where a window starts.
 //
-// Shapes: N examples of the data set, F inputs of an example (pixels), L bytes of a corpus.
+// Shapes: N examples of the data set, F inputs of an example (pixels), L bytes of a corpus, T
+// tokens of a sequence, Q tokens of a sequence that are asked what follows them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,21 +22,31 @@ struct FileFact {
 };
 
 struct Dataset {
-  enum class Kind { kImages, kBytes };
+  enum class Kind { kImages, kBytes, kSequences };
   Kind kind = Kind::kImages;
+  // Examples are windows of a corpus, which start anywhere within ranges, and not a list.
+  bool windows() const { return kind == Kind::kBytes; }
+  // An example is a sequence of tokens, whose outputs are what comes next: it has no class.
+  bool sequences() const { return kind != Kind::kImages; }
+
   std::string name;
-  at::Tensor inputs;  // kImages: uint8 [N,F], training examples then test; kBytes: uint8 [L]
-  at::Tensor labels;  // int64 [N]; undefined for kBytes
-  std::int64_t features = 0;  // F = channels x height x width; 0 for kBytes, as these are
+  // kImages: uint8 [N,F], training examples then test; kBytes: uint8 [L]; kSequences: int16 [N,T],
+  // training examples, validation, test.
+  at::Tensor inputs;
+  at::Tensor labels;  // int64 [N]; undefined where examples have no classes
+  // int16 [N,Q] of kSequences: the places that are asked, in ascending order, and the right
+  // answers.
+  at::Tensor asked, answers;
+  std::int64_t features = 0;  // F = channels x height x width; 0 of sequences, as these are
   std::int64_t channels = 0, height = 0, width = 0;
-  std::int64_t classes = 0;  // 256 for kBytes
-  // For kImages these are indices of examples. For kBytes, validation and test are the starts of
+  std::int64_t classes = 0;  // of sequences the tokens that there are
+  // These are indices of examples. For kBytes, validation and test are the starts of
   // windows that don't overlap (each valid for `context` + 1 bytes), and train is {begin, end,
   // begin, end, ...} of the training ranges of the corpus' parts, which lie one after the other,
   // each with its validation and test behind its training range.
   std::vector<std::int64_t> train, validation, test;
   double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
-  std::vector<FileFact> files;
+  std::vector<FileFact> files;     // none where it is generated
 };
 
 // Loads (and keeps, per process) the data set that a config names, on the CPU. The validation split

@@ -46,7 +46,11 @@ DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarTyp
   moved.kind = dataset.kind;
   moved.inputs = dataset.inputs.to(device);
   moved.dtype = dtype;
-  if (dataset.kind == Dataset::Kind::kImages) {
+  if (dataset.asked.defined()) {
+    moved.asked = dataset.asked.to(at::kLong).to(device);
+    moved.answers = dataset.answers.to(at::kLong).to(device);
+  }
+  if (dataset.labels.defined()) {
     moved.labels = dataset.labels.to(device);
     moved.scale = 1 / (255 * dataset.deviation);
     moved.shift = -dataset.mean / dataset.deviation;
@@ -181,6 +185,28 @@ std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
   const at::Tensor bytes =
       dataset.inputs.index_select(0, positions.view({-1})).to(at::kLong).view(positions.sizes());
   return {bytes.narrow(-1, 0, context).contiguous(), bytes.narrow(-1, 1, context).contiguous()};
+}
+
+AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices) {
+  expect_indices(dataset, indices, Dataset::Kind::kSequences);
+  const at::Tensor index = indices.bitwise_and(kSourceMask).view({-1});
+  const auto rows = [&](const at::Tensor& of) {
+    return of.index_select(0, index).to(at::kLong).view({indices.size(0), indices.size(1), -1});
+  };
+  AskedSequences gathered;
+  gathered.x = rows(dataset.inputs);
+  gathered.asked = rows(dataset.asked);
+  gathered.target = at::zeros_like(gathered.x).scatter_(-1, gathered.asked, rows(dataset.answers));
+  return gathered;
+}
+
+at::Tensor asked_rows(const at::Tensor& rows, const at::Tensor& asked) {
+  if (!asked.defined()) return rows;
+  std::vector<std::int64_t> sizes = rows.sizes().vec();
+  sizes[1] = asked.size(1);
+  at::Tensor index = asked;
+  while (index.dim() < rows.dim()) index = index.unsqueeze(-1);
+  return rows.gather(1, index.expand(sizes));
 }
 
 }  // namespace tandem

@@ -1,9 +1,10 @@
-// Batches are gathered by index from a data set that lies on the device as uint8. There is no host
+// Batches are gathered by index from a data set that lies on the device. There is no host
 // branch on a tensor and no copy from the host, so that a step that gathers can be captured as a
 // CUDA graph.
 //
 // Shapes: R replicas (runs of the group), B examples of a batch, N examples of the data set, F
-// inputs of an example, L bytes of a corpus, context the tokens of a sequence.
+// inputs of an example, L bytes of a corpus, context the tokens of a sequence, Q those of them that
+// are asked.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,8 +21,9 @@ namespace tandem {
 
 struct DeviceDataset {
   Dataset::Kind kind = Dataset::Kind::kImages;
-  at::Tensor inputs;                  // uint8 [N,F] or [L]
-  at::Tensor labels;                  // int64 [N]; undefined for bytes
+  at::Tensor inputs;                  // as Dataset has them
+  at::Tensor labels;                  // int64 [N]; undefined of sequences
+  at::Tensor asked, answers;          // int64 [N,Q] of listed sequences
   at::ScalarType dtype = at::kFloat;  // type of gathered images
   double scale = 1, shift = 0;        // x = u8 * scale + shift
 };
@@ -59,5 +61,15 @@ at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices
 // [R,B]; targets are one byte later than inputs.
 std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
                                                  const at::Tensor& starts, std::int64_t context);
+
+// Sequences that are asked at some of their places: x and target (0 where nothing is asked) int64
+// [R,B,T], the places int64 [R,B,Q].
+struct AskedSequences {
+  at::Tensor x, target, asked;
+};
+AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices);
+
+// Of rows [R,N,...] those that are asked, `asked` int64 [R,M]: [R,M,...]. Undefined: all of them.
+at::Tensor asked_rows(const at::Tensor& rows, const at::Tensor& asked);
 
 }  // namespace tandem

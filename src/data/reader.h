@@ -1,6 +1,6 @@
 // A data set registers its reader here. A reader of images gives all examples, training examples
 // first, with `train` and `test` naming them all and `validation` empty; load_dataset() then splits
-// and normalises. A reader of bytes gives its ranges itself.
+// and normalises. A reader of bytes gives its ranges itself, and a generator its splits.
 #pragma once
 
 #include <string>
@@ -12,11 +12,13 @@
 namespace tandem {
 
 struct DatasetReader {
-  // What read() reads, in its order. Both throw DataError where that isn't there.
+  // What read() reads, in its order. Both throw DataError where that isn't there. Null: nothing,
+  // the data are generated, and their options say all of what they are.
   std::vector<std::string> (*files)(const Config&);
   Dataset (*read)(const Config&);
   // What else of the config read() depends on, as a text; null: nothing but the files.
   std::string (*options)(const Config&) = nullptr;
+  bool generates() const { return files == nullptr; }
 };
 Registry<DatasetReader>& dataset_readers();
 

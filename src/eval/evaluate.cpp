@@ -40,7 +40,8 @@ std::vector<ReadoutRun> probe_runs(const Trainer& trainer) {
 
 namespace {
 
-constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8;
+// Sequences that are asked at a few places are more, so that accuracies say something.
+constexpr std::int64_t kProbeExamples = 500, kProbeWindows = 8, kProbeAsked = 32;
 
 // Of these places in an image set, those of classes that some task has.
 std::vector<std::int64_t> of_tasks(const Trainer& trainer, std::vector<std::int64_t> places) {
@@ -57,10 +58,10 @@ std::vector<std::int64_t> of_tasks(const Trainer& trainer, std::vector<std::int6
 std::vector<std::int64_t> even_examples(const Trainer& trainer, std::int64_t most) {
   const Dataset& data = trainer.data();
   std::optional<WindowStarts> windows;
-  if (data.kind == Dataset::Kind::kBytes)
-    windows.emplace(data.train, trainer.run(0).config.integer("context"));
-  const std::vector<std::int64_t> places =
-      windows ? std::vector<std::int64_t>() : of_tasks(trainer, data.train);
+  if (data.windows()) windows.emplace(data.train, trainer.run(0).config.integer("context"));
+  const std::vector<std::int64_t> places = windows            ? std::vector<std::int64_t>()
+                                           : data.sequences() ? data.train
+                                                              : of_tasks(trainer, data.train);
   const std::int64_t all = windows ? windows->count() : static_cast<std::int64_t>(places.size());
   const std::int64_t count = std::min(most, all);
   std::vector<std::int64_t> examples;
@@ -79,8 +80,8 @@ namespace {
 // has its share of the first ones.
 std::vector<std::int64_t> in_turn(const Trainer& trainer) {
   const Dataset& data = trainer.data();
-  if (data.kind != Dataset::Kind::kBytes) return of_tasks(trainer, data.validation);
-  if (data.train.size() <= 2) return data.validation;
+  if (!data.sequences()) return of_tasks(trainer, data.validation);
+  if (!data.windows() || data.train.size() <= 2) return data.validation;
   std::vector<std::vector<std::int64_t>> parts(data.train.size() / 2);
   for (const std::int64_t start : data.validation) {
     std::size_t part = 0;
@@ -101,9 +102,10 @@ std::vector<std::int64_t> in_turn(const Trainer& trainer) {
 std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
   const Dataset& data = trainer.data();
   // At least a window of each part of a corpus.
-  const auto parts = static_cast<std::int64_t>(data.train.size() / 2);
-  const std::int64_t most =
-      data.kind == Dataset::Kind::kBytes ? std::max(kProbeWindows, parts) : kProbeExamples;
+  const auto parts = static_cast<std::int64_t>(data.windows() ? data.train.size() / 2 : 0);
+  const std::int64_t most = data.asked.defined() ? kProbeAsked
+                            : data.windows()     ? std::max(kProbeWindows, parts)
+                                                 : kProbeExamples;
   const std::vector<std::int64_t> all = in_turn(trainer);
   const auto count = std::min<std::int64_t>(most, static_cast<std::int64_t>(all.size()));
   std::vector<std::int64_t> seen =
@@ -128,7 +130,7 @@ Batch probe_batch(const Trainer& trainer) {
 }
 
 std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer) {
-  if (trainer.tasks(0).tasks.size() < 2 || trainer.data().kind == Dataset::Kind::kBytes) return {};
+  if (trainer.tasks(0).tasks.size() < 2 || trainer.data().sequences()) return {};
   const std::vector<std::int64_t> seen = probe_examples(trainer);
   const auto* labels = trainer.data().labels.const_data_ptr<std::int64_t>();
   std::vector<std::vector<std::int64_t>> tasks;
@@ -194,8 +196,9 @@ namespace {
 // One kind of logits in one read-out of one task, of each replica: on the device, so that no pass
 // waits for what another has counted.
 struct Tally {
-  at::Tensor loss, correct;  // [R] sums, float64 and int64
-  at::Tensor bits;           // uint8 [R, ceil(rows / 8)]; undefined: nobody asks
+  at::Tensor loss, correct;        // [R] sums, float64 and int64
+  at::Tensor bits;                 // uint8 [R, ceil(rows / 8)]; undefined: nobody asks
+  std::vector<std::int64_t> rows;  // [R] that counted
 };
 
 // Examples of a task's split, shared by all read-outs of it.
@@ -215,7 +218,8 @@ Tally empty_tally(const Trainer& trainer, std::size_t rows, bool wants_bits) {
   const std::int64_t count = trainer.replicas();
   Tally tally{torch::zeros({count}, on_device.dtype(torch::kFloat64)),
               torch::zeros({count}, on_device.dtype(torch::kInt64)),
-              {}};
+              {},
+              std::vector<std::int64_t>(static_cast<std::size_t>(count), 0)};
   if (wants_bits) {
     tally.bits = torch::zeros({count, static_cast<std::int64_t>((rows + 7) / 8)},
                               on_device.dtype(torch::kByte));
@@ -331,11 +335,11 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
 std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const Context& context,
                                const NearestMean* means, const std::vector<bool>& masked,
                                bool wants_bits) {
-  const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
-  const std::size_t most = bytes ? kWindowChunk : kImageChunk;
+  const bool sequences = trainer.data().sequences();
+  const std::size_t most = sequences ? kWindowChunk : kImageChunk;
   std::vector<Tally> tallies;
   for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-    tallies.push_back(empty_tally(trainer, split.longest, wants_bits && !bytes));
+    tallies.push_back(empty_tally(trainer, split.longest, wants_bits && !sequences));
   }
   std::vector<std::int64_t> before(split.examples.size(), 0);
   for (std::size_t begin = 0; begin < split.longest; begin += most) {
@@ -343,8 +347,9 @@ std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const
       Context pass = context;
       at::Tensor logits = means != nullptr ? means->scores(trainer, batch.x, context)
                                            : trainer.model().forward(batch.x, pass);
-      logits = logits.reshape({trainer.replicas(), -1, logits.size(-1)});
-      const std::int64_t per_example = bytes ? batch.x.size(2) : 1;
+      logits = asked_rows(logits.reshape({trainer.replicas(), -1, logits.size(-1)}), batch.asked);
+      const at::Tensor target = asked_rows(batch.target, batch.asked);
+      const std::int64_t per_example = target.size(1) / batch.x.size(1);
       at::Tensor rows = torch::empty({2, trainer.replicas()}, torch::kInt64);
       auto* row = rows.data_ptr<std::int64_t>();
       for (std::size_t r = 0; r < counts.size(); ++r) {
@@ -354,12 +359,12 @@ std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const
       }
       rows = uploaded(rows, trainer.device());
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-        add_scores(
-            score_examples(logits, batch.target, masked[kind] ? batch.allowed : at::Tensor()), rows,
-            tallies[kind]);
+        add_scores(score_examples(logits, target, masked[kind] ? batch.allowed : at::Tensor()),
+                   rows, tallies[kind]);
       }
     }
   }
+  for (Tally& tally : tallies) tally.rows = before;
   return tallies;
 }
 
@@ -417,19 +422,16 @@ void add_rows(const Trainer& trainer, const Evaluation& evaluation, const Counte
   const auto host = [](const at::Tensor& values) {
     return values.defined() ? values.to(torch::kCPU) : values;
   };
-  const Tally tally{host(counted.tally.loss), host(counted.tally.correct),
-                    host(counted.tally.bits)};
+  const Tally tally{host(counted.tally.loss), host(counted.tally.correct), host(counted.tally.bits),
+                    counted.tally.rows};
   const auto* losses = tally.loss.const_data_ptr<double>();
   const auto* correct = tally.correct.const_data_ptr<std::int64_t>();
-  const bool bytes = trainer.data().kind == Dataset::Kind::kBytes;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const std::size_t examples = counted.split->examples[r].size();
     if (!counted.of[r] || examples == 0) continue;
     EvalRow row = row_of(trainer, static_cast<std::int64_t>(r), evaluation, counted);
-    const std::int64_t per_example =
-        bytes ? trainer.run(static_cast<std::int64_t>(r)).config.integer("context") : 1;
     row.n_correct = correct[r];
-    row.n_total = static_cast<std::int64_t>(examples) * per_example;
+    row.n_total = tally.rows[r];
     row.loss = losses[r] / static_cast<double>(row.n_total);
     if (tally.bits.defined()) {
       const auto* own = tally.bits.const_data_ptr<std::uint8_t>() +

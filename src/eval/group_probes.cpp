@@ -30,6 +30,12 @@ at::Tensor flat(const at::Tensor& logits) {
   return logits.reshape({logits.size(0), -1, logits.size(-1)});  // [R,N,C]
 }
 
+// Of the rows that are asked.
+ExampleScores scores(const Batch& batch, const at::Tensor& logits) {
+  return score_examples(asked_rows(flat(logits), batch.asked),
+                        asked_rows(batch.target, batch.asked), batch.allowed);
+}
+
 std::int64_t even_stride(std::int64_t n) {
   auto stride =
       std::max<std::int64_t>(1, std::llround(0.6180339887498949 * static_cast<double>(n)));
@@ -81,7 +87,7 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     std::vector<std::int64_t> all;
     std::optional<WindowStarts> windows;  // which start anywhere in ranges
-    if (data.kind == Dataset::Kind::kBytes) {
+    if (data.windows()) {
       windows.emplace(trainer_.stages_of(r).windows(stage));
     } else {
       all = trainer_.stages_of(r).examples(stage);
@@ -124,19 +130,17 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
     const auto replica = static_cast<std::int64_t>(r);
     runs_[r].full_phase = in_full_phase(trainer_.run(replica), trainer_.steps_of(replica));
   }
-  ProbeInput input{trainer_.model(), runs_, batch.x,
-                   [&batch](const at::Tensor& logits) {
-                     return score_examples(flat(logits), batch.target, batch.allowed).loss.mean(1);
-                   },
-                   [&batch](const at::Tensor& logits) {
-                     return score_examples(flat(logits), batch.target, batch.allowed)
-                         .correct.to(torch::kFloat64)
-                         .mean(1);
-                   }};
+  ProbeInput input{
+      trainer_.model(), runs_, batch.x,
+      [&batch](const at::Tensor& logits) { return scores(batch, logits).loss.mean(1); },
+      [&batch](const at::Tensor& logits) {
+        return scores(batch, logits).correct.to(torch::kFloat64).mean(1);
+      }};
   input.shared_loss = [&batch](const at::Tensor& logits, const at::Tensor& share) {
     return shared_cross_entropy(flat(logits), batch.target, share, batch.allowed);
   };
   input.target = batch.target;
+  input.asked = batch.asked;
   input.outputs_allowed = batch.allowed;
   tell_tasks(stage, input);
   input.ranking = ranking_batch(batch);

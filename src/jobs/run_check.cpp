@@ -129,8 +129,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   facts.needs_ends = needs.looks_back || needs.holds_weights || needs.own_outputs ||
                      (!facts.own_tasks && needs.stage != StageData::kAllTasks);
   facts.in_order = tasks.tasks.front().in_order;
-  facts.windows = data.kind == Dataset::Kind::kBytes;
-  facts.shares_outputs = facts.windows || tasks.shares_outputs();
+  facts.sequences = data.sequences();
+  facts.shares_outputs = facts.sequences || tasks.shares_outputs();
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());
   facts.epoch_steps =
@@ -138,9 +138,8 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
   std::vector<std::int64_t> examples;
   for (std::size_t stage = 0; stage < timeline.task_steps.size(); ++stage) {
     // Windows of a byte corpus start anywhere: it has no fewer than it has steps' batches.
-    examples.push_back(data.kind == Dataset::Kind::kBytes
-                           ? timeline.steps_per_epoch[stage] * run.integer("batch")
-                           : stages.size(static_cast<std::int64_t>(stage)));
+    examples.push_back(data.windows() ? timeline.steps_per_epoch[stage] * run.integer("batch")
+                                      : stages.size(static_cast<std::int64_t>(stage)));
     facts.examples += examples.back();
   }
   facts.task_examples = *std::min_element(examples.begin(), examples.end());

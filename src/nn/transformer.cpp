@@ -144,13 +144,13 @@ Sizes checked_sizes(const Config& config, const ModelShape& shape) {
 }
 
 // A feed-forward width that isn't said counts as the 8/3 of the residual stream that it will be.
-ModelNeeds transformer_needs(const Config& config, const ModelShape&) {
+ModelNeeds transformer_needs(const Config& config, const ModelShape& shape) {
   const auto real = [&](const char* option) { return static_cast<double>(config.integer(option)); };
   const double width = real("width"), layers = real("layers"), context = real("context");
   const double ff = real("ff_width") > 0 ? real("ff_width") : width * 8 / 3;
-  constexpr auto kVocabulary = static_cast<double>(kBytes);
-  return {layers * (4 * width * width + 3 * width * ff) + kVocabulary * width,
-          context * (layers * (8 * width + 3 * ff + 3 * real("heads") * context) + kVocabulary)};
+  const auto vocabulary = static_cast<double>(shape.outputs > 0 ? shape.outputs : kBytes);
+  return {layers * (4 * width * width + 3 * width * ff) + vocabulary * width,
+          context * (layers * (8 * width + 3 * ff + 3 * real("heads") * context) + vocabulary)};
 }
 
 struct LinearSize {
@@ -174,7 +174,7 @@ std::string block_name(std::int64_t index) { return "layer" + std::to_string(ind
 
 void check_sequences(const Config& config, const ModelShape& shape) {
   if (shape.features == 0) return;
-  throw ConfigError("model=transformer reads bytes and data=" + config.text("data") +
+  throw ConfigError("model=transformer reads sequences and data=" + config.text("data") +
                     " is a set of images: choose --data bytes or --model mlp");
 }
 

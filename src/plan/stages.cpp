@@ -128,7 +128,7 @@ bool Stages::in_order(std::int64_t stage) const {
 }
 
 double rows_per_example(const Config& config, const Dataset& data) {
-  return data.kind == Dataset::Kind::kBytes ? static_cast<double>(config.integer("context")) : 1.0;
+  return data.sequences() ? static_cast<double>(config.integer("context")) : 1.0;
 }
 
 ModelShape network_shape(const Dataset& data, const TaskSequence& sequence) {
@@ -138,7 +138,7 @@ ModelShape network_shape(const Dataset& data, const TaskSequence& sequence) {
 Timeline Stages::timeline() const {
   std::vector<std::int64_t> counts;
   for (std::int64_t stage = 0; stage < count(); ++stage) {
-    if (data_.kind == Dataset::Kind::kBytes) {
+    if (data_.windows()) {
       // All batches of windows are full.
       const std::int64_t batch = config_.integer("batch");
       counts.push_back((windows(stage).windows() + batch - 1) / batch * batch);

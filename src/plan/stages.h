@@ -50,7 +50,7 @@ class Stages {
 std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& data,
                                           const TaskSequence& sequence, std::int64_t stage);
 
-// Rows of the network's matrices per example: the windows' positions of a byte corpus, else 1.
+// Rows of the network's matrices per example: the tokens of a sequence, else 1.
 double rows_per_example(const Config& config, const Dataset& data);
 
 // What the data make of a network whose weights come with its connections.

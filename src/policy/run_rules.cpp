@@ -656,7 +656,7 @@ std::vector<Rule> example_rules() {
              f.config->text("blur"), f.task_steps, std::ceil(1e3 / f.task_steps) / 1e3);
        }},
       {"fisher_of_windows", kRefusedRun, kOfRun,
-       [](const RunFacts& f) { return f.exact_fisher && f.windows && f.tasks > 1; },
+       [](const RunFacts& f) { return f.exact_fisher && f.sequences && f.tasks > 1; },
        [](const RunFacts& f) {
          return fmt::format(
              "--strategy {} takes a gradient of each output of each token, of which a window has "
@@ -664,7 +664,7 @@ std::vector<Rule> example_rules() {
              f.config->text("strategy"), number(f, "context"), 256);
        }},
       {"memory_of_windows", kRefusedRun, kOfRun,
-       [](const RunFacts& f) { return f.keeps_classes && f.windows; },
+       [](const RunFacts& f) { return f.keeps_classes && f.sequences; },
        [](const RunFacts& f) {
          return fmt::format(
              "--strategy {} trains on a memory that is balanced over classes, and windows of a "

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/gather.h"
 #include "data/tensor.h"
 #include "probes/read_net.h"
 #include "probes/recorder.h"
@@ -61,16 +62,18 @@ class CalibrationProbe : public Probe {
     const auto tasks = tasks_of(input);
     // Where it is not known which examples are of tasks so far, nothing is said of them.
     if (tasks.empty() && input.several_tasks) return rows.finish();
-    const at::Tensor logits = read_net(input, tasks).logits;
+    const at::Tensor all_logits = read_net(input, tasks).logits;
+    const at::Tensor logits =
+        asked_rows(all_logits.reshape({all_logits.size(0), -1, all_logits.size(-1)}), input.asked);
+    const at::Tensor target = asked_rows(input.target, input.asked);
     const at::Tensor allowed = outputs_read(input, tasks);
     const bool compete = !allowed.defined() && !input.task_nets && !input.task_of_output.empty();
     for (std::size_t r = 0; r < input.runs.size(); ++r) {
       const auto replica = static_cast<std::int64_t>(r);
       if (!input.wants(replica)) continue;
-      const Predictions all =
-          predictions(logits[replica].reshape({-1, logits.size(-1)}),
-                      allowed.defined() ? allowed[replica] : at::Tensor(), input.target[replica],
-                      tasks.empty() ? std::vector<std::int64_t>() : tasks[r], input.task);
+      const Predictions all = predictions(
+          logits[replica], allowed.defined() ? allowed[replica] : at::Tensor(), target[replica],
+          tasks.empty() ? std::vector<std::int64_t>() : tasks[r], input.task);
       rows.whole(replica, "", "ece", calibration_error(all));
       if (!compete || tasks.empty() || input.task < 2) continue;
       rows.whole(replica, "", "recency_bias", recency(all, input.task_of_output[r], input.task));

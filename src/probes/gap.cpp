@@ -13,6 +13,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/gather.h"
 #include "data/tensor.h"
 #include "nn/own_outputs.h"
 #include "probes/recorder.h"
@@ -92,17 +93,22 @@ class GapProbe : public Probe {
       const BorrowedMasks borrowed(model, masks);
       logits = model.forward(input.x, both);
     }
+    const auto ends = [&input](const at::Tensor& all) {
+      if (!input.asked.defined()) return all;
+      return asked_rows(all.reshape({all.size(0), -1, all.size(-1)}), input.asked);
+    };
+    logits = ends(logits);
     if (carry_ && model.sites(Level::kWeights) > 0) {
       const MaskedWeights sparse(model, masks);
       Context full;
       record_ends(rows, Level::kWeights, input.outputs_allowed, logits,
-                  model.forward(input.x, full));
+                  ends(model.forward(input.x, full)));
     }
     if (model.sites(Level::kAttention) > 0) {
       Context sparse;
       sparse.plans.attention.wanted = StreamsWanted::kSparse;
       record_ends(rows, Level::kAttention, input.outputs_allowed, logits,
-                  model.forward(input.x, sparse));
+                  ends(model.forward(input.x, sparse)));
     }
     return rows.finish();
   }

@@ -42,6 +42,7 @@ struct ProbeInput {
   // differentiable.
   std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& share)> shared_loss = {};
   at::Tensor target = {};  // int64 [R,N], the output that is right for each row of logits
+  at::Tensor asked = {};   // int64 [R,M], the rows that have a right output; undefined: all
 
   // A fixed large batch has the parts 0, 1, ...: examples that lie evenly in the training split of
   // the task under way, as many in each part as a step has.

@@ -26,7 +26,7 @@ Batches::Batches(const std::vector<Config>& configs, at::Device device, at::Scal
   for_each_index(configs.size(), host_threads(),
                  [&](std::size_t r) { sequences_[r] = make_tasks(configs[r], *data_); });
   share_lists();
-  if (!windows()) make_tables();
+  if (!data_->sequences()) make_tables();
 }
 
 // Most runs of a group have the same examples in each task, which are kept once.
@@ -263,11 +263,26 @@ Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int6
 }
 
 at::Tensor Batches::over_rows(const at::Tensor& per_example) const {
-  if (!windows()) return per_example;
+  if (!data_->sequences()) return per_example;
   const std::int64_t rows = configs_.front().integer("context");
   return per_example.unsqueeze(-1)
       .expand({per_example.size(0), per_example.size(1), rows})
       .reshape({per_example.size(0), -1});
+}
+
+Batch Batches::gather_asked(const at::Tensor& examples, const at::Tensor& weight) const {
+  const AskedSequences gathered = gather_sequences(device_data_, examples);
+  const std::int64_t tokens = gathered.x.size(2);
+  const at::Tensor first =
+      torch::arange(examples.size(1), examples.options()) * tokens;  // row of b
+  Batch batch;
+  batch.x = gathered.x;
+  batch.target = gathered.target.view({replicas(), -1});
+  batch.asked = (gathered.asked + first.view({1, -1, 1})).view({replicas(), -1});
+  batch.weight = torch::zeros(batch.target.sizes(), examples.options().dtype(dtype_))
+                     .scatter_(1, batch.asked, 1);
+  if (weight.defined()) batch.weight = batch.weight * over_rows(weight);
+  return batch;
 }
 
 Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight,
@@ -281,6 +296,7 @@ Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight,
     if (weight.defined()) batch.weight = over_rows(weight);
     return batch;
   }
+  if (data_->sequences()) return gather_asked(examples, weight);
   const at::Tensor source = examples.bitwise_and(kSourceMask);
   const auto task_count = static_cast<std::int64_t>(sequences_.front().tasks.size());
   const bool by_task = outputs == OutputsOf::kTask && allowed_table_.defined();

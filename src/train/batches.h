@@ -25,7 +25,8 @@ namespace tandem {
 struct Batch {
   at::Tensor x;        // float [R,B,F] or int64 [R,B,T]
   at::Tensor target;   // int64 [R,N]
-  at::Tensor weight;   // [R,N]; undefined where every example counts
+  at::Tensor weight;   // [R,N]; undefined where every example counts, and every row of it
+  at::Tensor asked;    // int64 [R,M], rows that are asked, as many of each example; undefined: all
   at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
   // What each row's cross-entropy counts in the loss, [R,N]; undefined: the mean over what weighs.
   at::Tensor share;
@@ -48,7 +49,7 @@ class Batches {
     return sequences_[static_cast<std::size_t>(r)];
   }
   const std::vector<TaskSequence>& sequences() const { return sequences_; }
-  bool windows() const { return data_->kind == Dataset::Kind::kBytes; }
+  bool windows() const { return data_->windows(); }
   // What the loss sees in training.
   OutputsOf trained_outputs() const { return sequences_.front().trained; }
   // How many outputs the loss sees of replica r's row of an example of `task` (from 1).
@@ -86,6 +87,7 @@ class Batches {
  private:
   void share_lists();
   void make_tables();
+  Batch gather_asked(const at::Tensor& examples, const at::Tensor& weight) const;
   void begin_tasks(std::int64_t last);
   // Windows of replica r as examples of their tasks.
   std::vector<std::int64_t> as_examples(std::int64_t r, std::vector<std::int64_t> starts) const;

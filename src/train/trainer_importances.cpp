@@ -84,10 +84,10 @@ std::vector<at::Tensor> Trainer::importances(const std::vector<std::vector<std::
   topology_->expect_gradient(false);
   std::size_t longest = 0;
   for (const auto& own : examples) longest = std::max(longest, own.size());
-  // Of a window it is a sum over tokens and symbols, each with a backward pass of its own.
-  TORCH_INTERNAL_ASSERT(!batches_.windows() || kind != Importance::kFisher,
-                        "the exact Fisher information of windows");
-  const bool by_rows = !batches_.windows() && only_linear(*model_);
+  // Of a sequence it is a sum over tokens and symbols, each with a backward pass of its own.
+  TORCH_INTERNAL_ASSERT(!data().sequences() || kind != Importance::kFisher,
+                        "the exact Fisher information of sequences");
+  const bool by_rows = !data().sequences() && only_linear(*model_);
   const auto chunk =
       by_rows ? kImportanceRows : importance_copies(weights_of_replica(*model_, replicas()));
   std::unique_ptr<Model> copies;

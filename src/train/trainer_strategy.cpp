@@ -301,8 +301,9 @@ StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
 Batch Trainer::batch_of(const StepRows& rows) const {
   Batch batch = batches_.gather(rows.examples, rows.weight, batches_.trained_outputs());
   if (!rows.mean.defined()) return batch;
-  const std::int64_t per_example = batch.target.size(1) / rows.examples.size(1);
-  batch.mean = batches_.over_rows(rows.mean) / static_cast<double>(per_example);
+  const std::int64_t asked = asked_rows(batch.target, batch.asked).size(1) / rows.examples.size(1);
+  batch.mean = batches_.over_rows(rows.mean) / static_cast<double>(asked);
+  if (batch.asked.defined()) batch.mean = batch.mean * batch.weight;
   batch.weight = batch.mean.gt(0).to(batch.mean.scalar_type());
   batch.share = batch.mean;
   return batch;
@@ -507,8 +508,9 @@ void Trainer::change_gradients(const StepRows& rows, StepLosses& losses) {
 std::int64_t Trainer::buffer_bytes(std::int64_t r, std::int64_t stage) const {
   // What has stages of more than their own tasks must have kept these.
   if (needs_.stage != StageData::kOwnTask) return input_bytes(stages_of(r), stage);
-  const std::int64_t each = batches_.windows() ? run(r).config.integer("context") + 1
-                                               : data().features * data().inputs.element_size();
+  const std::int64_t each = batches_.windows()
+                                ? run(r).config.integer("context") + 1
+                                : data().inputs.size(1) * data().inputs.element_size();
   return strategy_->examples_held(r) * each;
 }
 
@@ -527,7 +529,7 @@ double Trainer::pass_flops(std::int64_t r, std::int64_t stage) const {
 // Inputs of a stage's training examples, as the data set has them.
 std::int64_t Trainer::input_bytes(const Stages& stages, std::int64_t stage) const {
   if (batches_.windows()) return stages.windows(stage).bytes();
-  return stages.size(stage) * data().features * data().inputs.element_size();
+  return stages.size(stage) * data().inputs.size(1) * data().inputs.element_size();
 }
 
 std::int64_t Trainer::strategy_bytes(std::int64_t r) const {

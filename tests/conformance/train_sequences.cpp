@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "data/dataset.h"
+#include "data/reader.h"
 #include "eval/evaluate.h"
 #include "jobs/run_check.h"
 #include "support/resume_support.h"
@@ -382,6 +383,29 @@ TEST_CASE("every model: alone, in company and resumed", "[conformance]") {
                            {"block_size", "4"},
                            {"blocks", "2"}},
                           {model});
+        require_same_in_every_company(seeds_of(said, 3), 4);
+      }
+    }
+  }
+}
+
+TEST_CASE("every generated data set: alone, in company and resumed", "[conformance]") {
+  for (const auto& [name, reader] : dataset_readers().all()) {
+    if (!reader.generates()) continue;
+    for (const std::string storage : {"masked", "sparse"}) {
+      DYNAMIC_SECTION(name << ' ' << storage) {
+        // Epochs end with batches that are not full.
+        const Settings said = small_transformer({{"data", name},
+                                                 {"vocabulary", "24"},
+                                                 {"train_sequences", "8"},
+                                                 {"validation_sequences", "21"},
+                                                 {"test_sequences", "5"},
+                                                 {"attention", "ssa"},
+                                                 {"weights", "rigl"},
+                                                 {"update_interval", "3"},
+                                                 {"steps", "10"},
+                                                 {"curve", "true"},
+                                                 {"storage", storage}});
         require_same_in_every_company(seeds_of(said, 3), 4);
       }
     }

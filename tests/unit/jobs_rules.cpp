@@ -605,7 +605,7 @@ Given gating(std::int64_t reads) {
 Given of_windows(const std::string& strategy, std::int64_t tasks, bool windows = true) {
   return config({{"scenario", "class_il"}, {"strategy", strategy}}, [=](RunFacts& f) {
     f.tasks = tasks;
-    f.windows = windows;
+    f.sequences = windows;
     f.exact_fisher = strategy == "ewc";
     f.keeps_classes = strategy == "gdumb";
   });

@@ -230,8 +230,10 @@ TEST_CASE("outlines are what the models build, and data are what their facts say
   }
   for (const auto& [name, reader] : dataset_readers().all()) {
     INFO(name);
+    const DataFacts& facts = data_facts(Config::resolve({{"data", name}}));
     // Images of one's own are known once they are read.
-    CHECK((data_facts(Config::resolve({{"data", name}})).classes > 0) == (name != "images"));
+    CHECK((facts.classes > 0 || facts.classes_option != nullptr) == (name != "images"));
+    CHECK((facts.kind == Dataset::Kind::kSequences) == reader.generates());
   }
 }
 
