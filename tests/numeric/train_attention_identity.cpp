@@ -6,8 +6,8 @@
 
 #include "data/tensor.h"
 #include "methods/method.h"
-#include "nn/attention/module.h"
 #include "nn/attention/metrics.h"
+#include "nn/attention/module.h"
 #include "train/trainer.h"
 
 namespace tandem::test::train_attention_identity_numeric {
