@@ -196,7 +196,8 @@ TEST_CASE("attention's streams take turns, hold draws and align now and then as 
   turns["attention_draw"] = "turns";
   turns["attention_draw_steps"] = "5";
   said["attention_draw_steps"] = "10";
-  const RunSchedule run = schedule_of(said), even = schedule_of(turns);
+  const RunSchedule run = schedule_of(Config::resolve(said)),
+                    even = schedule_of(Config::resolve(turns));
   int changes = 0;
   for (int s = 1; s < 400; ++s) {
     const ReplicaPlan now = plan_replica(run, 0, s);
@@ -209,8 +210,9 @@ TEST_CASE("attention's streams take turns, hold draws and align now and then as 
   }
   REQUIRE(changes > 8);
   turns["attention_p"] = "0.3";
-  CHECK_THROWS_WITH(schedule_of(turns), Catch::Matchers::Contains("--attention-draw turns") &&
-                                            Catch::Matchers::Contains("0.3"));
+  CHECK_THROWS_WITH(
+      schedule_of(Config::resolve(turns)),
+      Catch::Matchers::Contains("--attention-draw turns") && Catch::Matchers::Contains("0.3"));
 }
 
 TEST_CASE("layers draw for themselves, each with probability p", "[unit]") {

@@ -44,6 +44,9 @@ struct AttentionClaims {
   bool causal = true;
   // With a budget that covers every block its sparse stream is its full one, bit for bit.
   bool covers_is_full = true;
+  // What the streams differ by is what the sparse one drops: h_full - h_sparse = delta (h_drop -
+  // h_sparse), with nn/attention/metrics.h.
+  bool gap_is_dropped = true;
 };
 
 class AttentionModule {

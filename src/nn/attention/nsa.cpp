@@ -107,7 +107,8 @@ class Nsa : public AttentionModule {
   AttentionClaims claims() const override {
     return {.causal = true,
             .covers_is_full =
-                sizes_.full[kSelected] && !sizes_.full[kCompressed] && !sizes_.full[kWindow]};
+                sizes_.full[kSelected] && !sizes_.full[kCompressed] && !sizes_.full[kWindow],
+            .gap_is_dropped = false};
   }
 
   std::vector<Parameter*> parameters() override {
