@@ -22,25 +22,14 @@
 #endif
 #include <hwy/highway.h>
 
+#include "kernels/vector_types_inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace tandem::kernels {
 namespace {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-#undef TANDEM_UNROLL
-#if HWY_TARGET == HWY_SCALAR || !HWY_COMPILER_GCC_ACTUAL
-#define TANDEM_UNROLL
-#else
-#define TANDEM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-template <class T>
-using Tag = hn::ScalableTag<T>;
-template <class T>
-using Vec = hn::Vec<Tag<T>>;
-template <class T>
-constexpr int kLanes = static_cast<int>(HWY_LANES(T));
 template <class T>
 constexpr int kAccumulators = HWY_TARGET == HWY_AVX3 ? 16 : 8;
 
