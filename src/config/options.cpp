@@ -207,7 +207,7 @@ std::vector<Option> continual_options() {
        .minimum = 1,
        .of_part = true},
       {.name = "train_outputs",
-       .type = kText,
+       .type = kChoice,
        .default_value = "all",
        .neutral = "all",
        .help = "class_il: the outputs that the loss sees: all from the first task on, "

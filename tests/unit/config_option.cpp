@@ -145,6 +145,7 @@ TEST_CASE("every engine option is whole: help, group, canonical default and neut
     CHECK(canonical_form(each, each.default_value) == each.default_value);
     CHECK(canonical_form(each, each.neutral) == each.neutral);
     if (each.type == OptionType::kChoice) CHECK((!each.choices.empty() || is_part_kind(each.name)));
+    if (!each.choices.empty()) CHECK(each.type == OptionType::kChoice);  // others don't check them
   }
   for (const auto& kind : part_kinds()) CHECK(option(kind).neutral == "none");
 }

@@ -236,6 +236,7 @@ TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
   CHECK(cls.masked_readout);
   CHECK(cls.trained == OutputsOf::kAll);
   CHECK(tasks_of("class_il", {{"train_outputs", "seen"}}).trained == OutputsOf::kSeen);
+  CHECK_THROWS_WITH(tasks_of("class_il", {{"train_outputs", "seem"}}), Contains("seem"));
   const auto own = tasks_of("class_il", {{"train_outputs", "task"}});
   CHECK(own.trained == OutputsOf::kTask);
   CHECK_FALSE(own.mask_evaluation);
