@@ -58,8 +58,8 @@ class WithoutForgetting : public Strategy {
     }
     const at::Tensor& old = old_;
     at::Tensor sum;
-    if (sequence.trained ==
-        OutputsOf::kTask) {  // heads are the same columns in every run of a group
+    // Heads are the same columns in every run of a group.
+    if (sequence.trained == OutputsOf::kTask) {
       for (std::int64_t t = 0; t + 1 < task_; ++t) {
         const auto [first, last] = sequence.task_outputs[static_cast<std::size_t>(t)];
         const at::Tensor term = pull(view, old, {first, last}, {first, last});

@@ -109,7 +109,7 @@ struct StepView {
   at::Tensor x;        // of the batch: float [R,W,F] or int64 [R,W,T]
   at::Tensor logits;   // [R,N,C]; in loss() differentiable
   at::Tensor target;   // int64 [R,N]
-  at::Tensor allowed;  // bool [R,N,C], the outputs of each row's task; undefined: all take part
+  at::Tensor allowed;  // bool [R,N,C], the outputs that the loss sees of each row; undefined: all
   // Where roles are wanted: 1/n for each of the n rows that a replica has of the column's role, 0
   // where the row is padding, [R,N]; so that a weighted sum over a role's columns is its mean.
   at::Tensor mean;

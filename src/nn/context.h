@@ -105,7 +105,7 @@ class Context {
   TensorObserver observe_tensor;
   ProductObserver observe_product;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
-  at::Tensor outputs_allowed;  // bool [R,N,C], the logits of each row's own task; undefined: all
+  at::Tensor outputs_allowed;  // bool [R,N,C], each row's logits that take part; undefined: all
   // The examples of a training step's pass that count for the model's buffers, bool [R,B];
   // undefined: the pass does not train, and adds nothing.
   at::Tensor counted_examples;

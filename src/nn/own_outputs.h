@@ -6,8 +6,8 @@
 
 namespace tandem {
 
-// logits [...,C]; allowed bool of the same shape, true at the outputs of the example's own task, or
-// undefined: all. Other outputs become 0 and get no gradient.
+// logits [...,C]; allowed bool of the same shape, true at the outputs that take part, or undefined:
+// all. Other outputs become 0 and get no gradient.
 at::Tensor own_outputs(const at::Tensor& logits, const at::Tensor& allowed);
 
 // log softmax over the allowed outputs alone; 0 at the others, so that a sum of products of shares

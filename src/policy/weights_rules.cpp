@@ -214,8 +214,7 @@ std::vector<Rule> stream_rules() {
          const Schedule& schedule = policies_at(f, level).schedule;
          return fmt::format(
              "--{0}-draw turns gives each stream half of the steps, and --{0}-p is {1}{2}: leave "
-             "it "
-             "at 0.5, constant",
+             "it at 0.5, constant",
              level_name(level), schedule.p,
              schedule.shape == Schedule::Shape::kConstant ? "" : ", moving");
        }},
