@@ -8,12 +8,10 @@
 //   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
 //   sparse_norm    |h_sparse|: and where they shrink
 //   bound_ratio    |h_full - h_sparse| over the bound of Theorem 1, as a ratio of sums, since
-//   bounds
-//                  can be near 0
+//                  bounds can be near 0
 //   sink_mass      share of a query's attention that falls on the first token
 //   union_2, union_4, union_8   blocks that so many queries in a row read together, over what one
-//   of
-//                  them reads: what a kernel that serves them at once must load
+//                  of them reads: what a kernel that serves them at once must load
 //   gate           mean head gate: the gap also falls where gates close
 #include "data/tensor.h"
 #include "nn/attention/metrics.h"

@@ -100,17 +100,18 @@ struct Case {
                                   std::int64_t t) const {
     const Policies::Selector& rule = setting.selector;
     const std::int64_t own = block(t);
+    const auto of_list = [&](std::int64_t each) {
+      if (rule.per_head) return importance(r, b, list, t, each);
+      double sum = 0;
+      for (std::int64_t h = list * kGroup; h < (list + 1) * kGroup; ++h) {
+        sum += importance(r, b, h, t, each);
+      }
+      return sum;
+    };
     std::vector<std::pair<double, std::int64_t>> order;
     double whole = 0;
     for (std::int64_t each = 0; each < own; ++each) {
-      double sum = 0;
-      if (rule.per_head) {
-        sum = importance(r, b, list, t, each);
-      } else {
-        for (std::int64_t h = list * kGroup; h < (list + 1) * kGroup; ++h) {
-          sum += importance(r, b, h, t, each);
-        }
-      }
+      const double sum = of_list(each);
       whole += std::max(0.0, sum);
       const bool forced = (rule.force_first && each == 0) || own - each <= rule.nearest;
       order.emplace_back(forced ? -INFINITY : -sum, each);
@@ -123,15 +124,7 @@ struct Case {
       if (static_cast<std::int64_t>(read.size()) >= setting.blocks) break;
       if (rule.top_p < 1 && minus != -INFINITY && before >= rule.top_p * whole) break;
       read.insert(each);
-      double sum = 0;
-      if (rule.per_head) {
-        sum = importance(r, b, list, t, each);
-      } else {
-        for (std::int64_t h = list * kGroup; h < (list + 1) * kGroup; ++h) {
-          sum += importance(r, b, h, t, each);
-        }
-      }
-      before += sum;
+      before += of_list(each);
     }
     return read;
   }

@@ -151,20 +151,17 @@ bool takes_blocked(const at::Tensor& q) {
          (q.scalar_type() == torch::kFloat || q.scalar_type() == torch::kDouble);
 }
 
-at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k, const SelectorInput& input) {
+at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
+                           const AttentionSetting& setting, const AttentionTables& tables) {
   const at::NoGradGuard no_grad;
-  const AttentionSetting& setting = input.setting;
   if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting);
-  const Folded& f = input.heads;
-  const at::Tensor chosen = chosen_blocks(input);  // [N,L',T,NB]
+  const at::Tensor chosen = select_blocks(q, k, setting, tables);  // [R,B,L,T,NB]
   const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
   const at::Tensor block = torch::arange(blocks, chosen.options().dtype(torch::kInt32));
   const at::Tensor sorted =
       std::get<0>(torch::where(chosen, block, torch::full_like(block, blocks)).sort(-1));
   const at::Tensor lists = sorted.slice(-1, 0, slots);
-  return torch::where(lists < blocks, lists, torch::full_like(lists, -1))
-      .reshape({f.replicas, f.batch, -1, f.tokens, slots})
-      .contiguous();
+  return torch::where(lists < blocks, lists, torch::full_like(lists, -1)).contiguous();
 }
 
 at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

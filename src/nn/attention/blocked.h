@@ -3,6 +3,8 @@
 // and more; shorter ones, and other devices, have the whole matrices of
 // nn/attention/two_stream.cpp. So length and device alone say which it is. The two agree to
 // rounding.
+// The kernels choose blocks by pooled keys; choices that they lack are those of
+// nn/attention/selector.h, with its tables.
 //
 // Shapes: those of nn/attention/setting.h; L lists = H or Hkv.
 #pragma once
@@ -21,7 +23,8 @@ bool takes_blocked(const at::Tensor& q);
 
 // Which blocks each query reads, int32 [R,B,L,T,S], ascending, with -1 in slots that are left over.
 // The same choice as chosen_blocks() but for ties that rounding breaks.
-at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k, const SelectorInput& input);
+at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
+                           const AttentionSetting& setting, const AttentionTables& tables);
 
 // Causal attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], with its gradient: over the blocks
 // of the lists, or over everything where these are undefined, and in replicas that full_runs (bool

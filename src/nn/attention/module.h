@@ -15,6 +15,7 @@
 
 #include "config/config.h"
 #include "config/part.h"
+#include "nn/attention/selector.h"
 #include "nn/attention/setting.h"
 #include "nn/context.h"
 #include "nn/model.h"
@@ -70,6 +71,11 @@ inline constexpr const char* kObserveWeights = "attention_weights";    // [R,B,H
 inline constexpr const char* kObserveSelected = "attention_selected";  // bool [R,B,H,T,T]
 inline constexpr const char* kObserveValues = "attention_values";      // v [R,B,T,Hkv,D]
 inline constexpr const char* kObserveGate = "attention_gate";          // [R,B,T,H], by the model
+
+// Offers a pass's attention under these names: the weights of the full stream, from scores
+// [N,G T,T], what the chosen blocks [N,L',T,NB] let a query read (undefined: everything), and v.
+void offer_attention(const std::string& site, const SelectorInput& input, const at::Tensor& scores,
+                     const at::Tensor& chosen, const at::Tensor& v, Context& context);
 
 struct AttentionModuleKind {
   std::unique_ptr<AttentionModule> (*make)(const AttentionPlace&) = nullptr;

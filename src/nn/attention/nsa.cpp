@@ -133,10 +133,11 @@ class Nsa : public AttentionModule {
       return f.unfold(batched_product(masked_softmax(f, scores, mask), f.v));
     };
     const Compressed compressed = compress(input);
-    at::Tensor mask = input.tables.causal();
+    at::Tensor mask = input.tables.causal(), blocks;
     if (!covers_everything(setting, input.tables)) {
       const at::NoGradGuard no_grad;
-      mask = mask_of_blocks(selection, chosen(selection, compressed.share), {});
+      blocks = chosen(selection, compressed.share);
+      mask = mask_of_blocks(selection, blocks, {});
     }
     const at::Tensor native[] = {compressed.out, read(mask), window(input)};
     const at::Tensor gates = sigmoid_reproducible(batched_product(input.x, gate_.value))
@@ -159,7 +160,9 @@ class Nsa : public AttentionModule {
       sparse = torch::where(plan.full_runs.view({f.replicas, 1, 1, 1, 1}), full, sparse);
       full = at::Tensor();
     }
-    if (context.observe_tensor) offer(input, f, scores, mask, context);
+    if (context.observe_tensor) {
+      offer_attention(site_, selection, scores, blocks, input.v, context);
+    }
     return context.align_and_select({Level::kAttention, site_}, full, sparse, input.epilogue);
   }
 
@@ -293,18 +296,6 @@ class Nsa : public AttentionModule {
     const at::Tensor mask = input.tables.causal() + additive_mask(near, f.q);
     const at::Tensor scores = batched_product(f.q, f.k.transpose(1, 2));
     return f.unfold(batched_product(masked_softmax(f, scores, mask), f.v));
-  }
-
-  void offer(const AttentionInput& input, const Folded& f, const at::Tensor& scores,
-             const at::Tensor& mask, Context& context) const {
-    const at::NoGradGuard no_grad;
-    const std::vector<std::int64_t> shape = {f.replicas, f.batch, f.heads, f.tokens, f.tokens};
-    context.observe_tensor(site_, kObserveWeights,
-                           masked_softmax(f, scores, input.tables.causal()).view(shape));
-    context.observe_tensor(
-        site_, kObserveSelected,
-        mask.isfinite().expand({f.products(), f.group(), f.tokens, f.tokens}).reshape(shape));
-    context.observe_tensor(site_, kObserveValues, input.v);
   }
 
   std::string site_;

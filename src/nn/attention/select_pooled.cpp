@@ -1,18 +1,15 @@
 // Blocks by the mean of their keys (as rotated):
 //   softmax  p_h(t,b) of s = q_t.kbar_b / sqrt(d) over the blocks that are complete at t, which
-//   counts
-//            a query's own block at its last query alone (SSA's code, arXiv 2511.20102, which is
-//            NSA's without the compressed branch)
+//            counts a query's own block at its last query alone (SSA's code, arXiv 2511.20102,
+//            which is NSA's without the compressed branch)
 //   dot      s itself (MoBA, arXiv 2502.13189)
 //   subblock p_h over blocks of the log-sum-exp of s over `attention_subblocks` parts of each
-//   block,
-//            which have a mean of their own: one key that stands out is seen where the mean hides
-//            it
+//            block, which have a mean of their own: one key that stands out is seen where the mean
+//            hides it
 // and by the exact attention:
 //   oracle   the mass that the full stream gives to each block: what no selector can beat at a
-//   budget.
-//            It costs what full attention does, and tells a selector's error from how concentrated
-//            attention is
+//            budget. It costs what full attention does, and tells a selector's error from
+//            how concentrated attention is
 #include <cmath>
 
 #include "data/tensor.h"

@@ -13,24 +13,6 @@
 namespace tandem {
 namespace {
 
-void offer(const std::string& layer, const Folded& f, const at::Tensor& v, const at::Tensor& scores,
-           const AttentionSetting& setting, const AttentionTables& tables, Context& context) {
-  at::NoGradGuard no_grad;
-  const std::vector<std::int64_t> shape = {f.replicas, f.batch, f.heads, f.tokens, f.tokens};
-  context.observe_tensor(layer, kObserveWeights,
-                         masked_softmax(f, scores, tables.causal()).view(shape));
-  const at::Tensor causal = tables.causal().isfinite();
-  const at::Tensor selected =
-      covers_everything(setting, tables)
-          ? causal.expand(shape)
-          : spread_over_keys(chosen_blocks({f, setting, tables}), setting.block_size, f.tokens)
-                .logical_and(causal)
-                .expand({f.products(), f.group(), f.tokens, f.tokens})
-                .reshape(shape);
-  context.observe_tensor(layer, kObserveSelected, selected);
-  context.observe_tensor(layer, kObserveValues, v);
-}
-
 bool has_full(StreamsWanted wanted) {
   return wanted == StreamsWanted::kFull || wanted == StreamsWanted::kBoth;
 }
@@ -40,44 +22,47 @@ struct Streams {
 };
 
 Streams by_kernels(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                   const SelectorInput& input, StreamsWanted wanted, bool same,
-                   const at::Tensor& full_runs) {
-  const std::int64_t size = input.setting.block_size;
+                   const AttentionSetting& setting, const AttentionTables& tables,
+                   StreamsWanted wanted, const at::Tensor& full_runs) {
+  const std::int64_t size = setting.block_size;
   Streams streams;
   if (has_full(wanted)) streams.full = blocked_attention(q, k, v, size, {}, {});
   if (wanted == StreamsWanted::kFull) return streams;
-  if (same) {
+  if (covers_everything(setting, tables)) {  // the streams are one
     streams.sparse =
         streams.full.defined() ? streams.full : blocked_attention(q, k, v, size, {}, {});
   } else {
-    streams.sparse = blocked_attention(q, k, v, size, lists_of_blocks(q, k, input), full_runs);
+    streams.sparse =
+        blocked_attention(q, k, v, size, lists_of_blocks(q, k, setting, tables), full_runs);
   }
   return streams;
 }
 
-Streams by_matrices(const std::string& layer, const at::Tensor& v, const SelectorInput& input,
-                    StreamsWanted wanted, bool same, const at::Tensor& full_runs,
-                    Context& context) {
-  const Folded& f = input.heads;
+Streams by_matrices(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
+                    const at::Tensor& v, const AttentionSetting& setting,
+                    const AttentionTables& tables, StreamsWanted wanted,
+                    const at::Tensor& full_runs, Context& context) {
+  const Folded f = fold(q, k, v);
+  const SelectorInput input{f, setting, tables};
   const at::Tensor scores = batched_product(f.q, f.k.transpose(1, 2));  // [N,G T,T]
-  at::Tensor mask;  // the sparse stream's; it stays undefined where that stream equals the full one
-  if (wanted != StreamsWanted::kFull && !same) {
+  at::Tensor chosen, mask;  // they stay undefined where the sparse stream equals the full one
+  const bool looks = static_cast<bool>(context.observe_tensor);
+  if ((wanted != StreamsWanted::kFull || looks) && !covers_everything(setting, tables)) {
     at::NoGradGuard no_grad;
-    mask = mask_of_blocks(input, chosen_blocks(input), full_runs);
+    chosen = chosen_blocks(input);
+    if (wanted != StreamsWanted::kFull) mask = mask_of_blocks(input, chosen, full_runs);
   }
   const auto stream = [&](const at::Tensor& additive) {
     return f.unfold(batched_product(masked_softmax(f, scores, additive), f.v));
   };
   Streams streams;
-  if (has_full(wanted)) streams.full = stream(input.tables.causal());
+  if (has_full(wanted)) streams.full = stream(tables.causal());
   if (wanted == StreamsWanted::kBoth) {
     streams.sparse = mask.defined() ? stream(mask) : streams.full;
   } else if (wanted != StreamsWanted::kFull) {
-    streams.sparse = stream(mask.defined() ? mask : input.tables.causal());
+    streams.sparse = stream(mask.defined() ? mask : tables.causal());
   }
-  if (context.observe_tensor) {
-    offer(layer, f, v, scores, input.setting, input.tables, context);
-  }
+  if (looks) offer_attention(layer, input, scores, chosen, v, context);
   return streams;
 }
 
@@ -137,14 +122,12 @@ at::Tensor attention(const std::string& layer, const at::Tensor& q, const at::Te
   expect_heads(q, k, v);
   const LevelPlan& plan = context.plans.attention;
   const AttentionSetting setting = at_budget(configured, plan.blocks);
-  const Folded f = fold(q, k, v);
-  const SelectorInput input{f, setting, tables};
   const at::Tensor full_runs =
       plan.wanted == StreamsWanted::kSelected ? plan.full_runs : at::Tensor();
-  const bool same = covers_everything(setting, tables);  // the streams are one
-  const Streams streams = takes_blocked(q) && !context.observe_tensor
-                              ? by_kernels(q, k, v, input, plan.wanted, same, full_runs)
-                              : by_matrices(layer, v, input, plan.wanted, same, full_runs, context);
+  const Streams streams =
+      takes_blocked(q) && !context.observe_tensor
+          ? by_kernels(q, k, v, setting, tables, plan.wanted, full_runs)
+          : by_matrices(layer, q, k, v, setting, tables, plan.wanted, full_runs, context);
   return context.align_and_select({Level::kAttention, layer}, streams.full, streams.sparse,
                                   epilogue);
 }
@@ -153,11 +136,10 @@ at::Tensor attention_by_matrices(const at::Tensor& q, const at::Tensor& k, const
                                  const AttentionSetting& setting, const AttentionTables& tables,
                                  bool full) {
   expect_heads(q, k, v);
-  const Folded f = fold(q, k, v);
   Context context;
   const Streams streams =
-      by_matrices("", v, {f, setting, tables}, full ? StreamsWanted::kFull : StreamsWanted::kSparse,
-                  covers_everything(setting, tables), {}, context);
+      by_matrices("", q, k, v, setting, tables,
+                  full ? StreamsWanted::kFull : StreamsWanted::kSparse, {}, context);
   return full ? streams.full : streams.sparse;
 }
 

@@ -3,7 +3,7 @@
 //
 //   full    softmax over keys j <= t of q_t.k_j / sqrt(d)
 //   sparse  the same over the keys of S blocks, chosen per query by the selector, its own among
-//   them
+//           them
 // Both streams come from the same q, k, v and the same scores; they meet at the heads' outputs, and
 // `epilogue` is the head gate. The choice of blocks carries no gradient. Rules of the choice by
 // pooled keys, and a double-precision reference of everything here: kernels/attention/attention.h.
