@@ -32,9 +32,18 @@ void add_names(const std::string& summary, std::set<std::string>& names) {
 }  // namespace
 
 std::vector<std::string> documented_metrics() {
-  std::set<std::string> names = {"train_loss",   "alignment_loss",   "alignment_gap",
-                                 "alpha_factor", "buffer_bytes",     "strategy_bytes",
-                                 "data_bytes",   "probe_time_share", "first_non_finite_step"};
+  std::set<std::string> names = {"train_loss",
+                                 "alignment_loss",
+                                 "alignment_gap",
+                                 "alpha_factor",
+                                 "attention_alignment_gap",
+                                 "attention_alpha_factor",
+                                 "model_loss",
+                                 "buffer_bytes",
+                                 "strategy_bytes",
+                                 "data_bytes",
+                                 "probe_time_share",
+                                 "first_non_finite_step"};
   for (const Part& strategy : parts_of("strategy")) names.insert(strategy.name + "_loss");
   for (const Part& probe : parts_of("probe")) add_names(probe.summary, names);
   return {names.begin(), names.end()};

@@ -12,9 +12,8 @@ constexpr double kLeastAlphaFactor = 1e-3, kMostAlphaFactor = 1e3;
 
 TANDEM_HOST_DEVICE inline bool is_finite(double x) { return x - x == 0; }
 
-TANDEM_HOST_DEVICE inline void steer_alpha(const StepNumbers& numbers, ReplicaState& state) {
-  const bool aligns =
-      numbers.weights.full_coefficient != 0 || numbers.weights.sparse_coefficient != 0;
+TANDEM_HOST_DEVICE inline void steer_alpha(const LevelNumbers& numbers, LevelState& state) {
+  const bool aligns = numbers.full_coefficient != 0 || numbers.sparse_coefficient != 0;
   if (!aligns || numbers.gap_target <= 0 || !is_finite(state.gap)) return;
   const double factor =
       state.alpha_factor * std::pow(state.gap / numbers.gap_target, numbers.gap_rate);
@@ -33,7 +32,8 @@ TANDEM_HOST_DEVICE inline double norm_of(const StepOutcome& outcome, std::int64_
 
 TANDEM_HOST_DEVICE inline bool is_finite(const StepOutcome& outcome, std::int64_t r) {
   const double rest = (outcome.rest != nullptr ? outcome.rest[r] : 0) +
-                      (outcome.strategy != nullptr ? outcome.strategy[r] : 0);
+                      (outcome.strategy != nullptr ? outcome.strategy[r] : 0) +
+                      (outcome.model != nullptr ? outcome.model[r] : 0);
   bool finite = is_finite(outcome.loss[r] + outcome.alignment[r]) && is_finite(rest);
   for (std::int64_t net = 0; net < outcome.nets; ++net) {
     finite = finite && is_finite(norm_of(outcome, net, r));
@@ -70,10 +70,12 @@ TANDEM_HOST_DEVICE inline void finish_replica(const StepOutcome& outcome, std::i
   state.loss_sum += outcome.loss[r];
   state.alignment_sum += outcome.alignment[r];
   if (outcome.strategy != nullptr) state.strategy_sum += outcome.strategy[r];
+  if (outcome.model != nullptr) state.model_sum += outcome.model[r];
   state.losses += 1;
   state.steps += 1;
   if (applies) state.updates += 1;
-  steer_alpha(numbers, state);
+  steer_alpha(numbers.attention, state.attention);
+  steer_alpha(numbers.weights, state.weights);
 }
 
 }  // namespace tandem::kernels

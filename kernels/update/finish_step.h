@@ -4,7 +4,8 @@
 //   diverges     takes part and a term of the loss, or (where it steps) a net's norm, is not finite
 //   is updated   takes part, does not diverge, and plan.steps
 //   is steered   takes part, does not diverge, aligns, has a gap_target and a finite gap:
-//                alpha_factor <- clamp(alpha_factor (gap / gap_target)^gap_rate, 1e-3, 1e3)
+//                alpha_factor <- clamp(alpha_factor (gap / gap_target)^gap_rate, 1e-3, 1e3),
+//                each level by itself
 // Sums of losses and counts of updates live in the state, so that no step needs the host. Every
 // record is made of doubles: a table of them is a tensor, and an integer below 2^53 is exact.
 #pragma once
@@ -19,6 +20,8 @@ namespace tandem::kernels {
 struct LevelNumbers {
   double full = 1;                                      // the full stream runs
   double full_coefficient = 0, sparse_coefficient = 0;  // alpha lambda / sites
+  double full_layers = 0;  // bit l: in layer l it does, where layers draw for themselves
+  double gap_target = 0, gap_rate = 0;  // of the steering of alpha; 0: none
 };
 
 // One replica's numbers in one step; flags are 0 or 1. Uploaded as [steps,R].
@@ -30,9 +33,7 @@ struct StepNumbers {
   double mask_gradient = 0;  // S = M
   double mask_update = 0;    // U = M
   LevelNumbers attention, weights;
-  double full_layers = 0;  // bit l: in linear layer l it does, where layers draw for themselves
-  double nested = 0;       // the nested mask that a sparse stream uses
-  double gap_target = 0, gap_rate = 0;    // of the steering of the weights' alpha; 0: none
+  double nested = 0;                      // the nested mask that a sparse stream uses
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
   double dormant_gradient_decay = 0;      // eta that joins the dormant weights' gradient
   double examples = 0;                    // that count in its batch; what follows them is padding
@@ -45,14 +46,22 @@ struct ReplicaConstants {
 };
 constexpr std::int64_t kReplicaConstants = sizeof(ReplicaConstants) / sizeof(double);
 
+// One level's state.
+struct LevelState {
+  double gap = 0;           // of its streams, as the last step that measured it left it
+  double alpha_factor = 1;  // of its alignment, where it is steered
+};
+
+// Stored by checkpoints as it lies here: what is new joins at the end.
 struct ReplicaState {
   double alive = 1;
   double steps = 0;    // taken part in so far
   double updates = 0;  // by the optimizer so far: without steps whose place an update took
   double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
-  double gap = 0;           // of the weights' streams, as the last step that measured it left it
-  double alpha_factor = 1;  // of the weights' alignment, where it is steered
+  LevelState weights;
   double strategy_sum = 0;  // of a strategy's terms, since they were last read
+  LevelState attention;
+  double model_sum = 0;  // of the model's own terms, since they were last read
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);
 
@@ -64,6 +73,7 @@ struct StepOutcome {
   const double* loss = nullptr;                 // [R] summed up in the state
   const double* alignment = nullptr;            // [R] likewise
   const double* strategy = nullptr;             // [R] likewise; null: none
+  const double* model = nullptr;                // [R] likewise; null: none
   const double* rest = nullptr;     // [R] all other terms of the loss, checked alone; null: none
   const double* squares = nullptr;  // [nets,R] of each net's gradient; null where nothing clips
   std::int64_t replicas = 0, nets = 1;

@@ -14,8 +14,8 @@ namespace {
 StepNumbers aligned() {
   StepNumbers numbers;
   numbers.weights.full_coefficient = numbers.weights.sparse_coefficient = 2;
-  numbers.gap_target = 0.1;
-  numbers.gap_rate = 0.5;
+  numbers.weights.gap_target = 0.1;
+  numbers.weights.gap_rate = 0.5;
   return numbers;
 }
 
@@ -23,8 +23,8 @@ StepNumbers aligned() {
 ReplicaState after(const StepNumbers& numbers, double gap, double factor = 1, double loss = 1) {
   const ReplicaConstants constants;
   ReplicaState state;
-  state.gap = gap;
-  state.alpha_factor = factor;
+  state.weights.gap = gap;
+  state.weights.alpha_factor = factor;
   ReplicaUpdate update;
   const double alignment = 0;
   finish_step({.numbers = &numbers,
@@ -39,12 +39,12 @@ ReplicaState after(const StepNumbers& numbers, double gap, double factor = 1, do
 }  // namespace
 
 TEST_CASE("a gap above its target raises the factor, one below lowers it", "[parity]") {
-  REQUIRE(after(aligned(), 0.4).alpha_factor == Approx(2));
-  REQUIRE(after(aligned(), 0.025, 3).alpha_factor == Approx(1.5));
-  REQUIRE(after(aligned(), 0.1, 7).alpha_factor == Approx(7));
-  REQUIRE(after(aligned(), 1e9, 900).alpha_factor == 1e3);
-  REQUIRE(after(aligned(), 1e-12, 0.002).alpha_factor == 1e-3);
-  REQUIRE(after(aligned(), 0).alpha_factor == 1e-3);
+  REQUIRE(after(aligned(), 0.4).weights.alpha_factor == Approx(2));
+  REQUIRE(after(aligned(), 0.025, 3).weights.alpha_factor == Approx(1.5));
+  REQUIRE(after(aligned(), 0.1, 7).weights.alpha_factor == Approx(7));
+  REQUIRE(after(aligned(), 1e9, 900).weights.alpha_factor == 1e3);
+  REQUIRE(after(aligned(), 1e-12, 0.002).weights.alpha_factor == 1e-3);
+  REQUIRE(after(aligned(), 0).weights.alpha_factor == 1e-3);
 }
 
 TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]") {
@@ -52,17 +52,17 @@ TEST_CASE("steps that don't align, idle or diverge leave the factor", "[parity]"
   StepNumbers free = aligned(), idle = aligned(), unsteered = aligned(), one_way = aligned();
   free.weights.full_coefficient = free.weights.sparse_coefficient = 0;
   idle.runs = 0;
-  unsteered.gap_target = 0;
+  unsteered.weights.gap_target = 0;
   one_way.weights.full_coefficient = 0;
-  REQUIRE(after(free, 0.4, 3).alpha_factor == 3);
-  REQUIRE(after(idle, 0.4, 3).alpha_factor == 3);
-  REQUIRE(after(unsteered, 0.4, 3).alpha_factor == 3);
-  REQUIRE(after(one_way, 0.4, 3).alpha_factor == Approx(6));
-  REQUIRE(after(aligned(), nan, 3).alpha_factor == 3);
-  REQUIRE(after(aligned(), std::numeric_limits<double>::infinity(), 3).alpha_factor == 3);
+  REQUIRE(after(free, 0.4, 3).weights.alpha_factor == 3);
+  REQUIRE(after(idle, 0.4, 3).weights.alpha_factor == 3);
+  REQUIRE(after(unsteered, 0.4, 3).weights.alpha_factor == 3);
+  REQUIRE(after(one_way, 0.4, 3).weights.alpha_factor == Approx(6));
+  REQUIRE(after(aligned(), nan, 3).weights.alpha_factor == 3);
+  REQUIRE(after(aligned(), std::numeric_limits<double>::infinity(), 3).weights.alpha_factor == 3);
   const ReplicaState diverged = after(aligned(), 0.4, 3, nan);
   REQUIRE(diverged.alive == 0);
-  REQUIRE(diverged.alpha_factor == 3);
+  REQUIRE(diverged.weights.alpha_factor == 3);
 }
 
 TEST_CASE("a strategy's term is summed apart, and one that is not finite ends the run",

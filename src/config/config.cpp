@@ -66,6 +66,20 @@ bool is_read_by_kind(const std::string& name, const std::string& kind, const Par
   });
 }
 
+// A part's default may be an option's neutral value where nobody can say that: the part reads the
+// option, and has a meaning of its own for a run that says nothing.
+std::string default_value(const Option& option, const std::string& text, const PartTable& parts) {
+  return text == option.neutral ? text : canonical_value(option, text, parts);
+}
+
+bool is_left_out(const Option& option, const std::vector<const Part*>& selected) {
+  return std::any_of(selected.begin(), selected.end(), [&option](const Part* each) {
+    return std::any_of(each->defaults.begin(), each->defaults.end(), [&option](const auto& said) {
+      return said.first == option.name && said.second == option.neutral;
+    });
+  });
+}
+
 // What an option holds that no selected part reads. A part that sets an option of its own kind
 // without reading it fixes it there (a byte corpus keeps its validation share at 0.1); else it is
 // neutral.
@@ -193,7 +207,7 @@ const Layouts::Laid& Layouts::lay(const Selection& selection, const ConfigTables
     }
     for (const Part* part : parts) {
       for (const auto& [name, text] : part->defaults) {
-        values[name] = canonical_value(tables.options->at(name), text, *tables.parts);
+        values[name] = default_value(tables.options->at(name), text, *tables.parts);
       }
     }
     for (const auto& [kind, name] : selection) laid.selected[kind] = values.at(kind);
@@ -202,7 +216,7 @@ const Layouts::Laid& Layouts::lay(const Selection& selection, const ConfigTables
       if (!each.of_part) continue;
       if (laid.layout.used.count(each.name) == 0) {
         values[each.name] = unread_value(each, parts, *tables.parts);
-      } else if (!is_allowed(each, values[each.name], *tables.parts)) {
+      } else if (!is_allowed(each, values[each.name], *tables.parts) && !is_left_out(each, parts)) {
         laid.layout.refused.push_back(each.name);
       }
     }
@@ -339,7 +353,12 @@ Config Config::resolve(const Settings& said, bool strict, const ConfigTables& ta
     if (!option.of_part) {
       ++each;
     } else if (layout.used.count(name) != 0) {
-      canonical_value(option, text, *tables.parts);
+      // What holds where nothing is said may always be said, as a config's own values are.
+      const bool refused =
+          std::find(layout.refused.begin(), layout.refused.end(), name) != layout.refused.end();
+      if (refused || text != base.options[base.place_of(name)].value) {
+        canonical_value(option, text, *tables.parts);
+      }
       ++each;
     } else {
       if (strict && text != base.options[base.place_of(name)].value) {

@@ -332,20 +332,15 @@ std::vector<Option> stream_options(const std::string& level) {
   };
 }
 
-// Layers may draw for themselves at the weights level alone.
 std::vector<Option> draw_options(const std::string& level) {
-  const bool by_layer = level == "weights";
   return {
       {.name = level + "_draw",
        .type = kChoice,
        .default_value = "step",
        .neutral = "step",
-       .help = by_layer
-                   ? "streams by chance: one draw for the whole net, or one for each layer; or "
-                     "in strict turns"
-                   : "streams by chance, one draw for the whole net, or in strict turns",
-       .choices = by_layer ? std::vector<std::string>{"step", "layer", "turns"}
-                           : std::vector<std::string>{"step", "turns"},
+       .help = "streams by chance: one draw for the whole net, or one for each layer; or in strict "
+               "turns",
+       .choices = {"step", "layer", "turns"},
        .of_part = true},
       {.name = level + "_draw_steps",
        .type = kInt,
@@ -359,7 +354,7 @@ std::vector<Option> draw_options(const std::string& level) {
   };
 }
 
-std::vector<Option> thin_alignment_options(const std::string& level) {
+std::vector<Option> steering_options(const std::string& level) {
   return {
       {.name = level + "_align_every",
        .type = kInt,
@@ -375,6 +370,21 @@ std::vector<Option> thin_alignment_options(const std::string& level) {
        .default_value = "false",
        .neutral = "false",
        .help = "a control: each example is aligned with the next one of its batch",
+       .of_part = true},
+      {.name = level + "_gap_target",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "mean |full - sparse|^2 / |full|^2 that alpha is steered to; 0: alpha stays",
+       .minimum = 0,
+       .of_part = true,
+       .per_replica = true},
+      {.name = level + "_gap_rate",
+       .type = kReal,
+       .default_value = "0.02",
+       .neutral = "0.02",
+       .help = "each step that aligns multiplies alpha by (gap / target)^rate",
+       .minimum = 0,
        .of_part = true},
   };
 }
@@ -403,21 +413,6 @@ std::vector<Option> weights_alignment_options() {
        .neutral = "none",
        .help = "the other stream starts from the same layer input, or from the network's input",
        .choices = {"local", "propagated"},
-       .of_part = true},
-      {.name = "weights_gap_target",
-       .type = kReal,
-       .default_value = "0",
-       .neutral = "0",
-       .help = "mean |full - sparse|^2 / |full|^2 that alpha is steered to; 0: alpha stays",
-       .minimum = 0,
-       .of_part = true,
-       .per_replica = true},
-      {.name = "weights_gap_rate",
-       .type = kReal,
-       .default_value = "0.02",
-       .neutral = "0.02",
-       .help = "each step that aligns multiplies alpha by (gap / target)^rate",
-       .minimum = 0,
        .of_part = true},
   };
 }
@@ -456,9 +451,10 @@ std::vector<Option> attention_only_options() {
        .neutral = "none",
        .help = "what ranks earlier blocks: softmax over pooled keys, their product (dot), softmax "
                "over the log-sum-exp of parts of blocks (subblock), the mass of full attention "
-               "(oracle), how near they are (window), every attention_stride-th (strided), or a "
-               "draw (random)",
-       .choices = {"softmax", "dot", "subblock", "oracle", "window", "strided", "random"},
+               "(oracle), how near they are (window), every attention_stride-th (strided), a draw "
+               "(random), or heads of its own that learn which blocks attention reads (indexer)",
+       .choices = {"softmax", "dot", "subblock", "oracle", "window", "strided", "random",
+                   "indexer"},
        .of_part = true},
       {.name = "attention_forced_nearest",
        .type = kInt,
@@ -477,6 +473,55 @@ std::vector<Option> attention_only_options() {
        .minimum = 0,
        .maximum = 1,
        .of_part = true},
+      {.name = "attention_choice",
+       .type = kChoice,
+       .default_value = "exact",
+       .neutral = "exact",
+       .help = "the most important blocks of all, or as the kernel released with SSA finds them "
+               "(streaming): no more than half of block_size from each of the last block_size "
+               "blocks and all before",
+       .choices = {"exact", "streaming"},
+       .of_part = true},
+      {.name = "attention_indexer_heads",
+       .type = kInt,
+       .default_value = "2",
+       .neutral = "2",
+       .help = "heads of selector indexer for each key head",
+       .minimum = 1,
+       .of_part = true},
+      {.name = "attention_indexer_pool",
+       .type = kChoice,
+       .default_value = "max",
+       .neutral = "max",
+       .help = "what selector indexer makes of the scores of a block's keys; mean scores the mean "
+               "key, which needs no score for every pair of tokens",
+       .choices = {"max", "mean"},
+       .of_part = true},
+      {.name = "attention_indexer_target",
+       .type = kChoice,
+       .default_value = "stream",
+       .neutral = "stream",
+       .help = "what selector indexer learns: how full attention spreads over all earlier blocks "
+               "(full), or over the chosen ones; stream: over all where a step computes full "
+               "attention, and else over the chosen ones",
+       .choices = {"stream", "full", "chosen"},
+       .of_part = true},
+      {.name = "attention_indexer_weight",
+       .type = kReal,
+       .default_value = "1",
+       .neutral = "1",
+       .help = "weight of selector indexer's own term in the loss, which reaches nothing else",
+       .minimum = 0,
+       .of_part = true,
+       .per_replica = true},
+      {.name = "attention_entropy_penalty",
+       .type = kReal,
+       .default_value = "0",
+       .neutral = "0",
+       .help = "weight in the loss of the mean entropy of attention, in bits; a control",
+       .minimum = 0,
+       .of_part = true,
+       .per_replica = true},
       {.name = "attention_subblocks",
        .type = kInt,
        .default_value = "4",
@@ -511,12 +556,12 @@ std::vector<Option> level_options() {
   append("weights level", prune_options());
   append("weights level", stream_options("weights"));
   append("weights level", draw_options("weights"));
-  append("weights level", thin_alignment_options("weights"));
+  append("weights level", steering_options("weights"));
   append("weights level", weights_alignment_options());
   append("weights level", dormant_options());
   append("attention level", stream_options("attention"));
   append("attention level", draw_options("attention"));
-  append("attention level", thin_alignment_options("attention"));
+  append("attention level", steering_options("attention"));
   append("attention level", attention_only_options());
   return options;
 }

@@ -351,9 +351,14 @@ void GroupRun::log_losses(const std::vector<char>& which) {
     if (own.strategy_sum != 0) {
       metric(trainer_.run(r).config.text("strategy") + "_loss", own.strategy_sum / own.losses);
     }
-    if (trainer_.run(r).policies.weights.alignment.gap_target > 0) {
-      metric("alpha_factor", own.alpha_factor);
-      metric("alignment_gap", own.gap);
+    if (own.model_sum != 0) metric("model_loss", own.model_sum / own.losses);
+    for (const Level level : kLevels) {
+      if (trainer_.run(r).policies[level].alignment.gap_target <= 0) continue;
+      const bool weights = level == Level::kWeights;
+      const kernels::LevelState& state = weights ? own.weights : own.attention;
+      const std::string prefix = weights ? "" : "attention_";
+      metric(prefix + "alpha_factor", state.alpha_factor);
+      metric(prefix + "alignment_gap", state.gap);
     }
   }
   if (std::find(logged.begin(), logged.end(), 1) != logged.end()) trainer_.clear_losses(logged);

@@ -14,14 +14,12 @@ namespace {
 Policies ssa(const Config& config) {
   Policies policies = alternating_attention(config);
   policies.alignment = alignment_of(config, "attention");
-  thin_alignment(config, "attention", policies.alignment);
   return policies;
 }
 
 std::vector<std::string> attention_ssa_options() {
-  std::vector<std::string> names = selector_options();
-  for (const std::string& name : drawn_streams_options("attention")) names.push_back(name);
-  for (const std::string& name : thin_alignment_options("attention")) names.push_back(name);
+  std::vector<std::string> names = alternating_attention_options();
+  for (const std::string& name : steer_alignment_options("attention")) names.push_back(name);
   for (const char* name :
        {"attention_alpha", "attention_alpha_warmup", "attention_lambda_full",
         "attention_lambda_sparse", "attention_distance", "attention_gate_in_loss"}) {

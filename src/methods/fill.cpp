@@ -169,25 +169,16 @@ std::vector<std::string> drawn_streams_options(const std::string& prefix) {
           prefix + "_draw_steps"};
 }
 
-void thin_alignment(const Config& config, const std::string& prefix, Alignment& alignment) {
+void steer_alignment(const Config& config, const std::string& prefix, Alignment& alignment) {
   alignment.every_steps = config.integer(prefix + "_align_every");
   alignment.shuffled = config.flag(prefix + "_shuffle_target");
+  alignment.gap_target = config.real(prefix + "_gap_target");
+  alignment.gap_rate = config.real(prefix + "_gap_rate");
 }
 
-std::vector<std::string> thin_alignment_options(const std::string& prefix) {
-  return {prefix + "_align_every", prefix + "_shuffle_target"};
-}
-
-void steer_alignment(const Config& config, Alignment& alignment) {
-  thin_alignment(config, "weights", alignment);
-  alignment.gap_target = config.real("weights_gap_target");
-  alignment.gap_rate = config.real("weights_gap_rate");
-}
-
-std::vector<std::string> steer_alignment_options() {
-  std::vector<std::string> names = thin_alignment_options("weights");
-  names.insert(names.end(), {"weights_gap_target", "weights_gap_rate"});
-  return names;
+std::vector<std::string> steer_alignment_options(const std::string& prefix) {
+  return {prefix + "_align_every", prefix + "_shuffle_target", prefix + "_gap_target",
+          prefix + "_gap_rate"};
 }
 
 Alignment alignment_of(const Config& config, const std::string& prefix) {
@@ -203,6 +194,7 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
                                        {"relative_mse", Distance::kRelativeMse},
                                        {"cosine", Distance::kCosine},
                                        {"logit_kl", Distance::kLogitKl}});
+  steer_alignment(config, prefix, alignment);
   if (prefix == "attention") {
     alignment.site =
         config.flag("attention_gate_in_loss") ? Alignment::Site::kPost : Alignment::Site::kPre;
@@ -214,7 +206,6 @@ Alignment alignment_of(const Config& config, const std::string& prefix) {
                                           {"post", Alignment::Site::kPost},
                                           {"logits", Alignment::Site::kLogits}});
   alignment.propagated = config.text("weights_counterpart") == "propagated";
-  steer_alignment(config, alignment);
   return alignment;
 }
 

@@ -37,13 +37,9 @@ std::vector<std::string> phased_weights_options();
 Schedule drawn_streams(const Config& config, const std::string& prefix);
 std::vector<std::string> drawn_streams_options(const std::string& prefix);
 
-// Says at which steps, and toward what, a level's streams are aligned.
-void thin_alignment(const Config& config, const std::string& prefix, Alignment& alignment);
-std::vector<std::string> thin_alignment_options(const std::string& prefix);
-
-// The same of the weights' streams, and how alpha is steered.
-void steer_alignment(const Config& config, Alignment& alignment);
-std::vector<std::string> steer_alignment_options();
+// Says at which steps, and toward what, a level's streams are aligned, and how alpha is steered.
+void steer_alignment(const Config& config, const std::string& prefix, Alignment& alignment);
+std::vector<std::string> steer_alignment_options(const std::string& prefix);
 
 // Reads a level's alignment; `prefix` is "weights" or "attention".
 Alignment alignment_of(const Config& config, const std::string& prefix);

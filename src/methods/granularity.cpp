@@ -5,6 +5,7 @@
 #include "methods/granularity.h"
 
 #include "config/option.h"
+#include "config/part.h"
 
 namespace tandem {
 namespace {

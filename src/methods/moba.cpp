@@ -8,9 +8,8 @@ namespace tandem {
 namespace {
 
 Policies moba(const Config& config) {
-  Policies policies;
+  Policies policies = two_stream_attention(config);
   policies.schedule.kind = Schedule::Kind::kSparse;
-  policies.selector = selector_of(config);
   return policies;
 }
 
@@ -19,7 +18,7 @@ TANDEM_REGISTERED =
                              .name = "moba",
                              .summary = "sparse stream only: blocks chosen by pooled keys",
                              .cite = "arXiv:2502.13189",
-                             .uses = selector_options(),
+                             .uses = two_stream_options(),
                              .file = __FILE__},
                             moba);
 

@@ -22,12 +22,12 @@ Policies sandwich(const Config& config) {
   policies.alignment.distance = Alignment::Distance::kLogitKl;
   policies.alignment.site = Alignment::Site::kLogits;
   policies.alignment.propagated = true;
-  steer_alignment(config, policies.alignment);
+  steer_alignment(config, "weights", policies.alignment);
   return policies;
 }
 
 std::vector<std::string> sandwich_options() {
-  std::vector<std::string> names = refreshed_mask_options(steer_alignment_options());
+  std::vector<std::string> names = refreshed_mask_options(steer_alignment_options("weights"));
   names.insert(names.end(), {"weights_alpha", "weights_alpha_warmup"});
   return names;
 }

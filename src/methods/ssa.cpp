@@ -36,7 +36,7 @@ std::vector<std::string> ssa_options() {
         "weights_distance", "weights_site", "weights_counterpart", "weights_detach"}) {
     names.push_back(name);
   }
-  for (const std::string& name : steer_alignment_options()) names.push_back(name);
+  for (const std::string& name : steer_alignment_options("weights")) names.push_back(name);
   return names;
 }
 

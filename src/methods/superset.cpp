@@ -3,6 +3,7 @@
 #include "methods/superset.h"
 
 #include "config/option.h"
+#include "config/part.h"
 
 namespace tandem {
 namespace {

@@ -56,9 +56,12 @@ bool aligns_layers(const LevelPlan& plan) {
 
 }  // namespace
 
-void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse,
+void Context::align(Level level, const at::Tensor& full, const at::Tensor& sparse,
                     const at::Tensor& allowed) {
-  if (plan.measures_gap) measure_gap(own_outputs(full, allowed), own_outputs(sparse, allowed));
+  const LevelPlan& plan = plans[level];
+  if (plan.measures_gap) {
+    measure_gap(level, own_outputs(full, allowed), own_outputs(sparse, allowed));
+  }
   at::Tensor term;
   if (plan.shuffled) {
     const at::Tensor none = torch::zeros_like(plan.full_coefficient);
@@ -73,7 +76,7 @@ void Context::align(const LevelPlan& plan, const at::Tensor& full, const at::Ten
   alignment_ = alignment_.defined() ? alignment_ + term : term;
 }
 
-void Context::measure_gap(const at::Tensor& full, const at::Tensor& sparse) {
+void Context::measure_gap(Level level, const at::Tensor& full, const at::Tensor& sparse) {
   at::NoGradGuard no_grad;
   const auto squares = [](const at::Tensor& x) {
     return x.reshape({x.size(0), -1}).square().sum(1);
@@ -81,12 +84,18 @@ void Context::measure_gap(const at::Tensor& full, const at::Tensor& sparse) {
   const at::Tensor all = squares(full);
   // Streams that are both zero have no gap.
   const at::Tensor gap = squares(full - sparse) / torch::where(all > 0, all, torch::ones_like(all));
-  gap_sum_ = gap_sum_.defined() ? gap_sum_ + gap : gap;
-  ++gaps_;
+  Gaps& gaps = gaps_[level];
+  gaps.sum = gaps.sum.defined() ? gaps.sum + gap : gap;
+  ++gaps.count;
 }
 
-at::Tensor Context::gap() const {
-  return gap_sum_.defined() ? gap_sum_ / static_cast<double>(gaps_) : gap_sum_;
+at::Tensor Context::gap(Level level) const {
+  const Gaps& gaps = gaps_[level];
+  return gaps.sum.defined() ? gaps.sum / static_cast<double>(gaps.count) : gaps.sum;
+}
+
+void Context::add_model_loss(const at::Tensor& term) {
+  model_loss_ = model_loss_.defined() ? model_loss_ + term : term;
 }
 
 at::Tensor Context::align_and_select(const Site& site, const at::Tensor& full,
@@ -99,7 +108,7 @@ at::Tensor Context::align_and_select(const Site& site, const at::Tensor& full,
     if (observe_site) observe_site(site, full_there, sparse_there);
     if (aligns_layers(plan)) {
       const bool local = full_local.defined();
-      align(plan, local ? up_to_site(plan, epilogue, full_local) : full_there,
+      align(site.level, local ? up_to_site(plan, epilogue, full_local) : full_there,
             local ? up_to_site(plan, epilogue, sparse_local) : sparse_there);
     }
     return from_site(plan, epilogue, select_stream(plan, site.index, full_there, sparse_there));
@@ -110,7 +119,7 @@ at::Tensor Context::align_and_select(const Site& site, const at::Tensor& full,
   if (other_ != nullptr && site.level == paired_level_) {
     const at::Tensor& partner = other_->kept_.at(key);
     if (observe_site) observe_site(site, partner, there);
-    if (aligns_layers(plan)) align(plan, partner, there);
+    if (aligns_layers(plan)) align(site.level, partner, there);
   }
   return from_site(plan, epilogue, there);
 }
@@ -120,7 +129,7 @@ void Context::align_logits(const at::Tensor& logits) {
   if (other_ == nullptr) return;
   const LevelPlan& plan = plans[paired_level_];
   if (plan.full_coefficient.defined() && plan.site == Alignment::Site::kLogits) {
-    align(plan, other_->kept_.at("logits"), logits, outputs_allowed);
+    align(paired_level_, other_->kept_.at("logits"), logits, outputs_allowed);
   }
 }
 

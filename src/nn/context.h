@@ -56,7 +56,7 @@ struct LevelPlan {
 struct Site {
   Level level;
   std::string layer;
-  std::int64_t index = 0;  // among the model's linear layers, at the weights level
+  std::int64_t index = 0;  // among the model's linear layers, or among those with attention
 };
 
 // An Epilogue is what follows a site in its block: a norm, which may be missing, and the rest
@@ -135,16 +135,25 @@ class Context {
 
   // Returns the sum of the alignment terms so far, [R]; it is undefined where there are none.
   at::Tensor alignment() const { return alignment_; }
-  // Returns the mean over the sites so far of |full - sparse|^2 / |full|^2, [R], without autograd;
-  // it is undefined unless a level's plan asks for it.
-  at::Tensor gap() const;
+  // Returns the mean over a level's sites so far of |full - sparse|^2 / |full|^2, [R], without
+  // autograd; it is undefined unless the level's plan asks for it.
+  at::Tensor gap(Level level) const;
+
+  // Adds a term of the model's own to the loss, [R]: what a part of it learns by beside the labels.
+  void add_model_loss(const at::Tensor& term);
+  // Returns the sum of these terms so far, [R]; it is undefined where there are none.
+  at::Tensor model_loss() const { return model_loss_; }
 
  private:
-  void align(const LevelPlan& plan, const at::Tensor& full, const at::Tensor& sparse,
+  void align(Level level, const at::Tensor& full, const at::Tensor& sparse,
              const at::Tensor& allowed = {});
-  void measure_gap(const at::Tensor& full, const at::Tensor& sparse);
-  at::Tensor alignment_, gap_sum_;
-  std::int64_t gaps_ = 0;
+  void measure_gap(Level level, const at::Tensor& full, const at::Tensor& sparse);
+  struct Gaps {
+    at::Tensor sum;  // [R]
+    std::int64_t count = 0;
+  };
+  at::Tensor alignment_, model_loss_;
+  PerLevel<Gaps> gaps_;
   bool keeps_ = false;
   Context* other_ = nullptr;
   Level paired_level_ = Level::kWeights;

@@ -72,7 +72,7 @@ void check(const Sizes& s, const AttentionSetting& setting) {
         "attention_top_p is a share of the importance of all earlier blocks, and that of "
         "attention_selector_score = " +
             rule.score + " is no share",
-        "give softmax, subblock or oracle, or leave it out");
+        "give softmax, subblock, oracle or indexer, or leave it out");
   }
   if (s.context < setting.block_size) {
     refuse(
@@ -308,15 +308,15 @@ class Transformer : public Model {
       initialize_linear(*built, configs, shape);
       **place++ = std::move(built);
     }
-    made.attention = attention_of(made.name, configs, shape);
+    made.attention = attention_of(index, configs, shape);
     return made;
   }
 
-  std::unique_ptr<AttentionModule> attention_of(const std::string& layer,
+  std::unique_ptr<AttentionModule> attention_of(std::int64_t index,
                                                 const std::vector<Config>& configs,
                                                 const ModelShape& shape) const {
-    AttentionPlace place{layer,           configs,           shape,   sizes_.width, sizes_.heads,
-                         sizes_.kv_heads, sizes_.head_dim(), setting_};
+    AttentionPlace place{block_name(index), configs,           shape,    sizes_.width, sizes_.heads,
+                         sizes_.kv_heads,   sizes_.head_dim(), setting_, index};
     std::vector<std::int64_t> keys;
     for (const Config& config : configs) {
       keys.push_back(

@@ -56,6 +56,7 @@ FlopsLedger::FlopsLedger(Model& model, const std::vector<RunSchedule>& runs, dou
     const auto blocks = static_cast<double>(runs[r].config.integer("blocks"));
     forward_[r].levels.attention = {model.attention_flops(true, blocks),
                                     model.attention_flops(false, blocks)};
+    forward_[r].attention_layers = model.sites(Level::kAttention);
   }
   record_masks();
 }
@@ -126,9 +127,9 @@ void FlopsLedger::charge(const std::vector<ReplicaPlan>& plans, const std::vecto
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const ReplicaPlan& plan = plans[i];
     if (!plan.runs) continue;
-    const Demands& weights = runs_[i].demands.weights;
-    double charge = step_flops(weights, plan, forward_[i]) * examples[i];
-    const double fresh = fresh_flops(weights, plan, forward_[i]);
+    const PerLevel<Demands>& demands = runs_[i].demands;
+    double charge = step_flops(demands, plan, forward_[i]) * examples[i];
+    const double fresh = fresh_flops(demands, plan, forward_[i]);
     if (!passed.empty()) charge += trained_forward(static_cast<std::int64_t>(i)) * passed[i];
     if (fresh > 0) charge += fresh * static_cast<double>(runs_[i].config.integer("batch"));
     charged_[i].push_back(charge);

@@ -44,6 +44,7 @@ class ForwardCosts {
     const auto blocks = static_cast<double>(run.config.integer("blocks"));
     flops_.levels.attention = {model.attention_flops(true, blocks),
                                model.attention_flops(false, blocks)};
+    flops_.attention_layers = model.sites(Level::kAttention);
     const double superset = run.policies.weights.sets.superset;
     const auto inside =
         superset > 0 ? spread_budget(shapes_, superset, start_.budget) : std::vector<LayerBudget>();
@@ -149,8 +150,10 @@ class ExpectedFlops {
     if (schedule.kind != Schedule::Kind::kBernoulli) return over_weights(plan);
     const double p = probability(schedule, plan.step);
     plan.levels.attention.full = true;
+    plan.levels.attention.full_layers = ~std::uint64_t{0};
     const double full = over_weights(plan);
     plan.levels.attention.full = false;
+    plan.levels.attention.full_layers = 0;
     return p * full + (1 - p) * over_weights(plan);
   }
 
@@ -160,10 +163,10 @@ class ExpectedFlops {
     const double p = probability(schedule, plan.step);
     const bool per_layer = schedule.draws_per_layer();
     plan.levels.weights.full = !per_layer;
-    plan.full_layers = ~std::uint64_t{0};
+    plan.levels.weights.full_layers = ~std::uint64_t{0};
     const double full = cost(plan);
     plan.levels.weights.full = false;
-    plan.full_layers = 0;
+    plan.levels.weights.full_layers = 0;
     return p * full + (1 - p) * cost(plan);
   }
 
@@ -178,8 +181,8 @@ class ExpectedFlops {
     double sum = 0;
     for (std::size_t i = 0; i < masks; ++i) {
       plan.nested = static_cast<std::int64_t>(i);
-      sum += step_flops(run_.demands.weights, plan, costs_.flops()) +
-             fresh_flops(run_.demands.weights, plan, costs_.flops());
+      sum += step_flops(run_.demands, plan, costs_.flops()) +
+             fresh_flops(run_.demands, plan, costs_.flops());
     }
     return sum / static_cast<double>(masks);
   }
@@ -205,7 +208,7 @@ double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double
   policies.weights.start.pattern = Start::Pattern::kDense;
   const RunSchedule dense(config, policies);
   const ForwardCosts costs(other == nullptr ? model : *other, dense, rows);
-  return step_flops(dense.demands.weights, ReplicaPlan(), costs.flops());
+  return step_flops(dense.demands, ReplicaPlan(), costs.flops());
 }
 
 // What the factor of a run depends on: all but its seeds and the numbers of its optimizer.

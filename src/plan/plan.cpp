@@ -124,6 +124,15 @@ std::uint64_t layer_draws(const Schedule& schedule, std::uint64_t key, std::int6
   return bits;
 }
 
+// Returns the phase, from 0, that a step lies in in a run of so many steps; even phases are full.
+std::size_t phase_of(const Schedule& schedule, std::int64_t step, std::int64_t total) {
+  std::size_t phase = 0;
+  for (const double share : schedule.phases) {
+    phase += step >= std::llround(share * static_cast<double>(total));
+  }
+  return phase;
+}
+
 bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step, std::int64_t total) {
   switch (schedule.kind) {
     case Schedule::Kind::kFull:
@@ -134,7 +143,7 @@ bool full_runs(const Schedule& schedule, std::uint64_t key, std::int64_t step, s
     case Schedule::Kind::kTurns:
       return step / schedule.draw_steps % 2 == 0;
     case Schedule::Kind::kPhases:
-      return true;  // set by the phase, see plan_phase
+      return phase_of(schedule, step, total) % 2 == 0;
     case Schedule::Kind::kBernoulli:
       return schedule.draw == Schedule::Draw::kStep && draws_full(schedule, key, step, total);
   }
@@ -156,22 +165,12 @@ double alpha_at(const Alignment& alignment, std::int64_t step) {
          static_cast<double>(alignment.alpha_warmup_steps);
 }
 
-// Returns the phase, from 0, that a step lies in in a run of so many steps; even phases are full.
-std::size_t phase_of(const Schedule& schedule, std::int64_t step, std::int64_t total) {
-  std::size_t phase = 0;
-  for (const double share : schedule.phases) {
-    phase += step >= std::llround(share * static_cast<double>(total));
-  }
-  return phase;
-}
-
 void plan_phase(const RunSchedule& run, ReplicaPlan& plan) {
   const Schedule& schedule = run.policies.weights.schedule;
   if (schedule.kind != Schedule::Kind::kPhases) return;
   const std::int64_t total = run.timeline.total();
   const std::size_t now = phase_of(schedule, plan.step, total);
   const std::size_t next = phase_of(schedule, plan.step + 1, total);
-  plan.levels.weights.full = now % 2 == 0;
   if (now == schedule.phases.size()) plan.lr *= schedule.last_phase_lr;
   if (next == now || plan.step + 1 == total) return;
   (next % 2 == 0 ? plan.enters_full : plan.enters_sparse) = true;
@@ -278,12 +277,13 @@ ReplicaPlan plan_replica(const RunSchedule& run, std::int64_t stage, std::int64_
   const std::int64_t total = run.timeline.total();
   for (const Level level : kLevels) {
     const Policies& policies = run.policies[level];
-    plan.levels[level] = {full_runs(policies.schedule, run.draw_keys[level], plan.step, total),
-                          alpha_at(policies.alignment, plan.step)};
-  }
-  if (run.policies.weights.schedule.draws_per_layer()) {
-    plan.full_layers =
-        layer_draws(run.policies.weights.schedule, run.draw_keys.weights, plan.step, total);
+    const Schedule& schedule = policies.schedule;
+    LevelStep& now = plan.levels[level];
+    now.full = full_runs(schedule, run.draw_keys[level], plan.step, total);
+    now.alpha = alpha_at(policies.alignment, plan.step);
+    if (schedule.draws_per_layer()) {
+      now.full_layers = layer_draws(schedule, run.draw_keys[level], plan.step, total);
+    }
   }
   plan.nested = nested_draw(run, plan.step);
   plan_phase(run, plan);

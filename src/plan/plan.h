@@ -23,13 +23,14 @@ struct Timeline {
 Timeline make_timeline(const Config& config, const std::vector<std::int64_t>& examples,
                        std::int64_t tasks_in_stage = 1);
 
-// Layers may draw streams of their own up to this many: their bits travel as one double.
+// Layers of a level may draw streams of their own up to this many: their bits travel as one double.
 constexpr std::int64_t kMostDrawingLayers = 52;
 
 // What the schedules say of one level of a replica at one step.
 struct LevelStep {
-  bool full = true;  // the stream that runs
-  double alpha = 0;  // of its alignment at this step
+  bool full = true;               // the stream that runs
+  double alpha = 0;               // of its alignment at this step
+  std::uint64_t full_layers = 0;  // bit l: layer l's own draw is the full stream
 };
 
 // What the schedules say of one replica at one step.
@@ -38,14 +39,13 @@ struct ReplicaPlan {
   std::int64_t step = 0;  // of its run, from 0
   double lr = 0;
   PerLevel<LevelStep> levels;
-  std::uint64_t full_layers = 0;  // bit l: linear layer l's own draw is the full stream
-  std::int64_t nested = 0;        // which of the nested masks the sparse stream uses
-  bool update_instead = false;    // a topology update takes the place of this step
-  bool update_after = false;      // a topology update follows this step
-  double topology_progress = 0;   // of [begin,end], for the drop fraction and the budget
-  bool logged = true;             // the update is reported
-  bool enters_full = false;       // after this step a full phase begins,
-  bool enters_sparse = false;     // or a sparse one
+  std::int64_t nested = 0;       // which of the nested masks the sparse stream uses
+  bool update_instead = false;   // a topology update takes the place of this step
+  bool update_after = false;     // a topology update follows this step
+  double topology_progress = 0;  // of [begin,end], for the drop fraction and the budget
+  bool logged = true;            // the update is reported
+  bool enters_full = false;      // after this step a full phase begins,
+  bool enters_sparse = false;    // or a sparse one
 
   bool updates() const { return runs && (update_instead || update_after); }
 };

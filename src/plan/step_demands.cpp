@@ -28,7 +28,8 @@ bool takes_two_passes(const Demands& weights, bool aligns) {
 }
 
 bool full_in_layer(const Demands& weights, const ReplicaPlan& plan, std::size_t layer) {
-  return weights.layers_draw ? (plan.full_layers >> layer & 1) != 0 : plan.levels.weights.full;
+  return weights.layers_draw ? (plan.levels.weights.full_layers >> layer & 1) != 0
+                             : plan.levels.weights.full;
 }
 
 bool cuts_gradient(const Demands& weights, const ReplicaPlan& plan) {

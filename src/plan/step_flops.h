@@ -19,7 +19,8 @@ struct ForwardFlops {
   struct Layer {
     double full, sparse, superset;
   };
-  PerLevel<Streams> levels;         // attention; linear layers
+  PerLevel<Streams> levels;  // attention; linear layers
+  std::int64_t attention_layers = 0;
   double superset = 0;              // of the linear layers' full stream within B
   std::vector<Layer> layers = {};   // linear layers, where they draw streams of their own
   std::vector<double> nested = {};  // the sparse linear layers, with each of the nested masks
@@ -27,8 +28,10 @@ struct ForwardFlops {
 
 // Returns the operations per example of the batches that an update draws for itself, all of them
 // together.
-double fresh_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& forward);
+double fresh_flops(const PerLevel<Demands>& demands, const ReplicaPlan& plan,
+                   const ForwardFlops& forward);
 // Returns the operations per example of the step's own batch.
-double step_flops(const Demands& weights, const ReplicaPlan& plan, const ForwardFlops& forward);
+double step_flops(const PerLevel<Demands>& demands, const ReplicaPlan& plan,
+                  const ForwardFlops& forward);
 
 }  // namespace tandem

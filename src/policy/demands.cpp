@@ -103,16 +103,20 @@ std::string kind_of(const Teacher& policy) {
 }
 
 std::string kind_of(const Policies::Selector& policy) {
-  const auto& [score, per_head, force_first, nearest, top_p, subblocks, stride] = policy;
-  return listed("selector", score, per_head, force_first, nearest, top_p, subblocks, stride);
+  const auto& [score, per_head, force_first, nearest, top_p, subblocks, stride, streaming,
+               indexer] = policy;
+  const auto& [heads, pool, target] = indexer;
+  return listed("selector", score, per_head, force_first, nearest, top_p, subblocks, stride,
+                streaming) +
+         listed("indexer", heads, pool, target);
 }
 
 std::string kind_of(const Policies& policies) {
   const auto& [schedule, sets, dormant, topology, start, alignment, perturbation, teacher, power,
-               module, selector] = policies;
+               module, selector, entropy_penalty] = policies;
   return kind_of(schedule) + kind_of(sets) + kind_of(dormant) + kind_of(topology) + kind_of(start) +
          kind_of(alignment) + kind_of(perturbation) + kind_of(teacher) + listed("power", power) +
-         listed("module", module) + kind_of(selector);
+         listed("module", module) + kind_of(selector) + listed("penalty", entropy_penalty > 0);
 }
 
 void demand_reads(const Policies& policies, Demands& demands) {

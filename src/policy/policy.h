@@ -225,8 +225,20 @@ struct Policies {
     double top_p = 1;               // no more than make up this share of the importance
     std::int64_t subblocks = 4;     // score "subblock": parts of a block
     std::int64_t stride = 4;        // score "strided", in blocks
+    // As the released kernel chooses: of all chunks of block_size blocks before a query's last one
+    // and of that last one, half a chunk each at most.
+    bool streaming = false;
+    struct Indexer {             // score "indexer"
+      std::int64_t heads = 2;    // for each key head
+      std::string pool = "max";  // of a block's keys
+      // What it learns: full attention over all past blocks, that over the chosen ones, or what
+      // the streams that a step computes can tell.
+      enum class Target { kStream, kFull, kChosen } target = Target::kStream;
+      auto operator<=>(const Indexer&) const = default;
+    } indexer = {};
     auto operator<=>(const Selector&) const = default;
   } selector;
+  double entropy_penalty = 0;  // weight in the loss of the attention's mean entropy in bits
 
   bool has_full_stream() const { return schedule.kind != Schedule::Kind::kSparse; }
   // Dormant positions are zero at every step, so that a product needs no mask.

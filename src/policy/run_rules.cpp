@@ -19,6 +19,16 @@ bool draws_once(const Policies& policies, const RunFacts& f) {
   return policies.schedule.draw_steps > f.steps;
 }
 
+std::int64_t drawing_layers(Level level, const RunFacts& f) {
+  return level == Level::kWeights ? static_cast<std::int64_t>(f.layers.size())
+                                  : f.config->integer("layers");
+}
+
+bool too_many_layers_draw(const Policies& policies, const RunFacts& f) {
+  const Level level = &policies == &f.weights ? Level::kWeights : Level::kAttention;
+  return policies.schedule.draws_per_layer() && drawing_layers(level, f) > f.most_drawing_layers;
+}
+
 constexpr auto kRefusedRun = Rule::Verdict::kRefused;
 constexpr auto kWarnedRun = Rule::Verdict::kWarned;
 constexpr auto kOfConfig = Rule::Of::kConfig;
@@ -167,16 +177,25 @@ std::vector<Rule> network_rules() {
              number(f, "blocks"), number(f, "context"), blocks_there(f), number(f, "block_size"),
              blocks_there(f));
        }},
-      {"too_many_drawing_layers", kRefusedRun, kOfRun,
+      {"streaming_beyond_a_chunk", kRefusedRun, kOfRun,
        [](const RunFacts& f) {
-         return f.weights.schedule.draws_per_layer() &&
-                static_cast<std::int64_t>(f.layers.size()) > f.most_drawing_layers;
+         return f.has_attention && f.attention.selector.streaming &&
+                number(f, "blocks") > number(f, "block_size");
        },
        [](const RunFacts& f) {
          return fmt::format(
-             "--weights-draw layer serves at most {} layers and this model has {}; give "
-             "--weights-draw step",
-             f.most_drawing_layers, f.layers.size());
+             "--attention-choice streaming keeps as many blocks as --block-size, {}, and --blocks "
+             "is {}: give fewer, or --attention-choice exact",
+             number(f, "block_size"), number(f, "blocks"));
+       }},
+      {"too_many_drawing_layers", kRefusedRun, kOfRun,
+       [](const RunFacts& f) { return level_where(f, too_many_layers_draw) != nullptr; },
+       [](const RunFacts& f) {
+         const Level level = *level_where(f, too_many_layers_draw);
+         return fmt::format(
+             "--{0}-draw layer serves at most {1} layers and this model has {2}; give --{0}-draw "
+             "step",
+             level_name(level), f.most_drawing_layers, drawing_layers(level, f));
        }},
       {"density_out_of_reach", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return single_weights(f) && off_density(f, kDensityRefused); },

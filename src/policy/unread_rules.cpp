@@ -53,6 +53,9 @@ bool normalizes_by_constants(const RunFacts& f) {
 bool is_nm(const RunFacts& f) { return f.config->text("granularity") == "n_m"; }
 bool aligns_weights(const RunFacts& f) { return f.config->real("weights_alpha") > 0; }
 bool aligns_attention(const RunFacts& f) { return f.config->real("attention_alpha") > 0; }
+bool has_indexer(const RunFacts& f) {
+  return f.config->text("attention_selector_score") == "indexer";
+}
 bool decays_dormant(const RunFacts& f) { return f.config->real("dormant_decay") > 0; }
 
 std::vector<Reader> training_readers() {
@@ -115,6 +118,8 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return f.config->text("attention_p_schedule") != "constant"; }},
       {"weights_gap_rate", "--weights-gap-target above 0",
        [](const RunFacts& f) { return f.config->real("weights_gap_target") > 0; }},
+      {"attention_gap_rate", "--attention-gap-target above 0",
+       [](const RunFacts& f) { return f.config->real("attention_gap_target") > 0; }},
       {"attention_align_every", "--attention-alpha above 0", aligns_attention},
       {"attention_shuffle_target", "--attention-alpha above 0", aligns_attention},
       {"weights_align_every", "--weights-alpha above 0", aligns_weights},
@@ -137,6 +142,10 @@ std::vector<Reader> level_readers() {
        [](const RunFacts& f) { return f.config->text("attention_selector_score") == "subblock"; }},
       {"attention_stride", "--attention-selector-score strided",
        [](const RunFacts& f) { return f.config->text("attention_selector_score") == "strided"; }},
+      {"attention_indexer_heads", "--attention-selector-score indexer", has_indexer},
+      {"attention_indexer_pool", "--attention-selector-score indexer", has_indexer},
+      {"attention_indexer_target", "--attention-selector-score indexer", has_indexer},
+      {"attention_indexer_weight", "--attention-selector-score indexer", has_indexer},
       {"eval_ahead", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"task_lr", "a --scenario whose tasks are trained in turn", trains_in_turn},
       {"switch_optimizer", "a --scenario whose tasks are trained in turn", trains_in_turn},

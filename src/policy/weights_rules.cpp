@@ -33,6 +33,14 @@ const TopologyOperation* ranks_by_gradient(const RunFacts& f) {
   return nullptr;
 }
 
+bool steers_nothing(const Policies& policies, const RunFacts&) {
+  return policies.alignment.gap_target > 0 && policies.alignment.alpha == 0;
+}
+
+bool phases_descend(const Policies& policies, const RunFacts&) {
+  return !std::is_sorted(policies.schedule.phases.begin(), policies.schedule.phases.end());
+}
+
 bool uneven_turns(const Policies& policies, const RunFacts&) {
   const Schedule& schedule = policies.schedule;
   return schedule.kind == Schedule::Kind::kTurns &&
@@ -175,12 +183,12 @@ std::vector<Rule> alignment_rules() {
                 "local";
        }},
       {"gap_without_alpha", kRefusedPolicies, kOfWeights,
+       [](const RunFacts& f) { return level_where(f, steers_nothing) != nullptr; },
        [](const RunFacts& f) {
-         return f.weights.alignment.gap_target > 0 && f.weights.alignment.alpha == 0;
-       },
-       [](const RunFacts&) -> std::string {
-         return "--weights-gap-target steers a factor of alpha and --weights-alpha is 0: give an "
-                "alpha to begin with";
+         return fmt::format(
+             "--{0}-gap-target steers a factor of alpha and --{0}-alpha is 0: give an alpha to "
+             "begin with",
+             level_name(*level_where(f, steers_nothing)));
        }},
   };
 }
@@ -219,12 +227,12 @@ std::vector<Rule> stream_rules() {
              schedule.shape == Schedule::Shape::kConstant ? "" : ", moving");
        }},
       {"phases_out_of_order", kRefusedPolicies, kOfWeights,
+       [](const RunFacts& f) { return level_where(f, phases_descend) != nullptr; },
        [](const RunFacts& f) {
-         return !std::is_sorted(f.weights.schedule.phases.begin(), f.weights.schedule.phases.end());
-       },
-       [](const RunFacts& f) {
-         return fmt::format("--phases {}: shares of the run must ascend",
-                            fmt::join(f.weights.schedule.phases, ","));
+         const Level level = *level_where(f, phases_descend);
+         return fmt::format("--{} {}: shares of the run must ascend",
+                            level == Level::kWeights ? "phases" : "attention-phases",
+                            fmt::join(policies_at(f, level).schedule.phases, ","));
        }},
       {"stale_zeros", kRefusedPolicies, kOfWeights,
        [](const RunFacts& f) {
@@ -271,6 +279,12 @@ std::vector<Rule> divergence_rules() {
          return "one-sided alignment of attention is known to diverge or to collapse (arXiv "
                 "2511.20102, table 3): give both attention_lambda_full and "
                 "attention_lambda_sparse.";
+       }},
+      {"attention_of_layers", Rule::Verdict::kWarned, kOfWeights,
+       [](const RunFacts& f) { return f.attention.schedule.draws_per_layer(); },
+       [](const RunFacts&) -> std::string {
+         return "streams of attention that each layer draws are known to diverge (arXiv "
+                "2511.20102, table 3): attention_draw = step is the paper's.";
        }},
       {"mixed_networks", Rule::Verdict::kWarned, kOfWeights,
        [](const RunFacts& f) { return f.weights.schedule.draws_per_layer(); },

@@ -45,6 +45,11 @@ struct StepRows {
   ((level) == Level::kAttention ? TANDEM_COLUMN(tandem::kernels::StepNumbers, attention.member) \
                                 : TANDEM_COLUMN(tandem::kernels::StepNumbers, weights.member))
 
+// Column of a level's number in the table of ReplicaState.
+#define TANDEM_LEVEL_STATE(level, member)                                                        \
+  ((level) == Level::kAttention ? TANDEM_COLUMN(tandem::kernels::ReplicaState, attention.member) \
+                                : TANDEM_COLUMN(tandem::kernels::ReplicaState, weights.member))
+
 class StepTables {
  public:
   // Tables of at most `most` steps; the example `filler` stands where a replica has none.

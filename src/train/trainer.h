@@ -204,6 +204,7 @@ class Trainer {
   StepLosses take_gradients(const StepKind& kind, const StepRows& rows, Learnt& learnt);
   struct PassLosses;
   PassLosses run_passes(std::vector<Pass>& passes, Learnt& learnt);
+  void keep_gaps(const Context& context, const at::Tensor& loss_weight);
   at::Tensor counted_examples(const StepRows& rows) const;
   void differentiate(const at::Tensor& loss);
   void perturb(std::vector<at::Tensor>& kept);

@@ -87,13 +87,14 @@ kernels::StepNumbers Trainer::numbers_of(std::size_t r, const ReplicaPlan& plan)
       alpha *= 1.0 / static_cast<double>(model_->sites(level));
     }
     (level == Level::kAttention ? numbers.attention : numbers.weights) = {
-        static_cast<double>(plan.levels[level].full), alpha * alignment.lambda_full,
-        alpha * alignment.lambda_sparse};
+        .full = static_cast<double>(plan.levels[level].full),
+        .full_coefficient = alpha * alignment.lambda_full,
+        .sparse_coefficient = alpha * alignment.lambda_sparse,
+        .full_layers = static_cast<double>(plan.levels[level].full_layers),
+        .gap_target = alignment.gap_target,
+        .gap_rate = alignment.gap_rate};
   }
-  numbers.full_layers = static_cast<double>(plan.full_layers);
   numbers.nested = static_cast<double>(plan.nested);
-  numbers.gap_target = weights.alignment.gap_target;
-  numbers.gap_rate = weights.alignment.gap_rate;
   numbers.loss_full = both ? weights.schedule.loss_full : full ? 1.0 : 0.0;
   numbers.loss_sparse = both ? weights.schedule.loss_sparse : full ? 0.0 : 1.0;
   return numbers;
@@ -247,7 +248,7 @@ void Trainer::clear_losses(const std::vector<char>& which) {
   for (std::size_t r = 0; r < which.size(); ++r) {
     if (!which[r]) continue;
     kernels::ReplicaState& own = host_state_[r];
-    own.loss_sum = own.alignment_sum = own.strategy_sum = own.losses = 0;
+    own.loss_sum = own.alignment_sum = own.strategy_sum = own.model_sum = own.losses = 0;
   }
   write_state();
 }

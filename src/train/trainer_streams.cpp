@@ -118,8 +118,10 @@ PerLevel<LevelPlan> Trainer::level_plans(const StepKind& kind, const StepRows& r
     const StepKind::Streams& streams = kind.streams[level];
     LevelPlan& plan = plans[level] = level_plan(streams, policies(level));
     if (demands(level).layers_draw) {
-      plan.layer_full_runs = bits_of(rows.column(TANDEM_COLUMN(kernels::StepNumbers, full_layers)),
-                                     static_cast<std::int64_t>(layers_.size()));
+      const std::int64_t layers = level == Level::kWeights
+                                      ? static_cast<std::int64_t>(layers_.size())
+                                      : model_->sites(level);
+      plan.layer_full_runs = bits_of(rows.column(TANDEM_LEVEL_COLUMN(level, full_layers)), layers);
     } else if (streams.running == RunningStream::kMixed) {
       plan.full_runs = rows.column(TANDEM_LEVEL_COLUMN(level, full)).ne(0);
     }
@@ -130,7 +132,7 @@ PerLevel<LevelPlan> Trainer::level_plans(const StepKind& kind, const StepRows& r
     const auto coefficient = [&](std::int64_t column) {
       at::Tensor given = rows.column(column);
       if (plan.measures_gap) {
-        given = given * state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, alpha_factor));
+        given = given * state_.select(1, TANDEM_LEVEL_STATE(level, alpha_factor));
       }
       return given.to(options_.dtype);
     };
@@ -173,7 +175,7 @@ std::vector<Trainer::Pass> Trainer::passes_of(const StepKind& kind, const StepRo
 
 // Losses of the passes: [R] each, undefined where there is none.
 struct Trainer::PassLosses {
-  at::Tensor task, alignment, strategy;
+  at::Tensor task, alignment, strategy, model;
   at::Tensor teacher, pull;  // the teacher's own loss, and its pull on the net
 };
 
@@ -226,13 +228,26 @@ Trainer::PassLosses Trainer::run_passes(std::vector<Pass>& passes, Learnt& learn
     learnt.additions.insert(learnt.additions.end(), context.additions.begin(),
                             context.additions.end());
     add_term(losses.alignment, context.alignment());
-    const at::Tensor gap = context.gap();
-    if (gap.defined()) state_.select(1, TANDEM_COLUMN(kernels::ReplicaState, gap)).copy_(gap);
+    if (context.model_loss().defined()) {
+      add_term(losses.model, where_it_counts(context.model_loss(), loss_weight));
+    }
+    keep_gaps(context, loss_weight);
     if (teacher_ != nullptr && i + 1 == passes.size()) {
       losses.teacher = distillation_loss(logits, learnt, losses.pull);
     }
   }
   return losses;
+}
+
+// Attention's streams are compared in each pass, and aligned in those that learn from the labels.
+void Trainer::keep_gaps(const Context& context, const at::Tensor& loss_weight) {
+  for (const Level level : kLevels) {
+    const at::Tensor gap = context.gap(level);
+    if (!gap.defined()) continue;
+    at::Tensor kept = state_.select(1, TANDEM_LEVEL_STATE(level, gap));
+    const bool everywhere = level == Level::kWeights || !loss_weight.defined();
+    kept.copy_(everywhere ? gap : torch::where(loss_weight > 0, gap.to(kept.scalar_type()), kept));
+  }
 }
 
 // Gradients of all parameters; task loss of the running stream, the alignment term with its
@@ -253,6 +268,7 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, L
   at::Tensor total = losses.task, rest;
   add_term(total, losses.alignment);
   add_term(total, losses.strategy);
+  add_term(total, losses.model);
   for (const at::Tensor& more : {losses.teacher, losses.pull}) {
     add_term(total, more);
     if (more.defined()) add_term(rest, more.detach().to(torch::kFloat64));
@@ -270,7 +286,7 @@ StepLosses Trainer::take_gradients(const StepKind& kind, const StepRows& rows, L
           losses.alignment.defined() ? losses.alignment.detach().to(torch::kFloat64)
                                      : torch::zeros_like(task),
           losses.strategy.defined() ? losses.strategy.detach().to(torch::kFloat64) : at::Tensor(),
-          rest};
+          losses.model.defined() ? losses.model.detach().to(torch::kFloat64) : at::Tensor(), rest};
 }
 
 // Gradients of all parameters; undefined where the loss does not reach one.

@@ -177,6 +177,7 @@ void finish_step(const at::Tensor& numbers, const at::Tensor& constants, const S
   outcome.loss = pointer<double>(losses.task);
   outcome.alignment = pointer<double>(losses.alignment);
   outcome.strategy = pointer<double>(losses.strategy);
+  outcome.model = pointer<double>(losses.model);
   outcome.rest = pointer<double>(losses.rest);
   outcome.squares = pointer<double>(squares);
   outcome.replicas = losses.task.numel();

@@ -49,6 +49,7 @@ std::pair<at::Tensor, at::Tensor> pulled(const PullTensors& tensors);
 struct StepLosses {
   at::Tensor task, alignment;
   at::Tensor strategy = {};  // a strategy's terms; undefined: none
+  at::Tensor model = {};     // the model's own; undefined: none
   at::Tensor rest = {};      // of all else that gradients are of; undefined: there is nothing else
 };
 

@@ -151,7 +151,23 @@ TEST_CASE("how attention's streams are drawn and aligned: alone, in company and 
        {"attention_subblocks", "2"},
        {"attention_top_p", "0.6"},
        {"blocks", "3"}},
-      {{"attention_selector_score", "strided"}, {"attention_stride", "2"}, {"blocks", "3"}}};
+      {{"attention_selector_score", "strided"}, {"attention_stride", "2"}, {"blocks", "3"}},
+      {{"attention_draw", "layer"}},
+      {{"attention_draw", "layer"}, {"attention_alpha", "0"}},
+      {{"attention_gap_target", "0.05"},
+       {"attention_gap_rate", "0.05"},
+       {"attention_align_every", "2"}},
+      {{"attention_choice", "streaming"}, {"blocks", "4"}},
+      {{"attention_entropy_penalty", "0.1"}},
+      {{"attention_selector_score", "indexer"},
+       {"attention_indexer_pool", "mean"},
+       {"attention_indexer_heads", "1"},
+       {"attention_top_p", "0.8"},
+       {"attention_entropy_penalty", "0.1"},
+       {"attention_alpha", "0"}},
+      {{"attention_selector_score", "indexer"},
+       {"attention_indexer_target", "chosen"},
+       {"attention_indexer_weight", "0.5"}}};
   for (std::size_t i = 0; i < all.size(); ++i) {
     DYNAMIC_SECTION(i) {
       require_same_in_every_company(settings_of({"ssa", "softmax", "group"}, all[i]));

@@ -5,6 +5,7 @@
 
 #include "data/tensor.h"
 #include "methods/method.h"
+#include "nn/attention/selector.h"
 #include "support/gpu_support.h"
 #include "support/resume_support.h"
 #include "topology/connections.h"
@@ -340,23 +341,47 @@ TEST_CASE("a run that diverged on a GPU between two boundaries ends as diverged"
   }
 }
 
+namespace {
+
+// Every attention method; ssa with every selector, and with what else its steps can be told; some
+// with sparse weights.
+std::vector<Settings> attention_settings() {
+  std::vector<Settings> all = {{{"attention", "alternate"}, {"weights", "gmp"}},
+                               {{"attention", "ssa"}, {"weights", "rigl"}},
+                               {{"attention", "ssa"}, {"weights", "ssa"}},
+                               {{"attention", "nsa"}, {"nsa_compression", "mean"}},
+                               {{"attention", "nsa"}, {"nsa_separate_kv", "true"}},
+                               {{"attention", "full"}, {"attention_entropy_penalty", "0.1"}}};
+  for (const auto& [name, method] : attention_methods().all()) all.push_back({{"attention", name}});
+  for (const auto& [name, selector] : block_selectors().all()) {
+    all.push_back({{"attention", "ssa"}, {"attention_selector_score", name}});
+  }
+  for (const Settings& each : std::vector<Settings>{
+           {{"attention_draw", "layer"}},
+           {{"attention_gap_target", "0.05"}, {"attention_align_every", "2"}},
+           {{"attention_choice", "streaming"}, {"blocks", "4"}},
+           {{"attention_forced_first", "true"}, {"attention_top_p", "0.6"}, {"blocks", "4"}},
+           {{"attention_entropy_penalty", "0.1"}, {"attention_alpha", "0"}},
+           {{"attention_selector_score", "indexer"},
+            {"attention_indexer_target", "chosen"},
+            {"attention_indexer_pool", "mean"}}}) {
+    all.push_back(each);
+    all.back()["attention"] = "ssa";
+  }
+  return all;
+}
+
+}  // namespace
+
 TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
   if (gpu_missing()) return;
   TemporaryFolder folder("tandem-corpus");
   const std::string corpus = write_corpus(folder);
-  for (const auto& [attention, weights] :
-       std::vector<std::pair<std::string, std::string>>{{"full", "dense"},
-                                                        {"moba", "dense"},
-                                                        {"alternate", "gmp"},
-                                                        {"ssa", "rigl"},
-                                                        {"ssa", "ssa"}}) {
-    CAPTURE(attention, weights);
-    Settings said = small_transformer({{"attention", attention},
-                                       {"weights", weights},
-                                       {"steps", "30"},
-                                       {"lr", "0.002"},
-                                       {"corpus", corpus},
-                                       {"evaluation_windows", "20"}});
+  for (const Settings& each : attention_settings()) {
+    CAPTURE(each);
+    Settings said = small_transformer(
+        {{"steps", "30"}, {"lr", "0.002"}, {"corpus", corpus}, {"evaluation_windows", "20"}});
+    for (const auto& [name, value] : each) said[name] = value;
     std::vector<Config> runs;
     for (const std::string seed : {"1", "2"}) {
       said["seed"] = seed;

@@ -214,7 +214,7 @@ TEST_CASE("the gap is the mean over sites of the relative squared difference", "
   const at::Tensor full = draw(13, {2, 3, 4}), sparse = draw(14, {2, 3, 4});
   const at::Tensor other = draw(15, {2, 3, 7}), nothing = torch::zeros({2, 3, 7}, kDouble);
   Meeting meeting(Alignment::Site::kPost);
-  REQUIRE_FALSE(meeting.context.gap().defined());
+  REQUIRE_FALSE(meeting.context.gap(Level::kWeights).defined());
   meeting.context.plans.weights.measures_gap = true;
   meeting.context.plans.weights.shuffled = true;  // which the gap doesn't see
   meeting.run(full.clone().requires_grad_(true), sparse, Epilogue::relu());
@@ -222,8 +222,8 @@ TEST_CASE("the gap is the mean over sites of the relative squared difference", "
   meeting.run(nothing, nothing);
   const at::Tensor a = torch::relu(full), b = torch::relu(sparse);
   const at::Tensor first = (a - b).square().sum({1, 2}) / a.square().sum({1, 2});
-  REQUIRE(torch::allclose(meeting.context.gap(), (first + 1) / 3, 1e-12, 1e-14));
-  REQUIRE_FALSE(meeting.context.gap().requires_grad());
+  REQUIRE(torch::allclose(meeting.context.gap(Level::kWeights), (first + 1) / 3, 1e-12, 1e-14));
+  REQUIRE_FALSE(meeting.context.gap(Level::kWeights).requires_grad());
 }
 
 }  // namespace tandem::test::nn_alignment_numeric

@@ -61,7 +61,7 @@ struct Problem {
       context.plans.attention.full_runs =
           torch::tensor(std::vector<int>(full_runs.begin(), full_runs.end())).to(torch::kBool);
     }
-    return attention("site", q, k, v, setting, tables, context, post);
+    return attention({Level::kAttention, "site"}, q, k, v, setting, tables, context, post);
   }
   Problem replica(std::int64_t r) const {
     Problem one = *this;

@@ -40,7 +40,7 @@ struct Case {
           torch::full({2}, 3.0, q.options().requires_grad(false));
     }
     if (watched) context.observe_tensor = [](const auto&, const auto&, const auto&) {};
-    const at::Tensor out = attention("a", q, k, v, setting, tables, context);
+    const at::Tensor out = attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
     at::Tensor loss = (out * weights).sum();
     if (context.alignment().defined()) loss = loss + context.alignment().sum();
     const auto gradients = torch::autograd::grad({loss}, {q, k, v});

@@ -95,6 +95,38 @@ struct Case {
     return std::exp(of_block(wanted)) / all;
   }
 
+  // The kernel's loop: a list of as many blocks as a chunk has, in which the worse half gives way
+  // to the better half of the next chunk.
+  template <class Importance>
+  std::set<std::int64_t> streamed(std::int64_t own, const Importance& importance_of) const {
+    using Entry = std::pair<double, std::int64_t>;
+    const std::int64_t chunk = setting.block_size;
+    std::vector<Entry> list;
+    for (std::int64_t first = 0; first <= own; first += chunk) {
+      std::vector<Entry> next;
+      for (std::int64_t each = first; each < first + chunk; ++each) {
+        if (each > own) continue;
+        const bool forced = each == own || (setting.selector.force_first && each == 0);
+        next.emplace_back(each == own ? -INFINITY : forced ? -1e300 : -importance_of(each), each);
+      }
+      std::stable_sort(next.begin(), next.end());
+      if (first == 0) {
+        list = next;
+        continue;
+      }
+      const auto half = static_cast<std::size_t>(chunk / 2);
+      list.resize(std::min(list.size(), half));
+      next.resize(std::min(next.size(), half));
+      list.insert(list.end(), next.begin(), next.end());
+      std::stable_sort(list.begin(), list.end());
+    }
+    std::set<std::int64_t> read;
+    for (const Entry& each : list) {
+      if (static_cast<std::int64_t>(read.size()) < setting.blocks) read.insert(each.second);
+    }
+    return read;
+  }
+
   // What a query reads by brute force: its own block, what is forced, and the best others.
   std::set<std::int64_t> expected(std::int64_t r, std::int64_t b, std::int64_t list,
                                   std::int64_t t) const {
@@ -108,6 +140,7 @@ struct Case {
       }
       return sum;
     };
+    if (rule.streaming) return streamed(own, of_list);
     std::vector<std::pair<double, std::int64_t>> order;
     double whole = 0;
     for (std::int64_t each = 0; each < own; ++each) {
@@ -161,6 +194,48 @@ TEST_CASE("an option names every selector that there is", "[numeric]") {
   for (const auto& [name, selector] : block_selectors().all()) names.push_back(name);
   std::sort(choices.begin(), choices.end());
   CHECK(choices == names);
+}
+
+TEST_CASE("a streaming choice is what the kernel's loop over chunks of blocks leaves",
+          "[numeric]") {
+  for (const std::string score : {"softmax", "dot"}) {
+    for (const bool per_head : {false, true}) {
+      for (const std::int64_t blocks : {2, 3, 4}) {
+        for (const bool first : {false, true}) {
+          CAPTURE(score, per_head, blocks, first);
+          Case streaming(setting_of(score, per_head, blocks));
+          streaming.setting.selector.streaming = true;
+          streaming.setting.selector.force_first = first;
+          require_expected(streaming);
+        }
+      }
+    }
+  }
+}
+
+// SSA's setting: 16 blocks of 16 keys, 8 of them from the last 16 blocks and 8 from all before.
+TEST_CASE("how far a streaming choice is from the exact one falls with the number of blocks",
+          "[numeric]") {
+  const auto shared = [](std::int64_t blocks) {
+    AttentionSetting setting{.block_size = 16, .blocks = 16, .selector = {}};
+    const std::int64_t tokens = 16 * blocks;
+    torch::manual_seed(5);
+    const at::Tensor q = torch::randn({1, 1, tokens, 1, 8});
+    const at::Tensor k = torch::randn({1, 1, tokens, 1, 8});
+    const AttentionTables tables(tokens, 16, q);
+    const at::Tensor exact = select_blocks(q, k, setting, tables);
+    setting.selector.streaming = true;
+    const at::Tensor streaming = select_blocks(q, k, setting, tables);
+    const auto of_last = [&](const at::Tensor& chosen) {
+      return chosen.slice(3, tokens - 16).to(torch::kDouble).sum(-1);
+    };
+    return (of_last(exact.logical_and(streaming)) / of_last(exact)).mean().item<double>();
+  };
+  CHECK(shared(16) == 1);
+  const double at_64 = shared(64), at_128 = shared(128);
+  CAPTURE(at_64, at_128);
+  CHECK((at_64 > 0.6 && at_64 < 0.85));
+  CHECK((at_128 > 0.5 && at_128 < at_64));
 }
 
 TEST_CASE("selectors that look choose the most important blocks", "[numeric]") {

@@ -64,7 +64,7 @@ std::vector<std::uint64_t> require_as_written(const Config& config, std::int64_t
     CAPTURE(s);
     const ReplicaPlan plan = plan_replica(trainer.run(0), 0, s);
     const bool layered = trainer.run(0).policies.weights.schedule.draws_per_layer();
-    const std::uint64_t bits = (layered                    ? plan.full_layers
+    const std::uint64_t bits = (layered                    ? plan.levels.weights.full_layers
                                 : plan.levels.weights.full ? ~0ull
                                                            : 0) &
                                7;
@@ -130,8 +130,8 @@ TEST_CASE("replicas of one group draw their layers by their own seeds", "[numeri
   company.begin_stage(0);
   int differ = 0;
   for (std::int64_t s = 0; s < 8; ++s) {
-    differ += (plan_replica(company.run(0), 0, s).full_layers & 7) !=
-              (plan_replica(company.run(1), 0, s).full_layers & 7);
+    differ += (plan_replica(company.run(0), 0, s).levels.weights.full_layers & 7) !=
+              (plan_replica(company.run(1), 0, s).levels.weights.full_layers & 7);
     alone.advance(0, s, 1);
     company.advance(0, s, 1);
   }
@@ -148,7 +148,7 @@ TEST_CASE("layers are charged with the stream that each ran", "[numeric]") {
   trainer.begin_stage(0);
   double expected = 0;
   for (std::int64_t s = 0; s < 8; ++s) {
-    const std::uint64_t bits = plan_replica(trainer.run(0), 0, s).full_layers;
+    const std::uint64_t bits = plan_replica(trainer.run(0), 0, s).levels.weights.full_layers;
     for (std::size_t l = 0; l < 3; ++l) {
       const Linear& layer = *trainer.model().linears()[l];
       const std::int64_t used =
@@ -209,8 +209,8 @@ TEST_CASE("a steered alpha brings the gap to its target", "[numeric]") {
     REQUIRE(mean_gap(trainer, 0, 50) > 2 * target);
     mean_gap(trainer, 50, 600);
     REQUIRE(mean_gap(trainer, 600, 1200) == Approx(target).epsilon(0.2));
-    REQUIRE(trainer.state(0).alpha_factor > 1e-3);
-    REQUIRE(trainer.state(0).alpha_factor < 1e3);
+    REQUIRE(trainer.state(0).weights.alpha_factor > 1e-3);
+    REQUIRE(trainer.state(0).weights.alpha_factor < 1e3);
   }
 }
 
@@ -218,7 +218,7 @@ TEST_CASE("an alpha that is not steered keeps its factor", "[numeric]") {
   Trainer trainer({plain_run({{"weights", "ssa"}})}, {});
   trainer.begin_stage(0);
   for (std::int64_t s = 0; s < 8; ++s) trainer.advance(0, s, 1);
-  REQUIRE(trainer.state(0).alpha_factor == 1);
+  REQUIRE(trainer.state(0).weights.alpha_factor == 1);
   REQUIRE(trainer.state(0).gap == 0);
 }
 

@@ -226,6 +226,9 @@ Rows weights_rows() {
           p.alignment.alpha = 1;
         }),
         "--weights-alpha is 0"}},
+      {"attention_of_layers",
+       {attention(per_layer), attention([](Policies& p) { p.schedule.kind = Kind::kBernoulli; }),
+        "attention_draw = step"}},
       {"layers_of_two_networks",
        {weights([](Policies& p) {
           per_layer(p);

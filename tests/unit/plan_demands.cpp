@@ -190,7 +190,7 @@ TEST_CASE("where a step's gradients and updates reach", "[unit]") {
     policies.alignment.alpha = each.aligned ? 1 : 0;
     ReplicaPlan plan;
     plan.levels.weights = {each.full, each.aligned ? 1.0 : 0.0};
-    plan.full_layers = 0b10;
+    plan.levels.weights.full_layers = 0b10;
     const Demands demands = demands_of(policies);
     CHECK(cuts_gradient(demands, plan) == each.cut_gradient);
     CHECK(cuts_update(demands, plan) == each.cut_update);

@@ -161,7 +161,7 @@ TEST_CASE("a p that stays draws what it drew before p could move", "[unit]") {
     const bool full = stream.uniform(static_cast<std::uint64_t>(s)) < 0.5;
     REQUIRE(plan_replica(run, 0, s).levels.weights.full == full);
     REQUIRE(plan_replica(still, 0, s).levels.weights.full == full);
-    REQUIRE(plan_replica(run, 0, s).full_layers == 0);
+    REQUIRE(plan_replica(run, 0, s).levels.weights.full_layers == 0);
   }
 }
 
@@ -222,7 +222,7 @@ TEST_CASE("layers draw for themselves, each with probability p", "[unit]") {
   std::vector<int> full(kMostDrawingLayers, 0);
   int both = 0;
   for (int s = 0; s < 4000; ++s) {
-    const std::uint64_t bits = plan_replica(run, 0, s).full_layers;
+    const std::uint64_t bits = plan_replica(run, 0, s).levels.weights.full_layers;
     REQUIRE(bits < (std::uint64_t{1} << kMostDrawingLayers));
     for (std::size_t l = 0; l < full.size(); ++l) full[l] += static_cast<int>(bits >> l & 1);
     both += (bits & 3) == 3;

@@ -152,10 +152,11 @@ bool takes_blocked(const at::Tensor& q) {
 }
 
 at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
-                           const AttentionSetting& setting, const AttentionTables& tables) {
+                           const AttentionSetting& setting, const AttentionTables& tables,
+                           const at::Tensor& learned) {
   const at::NoGradGuard no_grad;
   if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting);
-  const at::Tensor chosen = select_blocks(q, k, setting, tables);  // [R,B,L,T,NB]
+  const at::Tensor chosen = select_blocks(q, k, setting, tables, learned);  // [R,B,L,T,NB]
   const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
   const at::Tensor block = torch::arange(blocks, chosen.options().dtype(torch::kInt32));
   const at::Tensor sorted =

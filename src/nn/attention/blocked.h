@@ -23,8 +23,10 @@ bool takes_blocked(const at::Tensor& q);
 
 // Which blocks each query reads, int32 [R,B,L,T,S], ascending, with -1 in slots that are left over.
 // The same choice as chosen_blocks() but for ties that rounding breaks.
+// `learned` are scores of a learned selector, where it is one.
 at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
-                           const AttentionSetting& setting, const AttentionTables& tables);
+                           const AttentionSetting& setting, const AttentionTables& tables,
+                           const at::Tensor& learned = {});
 
 // Causal attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], with its gradient: over the blocks
 // of the lists, or over everything where these are undefined, and in replicas that full_runs (bool

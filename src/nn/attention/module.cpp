@@ -4,6 +4,12 @@
 
 namespace tandem {
 
+NumbersOfRuns AttentionPlace::numbers(const std::string& option) const {
+  std::vector<double> values;
+  for (const Config& config : configs) values.push_back(config.real(option));
+  return torch::tensor(values, torch::dtype(shape.dtype));
+}
+
 void offer_attention(const std::string& site, const SelectorInput& input, const at::Tensor& scores,
                      const at::Tensor& chosen, const at::Tensor& v, Context& context) {
   const at::NoGradGuard no_grad;

@@ -29,7 +29,10 @@ struct AttentionPlace {
   const ModelShape& shape;
   std::int64_t width, heads, kv_heads, head_dim;
   AttentionSetting setting;
+  std::int64_t index = 0;  // among the layers with attention
   std::string site() const { return layer + ".attention"; }
+  // A number that an option gives to each run, in the type of the model.
+  NumbersOfRuns numbers(const std::string& option) const;
 };
 
 struct AttentionInput {

@@ -69,7 +69,7 @@ NsaSizes nsa_sizes(const Config& config, std::int64_t block_size) {
 class Nsa : public AttentionModule {
  public:
   explicit Nsa(const AttentionPlace& place)
-      : site_(place.site()),
+      : site_{Level::kAttention, place.site(), place.index},
         setting_(place.setting),
         sizes_(nsa_sizes(place.configs.front(), place.setting.block_size)),
         width_(place.width),
@@ -157,13 +157,14 @@ class Nsa : public AttentionModule {
     if (plan.wanted != StreamsWanted::kSparse) full = stream(true);
     if (plan.wanted != StreamsWanted::kFull) sparse = stream(false);
     if (plan.wanted == StreamsWanted::kSelected) {
-      sparse = torch::where(plan.full_runs.view({f.replicas, 1, 1, 1, 1}), full, sparse);
+      sparse = torch::where(full_runs_at(plan, site_.index).view({f.replicas, 1, 1, 1, 1}), full,
+                            sparse);
       full = at::Tensor();
     }
     if (context.observe_tensor) {
-      offer_attention(site_, selection, scores, blocks, input.v, context);
+      offer_attention(site_.layer, selection, scores, blocks, input.v, context);
     }
-    return context.align_and_select({Level::kAttention, site_}, full, sparse, input.epilogue);
+    return context.align_and_select(site_, full, sparse, input.epilogue);
   }
 
   double dense_products() const override {
@@ -298,7 +299,7 @@ class Nsa : public AttentionModule {
     return f.unfold(batched_product(masked_softmax(f, scores, mask), f.v));
   }
 
-  std::string site_;
+  Site site_;
   AttentionSetting setting_;
   NsaSizes sizes_;
   std::int64_t width_, heads_, kv_heads_, head_dim_;

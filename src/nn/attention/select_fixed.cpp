@@ -61,7 +61,7 @@ at::Tensor drawn_blocks(const SelectorInput& input) {
   const at::Tensor place =
       list * (std::int64_t{1} << 44) + query * (std::int64_t{1} << 22) + block;  // [1,Hkv,L',T,NC]
   const at::Tensor draw =
-      mixed_bits(mixed_bits(input.setting.keys.to(index.device()).view({-1, 1, 1, 1, 1})) +
+      mixed_bits(mixed_bits(input.setting.keys.on(index.device()).view({-1, 1, 1, 1, 1})) +
                  place);  // [R,Hkv,L',T,NC]
   const at::Tensor uniform = draw.bitwise_and((std::int64_t{1} << 24) - 1).to(f.q.scalar_type());
   return uniform.unsqueeze(1)
@@ -73,7 +73,7 @@ Part fixed_facts(const char* name, const char* summary) {
   return {.kind = "selector", .name = name, .summary = summary, .cite = "", .file = __FILE__};
 }
 
-double no_product(const AttentionSetting&) { return 0; }
+double no_product(const AttentionSetting&, std::int64_t) { return 0; }
 
 TANDEM_REGISTERED =
     block_selectors().add(fixed_facts("window", "the nearest blocks: a sliding window"),

@@ -45,21 +45,14 @@ at::Tensor subblock(const SelectorInput& input) {
 }
 
 at::Tensor oracle(const SelectorInput& input) {
-  const Folded& f = input.heads;
-  const at::Tensor mass =
-      masked_softmax(f, batched_product(f.q, f.k.transpose(1, 2)), input.tables.causal());
-  const std::int64_t size = input.setting.block_size, complete = input.complete();
-  return mass.view({f.products(), f.group(), f.tokens, f.tokens})
-      .slice(-1, 0, complete * size)
-      .reshape({f.products(), f.group(), f.tokens, complete, size})
-      .sum(-1);
+  return full_mass(input, batched_product(input.heads.q, input.heads.k.transpose(1, 2)));
 }
 
 Part pooled_facts(const char* name, const char* summary, const char* cite) {
   return {.kind = "selector", .name = name, .summary = summary, .cite = cite, .file = __FILE__};
 }
 
-double one_product(const AttentionSetting&) { return 1; }
+double one_product(const AttentionSetting&, std::int64_t) { return 1; }
 
 TANDEM_REGISTERED = block_selectors().add(
     pooled_facts("softmax", "softmax over the mean keys of complete blocks", "arXiv:2511.20102"),
@@ -70,14 +63,15 @@ TANDEM_REGISTERED = block_selectors().add(
 TANDEM_REGISTERED = block_selectors().add(
     pooled_facts("subblock",
                  "softmax over the log-sum-exp of products with means of parts of blocks", ""),
-    {subblock, true, [](const AttentionSetting& setting) {
+    {subblock, true, [](const AttentionSetting& setting, std::int64_t) {
        return static_cast<double>(setting.selector.subblocks);
      }});
 TANDEM_REGISTERED = block_selectors().add(
     pooled_facts("oracle", "the mass that full attention gives to a block: a bound, not a saving",
                  ""),
-    {oracle, true,
-     [](const AttentionSetting& setting) { return static_cast<double>(setting.block_size); }});
+    {oracle, true, [](const AttentionSetting& setting, std::int64_t) {
+       return static_cast<double>(setting.block_size);
+     }});
 
 }  // namespace
 }  // namespace tandem

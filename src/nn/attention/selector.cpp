@@ -19,6 +19,29 @@ at::Tensor within_share(const at::Tensor& importance, const at::Tensor& order, d
   return before < share * whole;
 }
 
+// What the kernel released with SSA can choose, bool in the shape of rank, which is -infinity where
+// a block is not past: it goes through chunks of block_size blocks and takes with it into each the
+// better half of what it has, so that of the chunk that a query's own block is in, and of all
+// chunks before, half a chunk is left, its own block among them.
+at::Tensor within_stream(const SelectorInput& input, const at::Tensor& rank) {
+  const std::int64_t chunk = input.setting.block_size, half = chunk / 2;
+  const at::Tensor block =
+      torch::arange(input.complete(), rank.options().dtype(torch::kInt64)).div(chunk, "floor");
+  const at::Tensor own = torch::arange(input.heads.tokens, block.options())
+                             .div(input.setting.block_size * chunk, "floor")
+                             .unsqueeze(1);
+  const auto best = [&](const at::Tensor& of, std::int64_t most) {
+    const at::Tensor within = rank.masked_fill(of.logical_not(), -kForced);
+    const at::Tensor order =
+        std::get<1>(torch::sort(within, /*stable=*/true, /*dim=*/-1, /*descending=*/true))
+            .slice(-1, 0, std::min(most, input.complete()));
+    return torch::zeros_like(within, within.options().dtype(torch::kBool))
+        .scatter_(-1, order, true)
+        .logical_and_(of);
+  };
+  return best(block < own, half).logical_or_(best(block == own, half - 1)).logical_or_(own == 0);
+}
+
 }  // namespace
 
 Registry<BlockSelector>& block_selectors() {
@@ -60,6 +83,11 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
     if (rule.force_first) forced = forced.logical_or(block == 0);
     rank = importance.masked_fill(forced.logical_and(tables.past()), kForced);
   }
+  at::Tensor allowed = tables.past();
+  if (rule.streaming) {
+    allowed = within_stream(input, rank).logical_and_(tables.past());
+    rank = rank.masked_fill(allowed.logical_not(), -kForced);
+  }
   const at::Tensor order =
       std::get<1>(torch::sort(rank, /*stable=*/true, /*dim=*/-1, /*descending=*/true))
           .slice(-1, 0, others);
@@ -72,8 +100,18 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
   } else {
     chosen.slice(-1, 0, complete).scatter_(-1, order, true);
   }
-  chosen.slice(-1, 0, complete).logical_and_(tables.past());
+  chosen.slice(-1, 0, complete).logical_and_(allowed);
   return chosen.logical_or_(tables.own());
+}
+
+at::Tensor full_mass(const SelectorInput& input, const at::Tensor& scores) {
+  const Folded& f = input.heads;
+  const std::int64_t size = input.setting.block_size, complete = input.complete();
+  return masked_softmax(f, scores, input.tables.causal())
+      .view({f.products(), f.group(), f.tokens, f.tokens})
+      .slice(-1, 0, complete * size)
+      .reshape({f.products(), f.group(), f.tokens, complete, size})
+      .sum(-1);
 }
 
 at::Tensor mask_of_blocks(const SelectorInput& input, const at::Tensor& chosen,
@@ -87,11 +125,11 @@ at::Tensor mask_of_blocks(const SelectorInput& input, const at::Tensor& chosen,
 }
 
 at::Tensor select_blocks(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting,
-                         const AttentionTables& tables) {
+                         const AttentionTables& tables, const at::Tensor& learned) {
   at::NoGradGuard no_grad;
   expect_heads(q, k, {});
   const Folded f = fold(q, k, {});
-  const at::Tensor chosen = chosen_blocks({f, setting, tables});
+  const at::Tensor chosen = chosen_blocks({f, setting, tables, learned});
   return chosen.reshape({f.replicas, f.batch, -1, f.tokens, tables.blocks()});
 }
 

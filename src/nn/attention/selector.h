@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,9 +20,13 @@ struct SelectorInput {
   const Folded& heads;
   const AttentionSetting& setting;
   const AttentionTables& tables;
+  at::Tensor learned = {};  // scores of a learned selector, [N,1,T,NC], without gradient
 
   std::int64_t complete() const { return tables.complete_blocks(); }  // NC
 };
+
+class LearnedSelector;
+struct AttentionPlace;
 
 struct BlockSelector {
   // Importance of the complete blocks, [N,G,T,NC], or with 1 in the place of N or G where it does
@@ -30,8 +35,11 @@ struct BlockSelector {
   at::Tensor (*importance)(const SelectorInput& input) = nullptr;
   // Importances of a query are shares of a whole, so that a budget may be a share (top-p).
   bool shares = false;
-  // Products of a query's head with a vector, for each complete block that is scored.
-  double (*products)(const AttentionSetting& setting) = nullptr;
+  // Products of a query's head with a vector, for each complete block that is scored, where so many
+  // heads share a key head.
+  double (*products)(const AttentionSetting& setting, std::int64_t group) = nullptr;
+  // Where it has parameters (nn/attention/learned_selector.h); else null.
+  std::unique_ptr<LearnedSelector> (*learned)(const AttentionPlace& place) = nullptr;
 };
 
 Registry<BlockSelector>& block_selectors();
@@ -49,11 +57,16 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
 at::Tensor mask_of_blocks(const SelectorInput& input, const at::Tensor& chosen,
                           const at::Tensor& full_runs);
 
+// The mass that full attention gives to each complete block, [N,G,T,NC], from the products of
+// queries and keys, [N,G T,T].
+at::Tensor full_mass(const SelectorInput& input, const at::Tensor& scores);
+
 // Every query may read all blocks.
 bool covers_everything(const AttentionSetting& setting, const AttentionTables& tables);
 
-// The same from queries [R,B,T,H,D] and keys [R,B,T,Hkv,D]: bool [R,B,L,T,NB], L = H or Hkv.
+// The chosen blocks from queries [R,B,T,H,D] and keys [R,B,T,Hkv,D], and scores of a learned
+// selector where it is one: bool [R,B,L,T,NB], L = H or Hkv.
 at::Tensor select_blocks(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting,
-                         const AttentionTables& tables);
+                         const AttentionTables& tables, const at::Tensor& learned = {});
 
 }  // namespace tandem

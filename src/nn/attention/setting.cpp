@@ -19,6 +19,16 @@ at::Tensor additive_mask(const at::Tensor& allowed, const at::Tensor& like) {
   return torch::where(allowed, torch::zeros({}, options), torch::full({}, kNotRead, options));
 }
 
+NumbersOfRuns::NumbersOfRuns(at::Tensor on_host)
+    : copies_(std::make_shared<std::vector<at::Tensor>>(1, std::move(on_host))) {}
+
+const at::Tensor& NumbersOfRuns::on(const at::Device& device) const {
+  for (const at::Tensor& copy : *copies_) {
+    if (copy.device() == device) return copy;
+  }
+  return copies_->emplace_back(copies_->front().to(device));
+}
+
 AttentionTables::AttentionTables(std::int64_t tokens, std::int64_t block_size,
                                  const at::Tensor& like)
     : tokens_(tokens), block_size_(block_size), like_(torch::empty({0}, like.options())) {}

@@ -9,18 +9,33 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "policy/policy.h"
 
 namespace tandem {
 
+// A number of each run, [R], made on the host. A device's copy is made when it is first asked for,
+// since a step that is captured can't: the first one of each kind is not.
+class NumbersOfRuns {
+ public:
+  NumbersOfRuns() = default;
+  NumbersOfRuns(at::Tensor on_host);
+  bool defined() const { return copies_ != nullptr; }
+  const at::Tensor& on(const at::Device& device) const;
+
+ private:
+  std::shared_ptr<std::vector<at::Tensor>> copies_;  // shared by all copies of these numbers
+};
+
 struct AttentionSetting {
   std::int64_t block_size = 8;
   std::int64_t blocks = 2;  // S
   Policies::Selector selector;
-  at::Tensor keys = {};  // int64 [R], of each run and layer: what selectors that draw are keyed by
+  NumbersOfRuns keys = {};  // int64, of each run and layer: what selectors that draw are keyed by
 };
 
 // These are constants of one sequence length, dtype and device; a model makes them once for each.

@@ -19,13 +19,22 @@
 
 namespace tandem {
 
-// Computes attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], which gives [R,B,T,H,D]. The site
-// is (attention, layer). context.plans.attention.blocks stands in for setting.blocks where it is
-// set.
-at::Tensor attention(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
+// What a layer's attention has beside its streams; coefficients, [R], of terms that join the loss
+// where a gradient is wanted, of all layers together.
+struct AttentionExtras {
+  at::Tensor scores = {};          // of a learned selector, [N,1,T,NC]; undefined: it has none
+  at::Tensor scores_weight = {};   // of its divergence (nn/attention/learned_selector.h)
+  bool over_all = false;           // the divergence is over all past blocks at each step,
+  bool over_chosen = false;        // or over chosen ones; else over what the stream that runs reads
+  at::Tensor entropy_weight = {};  // of the mean entropy, in bits, of the stream that runs
+};
+
+// Computes attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], which gives [R,B,T,H,D].
+// context.plans.attention.blocks stands in for setting.blocks where it is set.
+at::Tensor attention(const Site& site, const at::Tensor& q, const at::Tensor& k,
                      const at::Tensor& v, const AttentionSetting& setting,
-                     const AttentionTables& tables, Context& context,
-                     const Epilogue& epilogue = {});
+                     const AttentionTables& tables, Context& context, const Epilogue& epilogue = {},
+                     const AttentionExtras& extras = {});
 
 // One of the two streams by whole score matrices, whatever the length: what blocked kernels are
 // measured against.
