@@ -32,7 +32,7 @@ struct StepNumbers {
   double keep_dormant = 1;   // 1 - eta
   double mask_gradient = 0;  // S = M
   double mask_update = 0;    // U = M
-  LevelNumbers attention, weights;
+  LevelNumbers attention = {}, weights = {};
   double nested = 0;                      // the nested mask that a sparse stream uses
   double loss_full = 1, loss_sparse = 1;  // weights of the two passes' task losses
   double dormant_gradient_decay = 0;      // eta that joins the dormant weights' gradient
@@ -58,9 +58,9 @@ struct ReplicaState {
   double steps = 0;    // taken part in so far
   double updates = 0;  // by the optimizer so far: without steps whose place an update took
   double loss_sum = 0, alignment_sum = 0, losses = 0;  // since they were last read
-  LevelState weights;
+  LevelState weights = {};
   double strategy_sum = 0;  // of a strategy's terms, since they were last read
-  LevelState attention;
+  LevelState attention = {};
   double model_sum = 0;  // of the model's own terms, since they were last read
 };
 constexpr std::int64_t kReplicaState = sizeof(ReplicaState) / sizeof(double);

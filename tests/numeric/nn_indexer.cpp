@@ -261,7 +261,7 @@ TEST_CASE("an indexer learns its divergence from attention, and nothing else fee
 }
 
 TEST_CASE("mixed streams learn over what each run's own stream reads", "[numeric]") {
-  const Net net({}, "alternate");
+  const Net net(Settings{}, "alternate");
   Context context = running(StreamsWanted::kSelected);
   context.plans.attention.running = RunningStream::kMixed;
   context.plans.attention.full_runs = torch::tensor({1, 0}).to(torch::kBool);
@@ -272,7 +272,7 @@ TEST_CASE("mixed streams learn over what each run's own stream reads", "[numeric
 
 TEST_CASE("without a gradient there is no divergence, and a full read-out needs no scores",
           "[numeric]") {
-  const Net net({});
+  const Net net(Settings{});
   const at::NoGradGuard no_grad;
   Context context = running(StreamsWanted::kFull);
   net.forward(context);
