@@ -146,12 +146,6 @@ std::vector<Config> runs_at_choices(const Grid& grid, const TuningState& state) 
   return runs;
 }
 
-std::string whole_path(const std::string& path) {
-  std::error_code error;
-  const fs::path whole = fs::weakly_canonical(path, error);
-  return error ? path : whole.string();
-}
-
 // A grid that was edited or moved keeps its name; another one does not get it.
 void check_name(const Grid& file, const TuningState& state, const std::string& database) {
   if (!path_exists(database)) return;
@@ -196,10 +190,10 @@ GridRequest read_grid_request(const std::string& path, const Settings& overrides
   GridRequest request;
   Settings of_program;
   for (const auto& [name, value] : overrides) {
-    if (option(name).scope == OptionScope::kProgram) {
-      of_program[name] = value;
-    } else {
+    if (is_of_runs(option(name))) {
       request.changes.push_back(name + " = " + value);
+    } else {
+      of_program[name] = value;
     }
   }
   request.file = read_grid_with_content(path, of_program, use);

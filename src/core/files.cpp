@@ -334,6 +334,12 @@ bool is_special_file(const std::string& path) {
   return !S_ISREG(facts.st_mode) || is_standard_output(facts);
 }
 
+std::string whole_path(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(path, error);
+  return error ? path : whole.string();
+}
+
 std::string read_file(const std::string& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   std::string bytes;

@@ -61,6 +61,9 @@ bool path_exists(const std::string& path);
 // Something is there that is written through: a device, a pipe, standard output's own file.
 bool is_special_file(const std::string& path);
 
+// From the root on, with links followed as far as something is there.
+std::string whole_path(const std::string& path);
+
 std::string read_file(const std::string& path);    // throws DataError
 std::uint64_t file_size(const std::string& path);  // bytes; throws DataError
 void ensure_folder(const std::string& path);       // with its parents; throws StoreError

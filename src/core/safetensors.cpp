@@ -271,6 +271,11 @@ SafetensorsFile SafetensorsFile::open(const std::string& path) {
   return SafetensorsFile(std::move(storage), path);
 }
 
+std::string_view SafetensorsFile::bytes() const {
+  if (storage_->mapped == nullptr) return storage_->owned;
+  return {static_cast<const char*>(storage_->mapped), storage_->mapped_bytes};
+}
+
 void SafetensorsFile::parse(const unsigned char* data, std::size_t size) {
   const std::function<void(const std::string&)> refuse = [&](const std::string& why) {
     throw DataError(fmt::format(

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace tandem {
@@ -63,6 +64,8 @@ class SafetensorsFile {
   const TensorView* find(const std::string& name) const;
   const TensorView& at(const std::string& name) const;  // throws DataError
   const TensorMetadata& metadata() const { return metadata_; }
+  std::string_view bytes() const;  // of the whole file
+  const std::string& name() const { return name_; }
 
  private:
   struct Storage;

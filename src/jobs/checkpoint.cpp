@@ -21,6 +21,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "data/stored_tensor.h"
 
 namespace tandem {
 namespace {
@@ -101,36 +102,10 @@ void sweep(const std::string& folder) {
   }
 }
 
-constexpr std::pair<DType, at::ScalarType> kTypes[] = {
-    {DType::kF32, at::kFloat}, {DType::kF64, at::kDouble},   {DType::kI64, at::kLong},
-    {DType::kI32, at::kInt},   {DType::kU8, at::kByte},      {DType::kBool, at::kBool},
-    {DType::kF16, at::kHalf},  {DType::kBF16, at::kBFloat16}};
-
-DType stored_type(at::ScalarType type, const std::string& name) {
-  for (const auto& [stored, native] : kTypes) {
-    if (native == type) return stored;
-  }
-  throw std::logic_error(fmt::format("tensor {} has a type that checkpoints don't hold: {}", name,
-                                     c10::toString(type)));
-}
-
-at::ScalarType native_type(DType type) {
-  for (const auto& [stored, native] : kTypes) {
-    if (stored == type) return native;
-  }
-  throw Damaged{fmt::format("type {} is unknown", dtype_name(type))};
-}
-
 std::vector<TensorView> views_of(const Checkpoint& checkpoint) {
   std::vector<TensorView> views;
   for (const auto& [name, tensor] : checkpoint.tensors) views.push_back(view_of(name, tensor));
   return views;
-}
-
-at::Tensor tensor_of(const TensorView& view) {
-  at::Tensor tensor = at::empty(view.shape, at::TensorOptions(native_type(view.dtype)));
-  if (view.bytes() > 0) std::memcpy(tensor.mutable_data_ptr(), view.data, view.bytes());
-  return tensor;
 }
 
 std::string manifest_text(const json& body) {
@@ -190,14 +165,6 @@ void set_aside(const std::string& folder, std::int64_t number, const std::string
 }
 
 }  // namespace
-
-TensorView view_of(const std::string& name, const at::Tensor& tensor) {
-  if (!tensor.is_contiguous() || !tensor.device().is_cpu()) {
-    throw std::logic_error("tensor " + name + " of a checkpoint is not contiguous on the CPU");
-  }
-  return {name, stored_type(tensor.scalar_type(), name), tensor.sizes().vec(),
-          tensor.const_data_ptr()};
-}
 
 void save_checkpoint(const std::string& folder, const Checkpoint& checkpoint) {
   ensure_folder(folder);

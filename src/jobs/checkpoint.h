@@ -11,13 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/safetensors.h"
-
 namespace tandem {
-
-// The tensor's bytes under a name, for a safetensors file; it must outlive the view. Contiguous, on
-// the CPU.
-TensorView view_of(const std::string& name, const at::Tensor& tensor);
 
 struct Checkpoint {
   std::string state;  // JSON text: step, task, per-run counters, rows not yet acknowledged
