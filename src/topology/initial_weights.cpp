@@ -4,9 +4,14 @@
 #include <cmath>
 #include <numbers>
 
+#include "topology/given_weights.h"
+
 namespace tandem {
 
 double InitialWeights::at(std::int64_t replica, std::int64_t position) const {
+  if (!given.empty()) {
+    if (const auto& own = given[static_cast<std::size_t>(replica)]) return own->at(position);
+  }
   const RandomStream& stream = streams[static_cast<std::size_t>(replica)];
   const auto i = static_cast<std::uint64_t>(position);
   if (law == Law::kUniform) return scale * (2 * stream.uniform(i) - 1);

@@ -38,6 +38,7 @@ std::vector<std::int64_t> largest_draws(const InitialWeights& initial, std::int6
 std::vector<std::int64_t> start_positions(const InitialWeights& initial, const LayerStart& start,
                                           std::int64_t replica) {
   const auto r = static_cast<std::size_t>(replica);
+  if (!start.masks.empty() && !start.masks[r].empty()) return start.masks[r];
   const std::int64_t n = initial.positions();
   const bool all = std::all_of(start.active.begin(), start.active.end(),
                                [n](std::int64_t count) { return count == n; });
@@ -74,6 +75,24 @@ std::unique_ptr<Connections> start_sparse(Parameter& parameter, const InitialWei
       std::make_unique<SparseConnections>(parameter, initial.inputs, initial.outputs, positions);
   sparse->set_initial(initial);
   return sparse;
+}
+
+// The rows of the replicas whose masks are given take the place of those in `mask`, uint8 [R,n],
+// which is undefined where everything is active.
+at::Tensor with_given_masks(const at::Tensor& mask, const LayerStart& start, std::int64_t n) {
+  const bool any = std::any_of(start.masks.begin(), start.masks.end(),
+                               [](const auto& own) { return !own.empty(); });
+  if (!any) return mask;
+  const auto replicas = static_cast<std::int64_t>(start.masks.size());
+  const at::Tensor rows = mask.defined() ? mask.to(torch::kCPU).clone(at::MemoryFormat::Contiguous)
+                                         : torch::ones({replicas, n}, torch::kByte);
+  for (std::int64_t r = 0; r < replicas; ++r) {
+    const auto& own = start.masks[static_cast<std::size_t>(r)];
+    if (own.empty()) continue;
+    auto* row = rows[r].zero_().data_ptr<std::uint8_t>();
+    for (const std::int64_t position : own) row[position] = 1;
+  }
+  return rows.to(start.device);
 }
 
 }  // namespace
@@ -130,8 +149,9 @@ std::unique_ptr<Connections> start_connections(Parameter& parameter, const Initi
   if (start.storage == Storage::kSparse) return start_sparse(parameter, initial, start);
   const at::Tensor drawn = draw_dense(initial, start.dtype).to(start.device);
   parameter.value = drawn.requires_grad_(true);
-  const at::Tensor mask = initial_mask(start.pattern, parameter.value.detach(), start.active,
-                                       start.keys, start.granularity);
+  const at::Tensor drawn_mask = initial_mask(start.pattern, parameter.value.detach(), start.active,
+                                             start.keys, start.granularity);
+  const at::Tensor mask = with_given_masks(drawn_mask, start, initial.positions());
   auto masked = std::make_unique<MaskedConnections>(parameter, mask);
   masked->set_granularity(start.granularity);
   masked->set_zero_dormant(start.zero_dormant);

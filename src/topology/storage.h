@@ -32,6 +32,9 @@ struct LayerStart {
   Granularity granularity = {};  // without ablation in the last layer, whose units are the outputs
   std::vector<std::int64_t> active = {};  // [R] connections at first
   std::vector<std::uint64_t> keys = {};   // [R] topology_key(run's stream "topology", layer, 0)
+  // [R], or empty: the first mask of a replica as ascending positions, as many as `active`; an
+  // empty list: what the pattern says.
+  std::vector<std::vector<std::int64_t>> masks = {};
   bool zero_dormant = true;
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
