@@ -269,7 +269,7 @@ class Builder {
   // `curve`: an option that a contrast looks along; "": none.
   void find_mixing(const Group& group, const std::string& curve = "") {
     for (const std::string& name : set_.column_names) {
-      if (is_seed(name) || is_outcome(name) || name == curve) continue;
+      if (is_of_repetition(name) || is_outcome(name) || name == curve) continue;
       for (const RunData* run : group)
         if (run->column(name) != group.front()->column(name)) mixing_.insert(name);
     }
@@ -285,7 +285,7 @@ class Builder {
       if (storage.find("sparse") == std::string::npos) storage = "masked";  // of all layers alike
       Keys asked;
       for (const std::string& name : set_.column_names) {
-        if (!is_seed(name) && !is_outcome(name)) asked.push_back(run->column(name));
+        if (!is_of_repetition(name) && !is_outcome(name)) asked.push_back(run->column(name));
       }
       const auto [at, first] = storage_of.emplace(std::move(asked), storage);
       if (first || at->second == storage) continue;

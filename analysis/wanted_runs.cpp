@@ -18,7 +18,7 @@ std::set<std::string> axes_of(const std::vector<Settings>& said) {
   std::map<std::string, std::set<std::string>> values;
   for (const Settings& each : said) {
     for (const auto& [name, value] : each) {
-      if (!is_seed(name)) values[name].insert(value);
+      if (!is_of_repetition(name)) values[name].insert(value);
     }
   }
   std::set<std::string> axes;

@@ -168,6 +168,15 @@ bool excluded(const Config& config, const GridFile& file) {
   });
 }
 
+// What a run says of what it reads, whose content makes it another run once it is known.
+std::string inputs_of(const Config& config, const ConfigTables& tables) {
+  std::string text;
+  for (const Option& option : tables.options->all()) {
+    if (option.names_input) text += "\n" + config.text(option.name);
+  }
+  return text;
+}
+
 void keep_runs(Grid& grid, const std::vector<Cell>& cells, const GridFile& file,
                const ConfigTables& tables, bool strict) {
   std::set<std::string> ids;
@@ -176,7 +185,8 @@ void keep_runs(Grid& grid, const std::vector<Cell>& cells, const GridFile& file,
   for (const Cell& cell : cells) runs.push_back(resolve_cell(cell, file, tables));
   if (strict) check_excludes(runs, file);
   for (Config& config : runs) {
-    if (excluded(config, file) || !ids.insert(config.id()).second) continue;
+    if (excluded(config, file)) continue;
+    if (!ids.insert(config.id() + inputs_of(config, tables)).second) continue;
     grid.runs.push_back(std::move(config));
   }
   if (grid.runs.empty()) {
@@ -223,9 +233,8 @@ void check_tune_sections(const Grid& grid, const GridFile& file) {
 
 // Whether the command line says anything of the runs, not only of how the program works.
 bool changes_runs(const Settings& overrides, const ConfigTables& tables) {
-  return std::any_of(overrides.begin(), overrides.end(), [&](const auto& said) {
-    return tables.options->at(said.first).scope == OptionScope::kRun;
-  });
+  return std::any_of(overrides.begin(), overrides.end(),
+                     [&](const auto& said) { return is_of_runs(tables.options->at(said.first)); });
 }
 
 // One run of nothing but defaults is not what anybody writes a file for.

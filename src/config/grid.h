@@ -25,6 +25,7 @@
 // lists as widths = {400,400}, {100,100}. Braces make one value of a text with commas too.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ struct Grid {
   std::vector<Config> runs;
   Tuning tune;
   std::vector<TableSpec> tables;
+  // Fills in what the content of a run's files says of it, of a trial that is made of the grid's
+  // runs; empty: there is nothing to fill in.
+  std::function<Config(const Config&)> completed = {};
 };
 
 // Throws ConfigError naming file, line and the nearest valid name. `overrides` are command-line

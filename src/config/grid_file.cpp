@@ -225,7 +225,7 @@ class Reader {
     return located([&] {
       const Option& option = tables_.options->sayable(name);
       auto values = grid_values(option, text, tables_);
-      if (option.scope == OptionScope::kProgram && values.size() > 1) {
+      if (!is_of_runs(option) && values.size() > 1) {
         throw ConfigError(fmt::format("option '{}' is none of a run's and can't be an axis", name));
       }
       return values;

@@ -22,7 +22,7 @@ constexpr int kMostDraws = 1000;  // of one point, until it is a new one
 
 // Neither a part of what is chosen for nor of a trial.
 bool is_of_final_runs(const std::string& name) {
-  return is_seed(name) || name == "final" || name == "curve" || name == "probes";
+  return is_of_repetition(name) || name == "final" || name == "curve" || name == "probes";
 }
 
 std::string text_of(const Settings& values) {
@@ -93,7 +93,8 @@ class CellTuner {
     TuningPoint point{.values = values, .text = text, .round = round_, .runs = {}};
     for (const std::string& seed : grid_.tune.seeds) {
       said["seed"] = seed;
-      point.runs.push_back(Config::resolve(said, false, tables_));
+      const Config run = Config::resolve(said, false, tables_);
+      point.runs.push_back(grid_.completed ? grid_.completed(run) : run);
     }
     cell_.points.push_back(std::move(point));
   }

@@ -113,6 +113,12 @@ void refuse_unknown_option(const std::string& name, const std::vector<Option>& o
 
 bool is_seed(const std::string& name) { return name == "seed" || name.rfind("seed_", 0) == 0; }
 
+bool is_of_repetition(const std::string& name) { return is_seed(name) || name == "init_hash"; }
+
+bool is_of_runs(const Option& option) {
+  return option.scope == OptionScope::kRun || option.names_input;
+}
+
 bool is_list(OptionType type) {
   return type == OptionType::kIntList || type == OptionType::kRealList;
 }

@@ -39,6 +39,9 @@ struct Option {
   // Counts steps from one event to the next, or those of a warm-up, so that it grows with the run
   // where --match stretches it.
   bool stretches = false;
+  // Of kProgram: it names what a run reads, and not the name but the content is part of the run's
+  // identity, by another option. It may be an axis of a grid.
+  bool names_input = false;
   std::string group = "";  // heading in the help text
   // What to say in its place. A retired option keeps its meaning in the canonical forms that hold
   // it, so that stored runs stay what they are; nobody may say it any more and no help shows it.
@@ -94,8 +97,12 @@ std::string canonical_form(const Option& option, const std::string& text);
                                         const std::vector<Option>& options);
 
 bool is_list(OptionType type);
-// seed, seed_init, ...: what differs between the repetitions of one run.
+// seed, seed_init, ...: what tells the repetitions of one run apart.
 bool is_seed(const std::string& option_name);
+// The same, and the content of the net that a repetition begins with, which may be its own.
+bool is_of_repetition(const std::string& option_name);
+// The option says something of the runs: of their identity, or what they read.
+bool is_of_runs(const Option& option);
 // For --help and error messages: "int >= 1", "one of a | b", "real 0..1", "list of ints", ...
 std::string describe_domain(const Option& option, const PartTable& parts);
 

@@ -279,6 +279,45 @@ std::vector<Option> network_options() {
        .help = "scale of init: for the dense fan-in, for each neuron's own fan-in, or times "
                "1/sqrt(density of the layer)",
        .choices = {"dense", "fan_in", "density"}},
+      {.name = "init_from",
+       .type = kText,
+       .default_value = "",
+       .neutral = "",
+       .help =
+           "safetensors file of the net that the run begins with, as `tandem export` writes it; "
+           "{seed} in the path stands for the run's seed. Empty: weights are drawn. Its "
+           "content, not its path, is part of the run's identity (init_hash)",
+       .scope = OptionScope::kProgram,
+       .names_input = true},
+      {.name = "init_hash",
+       .type = kText,
+       .default_value = "",
+       .neutral = "",
+       .help = "SHA-256 of the file that init_from names, which every command finds out. Say it "
+               "where a machine lacks the file",
+       .per_replica = true},
+      {.name = "init_net",
+       .type = kText,
+       .default_value = "",
+       .neutral = "",
+       .help = "what tables call the net that init_from begins with; empty: attention and weights "
+               "method of the run that it is of, with a hash of that run's setting",
+       .per_replica = true},
+      {.name = "init_strict",
+       .type = kFlag,
+       .default_value = "true",
+       .neutral = "true",
+       .help = "init_from has every tensor of the net, and the net every tensor of the file, but "
+               "for those of an attention module; false: what the file lacks begins as it is "
+               "drawn, and what the net lacks is left out"},
+      {.name = "init_mask",
+       .type = kChoice,
+       .default_value = "file",
+       .neutral = "file",
+       .help = "first mask of a method that draws it, where init_from names a file: the file's, if "
+               "it has masks (they must have the run's density); method: drawn all the same; "
+               "magnitude: the file's largest weights",
+       .choices = {"file", "method", "magnitude"}},
   };
 }
 

@@ -214,7 +214,7 @@ std::map<std::string, int> check_all(const std::vector<Config>& runs, const std:
     if (is_seed(each.name) && each.name != "seed") stream_seeds.push_back(&each);
   }
   for (const Config& run : runs) {
-    std::string kind = run.likeness(is_seed);
+    std::string kind = run.likeness(is_of_repetition);
     // A stream's own seed may be one that the run doesn't read.
     for (const Option* seed : stream_seeds) {
       if (run.text(seed->name) != seed->neutral) kind += seed->name + "\n";

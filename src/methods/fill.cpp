@@ -36,6 +36,11 @@ std::vector<std::string> split_names(const std::string& text) {
 Start start_of(const Config& config, Start::Pattern pattern) {
   Start start;
   start.pattern = pattern;
+  start.drawn = pattern == Start::Pattern::kRandom;
+  // The weights of a net that is given say something before they are trained.
+  if (start.drawn && config.text("init_mask") == "magnitude") {
+    start.pattern = Start::Pattern::kMagnitude;
+  }
   start.budget = pick<Start::Budget>(config, "budget",
                                      {{"uniform", Start::Budget::kUniform},
                                       {"er", Start::Budget::kEr},

@@ -33,7 +33,7 @@ std::string group_key(const Config& config) {
   static std::mutex mutex;
   static std::map<std::string, std::string> keys;
   const std::lock_guard<std::mutex> lock(mutex);
-  std::string& key = keys[config.likeness(is_seed)];
+  std::string& key = keys[config.likeness(is_of_repetition)];
   if (key.empty()) key = make_key(config);
   return key;
 }

@@ -48,7 +48,7 @@ class StretchFinder {
   std::optional<double> of(const Config& config) {
     if (config.text("match") != "train_flops") return 1.0;
     std::string kind = config.likeness([](const std::string& name) {
-      return option(name).scope != OptionScope::kRun || is_seed(name);
+      return option(name).scope != OptionScope::kRun || is_of_repetition(name);
     });
     const auto [known, added] = factors_.emplace(std::move(kind), std::nullopt);
     if (!added) return known->second;

@@ -81,7 +81,8 @@ std::string kind_of(const Granularity& policy) {
 }
 
 std::string kind_of(const Start& policy) {
-  const auto& [pattern, budget, init_scale, density, initial_density, exempt, granularity] = policy;
+  const auto& [pattern, budget, init_scale, density, initial_density, exempt, granularity, drawn] =
+      policy;
   return listed("start", pattern, exempt) + kind_of(granularity);
 }
 

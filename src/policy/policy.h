@@ -160,6 +160,7 @@ struct Start {
   double initial_density = 0;  // of the first mask, where it is not `density`; 0: it is
   std::vector<std::string> exempt;
   Granularity granularity;
+  bool drawn = false;  // the method draws its first mask, unless a net that is given says otherwise
 
   double first_density() const { return initial_density > 0 ? initial_density : density; }
 };

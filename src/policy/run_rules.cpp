@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/initial_file.h"
 #include "policy/criterion_facts.h"
 #include "policy/rules.h"
 
@@ -271,6 +272,30 @@ std::vector<Rule> device_rules() {
              "one run needs at least {:.4g} GB for its weights and activations, and {} has {:.4g} "
              "GB: give a smaller network or a smaller --batch",
              f.bytes / 1e9, f.on_gpu ? f.device : "this machine", f.bytes_there / 1e9);
+       }},
+  };
+}
+
+// Nets that runs begin with.
+std::vector<Rule> beginning_rules() {
+  return {
+      {"given_net_scaled", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return begins_with_file(*f.config) && f.config->text("init_scale") != "dense";
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--init-scale {} changes weights that are drawn, and those of the file that init_from "
+             "names are taken as they are: leave it out",
+             f.config->text("init_scale"));
+       }},
+      {"largest_of_no_net", kRefusedRun, kOfConfig,
+       [](const RunFacts& f) {
+         return !begins_with_file(*f.config) && f.config->text("init_mask") == "magnitude";
+       },
+       [](const RunFacts&) -> std::string {
+         return "--init-mask magnitude takes the largest weights of a net that is given, and none "
+                "is: name a file with --init-from, or leave it out";
        }},
   };
 }
@@ -777,8 +802,8 @@ std::vector<Rule> example_rules() {
 
 std::vector<Rule> run_rules() {
   std::vector<Rule> all;
-  for (const auto& part :
-       {network_rules(), copy_rules(), device_rules(), length_rules(), example_rules()}) {
+  for (const auto& part : {network_rules(), copy_rules(), device_rules(), beginning_rules(),
+                           length_rules(), example_rules()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

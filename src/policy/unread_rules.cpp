@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "config/initial_file.h"
 #include "config/option.h"
 #include "policy/criterion_facts.h"
 #include "policy/rules.h"
@@ -44,6 +45,8 @@ bool draws_streams(const RunFacts& f) {
   };
   return drawn(f.weights) || drawn(f.attention) || !f.weights.sets.nested.empty();
 }
+
+bool has_given_net(const RunFacts& f) { return begins_with_file(*f.config); }
 
 bool is_cosine(const RunFacts& f) { return f.config->text("lr_schedule") == "cosine"; }
 bool is_stepped(const RunFacts& f) { return f.config->text("lr_schedule") == "step"; }
@@ -94,6 +97,15 @@ std::vector<Reader> training_readers() {
       {"seed_topology", "random masks, random growth or other draws of a method's topology",
        draws_topology},
       {"seed_streams", "streams or nested masks that are drawn", draws_streams},
+      {"init", "no --init-from, or with --init-strict=false",
+       [](const RunFacts& f) { return !has_given_net(f) || !f.config->flag("init_strict"); }},
+      {"init_net", "--init-from", has_given_net},
+      {"init_strict", "--init-from", has_given_net},
+      {"init_mask", "--init-from and methods whose first mask is drawn",
+       [](const RunFacts& f) {
+         const Start& start = f.weights.start;
+         return has_given_net(f) && start.drawn && start.first_density() < 1;
+       }},
   };
 }
 

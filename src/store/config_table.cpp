@@ -122,7 +122,7 @@ std::string setting_of(const std::string& canonical) {
   std::string shared;
   for (const auto& line : split(canonical, '\n')) {
     const std::string text(line);
-    if (!is_seed(text.substr(0, text.find('=')))) shared += text + "\n";
+    if (!is_of_repetition(text.substr(0, text.find('=')))) shared += text + "\n";
   }
   return sha256(shared).substr(0, kSettingDigits);
 }

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "config/grid.h"
+#include "config/initial_file.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "support/config_fixture.h"
@@ -111,6 +112,19 @@ TEST_CASE("runs of equal id are kept once; unread settings are dropped", "[unit]
   CHECK(mixed.runs[0].given() == Settings{{"weights", "dense"}});
   CHECK_THAT(refusal("weights = dense\ndrop_fraction = 0.1\n"),
              Contains("some.ini:2:") && Contains("drop_fraction"));
+}
+
+TEST_CASE("files that runs begin with are an axis, though their paths are in no id", "[unit]") {
+  const Grid starts = grid("init_from = {}, nets/a-{seed}.st, nets/b.st\nseed = 1..2\n");
+  CHECK(column(starts, "init_from") ==
+        Texts{"", "", "nets/a-{seed}.st", "nets/a-{seed}.st", "nets/b.st", "nets/b.st"});
+  CHECK(starts.runs[0].id() == starts.runs[2].id());
+  CHECK(initial_file(starts.runs[3]) == "nets/a-2.st");
+  CHECK(initial_file(starts.runs[5]) == "nets/b.st");
+  const Grid some = grid("weights = dense, ssa\n[when weights=ssa]\ninit_from = a.st\n");
+  CHECK(column(some, "init_from") == Texts{"", "a.st"});
+  CHECK_THAT(refusal("jobs = 1, 2\n"), Contains("jobs") && Contains("axis"));
+  CHECK_THAT(refusal("lr = 0.1\n[tune]\ninit_from = a, b\n"), Contains("can't be tuned"));
 }
 
 TEST_CASE("[when] sets options of matching runs, axes too", "[unit]") {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/grid_trials.h"
+#include "config/initial_file.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "support/config_fixture.h"
@@ -138,6 +139,28 @@ TEST_CASE("an axis that a run doesn't read is none of its own", "[unit]") {
   const TuningState state = plan(tuned, none);
   CHECK(state.cells[0].axes.size() == 1);
   CHECK(state.cells[1].axes.size() == 2);
+}
+
+TEST_CASE("trials begin with the nets of their own seeds, and are asked for by what is stored",
+          "[unit]") {
+  Grid of =
+      grid("seed = 5..6\ninit_from = a-{seed}\n[tune]\ntrials = 2\nseeds = 1..2\nlr = 0.1 .. 1\n");
+  const auto with_hash = [](const Config& run) {
+    Settings said = run.given();
+    said["init_hash"] = "of " + initial_file(run);
+    said["init_net"] = "net";
+    return Config::resolve(said, false, fixture.tables());
+  };
+  for (Config& run : of.runs) run = with_hash(run);
+  of.completed = with_hash;
+  const TuningState state = plan(of, none);
+  REQUIRE(state.cells.size() == 1);  // hashes are those of repetitions
+  for (const TuningPoint& point : state.cells[0].points) {
+    REQUIRE(point.runs.size() == 2);
+    CHECK(point.runs[0].text("init_hash") == "of a-1");
+    CHECK(point.runs[1].text("init_hash") == "of a-2");
+  }
+  CHECK(state.cells[0].method == "init_net=net");
 }
 
 TEST_CASE("lists stand beside ranges; alone they are a product", "[unit]") {

@@ -466,6 +466,12 @@ Rows network_rows() {
       {"out_of_memory",
        {config({}, [](RunFacts& f) { f.bytes = 2.5e9; }),
         config({}, [](RunFacts& f) { f.bytes = 1e9; }), "2.5 GB"}},
+      {"given_net_scaled",
+       {config({{"init_from", "net"}, {"init_scale", "fan_in"}}), config({{"init_from", "net"}}),
+        "--init-scale fan_in"}},
+      {"largest_of_no_net",
+       {config({{"init_mask", "magnitude"}}),
+        config({{"init_mask", "magnitude"}, {"init_hash", "1a"}}), "--init-from"}},
       {"option_unread",
        {config({{"lr_final", "0.1"}}), config({{"lr_final", "0.1"}, {"lr_schedule", "cosine"}}),
         "lr_final = 0.1 is read under"}},
@@ -878,13 +884,25 @@ TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
       {{{"weights", "ssa"}, {"dormant_decay_when", "always"}}, "dormant_decay_when"},
       {{{"weights", "ssa"}, {"dormant_decay_lr_scaled", "true"}}, "dormant_decay_lr_scaled"},
       {{{"weights", "rigl_teacher"}, {"teacher_alpha", "0"}, {"teacher_temperature", "2"}},
-       "teacher_temperature"}};
+       "teacher_temperature"},
+      {{{"init_net", "mine"}}, "init_net"},
+      {{{"init_strict", "false"}}, "init_strict"},
+      {{{"weights", "set"}, {"init_mask", "method"}}, "init_mask"},
+      {{{"weights", "ssa"}, {"init_from", "net"}, {"init_mask", "method"}}, "init_mask"},
+      {{{"init_from", "net"}, {"init", "xavier_uniform"}}, "init"}};
   for (const auto& [said, name] : cases) {
     CAPTURE(name);
     CHECK(sentence(said).find(name + " = ") != std::string::npos);
   }
   CHECK(sentence({}).empty());
   CHECK(sentence({{"weights", "ssa"}}).empty());
+  CHECK(sentence({{"weights", "set"},
+                  {"init_from", "net"},
+                  {"init_mask", "method"},
+                  {"init_net", "mine"},
+                  {"init_strict", "false"},
+                  {"init", "xavier_uniform"}})
+            .empty());
   CHECK(sentence({{"attention", "ssa"}, {"attention_forced_first", "true"}, {"blocks", "1"}}, true)
             .find("attention_forced_first = ") != std::string::npos);
   for (const char* name :
