@@ -19,6 +19,7 @@
 #include "core/text.h"
 #include "jobs/checkpoint.h"
 #include "jobs/device.h"
+#include "jobs/initial_nets.h"
 #include "jobs/progress.h"
 #include "jobs/run_check.h"
 #include "store/store.h"
@@ -163,6 +164,16 @@ void warn_of_revised(const std::vector<Config>& runs, const std::vector<RunRecor
                             count == 1 ? "it begins" : "they begin"));
 }
 
+// The nets that runs begin with, of those that do begin: one that goes on from a checkpoint needs
+// its file no more.
+void check_beginnings(const GridPlan& plan) {
+  std::vector<Config> begin;
+  for (const GroupPlan& group : plan.groups) {
+    if (!group.resumed) begin.insert(begin.end(), group.runs.begin(), group.runs.end());
+  }
+  check_initial_nets(begin);
+}
+
 // Throws what check_runs() does, and says what there is to be warned of: once, however many rounds
 // of runs a command executes.
 void check_aloud(const std::vector<Config>& runs, const std::vector<RunRecord>& known,
@@ -301,7 +312,7 @@ Option stop_after_steps_option() {
 
 std::string database_of(const Settings& settings) {
   for (const auto& [name, value] : settings) {
-    if (option(name).scope == OptionScope::kProgram) continue;
+    if (!is_of_runs(option(name))) continue;
     throw ConfigError(fmt::format(
         "--{} {} is an option of a run and selects nothing here; leave it out, or say --where "
         "{}={} where the command takes it",
@@ -316,12 +327,23 @@ GridPlan plan_execution(const std::vector<Config>& runs) {
   const StorageChooser storage = storage_chooser();
   check_aloud(runs, known, storage);
   GridPlan plan = plan_groups(planner_input(runs, std::move(known), storage));
+  check_beginnings(plan);
   warn_of_outdated(plan);
   return plan;
 }
 
 void check_runs(const std::vector<Config>& runs) {
-  checked(runs, known_runs(runs), storage_chooser());
+  const std::vector<RunRecord> known = known_runs(runs);
+  checked(runs, known, storage_chooser());
+  std::set<std::string> begun;
+  for (const RunRecord& run : known) {
+    if (run.attempt > 0) begun.insert(run.id);
+  }
+  std::vector<Config> begin;
+  for (const Config& run : runs) {
+    if (begun.count(run.id()) == 0) begin.push_back(run);
+  }
+  check_initial_nets(begin);
 }
 
 ExecutionReport execute(const Execution& execution) {
@@ -333,6 +355,7 @@ ExecutionReport execute(const Execution& execution) {
   check_aloud(execution.runs, known, storage);
   const PlannerInput input = planner_input(execution.runs, std::move(known), storage);
   GridPlan plan = plan_groups(input);
+  check_beginnings(plan);
   install_interrupt_handlers();
   warn_of_outdated(plan);
   replace_failed(results.store(), plan, input.known);

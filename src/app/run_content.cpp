@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
+#include "config/initial_file.h"
 #include "config/known_content.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "data/content.h"
+#include "nn/initial_net.h"
 #include "store/store.h"
 
 namespace tandem {
@@ -135,9 +139,87 @@ Config as_stored(const Config& filled, const ContentSearch& search,
   return with_content(filled, others.front().said);
 }
 
-}  // namespace
+// A net that runs begin with: SHA-256 of its file, and what tables call it.
+struct FoundNet {
+  std::string hash, name;
+};
 
-Config with_found_content(const Config& run, const ContentSearch& search) {
+FoundNet net_of_file(const std::string& path) {
+  const ContentMemory memory(content_file());
+  FileStamp stamp = stamp_of({path});
+  stamp.text = "initial net\n" + stamp.text;
+  std::string hash = memory.find(stamp);
+  if (hash.empty()) {
+    hash = sha256_file(path);
+    memory.remember(stamp, hash);
+  }
+  return {hash, InitialNet::map(path)->title(hash)};
+}
+
+// Nets that stored runs have begun with from this path.
+constexpr const char* kStoredNets =
+    "SELECT DISTINCT json_extract(p.json, '$.init.sha256'), json_extract(p.json, '$.init.net') "
+    "FROM "
+    "provenance p JOIN run_provenance l ON l.provenance = p.id WHERE json_extract(p.json, "
+    "'$.init.path') = ?1 ORDER BY 1, 2";
+
+std::vector<FoundNet> stored_nets(const std::string& path, const ContentSearch& search) {
+  std::vector<FoundNet> nets;
+  if (!path_exists(search.database)) return nets;
+  for (const auto& row : StoreReader(search.database).query(kStoredNets, {whole_path(path)}).rows) {
+    nets.push_back({row[0], row[1]});
+  }
+  return nets;
+}
+
+Config with_net(const Config& run, const FoundNet& net) {
+  Settings said = run.given();
+  said["init_hash"] = net.hash;
+  if (run.text("init_net").empty()) said["init_net"] = net.name;
+  return Config::resolve(said, false);
+}
+
+// What the hash of a net that nobody knows is called, so that the run is none that is stored.
+constexpr const char* kUnknownNet = "unknown";
+
+Config without_net_file(const Config& run, const std::string& path, const ContentSearch& search) {
+  if (!run.text("init_hash").empty()) return run;
+  const std::vector<FoundNet> stored = stored_nets(path, search);
+  if (stored.size() == 1) return with_net(run, stored.front());
+  if (stored.size() > 1) {
+    std::vector<std::string> hashes;
+    for (const FoundNet& net : stored) hashes.push_back(net.hash);
+    throw DataError(fmt::format(
+        "init_from: {} is not there, and {} has runs that began with several nets from this path "
+        "({}): say which with --init-hash",
+        path, search.database, join(hashes, ", ")));
+  }
+  if (search.use != ContentUse::kRead) {
+    throw DataError(fmt::format(
+        "init_from: {} is not there; name a file that `tandem export` has written ({{seed}} in "
+        "the path stands for the run's seed, which is {} here)",
+        path, run.text("seed")));
+  }
+  log_warn_once(
+      path, fmt::format("init_from: {} is not there, and {} has no run that began with it", path,
+                        search.database));
+  return with_net(run, {kUnknownNet, ""});
+}
+
+// The run with the hash and the name of the net that it begins with.
+Config with_found_net(const Config& run, const ContentSearch& search) {
+  const std::string path = initial_file(run);
+  if (path.empty()) return run;
+  if (!path_exists(path)) return without_net_file(run, path, search);
+  const FoundNet found = net_of_file(path);
+  const std::string& said = run.text("init_hash");
+  if (said.empty() || said == found.hash) return with_net(run, found);
+  if (search.use == ContentUse::kRead) return run;
+  throw DataError(fmt::format("{}: expected a net with init_hash = {}, found one with the hash {}",
+                              path, said, found.hash));
+}
+
+Config with_found_data(const Config& run, const ContentSearch& search) {
   if (!has_content(run)) return run;
   const auto found = content_of_files(run, search);
   if (!found) return without_files(run, search);
@@ -161,16 +243,23 @@ Config with_found_content(const Config& run, const ContentSearch& search) {
   return filled;
 }
 
+}  // namespace
+
+Config with_found_content(const Config& run, const ContentSearch& search) {
+  return with_found_net(with_found_data(run, search), search);
+}
+
 Grid read_grid_with_content(const std::string& path, const Settings& overrides, ContentUse use) {
   Grid grid = read_grid(path, overrides);
   const ContentSearch search = {grid.runs.front().text("db"), grid.name, use};
   std::map<std::vector<std::string>, std::string> contents;  // of each place that data come from
+  std::map<std::vector<std::string>, FoundNet> nets;         // of each file of a net
   for (Config& run : grid.runs) {
     const std::vector<std::string> place = {run.text("data"), run.text("data_dir"),
                                             run.text("corpus"), run.text("data_hash")};
     const auto known = contents.find(place);
     if (known == contents.end()) {
-      run = with_found_content(run, search);
+      run = with_found_data(run, search);
       contents.emplace(place, run.text("data_hash"));
     } else if (known->second != run.text("data_hash")) {
       Settings said = run.given();
@@ -178,7 +267,21 @@ Grid read_grid_with_content(const std::string& path, const Settings& overrides, 
       if (known->second.empty()) said.erase("data_hash");
       run = Config::resolve(said, false);
     }
+    const std::string file = initial_file(run);
+    if (file.empty()) continue;
+    const std::vector<std::string> net = {file, run.text("init_hash"), run.text("init_net")};
+    const auto given = nets.find(net);
+    if (given == nets.end()) {
+      run = with_found_net(run, search);
+      nets.emplace(net, FoundNet{run.text("init_hash"), run.text("init_net")});
+    } else {
+      run = with_net(run, given->second);
+    }
   }
+  // Two paths may lead to one net.
+  std::set<std::string> ids;
+  std::erase_if(grid.runs, [&ids](const Config& run) { return !ids.insert(run.id()).second; });
+  grid.completed = [search](const Config& run) { return with_found_net(run, search); };
   return grid;
 }
 

@@ -57,7 +57,7 @@ class ReservedUnits : public SettledWeights {
 
   StrategyNeeds needs() const override {
     StrategyNeeds needs = IsolatedWeights::needs();
-    needs.weights_rest = needs.gates_units = true;
+    needs.weights_rest = needs.gates_units = needs.first_values = true;
     needs.replaces_values = reads_all_outputs();
     return needs;
   }

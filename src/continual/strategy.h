@@ -76,6 +76,8 @@ struct StrategyNeeds {
   // Weights of finished tasks stay what they are, one by one (Slot::holds). What moves blocks of
   // weights, budgets or whole-net rankings can't go with it (policy/run_rules).
   bool holds_weights = false;
+  // It asks for the values that weights began the run with (StrategyLayer::initial) later on too.
+  bool first_values = false;
   bool weights_rest = false;  // toward a task's end the free ones do not change, nor does topology
   bool within_mask = false;   // it computes with active weights alone, in each stream
   // enter() puts other values in the place of the weights'; hidden units are gated, or belong to
@@ -197,7 +199,7 @@ struct StrategyLayer {
   std::int64_t bias = -1;  // none
   std::int64_t inputs = 0, outputs = 0;
   bool makes_logits = false;                // its outputs are those of the tasks
-  const InitialWeights* initial = nullptr;  // the draws that its weights begin the run with
+  const InitialWeights* initial = nullptr;  // what its weights begin the run with
 };
 
 struct StrategyView {  // what a strategy may look at

@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "config/initial_file.h"
 #include "core/embedded.h"
+#include "core/files.h"
 #include "data/tensor.h"
 #include "jobs/device.h"
 #include "jobs/storage_choice.h"
@@ -37,7 +39,8 @@ std::string processor_name() {
   return "unknown";
 }
 
-std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
+std::string provenance_json(const GroupSpec& spec, const Config& run, const Dataset& data,
+                            bool begins) {
   utsname system{};
   uname(&system);
   const BuildInfo build = build_info();
@@ -45,21 +48,25 @@ std::string provenance_json(const GroupSpec& spec, const Dataset& data) {
   for (const FileFact& file : data.files) {
     files.push_back({{"path", file.path}, {"sha256", file.sha256}, {"bytes", file.bytes}});
   }
-  return nlohmann::json{{"revision", build.revision},
-                        {"dirty", build.dirty},
-                        {"compiler", build.compiler},
-                        {"torch", TORCH_VERSION},
-                        {"kernel", system.release},
-                        {"machine", processor_name()},
-                        {"cores", std::thread::hardware_concurrency()},
-                        {"threads", at::get_num_threads()},
-                        {"mkl_cbwr", variable("MKL_CBWR")},
-                        {"device", describe_device(spec.device)},
-                        {"storage", storage_of(spec)},
-                        {"group_size", spec.runs.size()},
-                        {"data", data.name},
-                        {"data_files", files}}
-      .dump();
+  nlohmann::json place = {{"revision", build.revision},
+                          {"dirty", build.dirty},
+                          {"compiler", build.compiler},
+                          {"torch", TORCH_VERSION},
+                          {"kernel", system.release},
+                          {"machine", processor_name()},
+                          {"cores", std::thread::hardware_concurrency()},
+                          {"threads", at::get_num_threads()},
+                          {"mkl_cbwr", variable("MKL_CBWR")},
+                          {"device", describe_device(spec.device)},
+                          {"storage", storage_of(spec)},
+                          {"group_size", spec.runs.size()},
+                          {"data", data.name},
+                          {"data_files", files}};
+  if (begins_with_file(run)) {
+    place["init"] = {{"net", run.text("init_net")}, {"sha256", run.text("init_hash")}};
+    if (begins) place["init"]["path"] = whole_path(initial_file(run));
+  }
+  return place.dump();
 }
 
 }  // namespace tandem

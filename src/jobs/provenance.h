@@ -10,6 +10,9 @@
 namespace tandem {
 
 std::string processor_name();  // "unknown" where the system doesn't tell
-std::string provenance_json(const GroupSpec& spec, const Dataset& data);
+// Of one run of a group. `begins`: it begins here, so that where it has a net that is given, that
+// was read from the file that the run names.
+std::string provenance_json(const GroupSpec& spec, const Config& run, const Dataset& data,
+                            bool begins);
 
 }  // namespace tandem

@@ -20,6 +20,7 @@
 #include "eval/evaluate.h"
 #include "eval/group_probes.h"
 #include "jobs/checkpoint.h"
+#include "jobs/initial_nets.h"
 #include "jobs/provenance.h"
 #include "topology/saved_topology.h"
 #include "train/trainer.h"
@@ -49,7 +50,8 @@ struct RunLog {
 
 class GroupRun {
  public:
-  GroupRun(const GroupSpec& spec, RowSink& sink);
+  // Goes on from a checkpoint, where there is one.
+  GroupRun(const GroupSpec& spec, RowSink& sink, std::optional<Checkpoint> checkpoint);
   GroupEnd run();
 
  private:
@@ -85,12 +87,14 @@ class GroupRun {
   Checkpoint final_of(std::int64_t r, const Trainer::SavedState& weights, const LayerMasks& net,
                       const std::map<std::string, NearestMean>& means);
   void save();
-  bool resume();
+  void resume();
   std::vector<char> living() const;
   bool nobody_lives() const;
 
   const GroupSpec& spec_;
   RowSink& sink_;
+  std::optional<Checkpoint> checkpoint_;  // until it is resumed
+  std::vector<std::shared_ptr<const InitialNet>> initial_;
   Trainer trainer_;
   GroupProbes probes_;
   std::vector<RunLog> logs_;
@@ -138,16 +142,38 @@ std::string what_to_try(const Config& config) {
       config.text("strategy"), config.text("stability"), config.text("lr"));
 }
 
-TrainerOptions trainer_options(const GroupSpec& spec) {
+TrainerOptions trainer_options(const GroupSpec& spec,
+                               const std::vector<std::shared_ptr<const InitialNet>>& initial) {
   TrainerOptions options;
+  options.initial = initial;
   options.device = at::Device(spec.device);
   options.storage = spec.storage;
   options.dtype = spec.runs.front().text("dtype") == "float64" ? torch::kFloat64 : torch::kFloat32;
   return options;
 }
 
-GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink)
-    : spec_(spec), sink_(sink), trainer_(spec.runs, trainer_options(spec)), probes_(trainer_) {
+// What the group goes on from; none where it begins: there is nothing, or it is of another version
+// (the planner has said so) or of another membership.
+std::optional<Checkpoint> checkpoint_of(const GroupSpec& spec) {
+  if (spec.checkpoint_folder.empty()) return std::nullopt;
+  auto checkpoint = load_checkpoint(spec.checkpoint_folder);
+  if (!checkpoint) return std::nullopt;
+  const json state = json::parse(checkpoint->state);
+  if (!has_this_format(state)) return std::nullopt;
+  for (const Config& run : spec.runs) {
+    if (!state["runs"].contains(run.id())) return std::nullopt;
+  }
+  if (state["runs"].size() != spec.runs.size()) return std::nullopt;
+  return checkpoint;
+}
+
+GroupRun::GroupRun(const GroupSpec& spec, RowSink& sink, std::optional<Checkpoint> checkpoint)
+    : spec_(spec),
+      sink_(sink),
+      checkpoint_(std::move(checkpoint)),
+      initial_(initial_nets(spec, checkpoint_)),
+      trainer_(spec.runs, trainer_options(spec, initial_)),
+      probes_(trainer_) {
   for (const Config& config : spec.runs) {
     const std::string id = config.id();
     if (std::count(spec.frozen.begin(), spec.frozen.end(), id) != 0) {
@@ -564,6 +590,10 @@ void GroupRun::save() {
         checkpoint.tensors.emplace_back(log.id + "/" + name, tensor);
       }
     }
+    const auto& given = initial_[static_cast<std::size_t>(r)];
+    if (given && trainer_.asks_for_start()) {
+      checkpoint.tensors.emplace_back(log.id + kInitialTensor, given->bytes());
+    }
   }
   for (const Row& row : sink_.unacknowledged()) state["rows"].push_back(encode_row(row));
   checkpoint.state = state.dump();
@@ -571,16 +601,10 @@ void GroupRun::save() {
   saved_at_ = Clock::now();
 }
 
-bool GroupRun::resume() {
-  if (spec_.checkpoint_folder.empty()) return false;
-  const auto checkpoint = load_checkpoint(spec_.checkpoint_folder);
-  if (!checkpoint) return false;
-  const json state = json::parse(checkpoint->state);
-  if (!has_this_format(state)) return false;  // the planner has said so
-  for (const RunLog& log : logs_) {
-    if (!state["runs"].contains(log.id)) return false;  // of another membership
-  }
-  if (state["runs"].size() != logs_.size()) return false;
+void GroupRun::resume() {
+  const Checkpoint checkpoint = std::move(*checkpoint_);
+  checkpoint_.reset();
+  const json state = json::parse(checkpoint.state);
   stage_ = state["stage"];
   in_stage_ = state["in_stage"];
   stage_begun_ = state["begun"];
@@ -598,7 +622,7 @@ bool GroupRun::resume() {
     trainer_.flops().set_training(r, own["flops"]);
     std::vector<std::pair<std::string, at::Tensor>> tensors;
     const std::string prefix = log.id + "/";
-    for (const auto& [name, tensor] : checkpoint->tensors) {
+    for (const auto& [name, tensor] : checkpoint.tensors) {
       if (name.rfind(prefix, 0) == 0) tensors.emplace_back(name.substr(prefix.size()), tensor);
     }
     trainer_.load(r, tensors);
@@ -606,22 +630,24 @@ bool GroupRun::resume() {
   }
   for (const json& line : state["rows"]) sink_.emit(decode_row(line.get<std::string>()));
   log_info("resumed at stage " + std::to_string(stage_) + ", step " + std::to_string(in_stage_));
-  return true;
 }
 
 void GroupRun::begin() {
-  if (resume()) {
+  if (checkpoint_) {
+    resume();
     // Perhaps on another machine: the first row again, which a repetition of the same leaves as is.
-    for (const RunLog& log : logs_) {
-      if (log.ended) continue;
-      sink_.emit({log.id, 0, ProvenanceRow{provenance_json(spec_, trainer_.data())}});
+    for (std::size_t r = 0; r < logs_.size(); ++r) {
+      if (logs_[r].ended) continue;
+      const std::string place = provenance_json(spec_, spec_.runs[r], trainer_.data(), false);
+      sink_.emit({logs_[r].id, 0, ProvenanceRow{place}});
     }
     note_diverged();
     return;
   }
+  log_initial_nets(spec_, initial_, trainer_.model());
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) {
     if (trainer_.frozen(r)) continue;
-    emit(r, ProvenanceRow{provenance_json(spec_, trainer_.data())});
+    emit(r, ProvenanceRow{provenance_json(spec_, trainer_.run(r).config, trainer_.data(), true)});
     emit_state(r, "running");
   }
   if (trainer_.stages() > 1 || tasks_of_all() > 1) evaluate_splits(0, /*curve=*/false);
@@ -722,7 +748,7 @@ bool is_of_this_version(const std::string& checkpoint_folder) {
 GroupEnd run_group(const GroupSpec& spec, RowSink& sink) {
   if (spec.runs.empty()) throw ConfigError("a group needs at least one run");
   try {
-    return GroupRun(spec, sink).run();
+    return GroupRun(spec, sink, checkpoint_of(spec)).run();
   } catch (const c10::OutOfMemoryError& error) {
     throw DeviceError(
         "a group of " + std::to_string(spec.runs.size()) +

@@ -58,6 +58,7 @@ void refuse_place(const std::string& table, const std::string& column, const std
 std::string without_places(const std::string& text) {
   json value = json::parse(text);
   for (const char* key : {"kernel", "host", "hostname"}) value.erase(key);
+  if (value.contains("init")) value["init"].erase("path");
   if (value.contains("data_files")) {
     for (json& file : value["data_files"]) {
       std::string path = file.value("path", "");

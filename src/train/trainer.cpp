@@ -105,14 +105,23 @@ void Trainer::build_network() {
   shape.dtype = options_.dtype;
   const Config& config = configs.front();
   model_ = models().at("model", config.text("model"))(configs, shape);
+  begin_with_given(*model_);
   check_network(runs_.front(), *model_);
   if (demands().teacher) build_teacher(configs, shape);
   optimizer_ = optimizers().at("optimizer", config.text("optimizer"))(configs);
 }
 
-// A dense twin: the same network from the same seeds, with all of its weights.
+void Trainer::begin_with_given(Model& model) const {
+  for (std::int64_t r = 0; r < replicas(); ++r) {
+    if (const auto given = initial_net(r)) given->begin(model, r);
+  }
+}
+
+// A dense twin: the same network from the same seeds, or the same net that is given, with all of
+// its weights.
 void Trainer::build_teacher(const std::vector<Config>& configs, const ModelShape& shape) {
   teacher_ = models().at("model", configs.front().text("model"))(configs, shape);
+  begin_with_given(*teacher_);
   for (Linear* layer : teacher_->linears()) {
     layer->weight.value =
         draw_dense(layer->initial_weights, options_.dtype).to(options_.device).requires_grad_(true);

@@ -20,6 +20,7 @@
 #include "config/config.h"
 #include "continual/strategy.h"
 #include "cuda/graph.h"
+#include "nn/initial_net.h"
 #include "nn/model.h"
 #include "plan/flops.h"
 #include "plan/plan.h"
@@ -37,6 +38,8 @@ struct TrainerOptions {
   at::ScalarType dtype = at::kFloat;
   std::vector<Storage> storage =
       {};  // of each linear layer; empty: as the config says, auto masked
+  // [R], or empty: the nets that runs begin with, which must fit; null: weights are drawn.
+  std::vector<std::shared_ptr<const InitialNet>> initial = {};
 };
 
 // What a step computes, apart from numbers. Steps of one kind share a captured graph.
@@ -99,6 +102,9 @@ class Trainer {
   std::vector<char> finite() const;
   // A run that nobody wants any more: it stands still from now on.
   void freeze(std::int64_t r) { frozen_[static_cast<std::size_t>(r)] = 1; }
+  // It asks for what runs began with after they have begun, so that who resumes one must give its
+  // net again.
+  bool asks_for_start() const { return needs_.fresh_start || needs_.first_values; }
   bool frozen(std::int64_t r) const { return frozen_[static_cast<std::size_t>(r)] != 0; }
   void synchronize() const;
 
@@ -163,6 +169,10 @@ class Trainer {
   std::vector<std::vector<Parameter*>> nets() const;
   std::vector<Parameter*> parameters() const;
   std::vector<Buffer*> buffers() const;  // likewise
+  void begin_with_given(Model& model) const;
+  std::shared_ptr<const InitialNet> initial_net(std::int64_t r) const {
+    return options_.initial.empty() ? nullptr : options_.initial[static_cast<std::size_t>(r)];
+  }
   void start_topology();
   std::vector<Connections*> start_layers(const std::vector<Start>& starts,
                                          const std::vector<std::uint64_t>& keys);

@@ -86,6 +86,13 @@ std::vector<Connections*> Trainer::start_layers(const std::vector<Start>& starts
       connections.push_back(nullptr);
       continue;
     }
+    for (std::int64_t r = 0; r < replicas(); ++r) {
+      const auto given = initial_net(r);
+      const bool own =
+          given && given->gives_masks(starts[static_cast<std::size_t>(r)], run(r).config);
+      layer_start[l].masks.push_back(own ? given->mask(layer.weight.name, layers_[l])
+                                         : std::vector<std::int64_t>());
+    }
     layer_start[l].storage = storages[l];
     layer_start[l].zero_dormant = policies().dormant_stay_zero();
     layer_start[l].device = options_.device;

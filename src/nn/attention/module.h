@@ -35,6 +35,11 @@ struct AttentionPlace {
   NumbersOfRuns numbers(const std::string& option) const;
 };
 
+// The parameter of this name is a module's own: "layer0.attention.gate", its site's and its own.
+inline bool is_modules(const std::string& parameter) {
+  return parameter.find(".attention.") != std::string::npos;
+}
+
 struct AttentionInput {
   at::Tensor x;        // [R,B T,W], what q, k and v are projections of
   at::Tensor q, k, v;  // [R,B,T,H,D] and [R,B,T,Hkv,D], q and k rotated
