@@ -94,7 +94,7 @@ Comparison compare(const std::vector<TableRun>& runs) {
     c.differences.push_back(fmt::format("{} ({})", name, join(shown, ", ")));
   };
   for (const std::string& name : names) {
-    if (is_seed(name)) continue;
+    if (is_of_repetition(name)) continue;
     const auto values = values_of(runs, [&](const TableRun& r) { return config_value(r, name); });
     if (values.size() == 1)
       c.common.push_back(name + "=" + *values.begin());
@@ -152,6 +152,26 @@ std::string content_text(const RunRecord& run) {
                      said.empty() && !hash.empty() ? ", which the data set is known by" : "");
 }
 
+// The net that the run began with, where it was given.
+std::string initial_net_text(const StoreReader& store, const RunRecord& run) {
+  std::string net, hash;
+  for (const auto& [name, value] : run.values) {
+    if (name == "init_net") net = value;
+    if (name == "init_hash") hash = value;
+  }
+  if (hash.empty()) return "";
+  const QueryResult found = store.query(
+      "SELECT DISTINCT json_extract(p.json, '$.init.path') AS path FROM run r JOIN run_provenance "
+      "l "
+      "ON l.run = r.key JOIN provenance p ON p.id = l.provenance WHERE r.id = ? AND path IS NOT "
+      "NULL",
+      {run.id});
+  std::vector<std::string> paths;
+  for (const auto& row : found.rows) paths.push_back(row[0]);
+  return fmt::format("began with the net {}, SHA-256 {}{}\n\n", net, hash,
+                     paths.empty() ? "" : ", read from " + join(paths, ", "));
+}
+
 }  // namespace
 
 std::string explain_cell(const Lineage& lineage, const std::string& row,
@@ -199,7 +219,7 @@ std::string explain_run(const StoreReader& store, const std::string& prefix) {
                                  run.state, run.step, run.attempt, run.seconds);
   const QueryResult message = store.query("SELECT message FROM run WHERE id = ?", {run.id});
   if (!message.rows.empty() && !message.rows[0][0].empty()) text += ": " + message.rows[0][0];
-  text += "\n\n" + run.canonical + "\n" + content_text(run);
+  text += "\n\n" + run.canonical + "\n" + content_text(run) + initial_net_text(store, run);
   const QueryResult places = store.query(
       "SELECT l.attempt, json_extract(p.json, '$.revision') AS revision,"
       " json_extract(p.json, '$.dirty') AS dirty, json_extract(p.json, '$.device') AS device,"

@@ -4,9 +4,11 @@
 // evaluated with at its density. Weights of layers are [in,out], or [out,in] with
 // --layout torch; the metadata's `layout` says which. A layer that was stored sparsely is written
 // dense as well; where that would be very large, as NAME.values [n] and NAME.indices [2,n], in the
-// order of the layout.
+// order of the layout. NAME.mask beside a layer's weights says which of them the read-out's mask
+// has, zeros too, so that a run that begins with the file (--init-from) can go on from it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,6 +20,7 @@
 #include "config/command_line.h"
 #include "core/files.h"
 #include "core/safetensors.h"
+#include "data/stored_tensor.h"
 #include "data/tensor.h"
 #include "jobs/checkpoint.h"
 #include "methods/method.h"
@@ -78,9 +81,10 @@ at::Tensor as_tensor(const std::vector<std::int64_t>& positions) {
 struct LayerWeights {
   std::string name;
   std::int64_t inputs, outputs;
-  at::Tensor values;                // of the stored positions, or of all of them
-  std::optional<ActiveSet> stored;  // ascending; none: all positions are
-  std::optional<ActiveSet> kept;    // what is read out; none: whatever is stored
+  at::Tensor values;                   // of the stored positions, or of all of them
+  std::optional<ActiveSet> stored;     // ascending; none: all positions are
+  std::optional<ActiveSet> kept;       // what is read out; none: whatever is stored
+  std::optional<ActiveSet> mask = {};  // of the read-out; none: it has all weights
 };
 
 LayerWeights layer_of(const std::string& name, const at::Tensor& values, const at::Tensor* mask,
@@ -103,9 +107,11 @@ LayerWeights layer_of(const std::string& name, const at::Tensor& values, const a
     if (own.listed) layer.stored = own.superset.known() ? own.superset : own.mask;
     if (layer.stored) stored = layer.stored->count();
     if (sparse) layer.kept = own.mask;
+    layer.mask = own.mask;
   }
   if (sparse && net != nullptr) {
     layer.kept = SavedTopology::load(*net, name, layer.inputs, layer.outputs).mask;
+    layer.mask = layer.kept;
   }
   if (stored != values.numel()) {
     throw StoreError(
@@ -133,6 +139,17 @@ std::pair<at::Tensor, at::Tensor> read_out_values(const LayerWeights& layer) {
   return {as_tensor(positions), layer.values.index_select(0, as_tensor(places))};
 }
 
+// Flags of the mask at these ascending positions of a layer.
+at::Tensor mask_at(const ActiveSet& mask, const std::int64_t* begin, std::int64_t count) {
+  const std::vector<std::int64_t> active = mask.positions();
+  const at::Tensor flags = torch::zeros({count}, torch::kBool);
+  auto* flag = flags.data_ptr<bool>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    flag[i] = std::binary_search(active.begin(), active.end(), begin[i]);
+  }
+  return flags;
+}
+
 // As the file has it: dense, or what is there.
 NamedTensors written_as(const LayerWeights& layer, bool torch_layout) {
   const std::int64_t all = layer.inputs * layer.outputs;
@@ -146,12 +163,31 @@ NamedTensors written_as(const LayerWeights& layer, bool torch_layout) {
       const at::Tensor output = positions.remainder(layer.outputs);
       const at::Tensor indices =
           torch_layout ? torch::stack({output, input}) : torch::stack({input, output});
-      return {{layer.name + ".values", values}, {layer.name + ".indices", indices.contiguous()}};
+      NamedTensors listed = {{layer.name + ".values", values},
+                             {layer.name + ".indices", indices.contiguous()}};
+      if (layer.mask) {
+        listed.emplace_back(
+            layer.name + ".mask",
+            mask_at(*layer.mask, positions.const_data_ptr<std::int64_t>(), positions.numel()));
+      }
+      return listed;
     }
     dense = torch::zeros({all}, layer.values.options()).index_copy_(0, positions, values);
   }
-  dense = dense.view({layer.inputs, layer.outputs});
-  return {{layer.name, torch_layout ? dense.t().contiguous() : dense}};
+  const auto laid = [&](const at::Tensor& all_positions) {
+    const at::Tensor weight = all_positions.view({layer.inputs, layer.outputs});
+    return torch_layout ? weight.t().contiguous() : weight;
+  };
+  NamedTensors written = {{layer.name, laid(dense)}};
+  if (layer.mask) {
+    const at::Tensor flags = torch::zeros({all}, torch::kBool);
+    auto* flag = flags.data_ptr<bool>();
+    for (const std::int64_t position : layer.mask->positions()) {
+      if (position < all) flag[position] = true;
+    }
+    written.emplace_back(layer.name + ".mask", laid(flags));
+  }
+  return written;
 }
 
 Checkpoint final_checkpoint(const std::string& database, const RunRecord& run) {

@@ -10,10 +10,14 @@
 #include "app/command.h"
 #include "app/execute.h"
 #include "config/command_line.h"
+#include "config/initial_file.h"
+#include "core/files.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "data/content.h"
 #include "jobs/device.h"
+#include "jobs/initial_nets.h"
 #include "jobs/progress.h"
 #include "jobs/run_check.h"
 #include "jobs/storage_choice.h"
@@ -32,10 +36,25 @@ void expect_ended(const RunRecord& run) {
                   short_id(run.id), run.state));
 }
 
-// The same run of this program, with what the command line says of the program.
-Config config_of(const RunRecord& run, const Settings& said) {
+// Where the net lay that a run began with; "" where it is not known.
+std::string stored_initial_file(const StoreReader& store, const std::string& run) {
+  const QueryResult found = store.query(
+      "SELECT json_extract(p.json, '$.init.path') AS path FROM run r JOIN run_provenance l ON "
+      "l.run "
+      "= r.key JOIN provenance p ON p.id = l.provenance WHERE r.id = ?1 AND path IS NOT NULL ORDER "
+      "BY l.attempt DESC LIMIT 1",
+      {run});
+  return found.rows.empty() ? "" : found.rows[0][0];
+}
+
+// The same run of this program, with what the command line says of the program, and the file of
+// the net that it began with.
+Config config_of(const RunRecord& run, const Settings& said, const StoreReader& store) {
   Settings values = Config::from_canonical(run.canonical).values();
+  values["init_from"] = stored_initial_file(store, run.id);
   for (const auto& [name, value] : said) values[name] = value;
+  // The runs in its company have other seeds and the same file.
+  values["init_from"] = initial_file(Config::resolve(values, false));
   Config config = Config::resolve(values, false);
   if (config.id() == run.id) return config;
   throw ConfigError(fmt::format(
@@ -70,6 +89,26 @@ StorageChooser stored_storage(const RunRecord& run, bool on_gpu) {
                     short_id(run.id)));
   }
   return [storage](const Config&, const std::string&) { return storage; };
+}
+
+// The net that the run began with, where it was given, must be there again.
+void expect_initial_net(const Config& config) {
+  const std::string &path = config.text("init_from"), &hash = config.text("init_hash");
+  if (hash.empty()) return;
+  if (!path.empty() && !path_exists(path)) {
+    throw DataError(fmt::format(
+        "run {} began with the net {} of the content {}, and {} is not there any more: say where "
+        "the file is with --init-from",
+        short_id(config.id()), config.text("init_net"), hash, path));
+  }
+  check_initial_nets({config});
+  const std::string found = sha256_file(path);
+  if (found == hash) return;
+  throw DataError(
+      fmt::format("run {} began with the net {} of the content {}, and {} has the content {} now: "
+                  "say where the "
+                  "file is with --init-from",
+                  short_id(config.id()), config.text("init_net"), hash, path, found));
 }
 
 // What the run leaves now, up to the end or to a step that differs.
@@ -189,11 +228,13 @@ ExitCode print_result(const RunRecord& run, const TraceComparison& comparison,
 ExitCode run_replay(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args);
   if (parsed.positionals.size() != 1) throw ConfigError("tandem replay needs one run's id");
-  const std::string database = database_of(parsed.settings);
+  Settings of_program = parsed.settings;
+  of_program.erase("init_from");
+  const std::string database = database_of(of_program);
   const StoreReader store(database);
   const RunRecord run = store.find_run(parsed.positionals.front());
   expect_ended(run);
-  const Config config = config_of(run, parsed.settings);
+  const Config config = config_of(run, parsed.settings, store);
   set_log_level(config.text("log_level"));
   const RunTrace stored = stored_trace(store, run.id);
   const auto has_digests = std::any_of(stored.begin(), stored.end(), [](const auto& step) {
@@ -210,6 +251,7 @@ ExitCode run_replay(const Arguments& args) {
   const StorageChooser storage = stored_storage(run, is_gpu(device));
   expect_content(config);
   check_all({config}, device, storage);
+  expect_initial_net(config);
   GridPlan plan;
   GroupPlan& group = plan.groups.emplace_back();
   group.runs = is_gpu(device) ? in_company(config, store) : std::vector<Config>{config};
@@ -221,13 +263,15 @@ ExitCode run_replay(const Arguments& args) {
 TANDEM_REGISTERED = declare_command(
     {.name = "replay",
      .summary = "train a finished run again and say whether it is the same to the bit",
-     .usage = "replay RUN [--db PATH] [--device DEVICE] [--data-dir FOLDER]",
+     .usage = "replay RUN [--db PATH] [--device DEVICE] [--data-dir FOLDER] [--init-from FILE]",
      .text = "RUN is the first digits of a run's id. It is trained on the kind of device that it "
              "had, alone or, on a GPU, in a group as large as its own was, and what it leaves is "
              "compared with what is stored: digests of its "
              "tensors, masks after topology updates, evaluations. Where a step differs, training "
              "ends there, and the tensors are named, and in what the two places differ. The "
-             "database is only read, and nothing is kept. Exit code 4 where something differs.",
+             "database is only read, and nothing is kept. A run that began with a net from a file "
+             "needs "
+             "that file. Exit code 4 where something differs.",
      .run = run_replay});
 
 }  // namespace

@@ -159,13 +159,25 @@ TEST_CASE("an exported sparse net has the accuracy that is stored", "[cli]") {
     const Trained run(said);
     const SafetensorsFile file = run.exported_here(turn++ % 2 == 0 ? "tandem" : "torch");
     CHECK(right_answers(file, run.config) == run.stored());
-    std::int64_t nonzero = 0, all = 0;
+    std::int64_t nonzero = 0, all = 0, active = 0, outside = 0;
     for (const TensorView& tensor : file.tensors()) {
-      if (tensor.shape.size() < 2) continue;
+      if (tensor.shape.size() < 2 || tensor.dtype == DType::kBool) continue;
       all += tensor.elements();
-      nonzero += tensor_of(file, tensor.name).ne(0).sum().item<std::int64_t>();
+      const at::Tensor weight = tensor_of(file, tensor.name).reshape({-1}).contiguous();
+      nonzero += weight.ne(0).sum().item<std::int64_t>();
+      const TensorView& mask = file.at(tensor.name + ".mask");
+      REQUIRE(mask.dtype == DType::kBool);
+      CHECK(mask.shape == tensor.shape);
+      for (std::int64_t i = 0; i < weight.numel(); ++i) {
+        const bool kept = static_cast<const std::uint8_t*>(mask.data)[i] != 0;
+        active += kept;
+        if (!kept && weight.const_data_ptr<float>()[i] != 0) ++outside;
+      }
     }
     CHECK(nonzero <= all * 22 / 100);
+    CHECK(nonzero <= active);
+    CHECK(active <= all * 22 / 100);
+    CHECK(outside == 0);
   }
 }
 
