@@ -4,9 +4,11 @@
 #include <catch2/catch.hpp>
 
 #include "data/tensor.h"
+#include "jobs/initial_nets.h"
 #include "methods/method.h"
 #include "nn/attention/selector.h"
 #include "support/gpu_support.h"
+#include "support/initial_net_support.h"
 #include "support/resume_support.h"
 #include "topology/connections.h"
 #include "train/trainer.h"
@@ -393,6 +395,33 @@ TEST_CASE("both levels train on a GPU as on the CPU", "[gpu]") {
     train(gpu, 30);
     for (std::int64_t r = 0; r < 2; ++r) REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
     require_resumable(runs, 7, kDevice);
+  }
+}
+
+TEST_CASE("replicas that begin with nets of their own begin alike on both devices", "[gpu]") {
+  if (gpu_missing()) return;
+  const TemporaryFolder folder;
+  for (const char* method : {"rigl", "ssa", "dense"}) {
+    CAPTURE(method);
+    Settings said = {{"weights", method}, {"steps", "12"}, {"dtype", "float64"}};
+    std::vector<Config> runs = seeds_of(said, 3);
+    const std::vector<TensorsByName> nets = trained_nets(runs);
+    for (std::size_t r = 0; r + 1 < runs.size(); ++r) {  // the last draws its weights
+      const std::string path = folder / (method + std::to_string(r));
+      write_net(path, nets[r]);
+      said["seed"] = runs[r].text("seed");
+      runs[r] = small_run(with_net(said, path));
+    }
+    GroupSpec spec;
+    spec.runs = runs;
+    TrainerOptions there = options_of(kDevice, torch::kFloat64);
+    TrainerOptions here = options_of("cpu", torch::kFloat64);
+    there.initial = here.initial = initial_nets(spec, std::nullopt);
+    Trainer gpu(runs, there), cpu(runs, here);
+    for (std::int64_t r = 0; r < 3; ++r) CHECK(distance(gpu, r, cpu, r, true) == 0);
+    train(gpu, 12);
+    train(cpu, 12);
+    for (std::int64_t r = 0; r < 3; ++r) CHECK(distance(gpu, r, cpu, r, true) < 1e-8);
   }
 }
 

@@ -118,6 +118,7 @@ TEST_CASE("numbers that are read run by run keep runs together", "[unit]") {
       {"budget's span", [](Policies& p) { p.topology.budget_begin = p.topology.budget_end = 0.5; }},
       {"density", [](Policies& p) { p.start.density = 0.2, p.start.initial_density = 0.4; }},
       {"budget", [](Policies& p) { p.start.budget = Start::Budget::kUniform; }},
+      {"drawn", [](Policies& p) { p.start.drawn = true; }},
       {"scale", [](Policies& p) { p.start.init_scale = Start::InitScale::kFanIn; }},
       {"alpha", [](Policies& p) { p.alignment.alpha = 2, p.alignment.alpha_warmup_steps = 5; }},
       {"lambda", [](Policies& p) { p.alignment.lambda_full = p.alignment.lambda_sparse = 2; }},
