@@ -274,7 +274,7 @@ InitialNet::Fit InitialNet::fit(Model& model, const Config& run) const {
     const auto entry = entries_.find(buffer->name);
     known.insert(buffer->name);
     if (entry == entries_.end()) {
-      missing(buffer->name, shape);
+      fit.drawn.push_back(buffer->name);
       continue;
     }
     const TensorView& values = *entry->second.values;

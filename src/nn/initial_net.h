@@ -5,7 +5,8 @@
 //
 // Names and shapes must be the net's. An attention module's own parameters may be missing, and then
 // begin as they are drawn, or be in the file of another module and be left out; a strategy's are
-// always left out. With init_strict=false the same goes for all tensors.
+// always left out; a buffer that is missing begins as ever. With init_strict=false the same goes
+// for all tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -138,6 +138,23 @@ TEST_CASE("a net that does not fit is refused by file, tensor, found and expecte
         std::vector<std::string>{"layer2.weight"});
 }
 
+TEST_CASE("buffers are taken where they are there", "[unit]") {
+  const Config run =
+      Config::resolve(small_net({{"activation", "k_subtract"}, {"switch_after", "9"}}));
+  const auto counts_of = [&](const TensorsByName& tensors) {
+    const auto model = model_of(run);
+    net(tensors)->fit(*model, run);
+    net(tensors)->begin(*model, 0);
+    return model->buffers().at(0)->value[0].clone();
+  };
+  TensorsByName tensors = net_of_sizes();
+  CHECK(counts_of(tensors).equal(torch::zeros({4}, torch::kLong)));
+  tensors["layer0.active_count"] = torch::arange(4);
+  CHECK(counts_of(tensors).equal(torch::arange(4)));
+  tensors["layer0.active_count"] = torch::arange(4).to(torch::kFloat);
+  CHECK_THROWS_WITH(counts_of(tensors), Contains("layer0.active_count") && Contains("I64"));
+}
+
 TEST_CASE("lists and masks that are none are refused", "[unit]") {
   const auto with = [](const std::string& name, const at::Tensor& values) {
     TensorsByName tensors = net_of_sizes();
