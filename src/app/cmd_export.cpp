@@ -84,7 +84,7 @@ struct LayerWeights {
   at::Tensor values;                   // of the stored positions, or of all of them
   std::optional<ActiveSet> stored;     // ascending; none: all positions are
   std::optional<ActiveSet> kept;       // what is read out; none: whatever is stored
-  std::optional<ActiveSet> mask = {};  // of the read-out; none: it has all weights
+  std::optional<ActiveSet> mask = {};  // of the read-out, where it lacks some; none: it has all
 };
 
 LayerWeights layer_of(const std::string& name, const at::Tensor& values, const at::Tensor* mask,
@@ -113,6 +113,7 @@ LayerWeights layer_of(const std::string& name, const at::Tensor& values, const a
     layer.kept = SavedTopology::load(*net, name, layer.inputs, layer.outputs).mask;
     layer.mask = layer.kept;
   }
+  if (layer.mask && layer.mask->count() == layer.inputs * layer.outputs) layer.mask.reset();
   if (stored != values.numel()) {
     throw StoreError(
         fmt::format("the {} values of {} don't fit its connections of {} inputs and {} outputs; "

@@ -39,10 +39,9 @@ void expect_ended(const RunRecord& run) {
 // Where the net lay that a run began with; "" where it is not known.
 std::string stored_initial_file(const StoreReader& store, const std::string& run) {
   const QueryResult found = store.query(
-      "SELECT json_extract(p.json, '$.init.path') AS path FROM run r JOIN run_provenance l ON "
-      "l.run "
-      "= r.key JOIN provenance p ON p.id = l.provenance WHERE r.id = ?1 AND path IS NOT NULL ORDER "
-      "BY l.attempt DESC LIMIT 1",
+      "SELECT json_extract(p.json, '$.init.path') AS path FROM run r"
+      " JOIN run_provenance l ON l.run = r.key JOIN provenance p ON p.id = l.provenance"
+      " WHERE r.id = ?1 AND path IS NOT NULL ORDER BY l.attempt DESC LIMIT 1",
       {run});
   return found.rows.empty() ? "" : found.rows[0][0];
 }
@@ -105,9 +104,8 @@ void expect_initial_net(const Config& config) {
   const std::string found = sha256_file(path);
   if (found == hash) return;
   throw DataError(
-      fmt::format("run {} began with the net {} of the content {}, and {} has the content {} now: "
-                  "say where the "
-                  "file is with --init-from",
+      fmt::format("run {} began with the net {} of the content {}, and {} has the content {} "
+                  "now: say where the file is with --init-from",
                   short_id(config.id()), config.text("init_net"), hash, path, found));
 }
 
@@ -269,9 +267,8 @@ TANDEM_REGISTERED = declare_command(
              "compared with what is stored: digests of its "
              "tensors, masks after topology updates, evaluations. Where a step differs, training "
              "ends there, and the tensors are named, and in what the two places differ. The "
-             "database is only read, and nothing is kept. A run that began with a net from a file "
-             "needs "
-             "that file. Exit code 4 where something differs.",
+             "database is only read, and nothing is kept. A run that began with a net from a "
+             "file needs that file. Exit code 4 where something differs.",
      .run = run_replay});
 
 }  // namespace

@@ -40,7 +40,7 @@ std::string processor_name() {
 }
 
 std::string provenance_json(const GroupSpec& spec, const Config& run, const Dataset& data,
-                            bool begins) {
+                            bool wanted) {
   utsname system{};
   uname(&system);
   const BuildInfo build = build_info();
@@ -64,7 +64,8 @@ std::string provenance_json(const GroupSpec& spec, const Config& run, const Data
                           {"data_files", files}};
   if (begins_with_file(run)) {
     place["init"] = {{"net", run.text("init_net")}, {"sha256", run.text("init_hash")}};
-    if (begins) place["init"]["path"] = whole_path(initial_file(run));
+    const std::string path = initial_file(run);
+    if (wanted && !path.empty()) place["init"]["path"] = whole_path(path);
   }
   return place.dump();
 }

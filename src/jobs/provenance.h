@@ -10,9 +10,9 @@
 namespace tandem {
 
 std::string processor_name();  // "unknown" where the system doesn't tell
-// Of one run of a group. `begins`: it begins here, so that where it has a net that is given, that
-// was read from the file that the run names.
+// Of one run of a group. `wanted`: its config is what somebody has asked for, and not what was made
+// of a stored run, so that a file that it names is its own.
 std::string provenance_json(const GroupSpec& spec, const Config& run, const Dataset& data,
-                            bool begins);
+                            bool wanted);
 
 }  // namespace tandem

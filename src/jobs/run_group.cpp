@@ -638,7 +638,8 @@ void GroupRun::begin() {
     // Perhaps on another machine: the first row again, which a repetition of the same leaves as is.
     for (std::size_t r = 0; r < logs_.size(); ++r) {
       if (logs_[r].ended) continue;
-      const std::string place = provenance_json(spec_, spec_.runs[r], trainer_.data(), false);
+      const bool wanted = !trainer_.frozen(static_cast<std::int64_t>(r));
+      const std::string place = provenance_json(spec_, spec_.runs[r], trainer_.data(), wanted);
       sink_.emit({logs_[r].id, 0, ProvenanceRow{place}});
     }
     note_diverged();
