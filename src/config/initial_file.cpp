@@ -28,7 +28,7 @@ std::string initial_file(const Config& config) {
 
 std::string initial_net_name(const std::string& canonical, const std::string& which,
                              const std::string& content) {
-  if (canonical.empty()) return "file " + content.substr(0, kNameDigits);
+  if (canonical.empty()) return "file-" + content.substr(0, kNameDigits);
   std::string shared, attention, weights;
   bool attends = true;
   for (const auto& part : split(canonical, '\n')) {
@@ -40,8 +40,8 @@ std::string initial_net_name(const std::string& canonical, const std::string& wh
     if (line == "model=mlp") attends = false;
   }
   std::string title = attends && !attention.empty() ? attention + "/" + weights : weights;
-  if (!which.empty()) title += " " + which;
-  return title + " " + sha256(shared + which).substr(0, kNameDigits);
+  if (!which.empty()) title += "-" + which;
+  return title + "-" + sha256(shared + which).substr(0, kNameDigits);
 }
 
 }  // namespace tandem

@@ -152,7 +152,7 @@ std::string InitialNet::title(const std::string& sha256) const {
   const std::string read_out = entry_of(file_.metadata(), "read_out");
   const std::string task = entry_of(file_.metadata(), "task");
   if (!read_out.empty() && read_out != "full") which = read_out;
-  if (!task.empty() && task != "0") which += (which.empty() ? "task " : " task ") + task;
+  if (!task.empty() && task != "0") which += (which.empty() ? "task" : "-task") + task;
   return initial_net_name(entry_of(file_.metadata(), "config"), which, sha256);
 }
 

@@ -111,9 +111,9 @@ TEST_CASE("the content of the file is the run's, its path is not", "[cli]") {
   const std::string run = place.last();
   const std::string hash = sha256_file(file);
   CHECK(place.ask("SELECT init_hash FROM v_run WHERE run = '" + run + "'") == hash + " ");
-  CHECK_THAT(place.ask("SELECT init_net FROM v_run WHERE run = '" + run + "'"), Contains("dense "));
+  CHECK_THAT(place.ask("SELECT init_net FROM v_run WHERE run = '" + run + "'"), Contains("dense-"));
   const std::string why = place.call({"why", run, "--db", place.db}).output;
-  CHECK_THAT(why, Contains("began with the net dense ") && Contains(hash) && Contains(file));
+  CHECK_THAT(why, Contains("began with the net dense-") && Contains(hash) && Contains(file));
 
   const std::string moved = place.folder / "moved.safetensors";
   std::filesystem::rename(file, moved);
@@ -239,7 +239,7 @@ columns = accuracy@own
   const ProgramResult table = place.call({"table", file, "--db", place.db});
   INFO(table.output << table.errors);
   CHECK(table.exit_code == 0);
-  CHECK_THAT(table.output, Contains("| dense "));
+  CHECK_THAT(table.output, Contains("| dense-"));
   CHECK_THAT(table.errors, !Contains("init_hash"));
   CHECK_THAT(grid("plan").output, Contains("4 runs, 4 finished, 0 to do"));
   // A third seed has no file.

@@ -257,13 +257,13 @@ TEST_CASE("a net is called by its run's setting, and repetitions are called alik
   seed["seed"] = "9";
   hashed["init_hash"] = "77";
   other["lr"] = "0.5";
-  CHECK_THAT(name(one), Contains("ssa/rigl "));
+  CHECK_THAT(name(one), Contains("ssa/rigl-"));
   CHECK(name(one) == name(seed, {}, "another"));
   CHECK(name(one) == name(hashed));
   CHECK(name(one) != name(other));
-  CHECK_THAT(name(one, {{"read_out", "sparse"}}), Contains("ssa/rigl sparse "));
-  CHECK_THAT(name(small_net({{"weights", "set"}}), {{"task", "2"}}), Contains("set task 2 "));
-  CHECK(net(net_of_sizes())->title("0123456789") == "file 01234567");
+  CHECK_THAT(name(one, {{"read_out", "sparse"}}), Contains("ssa/rigl-sparse-"));
+  CHECK_THAT(name(small_net({{"weights", "set"}}), {{"task", "2"}}), Contains("set-task2-"));
+  CHECK(net(net_of_sizes())->title("0123456789") == "file-01234567");
 }
 
 TEST_CASE("a file that was changed is not the run's", "[unit]") {
