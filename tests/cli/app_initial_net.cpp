@@ -2,6 +2,7 @@
 // other's id, in grids with a file for each seed, resumed without it and replayed with it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <filesystem>
@@ -26,10 +27,17 @@ struct Place {
   ProgramResult call(const Words& words) const {
     return run_program(words, {"TANDEM_CACHE=" + (folder / "cache")});
   }
+  // `more` may say otherwise.
   ProgramResult run(const Words& more) const {
-    Words words = {"run",           "--device=cpu", "--db",       db,
-                   "--widths=20",   "--batch=32",   "--steps=12", "--train-examples=400",
-                   "--curve=false", "--density=.2"};
+    Words words = {"run", "--device=cpu", "--db", db};
+    for (const std::string each : {"--widths=20", "--batch=32", "--steps=12", "--density=0.2",
+                                   "--train-examples=400", "--curve=false"}) {
+      const std::string name = each.substr(0, each.find('=') + 1);
+      const bool said = std::any_of(more.begin(), more.end(), [&](const std::string& word) {
+        return word.rfind(name, 0) == 0;
+      });
+      if (!said) words.push_back(each);
+    }
     words.insert(words.end(), more.begin(), more.end());
     return call(words);
   }
