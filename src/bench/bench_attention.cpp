@@ -113,8 +113,10 @@ class AttentionBench {
   void engine_forward() {
     const AttentionSetting setting{
         .block_size = shape_.block_size, .blocks = slots_, .selector = {}};
+    Context sparse;
+    sparse.plans.attention.wanted = StreamsWanted::kSparse;
     engine_output_ = attention_by_matrices(engine_inputs_[0], engine_inputs_[1], engine_inputs_[2],
-                                           setting, tables_, /*full=*/false);
+                                           setting, tables_, sparse);
   }
   void engine_backward() { differentiate(engine_output_, engine_inputs_, engine_gradient_); }
 

@@ -87,10 +87,15 @@ class Epilogue {
 // feature norms).
 using SiteObserver =
     std::function<void(const Site&, const at::Tensor& full, const at::Tensor& sparse)>;
-// An observer of this kind sees a named tensor that a layer offers for inspection (attention
-// weights, activations).
+// An observer of this kind sees a named tensor that a layer offers for inspection (activations,
+// head gates).
 using TensorObserver =
     std::function<void(const std::string& layer, const std::string& what, const at::Tensor& value)>;
+
+// An observer of this kind sees the attention of each layer, as far as it asks for it
+// (nn/attention/view.h).
+struct AttentionView;
+using AttentionObserver = std::function<void(const std::string& layer, const AttentionView&)>;
 
 // An observer of this kind sees what each linear layer made of its input: x [R,N,in] and y
 // [R,N,out] before the epilogue, part of the pass's graph.
@@ -103,6 +108,7 @@ class Context {
   PerLevel<LevelPlan> plans;
   SiteObserver observe_site;
   TensorObserver observe_tensor;
+  AttentionObserver observe_attention;
   ProductObserver observe_product;
   std::int64_t rows_per_example = 1;  // rows of an example in outputs [R,N,...] and logits
   at::Tensor outputs_allowed;  // bool [R,N,C], each row's logits that take part; undefined: all

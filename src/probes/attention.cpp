@@ -1,21 +1,36 @@
-// This family measures how concentrated attention is (arXiv 2511.20102, Definition 1), under full
-// attention, averaged over heads and over the queries t >= block_size x blocks, because before that
-// the blocks can cover everything.
+// This family measures how concentrated attention is and what the sparse stream leaves out (arXiv
+// 2511.20102, Definition 1 and Theorem 1), under full attention. Rows are means over examples,
+// heads and the queries t >= block_size x blocks, because before that the blocks can cover
+// everything; of many queries some are looked at (observed_queries() of nn/attention/metrics.h), so
+// that no score matrix of all is there.
 //   kept_mass      share of a query's attention that falls on the blocks its selector chooses
-//   oracle_mass    the same under the best choice of as many blocks: concentration without the
+//   dropped_mass   delta: the share that does not
+//   oracle_mass    kept mass under the best choice of `blocks` blocks: concentration without the
 //                  selector's error
+//   selector_error oracle_mass - kept_mass: the selector's error apart from concentration
 //   entropy        in bits
+//   kl_sparse_full KL(sparse || full) = -log2 kept mass of a query, in bits. The other direction is
+//                  infinite wherever something is dropped; both are finite at the logits, where the
+//                  family `gap` has them
+//   stream_distance   |h_full - h_sparse|
 //   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
 //   sparse_norm    |h_sparse|: and where they shrink
-//   bound_ratio    |h_full - h_sparse| over the bound of Theorem 1, as a ratio of sums, since
+//   distance_bound delta (max |v| of what is dropped + |h_sparse|), the bound of Theorem 1 on
+//                  stream_distance
+//   bound_ratio    how tight it is: the sum of stream_distance over the sum of the bounds, since
 //                  bounds can be near 0
 //   sink_mass      share of a query's attention that falls on the first token
 //   union_2, union_4, union_8   blocks that so many queries in a row read together, over what one
 //                  of them reads: what a kernel that serves them at once must load
 //   gate           mean head gate: the gap also falls where gates close
+#include "probes/attention.h"
+
+#include <map>
+
 #include "data/tensor.h"
 #include "nn/attention/metrics.h"
 #include "nn/attention/module.h"
+#include "nn/attention/view.h"
 #include "probes/recorder.h"
 #include "readout/readout.h"
 
@@ -24,90 +39,120 @@ namespace {
 
 class AttentionProbe : public Probe {
  public:
+  explicit AttentionProbe(std::int64_t most) : most_(most) {}
+
   Measurements measure(const ProbeInput& input) override {
     at::NoGradGuard no_grad;
     Recorder rows(static_cast<std::int64_t>(input.runs.size()));
     if (input.model.sites(Level::kAttention) == 0) return rows.finish();
     const ReadoutRun& run = input.runs.front();
-    block_size_ = run.config.integer("block_size");
-    blocks_ = run.config.integer("blocks");
+    const std::int64_t field = run.config.integer("block_size") * run.config.integer("blocks");
     per_head_ = run.policies.attention.selector.per_head;
     Context context = trained_context(input.runs);
     context.plans.attention.wanted = StreamsWanted::kFull;
+    context.observe_attention = [&](const std::string& layer, const AttentionView& view) {
+      record_layer(rows, layer, view);
+    };
     context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                  const at::Tensor& value) {
-      if (what == kObserveWeights) weights_ = value;
-      if (what == kObserveSelected) selected_ = value;
-      if (what == kObserveValues) record_layer(rows, layer, value);
-      if (what == kObserveGate) record(rows, layer, "gate", value.transpose(2, 3));
+      if (what != kObserveGate || value.size(2) <= field) return;
+      record(rows, layer, "gate", value.slice(2, field));
     };
     input.model.forward(input.x, context);
     return rows.finish();
   }
 
  private:
-  // `value` is [R,B,H,T].
-  void record(Recorder& rows, const std::string& layer, const std::string& name,
-              const at::Tensor& value) const {
-    const std::int64_t first = block_size_ * blocks_;
-    if (value.size(3) <= first) return;
+  // The mean of value [R,...] for each replica.
+  static void record(Recorder& rows, const std::string& layer, const std::string& name,
+                     const at::Tensor& value) {
     for (std::int64_t r = 0; r < value.size(0); ++r) {
-      const at::Tensor own = value[r].slice(2, first).to(torch::kDouble);
-      rows.layer(r, kAttentionLevel, layer, name, own.mean().item<double>());
+      rows.layer(r, kAttentionLevel, layer, name,
+                 value[r].to(torch::kDouble).mean().item<double>());
     }
   }
 
-  void record_layer(Recorder& rows, const std::string& layer, const at::Tensor& values) {
-    const std::int64_t sharing = per_head_ ? 1 : weights_.size(2) / values.size(3);
-    record(rows, layer, "kept_mass", 1 - dropped_mass(weights_, selected_));
-    record(rows, layer, "oracle_mass", oracle_mass(weights_, block_size_, blocks_, sharing));
-    record(rows, layer, "entropy", entropy_bits(weights_));
-    const StreamGap gap = stream_gap(weights_, selected_, values);
-    record(rows, layer, "drop_distance", gap.drop_distance);
-    record(rows, layer, "sparse_norm", gap.sparse_norm);
-    record(rows, layer, "sink_mass", weights_.select(-1, 0));
-    record_tightness(rows, layer, gap);
-    for (const std::int64_t queries : {2, 4, 8}) {
-      const at::Tensor ratio =
-          union_of_blocks(selected_, block_size_, queries, block_size_ * blocks_);
-      for (std::int64_t r = 0; ratio.defined() && r < ratio.size(0); ++r) {
-        rows.layer(r, kAttentionLevel, layer, "union_" + std::to_string(queries),
-                   ratio[r].item<double>());
+  // What there is to say of each query, [R,B,H,Q] by name.
+  std::map<std::string, at::Tensor> numbers_of(const AttentionView& view, const at::Tensor& queries,
+                                               const at::Tensor& chosen) const {
+    const at::Tensor weights = view.weights(queries);
+    const std::int64_t heads = weights.size(2), tokens = weights.size(4);
+    const at::Tensor selected = selected_keys(chosen, queries, heads, view.block_size, tokens);
+    const std::int64_t sharing = per_head_ ? 1 : heads / view.v.size(3);
+    const StreamGap gap = stream_gap(weights, selected, view.v, queries);
+    const at::Tensor kept = kept_mass(weights, selected);
+    const at::Tensor oracle = oracle_mass(weights, queries, view.block_size, view.blocks, sharing);
+    return {{"kept_mass", 1 - gap.dropped},
+            {"dropped_mass", gap.dropped},
+            {"oracle_mass", oracle},
+            {"selector_error", oracle - kept},
+            {"entropy", entropy_bits(weights)},
+            {"kl_sparse_full", kl_sparse_full(kept, gap.dropped)},
+            {"stream_distance", gap.error},
+            {"drop_distance", gap.drop_distance},
+            {"sparse_norm", gap.sparse_norm},
+            {"distance_bound", gap.bound},
+            {"sink_mass", weights.select(-1, 0)}};
+  }
+
+  void record_layer(Recorder& rows, const std::string& layer, const AttentionView& view) const {
+    const std::int64_t tokens = view.v.size(2), first = view.block_size * view.blocks;
+    const at::Tensor queries = observed_queries(tokens, first, most_).to(view.v.device());
+    const std::int64_t count = queries.size(0), together = queries_together(view);
+    if (count == 0) return;
+    const at::Tensor chosen = view.chosen(queries);
+    std::map<std::string, std::vector<at::Tensor>> parts;
+    for (std::int64_t begin = 0; begin < count; begin += together) {
+      const std::int64_t end = std::min(begin + together, count);
+      for (const auto& [name, values] :
+           numbers_of(view, queries.slice(0, begin, end), chosen.slice(3, begin, end))) {
+        parts[name].push_back(values);
       }
     }
-    weights_.reset();
-    selected_.reset();
+    std::map<std::string, at::Tensor> all;
+    for (const auto& [name, values] : parts) {
+      all[name] = torch::cat(values, 3);
+      record(rows, layer, name, all[name]);
+    }
+    record_tightness(rows, layer, all.at("stream_distance"), all.at("distance_bound"));
+    for (const std::int64_t neighbours : {2, 4, 8}) {
+      const at::Tensor ratio = union_of_blocks(chosen, neighbours);
+      if (ratio.defined()) record(rows, layer, "union_" + std::to_string(neighbours), ratio);
+    }
   }
 
   // Nothing is said where nothing is dropped.
-  void record_tightness(Recorder& rows, const std::string& layer, const StreamGap& gap) const {
-    const std::int64_t first = block_size_ * blocks_;
-    for (std::int64_t r = 0; r < gap.error.size(0) && gap.error.size(3) > first; ++r) {
-      const auto sum = [&](const at::Tensor& value) {
-        return value[r].slice(2, first).to(torch::kDouble).sum().item<double>();
-      };
-      const double bound = sum(gap.bound);
-      if (bound > 0) {
-        rows.layer(r, kAttentionLevel, layer, "bound_ratio", sum(gap.error) / bound);
-      }
+  static void record_tightness(Recorder& rows, const std::string& layer, const at::Tensor& error,
+                               const at::Tensor& bound) {
+    const auto sum = [](const at::Tensor& value) {
+      return value.to(torch::kDouble).sum().item<double>();
+    };
+    for (std::int64_t r = 0; r < error.size(0); ++r) {
+      const double whole = sum(bound[r]);
+      if (whole > 0) rows.layer(r, kAttentionLevel, layer, "bound_ratio", sum(error[r]) / whole);
     }
   }
 
-  std::int64_t block_size_ = 1, blocks_ = 1;
+  std::int64_t most_;
   bool per_head_ = false;
-  at::Tensor weights_, selected_;  // what the layer under observation offers
 };
 
 TANDEM_REGISTERED = probes().add(
     {.kind = "probe",
      .name = "attention",
-     .summary = "per attention layer: kept_mass, oracle_mass, entropy, drop_distance, sparse_norm, "
-                "bound_ratio, sink_mass, union_2, union_4, union_8, gate",
+     .summary = "per attention layer: kept_mass, dropped_mass, oracle_mass, selector_error, "
+                "entropy, kl_sparse_full, stream_distance, drop_distance, sparse_norm, "
+                "distance_bound, bound_ratio, sink_mass, union_2, union_4, union_8, gate",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
     [](const std::vector<ReadoutRun>&) -> std::unique_ptr<Probe> {
-      return std::make_unique<AttentionProbe>();
+      return attention_probe(kObservedQueries);
     });
 
 }  // namespace
+
+std::unique_ptr<Probe> attention_probe(std::int64_t most) {
+  return std::make_unique<AttentionProbe>(most);
+}
+
 }  // namespace tandem

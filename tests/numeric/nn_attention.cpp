@@ -8,6 +8,7 @@
 #include "nn/attention/module.h"
 #include "nn/attention/selector.h"
 #include "nn/attention/two_stream.h"
+#include "nn/attention/view.h"
 
 namespace tandem::test::nn_attention_numeric {
 namespace {
@@ -236,19 +237,20 @@ TEST_CASE("a replica computes the same bits alone and in company", "[numeric]") 
 namespace {
 
 struct Offered {
-  at::Tensor weights, selected, values;
+  at::Tensor queries, weights, selected, values;
 };
 
 Offered offered(const Problem& p) {
   Offered result;
   Context context;
   context.plans.attention.wanted = StreamsWanted::kSparse;
-  context.observe_tensor = [&](const std::string& layer, const std::string& what,
-                               const at::Tensor& value) {
+  context.observe_attention = [&](const std::string& layer, const AttentionView& view) {
     CHECK(layer == "site");
-    if (what == kObserveWeights) result.weights = value;
-    if (what == kObserveSelected) result.selected = value;
-    if (what == kObserveValues) result.values = value;
+    result.queries = torch::arange(p.tokens);
+    result.weights = view.weights(result.queries);
+    result.selected = selected_keys(view.chosen(result.queries), result.queries, p.heads,
+                                    p.setting.block_size, p.tokens);
+    result.values = view.v;
   };
   p.run(context);
   return result;
@@ -270,7 +272,7 @@ TEST_CASE("h_full - h_sparse = delta (h_drop - h_sparse), and Theorem 1", "[nume
     CHECK(close(full - sparse, torch::where(delta.unsqueeze(-1) > 0, identity, 0.0)));
     CHECK(delta.max().item<double>() > 0.1);
 
-    const StreamGap gap = stream_gap(seen.weights, seen.selected, seen.values);
+    const StreamGap gap = stream_gap(seen.weights, seen.selected, seen.values, seen.queries);
     CHECK(close(gap.error, (full - sparse).norm(2, -1)));
     CHECK(close(gap.dropped, delta));
     CHECK((gap.error <= gap.bound + 1e-12).all().item<bool>());
@@ -287,13 +289,13 @@ TEST_CASE("kept, oracle and entropy of attention", "[numeric]") {
   const at::Tensor kept = kept_mass(seen.weights, seen.selected);
   CHECK(close(kept + dropped_mass(seen.weights, seen.selected), torch::ones_like(kept)));
   // Sharing a choice costs mass, and no selector beats the oracle under the same constraint.
-  const at::Tensor shared = oracle_mass(seen.weights, 4, 3, 2);
-  const at::Tensor own = oracle_mass(seen.weights, 4, 3, 1);
+  const at::Tensor shared = oracle_mass(seen.weights, seen.queries, 4, 3, 2);
+  const at::Tensor own = oracle_mass(seen.weights, seen.queries, 4, 3, 1);
   const auto by_group = [](const at::Tensor& x) { return x.view({1, 2, 2, 2, 19}).sum(3); };
   CHECK((by_group(kept) <= by_group(shared) + 1e-12).all().item<bool>());
   CHECK((shared <= own + 1e-12).all().item<bool>());
   CHECK((kept < shared - 1e-6).any().item<bool>());
-  CHECK(close(oracle_mass(seen.weights, 4, 5, 2), torch::ones_like(kept)));
+  CHECK(close(oracle_mass(seen.weights, seen.queries, 4, 5, 2), torch::ones_like(kept)));
   // The last query of head 0: the tail block holds 3 keys; best 2 of the 4 past blocks by hand.
   const at::Tensor row = seen.weights[0][0][0][18];
   std::vector<double> past;

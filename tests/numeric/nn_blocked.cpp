@@ -28,8 +28,7 @@ struct Case {
     tables = AttentionTables(tokens, setting.block_size, q);
   }
 
-  // `watched`: a pass that is looked into has whole matrices.
-  Outcome run(StreamsWanted wanted, bool watched, const at::Tensor& full_runs = {}) const {
+  Outcome run(StreamsWanted wanted, bool by_matrices, const at::Tensor& full_runs = {}) const {
     Context context;
     LevelPlan& plan = context.plans.attention;
     plan.wanted = wanted;
@@ -39,8 +38,9 @@ struct Case {
       plan.full_coefficient = plan.sparse_coefficient =
           torch::full({2}, 3.0, q.options().requires_grad(false));
     }
-    if (watched) context.observe_tensor = [](const auto&, const auto&, const auto&) {};
-    const at::Tensor out = attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
+    const at::Tensor out =
+        by_matrices ? attention_by_matrices(q, k, v, setting, tables, context)
+                    : attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
     at::Tensor loss = (out * weights).sum();
     if (context.alignment().defined()) loss = loss + context.alignment().sum();
     const auto gradients = torch::autograd::grad({loss}, {q, k, v});

@@ -9,6 +9,7 @@
 #include "data/tensor.h"
 #include "nn/attention/learned_selector.h"
 #include "nn/attention/module.h"
+#include "nn/attention/view.h"
 #include "nn/outline.h"
 #include "support/train_support.h"
 
@@ -177,6 +178,24 @@ struct Net {
   }
 };
 
+// What a pass lets be seen of its attention.
+struct Seen {
+  at::Tensor weights, chosen;  // [R,B,H,T,T] and [R,B,L,T,NB]
+
+  explicit Seen(Context& context) {
+    context.observe_attention = [this](const std::string&, const AttentionView& view) {
+      const at::Tensor all = torch::arange(kTokens, torch::kInt64);
+      weights = view.weights(all).detach();
+      chosen = view.chosen(all);
+    };
+  }
+  bool selected(std::int64_t r, std::int64_t b, std::int64_t h, std::int64_t t,
+                std::int64_t j) const {
+    const std::int64_t list = chosen.size(2) == kHeads ? h : h / kGroup;
+    return chosen[r][b][list][t][j / kBlock].item<bool>();
+  }
+};
+
 Context running(StreamsWanted wanted) {
   Context context;
   context.plans.attention.wanted = wanted;
@@ -192,20 +211,17 @@ TEST_CASE("an indexer's scores choose what a query reads", "[numeric]") {
     for (const char* heads : {"1", "3"}) {
       CAPTURE(pool, heads);
       const Net net({{"attention_indexer_pool", pool}, {"attention_indexer_heads", heads}});
-      std::map<std::string, at::Tensor> seen;
       Context context = running(StreamsWanted::kSparse);
-      context.observe_tensor = [&](const std::string&, const std::string& what,
-                                   const at::Tensor& value) { seen[what] = value; };
+      const Seen seen(context);
       const at::NoGradGuard no_grad;
       net.forward(context);
-      const at::Tensor& selected = seen.at(kObserveSelected);  // [R,B,H,T,T]
       for (const std::int64_t t : {3, 9, 14, 23, 25}) {
         for (std::int64_t h = 0; h < kHeads; ++h) {
           std::set<std::int64_t> read = net.best(1, 1, h / kGroup, t);
           read.insert(t / kBlock);
           for (std::int64_t j = 0; j <= t; ++j) {
             CAPTURE(t, h, j);
-            CHECK(selected[1][1][h][t][j].item<bool>() == (read.count(j / kBlock) != 0));
+            CHECK(seen.selected(1, 1, h, t, j) == (read.count(j / kBlock) != 0));
           }
         }
       }
@@ -283,9 +299,7 @@ TEST_CASE("the penalty of entropy is the mean of the running stream's, in bits",
   Net net({{"attention_selector_score", "softmax"}, {"attention_entropy_penalty", "4"}});
   for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
     Context context = running(wanted);
-    std::map<std::string, at::Tensor> seen;
-    context.observe_tensor = [&](const std::string&, const std::string& what,
-                                 const at::Tensor& value) { seen[what] = value; };
+    const Seen seen(context);
     net.forward(context);
     for (std::int64_t r = 0; r < 2; ++r) {
       double sum = 0;
@@ -295,9 +309,8 @@ TEST_CASE("the penalty of entropy is the mean of the running stream's, in bits",
             std::vector<double> p;
             double all = 0;
             for (std::int64_t j = 0; j <= t; ++j) {
-              const bool read = wanted == StreamsWanted::kFull ||
-                                seen.at(kObserveSelected)[r][b][h][t][j].item<bool>();
-              if (read) p.push_back(seen.at(kObserveWeights)[r][b][h][t][j].item<double>());
+              const bool read = wanted == StreamsWanted::kFull || seen.selected(r, b, h, t, j);
+              if (read) p.push_back(seen.weights[r][b][h][t][j].item<double>());
               if (read) all += p.back();
             }
             for (const double each : p) sum -= each / all * std::log2(each / all);

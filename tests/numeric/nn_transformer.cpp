@@ -191,10 +191,13 @@ TEST_CASE("the transformer offers its layers by name", "[numeric]") {
   CHECK(model->sites(Level::kWeights) == 0);  // no connections yet
   CHECK(model->parameters().size() == 1 + 3 + 7 + 1);
   CHECK(build({"1"}, {{"layers", "1"}, {"head_gate", "false"}})->parameters().size() == 11);
-  std::set<std::string> seen, sites;
+  std::set<std::string> seen, sites, viewed;
   Context context = context_of(StreamsWanted::kBoth, {1});
   context.observe_tensor = [&](const std::string& layer, const std::string& what,
                                const at::Tensor&) { seen.insert(layer + " " + what); };
+  context.observe_attention = [&](const std::string& layer, const AttentionView&) {
+    viewed.insert(layer);
+  };
   context.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
     sites.insert(site.layer);
     CHECK(full.sizes() == sparse.sizes());
@@ -202,10 +205,8 @@ TEST_CASE("the transformer offers its layers by name", "[numeric]") {
   const at::Tensor logits = model->forward(tokens_of(1, 2, 10), context);
   CHECK(logits.sizes() == at::IntArrayRef({1, 2, 10, kVocabulary}));
   CHECK(sites == std::set<std::string>{"layer0.attention"});
-  CHECK(seen == std::set<std::string>{"layer0.attention attention_weights",
-                                      "layer0.attention attention_selected",
-                                      "layer0.attention attention_values",
-                                      "layer0.attention attention_gate", "layer0.ff activation"});
+  CHECK(seen == std::set<std::string>{"layer0.attention attention_gate", "layer0.ff activation"});
+  CHECK(viewed == std::set<std::string>{"layer0.attention"});
 }
 
 TEST_CASE("attention's operations are counted exactly", "[numeric]") {

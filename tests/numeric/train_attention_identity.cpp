@@ -8,6 +8,7 @@
 #include "methods/method.h"
 #include "nn/attention/metrics.h"
 #include "nn/attention/module.h"
+#include "nn/attention/view.h"
 #include "train/trainer.h"
 
 namespace tandem::test::train_attention_identity_numeric {
@@ -62,11 +63,10 @@ void check_trained(const std::string& attention) {
   context.plans.attention.wanted = StreamsWanted::kBoth;
   context.plans.attention.full_runs = torch::ones({1}, torch::kBool);
   context.plans.attention.running = RunningStream::kFull;
-  context.observe_tensor = [&](const std::string& layer, const std::string& what,
-                               const at::Tensor& value) {
-    if (what == kObserveWeights) seen[layer].weights = value;
-    if (what == kObserveSelected) seen[layer].selected = value;
-    if (what == kObserveValues) seen[layer].values = value;
+  const at::Tensor queries = torch::arange(48);
+  context.observe_attention = [&](const std::string& layer, const AttentionView& view) {
+    seen[layer] = {view.weights(queries), selected_keys(view.chosen(queries), queries, 4, 4, 48),
+                   view.v};
   };
   context.observe_site = [&](const Site& site, const at::Tensor& full, const at::Tensor& sparse) {
     if (site.level == Level::kAttention) difference[site.layer] = full - sparse;
@@ -78,7 +78,7 @@ void check_trained(const std::string& attention) {
   REQUIRE(seen.size() == 2);
   for (const auto& [layer, tensors] : seen) {
     CAPTURE(attention, layer);
-    const StreamGap gap = stream_gap(tensors.weights, tensors.selected, tensors.values);
+    const StreamGap gap = stream_gap(tensors.weights, tensors.selected, tensors.values, queries);
     const at::Tensor dropped = dropped_mass(tensors.weights, tensors.selected);
     REQUIRE(dropped.max().item<double>() > 1e-3);  // the budget does drop something
     REQUIRE((gap.error <= gap.bound + 1e-10).all().item<bool>());

@@ -54,7 +54,7 @@ struct AttentionClaims {
   // With a budget that covers every block its sparse stream is its full one, bit for bit.
   bool covers_is_full = true;
   // What the streams differ by is what the sparse one drops: h_full - h_sparse = delta (h_drop -
-  // h_sparse), with nn/attention/metrics.h.
+  // h_sparse), with nn/attention/metrics.h. It offers AttentionView::out then.
   bool gap_is_dropped = true;
 };
 
@@ -74,16 +74,9 @@ class AttentionModule {
   virtual double flops(std::int64_t tokens, bool full, double blocks) const = 0;
 };
 
-// Modules offer tensors of these names to Context::observe_tensor, with their site.
-inline constexpr const char* kObserveWeights = "attention_weights";    // [R,B,H,T,T], full stream
-inline constexpr const char* kObserveSelected = "attention_selected";  // bool [R,B,H,T,T]
-inline constexpr const char* kObserveValues = "attention_values";      // v [R,B,T,Hkv,D]
-inline constexpr const char* kObserveGate = "attention_gate";          // [R,B,T,H], by the model
-
-// Offers a pass's attention under these names: the weights of the full stream, from scores
-// [N,G T,T], what the chosen blocks [N,L',T,NB] let a query read (undefined: everything), and v.
-void offer_attention(const std::string& site, const SelectorInput& input, const at::Tensor& scores,
-                     const at::Tensor& chosen, const at::Tensor& v, Context& context);
+// The model offers the head gate, [R,B,T,H], to Context::observe_tensor under this name, with the
+// site. Modules offer what they attend to by Context::observe_attention (nn/attention/view.h).
+inline constexpr const char* kObserveGate = "attention_gate";
 
 struct AttentionModuleKind {
   std::unique_ptr<AttentionModule> (*make)(const AttentionPlace&) = nullptr;

@@ -20,6 +20,7 @@
 #include "kernels/attention/attention.h"
 #include "nn/attention/module.h"
 #include "nn/attention/selector.h"
+#include "nn/attention/view.h"
 #include "nn/elementwise.h"
 #include "topology/batched_product.h"
 
@@ -161,9 +162,7 @@ class Nsa : public AttentionModule {
                             sparse);
       full = at::Tensor();
     }
-    if (context.observe_tensor) {
-      offer_attention(site_.layer, selection, scores, blocks, input.v, context);
-    }
+    if (context.observe_attention) offer(input, setting, blocks, context);
     return context.align_and_select(site_, full, sparse, input.epilogue);
   }
 
@@ -214,6 +213,25 @@ class Nsa : public AttentionModule {
     at::Tensor out;    // [R,B,T,H,D]
     at::Tensor share;  // [N,G,T,C] of each compressed key, 0 where it doesn't precede the query
   };
+
+  // Of its branches the one over chosen blocks [N,L',T,NB] is offered (undefined: everything is
+  // chosen).
+  void offer(const AttentionInput& input, const AttentionSetting& setting, const at::Tensor& blocks,
+             Context& context) const {
+    AttentionView view{.q = input.q, .k = input.k, .v = input.v};
+    view.block_size = setting.block_size;
+    view.blocks = setting.blocks;
+    view.weights = causal_weights(input.q, input.k);
+    const std::int64_t lists = setting.selector.per_head ? heads_ : kv_heads_;
+    if (blocks.defined()) {
+      const at::Tensor all = blocks.reshape(
+          {input.q.size(0), input.q.size(1), lists, input.q.size(2), blocks.size(-1)});
+      view.chosen = [all](const at::Tensor& queries) { return all.index_select(3, queries); };
+    } else {
+      view.chosen = everything_chosen(input.q, lists, setting.block_size);
+    }
+    context.observe_attention(site_, view);
+  }
 
   // Compressed keys of so many tokens.
   std::int64_t keys_of(std::int64_t tokens) const {

@@ -11,6 +11,7 @@
 #include "nn/attention/learned_selector.h"
 #include "nn/attention/module.h"
 #include "nn/attention/selector.h"
+#include "nn/attention/view.h"
 #include "topology/batched_product.h"
 
 namespace tandem {
@@ -67,9 +68,8 @@ Streams by_matrices(const Site& site, const at::Tensor& q, const at::Tensor& k, 
   const SelectorInput input{f, setting, tables, learned};
   const at::Tensor scores = batched_product(f.q, f.k.transpose(1, 2));  // [N,G T,T]
   at::Tensor chosen, mask;  // they stay undefined where the sparse stream equals the full one
-  const bool looks = static_cast<bool>(context.observe_tensor);
   const bool learns = extras.scores_weight.defined();
-  if ((wanted != StreamsWanted::kFull || looks || (learns && extras.over_chosen)) &&
+  if ((wanted != StreamsWanted::kFull || (learns && extras.over_chosen)) &&
       !covers_everything(setting, tables)) {
     at::NoGradGuard no_grad;
     chosen = chosen_blocks(input);
@@ -94,7 +94,6 @@ Streams by_matrices(const Site& site, const at::Tensor& q, const at::Tensor& k, 
     context.add_model_loss(extras.scores_weight *
                            selector_divergence(input, extras.scores, scores, among));
   }
-  if (looks) offer_attention(site.layer, input, scores, chosen, v, context);
   return streams;
 }
 
@@ -103,6 +102,49 @@ at::Tensor running_entropy(const Streams& streams, const LevelPlan& plan, std::i
   if (!streams.sparse_entropy.defined()) return streams.full_entropy;
   if (!streams.full_entropy.defined()) return streams.sparse_entropy;
   return select_stream(plan, index, streams.full_entropy, streams.sparse_entropy);
+}
+
+// Of lists as lists_of_blocks() gives them, those of the queries that are asked for.
+at::Tensor listed_blocks(const at::Tensor& lists, const at::Tensor& queries, std::int64_t blocks) {
+  const at::Tensor own = lists.index_select(3, queries).to(torch::kInt64);
+  std::vector<std::int64_t> shape = own.sizes().vec();
+  shape.back() = blocks + 1;  // the last is of slots that are left over
+  return torch::zeros(shape, own.options().dtype(torch::kBool))
+      .scatter_(-1, own.masked_fill(own < 0, blocks), true)
+      .slice(-1, 0, blocks);
+}
+
+// What the pass's queries choose, in the way that the pass itself chooses; once it is asked for.
+AttentionView::OfQueries choice_of(const at::Tensor& q, const at::Tensor& k,
+                                   const AttentionSetting& setting, const AttentionTables& tables,
+                                   bool by_kernels, const at::Tensor& learned) {
+  if (covers_everything(setting, tables)) {
+    return everything_chosen(q, setting.selector.per_head ? q.size(3) : k.size(3),
+                             setting.block_size);
+  }
+  return [=, all = at::Tensor()](const at::Tensor& queries) mutable {
+    const at::NoGradGuard no_grad;
+    if (!all.defined()) {
+      all = by_kernels ? lists_of_blocks(q, k, setting, tables, learned)
+                       : select_blocks(q, k, setting, tables, learned);
+    }
+    return by_kernels ? listed_blocks(all, queries, tables.blocks()) : all.index_select(3, queries);
+  };
+}
+
+void offer_attention(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
+                     const at::Tensor& v, const AttentionSetting& setting, const Streams& streams,
+                     const AttentionView::OfQueries& chosen, Context& context) {
+  AttentionView view{.q = q, .k = k, .v = v};
+  if (!streams.full.defined() || !streams.sparse.defined()) {
+    view.out = streams.full.defined() ? streams.full : streams.sparse;
+  }
+  if (context.plans.attention.wanted == StreamsWanted::kSelected) view.out.reset();
+  view.block_size = setting.block_size;
+  view.blocks = setting.blocks;
+  view.weights = causal_weights(q, k);
+  view.chosen = chosen;
+  context.observe_attention(layer, view);
 }
 
 class TwoStream : public AttentionModule {
@@ -137,7 +179,7 @@ class TwoStream : public AttentionModule {
     const bool learns = at::GradMode::is_enabled();
     AttentionExtras extras{.over_all = over_all_, .over_chosen = over_chosen_};
     const bool chooses = context.plans.attention.wanted != StreamsWanted::kFull;
-    if (learned_ != nullptr && (learns || chooses || context.observe_tensor)) {
+    if (learned_ != nullptr && (learns || chooses || context.observe_attention)) {
       extras.scores = learned_->scores(input);
     }
     if (learns && learned_ != nullptr) extras.scores_weight = scores_weight_.on(device) / layers_;
@@ -207,27 +249,33 @@ at::Tensor attention(const Site& site, const at::Tensor& q, const at::Tensor& k,
   const AttentionSetting setting = at_budget(configured, plan.blocks);
   const at::Tensor full_runs =
       plan.wanted == StreamsWanted::kSelected ? full_runs_at(plan, site.index) : at::Tensor();
-  const bool asks_weights =
-      context.observe_tensor || extras.scores_weight.defined() || extras.entropy_weight.defined();
+  const at::Tensor learned = extras.scores.defined() ? extras.scores.detach() : at::Tensor();
+  const bool asks_weights = extras.scores_weight.defined() || extras.entropy_weight.defined();
+  const bool blocked = takes_blocked(q) && !asks_weights;
   const Streams streams =
-      takes_blocked(q) && !asks_weights
-          ? by_kernels(q, k, v, setting, tables, plan.wanted, full_runs, extras.scores)
+      blocked
+          ? by_kernels(q, k, v, setting, tables, plan.wanted, full_runs, learned)
           : by_matrices(site, q, k, v, setting, tables, plan.wanted, full_runs, context, extras);
   if (extras.entropy_weight.defined()) {
     context.add_model_loss(extras.entropy_weight * running_entropy(streams, plan, site.index));
+  }
+  if (context.observe_attention) {
+    offer_attention(site.layer, q, k, v, setting, streams,
+                    choice_of(q, k, setting, tables, blocked, learned), context);
   }
   return context.align_and_select(site, streams.full, streams.sparse, epilogue);
 }
 
 at::Tensor attention_by_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const AttentionSetting& setting, const AttentionTables& tables,
-                                 bool full) {
+                                 Context& context) {
   expect_heads(q, k, v);
-  Context context;
-  const Streams streams =
-      by_matrices({}, q, k, v, setting, tables,
-                  full ? StreamsWanted::kFull : StreamsWanted::kSparse, {}, context, {});
-  return full ? streams.full : streams.sparse;
+  const LevelPlan& plan = context.plans.attention;
+  const at::Tensor full_runs =
+      plan.wanted == StreamsWanted::kSelected ? plan.full_runs : at::Tensor();
+  const Streams streams = by_matrices({}, q, k, v, at_budget(setting, plan.blocks), tables,
+                                      plan.wanted, full_runs, context, {});
+  return context.align_and_select({Level::kAttention, ""}, streams.full, streams.sparse);
 }
 
 }  // namespace tandem

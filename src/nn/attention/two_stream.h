@@ -36,10 +36,10 @@ at::Tensor attention(const Site& site, const at::Tensor& q, const at::Tensor& k,
                      const AttentionTables& tables, Context& context, const Epilogue& epilogue = {},
                      const AttentionExtras& extras = {});
 
-// One of the two streams by whole score matrices, whatever the length: what blocked kernels are
-// measured against.
+// The same by whole score matrices, whatever the length and without epilogue: what blocked kernels
+// are measured against.
 at::Tensor attention_by_matrices(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const AttentionSetting& setting, const AttentionTables& tables,
-                                 bool full);
+                                 Context& context);
 
 }  // namespace tandem

@@ -1,0 +1,41 @@
+#include "nn/attention/view.h"
+
+#include <algorithm>
+
+#include "data/tensor.h"
+#include "topology/batched_product.h"
+
+namespace tandem {
+
+std::int64_t queries_together(const AttentionView& view) {
+  const std::int64_t of_query = view.q.size(1) * view.q.size(2) * view.q.size(3);
+  return std::clamp<std::int64_t>((std::int64_t{1} << 21) / of_query, 8, 128);
+}
+
+AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k) {
+  const Folded f = fold(q.detach(), k.detach(), {});
+  return [f](const at::Tensor& queries) {
+    const at::NoGradGuard no_grad;
+    const std::int64_t asked = queries.size(0);
+    const at::Tensor rows = f.q.view({f.products(), f.group(), f.tokens, f.head_dim})
+                                .index_select(2, queries)
+                                .reshape({f.products(), f.group() * asked, f.head_dim});
+    const at::Tensor scores = batched_product(rows, f.k.transpose(1, 2))
+                                  .view({f.replicas, f.batch, f.heads, asked, f.tokens});
+    const at::Tensor key = torch::arange(f.tokens, queries.options());
+    return torch::softmax(scores + additive_mask(key <= queries.unsqueeze(1), scores), -1);
+  };
+}
+
+AttentionView::OfQueries everything_chosen(const at::Tensor& q, std::int64_t lists,
+                                           std::int64_t block_size) {
+  const std::int64_t replicas = q.size(0), batch = q.size(1);
+  const std::int64_t blocks = (q.size(2) + block_size - 1) / block_size;
+  return [=](const at::Tensor& queries) {
+    const at::Tensor block = torch::arange(blocks, queries.options());
+    return (block <= queries.unsqueeze(1).div(block_size, "floor"))
+        .expand({replicas, batch, lists, queries.size(0), blocks});
+  };
+}
+
+}  // namespace tandem
