@@ -70,7 +70,11 @@ at::Tensor logits(Model& model, const at::Tensor& x, StreamsWanted wanted) {
 }
 
 void require_same_in_every_company(Settings said) {
-  const Settings more = {{"steps", "8"}, {"curve", "true"}, {"evaluation_windows", "6"}};
+  const Settings more = {{"steps", "8"},
+                         {"curve", "true"},
+                         {"evaluation_windows", "6"},
+                         {"probes", "default,attention_gradient"},
+                         {"probe_every", "3"}};
   for (const auto& [name, value] : more) said[name] = value;
   std::vector<Config> runs;
   for (const char* seed : {"1", "2", "3"}) {

@@ -361,10 +361,12 @@ TEST_CASE("sequences that the budget covers have no rows", "[unit]") {
 
 TEST_CASE("models without attention have no rows", "[unit]") {
   ChainNet net({torch::ones({2, 2, 2}, torch::kDouble)}, {at::Tensor()});
-  const auto rows = measure("attention", net, {carrying_run(1), carrying_run(1)},
-                            torch::ones({2, 1, 2}, torch::kDouble));
-  CHECK(rows.size() == 2);
-  CHECK(rows[0].empty());
+  for (const char* family : {"attention", "attention_gradient"}) {
+    const auto rows = measure(family, net, {carrying_run(1), carrying_run(1)},
+                              torch::ones({2, 1, 2}, torch::kDouble));
+    CHECK(rows.size() == 2);
+    CHECK(rows[0].empty());
+  }
 }
 
 }  // namespace tandem::test::probes_attention_unit

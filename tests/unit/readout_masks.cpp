@@ -75,6 +75,7 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
       {"gap", "feature_norm"},         {"inequality", "gini"},       {"topology", "survival"},
       {"weights", "effective_density"}};
   const std::vector<std::pair<std::string, std::string>> by_name = {
+      {"attention_gradient", "dropped_gradient"},
       {"blind_spot", "missed_energy"},
       {"lineage", "distance_start"},
       {"regrowth", "growth_precision"},
@@ -377,7 +378,9 @@ TEST_CASE("probes say whether they read dense weights", "[unit]") {
   const auto reads = [](const std::string& name, const ReadoutRun& run) {
     return probes().at("probe", name)({run})->reads_dense_weights();
   };
-  for (const char* name : {"weights", "concentration"}) CHECK(reads(name, zero_dormant_run(0.5)));
+  for (const char* name : {"weights", "concentration", "attention_gradient"}) {
+    CHECK(reads(name, zero_dormant_run(0.5)));
+  }
   for (const char* name : {"activations", "attention", "topology", "gap"}) {
     CHECK_FALSE(reads(name, zero_dormant_run(0.5)));
   }
