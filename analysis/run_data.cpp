@@ -21,8 +21,8 @@ namespace {
 
 constexpr char kLastStage[] =
     "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
-    " split, accuracy, loss, bits_per_byte FROM v_result WHERE state = 'done' ORDER BY run, step "
-    "DESC";
+    " split, read_context, scaling, condition, accuracy, loss, bits_per_byte FROM v_result WHERE"
+    " state = 'done' ORDER BY run, step DESC";
 
 // Of the metrics with these names, which a table asks for.
 constexpr char kLastMetrics[] =
@@ -50,12 +50,13 @@ std::optional<double> number_at(const QueryResult& q, std::size_t row, std::size
 
 ReadoutKey key_at(const QueryResult& q, std::size_t row) {
   return {q.rows[row][1],       number_at(q, row, 2),  q.rows[row][3],
-          number_at(q, row, 4), q.rows[row][5] == "1", q.rows[row][6]};
+          number_at(q, row, 4), q.rows[row][5] == "1", q.rows[row][6],
+          number_at(q, row, 7), q.rows[row][8],        q.rows[row][9]};
 }
 
-// The columns from the eighth on are measures, by their names.
+// The columns from the eleventh on are measures, by their names.
 void add_values(const QueryResult& q, std::size_t i, ReadoutRow& row) {
-  for (std::size_t j = 7; j < q.columns.size(); ++j)
+  for (std::size_t j = 10; j < q.columns.size(); ++j)
     if (const auto value = number_at(q, i, j)) row.values[q.columns[j]] = *value;
 }
 
@@ -75,7 +76,7 @@ void add_sequence_measures(const StoreReader& store, const Index& index, const s
                            const std::set<std::string>& names) {
   const QueryResult q = store.query(fmt::format(
       "SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked,"
-      " split, {} FROM {} WHERE state = 'done'",
+      " split, read_context, scaling, condition, {} FROM {} WHERE state = 'done'",
       fmt::join(names, ", "), view));
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     const auto run = index.find(q.rows[i][0]);
@@ -89,18 +90,19 @@ void add_sequence_measures(const StoreReader& store, const Index& index, const s
 void add_matrix(const StoreReader& store, const Index& index) {
   const QueryResult q = store.query(
       "SELECT r.id, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget,"
-      " o.masked, m.split, m.stage, m.task, m.accuracy FROM v_matrix m JOIN readout o ON"
+      " o.masked, m.split, o.context, o.scaling, o.condition, m.stage, m.task, m.accuracy FROM "
+      "v_matrix m JOIN readout o ON"
       " o.key = m.readout JOIN run r ON r.key = m.run_key WHERE r.state = 'done'"
       " ORDER BY m.run_key, m.readout, m.split");
   std::vector<std::string> before;
   for (std::size_t i = 0; i < q.rows.size(); ++i) {
     const auto run = index.find(q.rows[i][0]);
-    const auto value = number_at(q, i, 9);
+    const auto value = number_at(q, i, 12);
     if (run == index.end() || !value) continue;
-    const std::vector<std::string> place(q.rows[i].begin(), q.rows[i].begin() + 7);
+    const std::vector<std::string> place(q.rows[i].begin(), q.rows[i].begin() + 10);
     if (place != before) run->second->matrix.push_back({key_at(q, i), {}});
     before = place;
-    const MatrixCell cell{*parse_integer(q.rows[i][7]), *parse_integer(q.rows[i][8])};
+    const MatrixCell cell{*parse_integer(q.rows[i][10]), *parse_integer(q.rows[i][11])};
     run->second->matrix.back().values[cell.name()] = *value;
   }
 }
@@ -225,6 +227,17 @@ bool row_matches(const RunData& run, const ReadoutKey& k, const LevelReadout& at
          level_matches(weights, k.weights_readout, k.weights_budget, run.column("density"), false);
 }
 
+// The examples and their length are those that the measure means.
+bool examples_match(const RunData& run, const ReadoutKey& k, const Readout& wanted) {
+  if (k.scaling != wanted.scaling || (k.condition == "position=beyond") != wanted.beyond) {
+    return false;
+  }
+  if (!wanted.beyond && !k.condition.empty()) return false;
+  const auto trained = parse_real(run.column("context"));
+  if (wanted.context == 1 || !trained) return wanted.context == 1 && !k.context;
+  return k.context && *k.context == wanted.context * *trained;
+}
+
 // A level's read-out of its own: full where there is one, else sparse.
 std::vector<LevelReadout> choices(const LevelReadout& level) {
   if (!level.own) return {level};
@@ -256,6 +269,7 @@ std::optional<double> readout_value(const RunData& run, const std::vector<Readou
   for (const auto& [attention, weights] : meanings(m.readout)) {
     for (const ReadoutRow& row : rows) {
       if (row.key.split != split || row.key.masked != masked ||
+          !examples_match(run, row.key, m.readout) ||
           !row_matches(run, row.key, attention, weights))
         continue;
       // Measures of several views come in rows of their own.

@@ -19,6 +19,8 @@ struct ReadoutKey {
   std::optional<double> weights_budget;
   bool masked = false;
   std::string split;
+  std::optional<double> context = {};  // tokens of a window; nothing: as trained
+  std::string scaling = {}, condition = {};
 };
 
 struct ReadoutRow {

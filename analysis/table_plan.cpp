@@ -44,6 +44,23 @@ LevelReadout parse_level(const std::string& text, const std::string& measure) {
       fmt::format("\"{}\" is no read-out; expected full, own, sparse, sparse/2 or sparse*2", text));
 }
 
+// A part that stands beside the levels of a read-out.
+bool is_beside_levels(const std::string& part) {
+  return part == "beyond" || part.rfind("context*", 0) == 0 || part.rfind("scaling=", 0) == 0;
+}
+
+double parse_multiple(const std::string& part, const std::string& measure) {
+  const auto multiple = parse_integer(part.substr(8));
+  if (multiple && *multiple >= 1) return static_cast<double>(*multiple);
+  refuse(measure, fmt::format("\"{}\" is no length; expected context*2, context*4, ...", part));
+}
+
+std::string parse_scaling(const std::string& name, const std::string& measure) {
+  if (name == "none") return "";
+  if (name == "linear" || name == "ntk") return name;
+  refuse(measure, fmt::format("\"{}\" is no scaling; expected none, linear or ntk", name));
+}
+
 Readout parse_readout(const std::string& text, const std::string& measure) {
   Readout readout;
   bool whole = false;
@@ -51,6 +68,12 @@ Readout parse_readout(const std::string& text, const std::string& measure) {
     const std::string part = trim(raw);
     if (part == "masked") {
       readout.masked = true;
+    } else if (part == "beyond") {
+      readout.beyond = true;
+    } else if (part.rfind("context*", 0) == 0) {
+      readout.context = parse_multiple(part, measure);
+    } else if (part.rfind("scaling=", 0) == 0) {
+      readout.scaling = parse_scaling(part.substr(8), measure);
     } else if (part.rfind("attention=", 0) == 0) {
       readout.by_level = true;
       readout.attention = parse_level(part.substr(10), measure);
@@ -63,6 +86,11 @@ Readout parse_readout(const std::string& text, const std::string& measure) {
     }
   }
   if (whole && readout.by_level) refuse(measure, "name both levels, or none");
+  if (readout.context == 1 && (readout.beyond || !readout.scaling.empty())) {
+    refuse(measure,
+           "beyond and scaling are of windows longer than those of training; say which, "
+           "context*2");
+  }
   return readout;
 }
 
@@ -73,7 +101,7 @@ std::vector<std::string> split_measures(const std::string& text) {
   for (const std::string& raw : split(text, ',')) {
     const std::string part = trim(raw);
     const bool inside = part.rfind("attention=", 0) == 0 || part.rfind("weights=", 0) == 0 ||
-                        part.rfind("masked", 0) == 0 ||
+                        part.rfind("masked", 0) == 0 || is_beside_levels(part) ||
                         (!part.empty() && std::isdigit(static_cast<unsigned char>(part[0])));
     if (inside && !measures.empty())
       measures.back() += "," + part;

@@ -26,6 +26,10 @@
 // Without names, `sparse` means both levels where a run was read out so, else
 // the one that was (neither where each was read out alone). `,masked` takes the logits masked to
 // the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
+// `,context*4` is a read-out of windows four times as long as the run's `context` (eval_contexts),
+// `,scaling=ntk` with rotary positions scaled so (eval_scalings; without it: as trained), and
+// `,beyond` of the targets beyond the trained length alone. Without them the trained length is
+// meant.
 //
 // In place of rows and columns a table may have contrasts, decided beforehand and tested together:
 //
@@ -68,6 +72,9 @@ struct Readout {
   bool by_level = false;  // false: both are equal, and `sparse` is settled run by run
   LevelReadout attention, weights;
   bool masked = false;
+  double context = 1;        // length of the windows, of the trained one
+  std::string scaling = {};  // of rotary positions there; "": as trained
+  bool beyond = false;       // targets beyond the trained length alone
 };
 
 struct Measure {

@@ -143,7 +143,7 @@ FROM (SELECT run, readout, split, stage, task, step, n_correct, n_total, loss,
 JOIN (SELECT run, max(max(task, stage)) AS n_tasks FROM eval WHERE n_total > 0 GROUP BY run) t
   ON t.run = e.run;
 
--- What is known after stage k:
+-- What is known after stage k, of all examples in windows of the trained length:
 --   learned     R(k, k)
 --   a_k         mean over j <= k of R(k, j)
 --   f_chaudhry  mean over j < k of max over 1 <= l < k of R(l, j), minus R(k, j)   (Chaudhry 2018)
@@ -193,7 +193,8 @@ FROM (
     FROM v_matrix m
     WHERE stage >= 1)
   GROUP BY run_key, readout, split, stage) s
-JOIN readout o ON o.key = s.readout;
+JOIN readout o ON o.key = s.readout
+WHERE o.context IS NULL AND o.condition IS NULL;
 
 -- Each task of a sequence of T: before any training, before it was trained, at its own end, at the best
 -- of stages 1 to T - 1, at the end. Sums over stages, with how many there are, for the means below. Of
@@ -633,7 +634,7 @@ JOIN v_reference_task a ON a.run_key = t.run_key AND a.readout = t.readout AND a
   AND a.task = t.task
 JOIN readout o ON o.key = t.readout
 JOIN run r ON r.key = t.run_key
-WHERE t.learned IS NOT NULL
+WHERE t.learned IS NOT NULL AND o.context IS NULL AND o.condition IS NULL
 GROUP BY t.run_key, t.readout, t.split, t.task;
 
 -- What a strategy keeps beside the net, and costs:
@@ -723,14 +724,14 @@ WHERE s.f_nats IS NOT NULL;
 CREATE VIEW v_acc AS
 SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
        n_tasks, acc
-FROM v_continual WHERE acc IS NOT NULL;
+FROM v_continual WHERE acc IS NOT NULL AND read_context IS NULL AND condition IS NULL;
 
 CREATE VIEW v_aia AS
 SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
        n_tasks, aia
-FROM v_continual WHERE aia IS NOT NULL;
+FROM v_continual WHERE aia IS NOT NULL AND read_context IS NULL AND condition IS NULL;
 
 CREATE VIEW v_learning_accuracy AS
 SELECT run, attention_readout, attention_budget, weights_readout, weights_budget, masked, split,
        n_tasks, learning_accuracy
-FROM v_continual WHERE learning_accuracy IS NOT NULL;
+FROM v_continual WHERE learning_accuracy IS NOT NULL AND read_context IS NULL AND condition IS NULL;

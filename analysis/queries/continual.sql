@@ -4,7 +4,7 @@
 -- tells the rest. Trials of [tune] sections are in `tandem query tuning`.
 SELECT s.kind, c.weights, c.attention, c.data, c.scenario, c.strategy, c.density, c.lr,
        c.weight_decay, c.weights_readout, c.weights_budget, c.attention_readout, c.attention_budget,
-       c.masked, c.split, c.n_tasks, count(*) AS n,
+       c.masked, c.read_context, c.scaling, c.condition, c.split, c.n_tasks, count(*) AS n,
        round(avg(c.acc), 4) AS acc, round(avg(c.aia), 4) AS aia,
        round(avg(c.learning_accuracy), 4) AS learning_accuracy,
        round(avg(c.f_chaudhry), 4) AS f_chaudhry, round(avg(c.f_incl), 4) AS f_incl,
@@ -15,6 +15,6 @@ FROM v_continual c
 JOIN v_setting s ON s.run = c.run
 WHERE c.state = 'done' AND c.n_tasks > 1 AND s.kind != 'trial'
 GROUP BY s.kind, s.setting, c.weights_readout, c.weights_budget, c.attention_readout,
-         c.attention_budget, c.masked, c.split, c.n_tasks
+         c.attention_budget, c.masked, c.read_context, c.scaling, c.condition, c.split, c.n_tasks
 ORDER BY c.data, c.scenario, s.kind, c.split, c.strategy, c.weights, c.attention, c.density, s.setting,
-         c.weights_readout, c.masked;
+         c.weights_readout, c.masked, c.read_context, c.scaling, c.condition;

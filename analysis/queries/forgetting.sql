@@ -1,5 +1,5 @@
 -- forgetting and accuracy of task sequences by method, density, scenario and read-out, with their spread
--- Mean and sd over seeds, of runs that are done, without trials, at the budgets that they trained with
+-- Mean and sd over seeds, of runs that are done, without trials, at the budgets and the length that they trained with
 -- (`query continual` has the others); shares of 1, as all queries have them. f_nats: forgetting of the loss,
 -- in nats per example, and of byte data in bits per byte. n: how many, one: the id of one of them, whose
 -- `tandem why` tells the rest. sd: of the sample, from two runs on.
@@ -19,6 +19,7 @@ JOIN v_setting s ON s.run = c.run
 WHERE c.state = 'done' AND c.n_tasks > 1 AND s.kind != 'trial'
   AND (c.weights_budget IS NULL OR c.weights_budget = c.density)
   AND (c.attention_budget IS NULL OR c.attention_budget = c.blocks)
+  AND c.read_context IS NULL AND c.condition IS NULL
 GROUP BY s.kind, s.setting, c.weights_readout, c.weights_budget, c.attention_readout,
          c.attention_budget, c.masked, c.split, c.n_tasks
 ORDER BY c.data, c.scenario, s.kind, c.split, c.masked, c.strategy, c.buffer, c.density, c.weights, c.attention,

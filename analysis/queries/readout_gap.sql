@@ -19,10 +19,12 @@ FROM (
          b.f_chaudhry AS f_sparse, f.f_chaudhry - b.f_chaudhry AS f_gap
   FROM (SELECT run, data, scenario, strategy, weights, attention, density, attention_readout, attention_budget,
                masked, net, split, n_tasks, acc, f_chaudhry
-        FROM v_continual WHERE weights_readout = 'full' AND state = 'done') f
+        FROM v_continual WHERE weights_readout = 'full' AND state = 'done'
+          AND read_context IS NULL AND condition IS NULL) f
   JOIN (SELECT run, attention_readout, attention_budget, masked, net, split, acc, f_chaudhry
         FROM v_continual
-        WHERE weights_readout = 'sparse' AND abs(weights_budget - density) < 1e-9 AND state = 'done') b
+        WHERE weights_readout = 'sparse' AND abs(weights_budget - density) < 1e-9 AND state = 'done'
+          AND read_context IS NULL AND condition IS NULL) b
     ON b.run = f.run AND b.attention_readout = f.attention_readout
    AND b.attention_budget IS f.attention_budget AND b.masked = f.masked AND b.net IS f.net
    AND b.split = f.split

@@ -20,6 +20,7 @@ FROM (
   JOIN v_setting s ON s.run = e.run
   WHERE e.state = 'done' AND s.kind != 'trial' AND (NOT e.masked OR r.scenario = 'task_il')
     AND (e.weights_budget IS NULL OR abs(e.weights_budget - r.density) < 1e-9)
+    AND e.read_context IS NULL AND e.condition IS NULL
   GROUP BY s.kind, s.setting, e.attention_readout, e.attention_budget, e.weights_readout,
            e.weights_budget, e.split)
 WHERE place <= 5

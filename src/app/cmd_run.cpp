@@ -15,16 +15,19 @@
 namespace tandem {
 namespace {
 
-constexpr const char* kFinalEvaluations =
-    "SELECT split, task, attention_readout AS attention, attention_budget AS blocks, "
-    "weights_readout AS weights, weights_budget AS density, masked, n_correct, n_total, "
-    "round(accuracy, 4) AS accuracy, round(loss, 4) AS loss FROM v_eval v WHERE run = ?1 AND stage "
-    "= "
-    "(SELECT max(stage) FROM v_eval WHERE run = ?1) AND step = (SELECT max(step) FROM v_eval e "
-    "WHERE "
-    "e.run = ?1 AND e.stage = v.stage) ORDER BY split, task, attention, blocks DESC, weights, "
-    "density "
-    "DESC";
+constexpr const char* kLonger =
+    "SELECT 1 FROM v_eval WHERE run = ?1 AND read_context IS NOT NULL LIMIT 1";
+
+// `lengths`: the columns that tell longer windows apart, where there are any.
+std::string final_evaluations(const std::string& lengths) {
+  return "SELECT split, task, attention_readout AS attention, attention_budget AS blocks, "
+         "weights_readout AS weights, weights_budget AS density, masked, " +
+         lengths +
+         "n_correct, n_total, round(accuracy, 4) AS accuracy, round(loss, 4) AS loss FROM v_eval v "
+         "WHERE run = ?1 AND stage = (SELECT max(stage) FROM v_eval WHERE run = ?1) AND step = "
+         "(SELECT max(step) FROM v_eval e WHERE e.run = ?1 AND e.stage = v.stage) ORDER BY split, "
+         "task, attention, blocks DESC, weights, density DESC, read_context, scaling, condition";
+}
 
 // Of a task sequence: what was kept and what was forgotten, in each read-out at the budgets that it
 // trained with.
@@ -34,7 +37,8 @@ constexpr const char* kSequence =
     "round(c.learning_accuracy, 4) AS learning_accuracy, round(c.f_nats, 4) AS f_nats, "
     "round(c.f_bits_per_byte, 4) AS f_bits_per_byte FROM v_continual c WHERE c.run = ?1 AND "
     "c.n_tasks > 1 AND (c.weights_budget IS NULL OR abs(c.weights_budget - c.density) < 1e-9) AND "
-    "(c.attention_budget IS NULL OR c.attention_budget = c.blocks) ORDER BY c.split, c.masked, "
+    "(c.attention_budget IS NULL OR c.attention_budget = c.blocks) AND c.read_context IS NULL AND "
+    "c.condition IS NULL ORDER BY c.split, c.masked, "
     "attention, weights";
 
 void print_run(const std::string& database, const std::string& id) {
@@ -51,7 +55,10 @@ void print_run(const std::string& database, const std::string& id) {
             ? "          a smaller --lr or --clip 1 often helps; it counts as diverged in tables\n"
             : "");
   }
-  fmt::print("{}", render(store.query(kFinalEvaluations, {id}), QueryFormat::kAligned));
+  const bool longer = !store.query(kLonger, {id}).rows.empty();
+  const std::string evaluations =
+      final_evaluations(longer ? "read_context, scaling, condition, " : "");
+  fmt::print("{}", render(store.query(evaluations, {id}), QueryFormat::kAligned));
   const QueryResult sequence = store.query(kSequence, {id});
   if (run.state == "done" && !sequence.rows.empty()) {
     fmt::print("\n{}", render(sequence, QueryFormat::kAligned));

@@ -32,7 +32,9 @@ const Option kEvery = {.name = "every",
 // Rows of run ?1 beyond sequence ?2.
 constexpr const char* kEvaluations =
     "SELECT sequence, step, task, CASE WHEN attention_readout = 'none' THEN weights_readout ELSE "
-    "attention_readout || '/' || weights_readout END AS readout, coalesce(round(weights_budget, "
+    "attention_readout || '/' || weights_readout END || coalesce(' at ' || read_context, '') || "
+    "coalesce(' ' || scaling, '') || coalesce(' ' || condition, '') AS readout, "
+    "coalesce(round(weights_budget, "
     "4), "
     "'') AS density, coalesce(attention_budget, '') AS blocks, masked, printf('%.4f', accuracy), "
     "coalesce(printf('%.4f', loss), 'not finite') FROM v_eval WHERE run = ?1 AND split = "

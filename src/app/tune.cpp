@@ -77,7 +77,8 @@ class Scores {
     if (!added) return;
     const QueryResult found = store_->query(
         "SELECT weights_readout, weights_budget, attention_readout, attention_budget, masked,"
-        " accuracy, loss FROM v_result WHERE split = 'validation' AND run = ?1",
+        " accuracy, loss FROM v_result WHERE split = 'validation' AND run = ?1"
+        " AND read_context IS NULL AND condition IS NULL",
         {id});
     for (const auto& row : found.rows) {
       results->second.push_back({row[0], row[2], parse_real(row[1]), parse_real(row[3]),

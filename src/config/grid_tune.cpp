@@ -29,7 +29,8 @@ bool means_range(const Option& option, const std::string& text, bool drawn) {
   return drawn && text.find(',') == std::string::npos && text.find(':') == std::string::npos;
 }
 
-[[noreturn]] void refuse(const Option& option, const std::string& text, const std::string& why) {
+[[noreturn]] void refuse_axis(const Option& option, const std::string& text,
+                              const std::string& why) {
   throw ConfigError(fmt::format("option '{}': '{}' is no range: {}", option.name, text, why));
 }
 
@@ -43,18 +44,18 @@ void parse_range(const Option& option, const std::string& text, TuneAxis& axis,
   rest = rest.substr(0, space);
   const auto low = parse_real(trim(text.substr(0, dots))), high = parse_real(rest);
   if (!low || !high) {
-    refuse(option, text, "expected LOW .. HIGH or LOW .. HIGH linear, as in 0.01 .. 1");
+    refuse_axis(option, text, "expected LOW .. HIGH or LOW .. HIGH linear, as in 0.01 .. 1");
   }
   if (scale != "log" && scale != "linear") {
-    refuse(option, text, "'" + scale + "' is no scale; expected linear or log (the default)");
+    refuse_axis(option, text, "'" + scale + "' is no scale; expected linear or log (the default)");
   }
   axis.linear = scale == "linear";
   axis.low = *low;
   axis.high = *high;
-  if (!(axis.low < axis.high)) refuse(option, text, "its first end must be below its second");
+  if (!(axis.low < axis.high)) refuse_axis(option, text, "its first end must be below its second");
   if (!axis.linear && axis.low <= 0) {
-    refuse(option, text,
-           "a logarithmic range begins above 0; add the word linear for a linear one");
+    refuse_axis(option, text,
+                "a logarithmic range begins above 0; add the word linear for a linear one");
   }
   canonical_value(option, trim(text.substr(0, dots)), *tables.parts);
   canonical_value(option, rest, *tables.parts);
@@ -150,11 +151,12 @@ TuneAxis parse_axis(const Option& option, const std::string& text, bool drawn,
     return axis;
   }
   if (!drawn) {
-    refuse(option, text,
-           "nothing says how many points are drawn from it; give trials = N in [tune], or a list");
+    refuse_axis(
+        option, text,
+        "nothing says how many points are drawn from it; give trials = N in [tune], or a list");
   }
   if (text.find(',') != std::string::npos) {
-    refuse(option, text, "a range stands alone, not in a list");
+    refuse_axis(option, text, "a range stands alone, not in a list");
   }
   parse_range(option, text, axis, tables);
   return axis;

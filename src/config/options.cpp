@@ -517,6 +517,23 @@ std::vector<Option> evaluation_options() {
        .default_value = "true",
        .neutral = "true",
        .help = "evaluate the end of training at several budgets"},
+      {.name = "eval_contexts",
+       .type = kIntList,
+       .default_value = "1",
+       .neutral = "1",
+       .help = "at the ends of tasks every read-out is made in windows of so many times context "
+               "too; 1: of context alone",
+       .minimum = 1,
+       .maximum = 1024,
+       .of_part = true},
+      {.name = "eval_scalings",
+       .type = kText,
+       .default_value = "none",
+       .neutral = "none",
+       .help = "how rotary positions are scaled in windows longer than context, each a read-out of "
+               "its own: some of none, linear (position interpolation) and ntk (a larger theta), "
+               "joined by ','",
+       .of_part = true},
       {.name = "tuned_for",
        .type = kChoice,
        .default_value = "own",

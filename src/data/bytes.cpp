@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <set>
 
+#include "config/contexts.h"
 #include "config/data_score.h"
 #include "config/known_content.h"
 #include "config/option.h"
@@ -22,6 +23,7 @@
 #include "core/hash.h"
 #include "core/text.h"
 #include "data/data_facts.h"
+#include "data/longer_windows.h"
 #include "data/reader.h"
 
 namespace tandem {
@@ -33,7 +35,7 @@ constexpr const char* kPythonParent = "/usr/lib";
 constexpr const char* kPreferredPython = "/usr/lib/python3.11";
 constexpr std::size_t kTextProbeBytes = 8192;
 constexpr std::int64_t kByteValues = 256;
-constexpr const char* kRemedy =
+constexpr const char* kCorpusRemedy =
     "Name text files or folders with --corpus, separated by ',' or ':' ('|' between corpora of "
     "their "
     "own; of a folder hidden files and those with zero bytes are left out), or leave it empty and "
@@ -49,9 +51,10 @@ struct Corpus {
   std::string description;
 };
 
-[[noreturn]] void refuse(const std::string& path, const std::string& expected,
-                         const std::string& found) {
-  throw DataError(fmt::format("{}: expected {}, found {}. {}", path, expected, found, kRemedy));
+[[noreturn]] void refuse_corpus(const std::string& path, const std::string& expected,
+                                const std::string& found) {
+  throw DataError(
+      fmt::format("{}: expected {}, found {}. {}", path, expected, found, kCorpusRemedy));
 }
 
 bool is_text(const std::string& bytes) {
@@ -69,7 +72,7 @@ std::vector<std::string> files_below(const std::string& folder, Enter enter, Tak
     if (fs::is_directory(status) && !enter(at->path())) at.disable_recursion_pending();
     if (fs::is_regular_file(status) && take(at->path())) paths.push_back(at->path().string());
   }
-  if (error) refuse(folder, "a readable folder", error.message());
+  if (error) refuse_corpus(folder, "a readable folder", error.message());
   std::sort(paths.begin(), paths.end());
   return paths;
 }
@@ -83,7 +86,7 @@ std::string python_folder() {
     if (name.rfind("python3.", 0) != 0 || !entry.is_directory()) continue;
     newest = std::max(newest, parse_integer(name.substr(8)).value_or(-1));
   }
-  if (newest < 0) refuse(std::string(kPythonParent) + "/python3.N", "a folder", "none");
+  if (newest < 0) refuse_corpus(std::string(kPythonParent) + "/python3.N", "a folder", "none");
   return fmt::format("{}/python3.{}", kPythonParent, newest);
 }
 
@@ -117,7 +120,7 @@ Corpus named_corpus(const std::string& list) {
     } else if (fs::is_regular_file(path, error)) {
       corpus.files.push_back({path, false});
     } else {
-      refuse(path, "a file or folder of the corpus", "nothing there");
+      refuse_corpus(path, "a file or folder of the corpus", "nothing there");
     }
   }
   return corpus;
@@ -130,8 +133,8 @@ std::vector<Corpus> corpora_of(const Config& config) {
   for (const std::string& each : split(said, '|')) {
     parts.push_back(named_corpus(trim(each)));
     if (parts.back().files.empty()) {
-      refuse("--corpus " + said, "files or folders in each of the parts that | separates",
-             fmt::format("none in part {}", parts.size()));
+      refuse_corpus("--corpus " + said, "files or folders in each of the parts that | separates",
+                    fmt::format("none in part {}", parts.size()));
     }
   }
   return parts;
@@ -163,18 +166,22 @@ std::string bytes_of(const Corpus& corpus) {
   return all;
 }
 
-// Returns the starts of windows that don't overlap; `limit` > 0 takes that many, evenly spaced.
-std::vector<std::int64_t> window_starts(std::int64_t begin, std::int64_t end, std::int64_t window,
-                                        std::int64_t limit) {
-  const std::int64_t whole = (end - begin) / window;
-  const std::int64_t taken = limit > 0 ? std::min(limit, whole) : whole;
-  std::vector<std::int64_t> starts;
-  for (std::int64_t i = 0; i < taken; ++i) starts.push_back(begin + window * (i * whole / taken));
-  return starts;
+// Of a corpus whose validation or test has room for no window.
+[[noreturn]] void refuse_short(const Corpus& corpus, std::int64_t size, std::int64_t context,
+                               std::int64_t multiple) {
+  const std::int64_t window = multiple * context + 1;
+  const std::string of =
+      multiple == 1 ? "context + 1" : fmt::format("{} (--eval-contexts) x context + 1", multiple);
+  refuse_corpus(corpus.description,
+                fmt::format("at least {} bytes, so that 5% of them hold a window of {} = {}",
+                            20 * window, of, window),
+                std::to_string(size));
 }
 
 Dataset read_bytes(const Config& config) {
-  const std::int64_t window = config.integer("context") + 1;
+  const std::int64_t context = config.integer("context"), window = context + 1;
+  const std::vector<std::int64_t> multiples = context_multiples(config);
+  const std::int64_t most = multiples.empty() ? 1 : multiples.back();
   const std::int64_t limit = config.integer("evaluation_windows");
   Dataset dataset;
   dataset.kind = Dataset::Kind::kBytes;
@@ -187,16 +194,15 @@ Dataset read_bytes(const Config& config) {
     const auto size = static_cast<std::int64_t>(bytes.size());
     const std::int64_t train_end = size / 10 * 9 + size % 10 * 9 / 10;
     const std::int64_t validation_end = train_end + (size - train_end) / 2;
-    if (validation_end - train_end < window) {
-      refuse(corpus.description,
-             fmt::format("at least {} bytes, so that 5% of them hold a window of context + 1 = {}",
-                         20 * window, window),
-             std::to_string(size));
-    }
+    if (validation_end - train_end < window) refuse_short(corpus, size, context, 1);
+    if (validation_end - train_end < most * context + 1) refuse_short(corpus, size, context, most);
     all += bytes;
     dataset.train.insert(dataset.train.end(), {begin, begin + train_end});
+    dataset.validation_ranges.insert(dataset.validation_ranges.end(),
+                                     {begin + train_end, begin + validation_end});
+    dataset.test_ranges.insert(dataset.test_ranges.end(), {begin + validation_end, begin + size});
     const auto add = [&](std::vector<std::int64_t>& to, std::int64_t from, std::int64_t end) {
-      for (const std::int64_t start : window_starts(begin + from, begin + end, window, limit)) {
+      for (const std::int64_t start : spaced_windows(begin + from, begin + end, window, limit)) {
         to.push_back(start);
       }
     };
@@ -231,7 +237,7 @@ Part facts() {
   part.kind = "data";
   part.name = "bytes";
   part.summary = "bytes of any text files; by default the Python standard library's sources";
-  part.uses = {"corpus", "data_hash", "context", "evaluation_windows"};
+  part.uses = {"corpus", "data_hash", "context", "evaluation_windows", "eval_contexts"};
   // Not read: a corpus is cut by position. Ids of its runs have always held this value.
   part.defaults = {{"validation", "0.1"}};
   part.file = __FILE__;

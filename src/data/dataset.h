@@ -45,6 +45,8 @@ struct Dataset {
   // begin, end, ...} of the training ranges of the corpus' parts, which lie one after the other,
   // each with its validation and test behind its training range.
   std::vector<std::int64_t> train, validation, test;
+  // Of kBytes the ranges of validation and of test, {begin, end, ...} of the parts as in train.
+  std::vector<std::int64_t> validation_ranges, test_ranges;
   double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
   std::vector<FileFact> files;     // none where it is generated
 };

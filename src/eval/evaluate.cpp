@@ -6,14 +6,17 @@
 #include <memory>
 #include <set>
 
+#include "config/contexts.h"
 #include "core/error.h"
 #include "cuda/plugin.h"
 #include "data/example.h"
 #include "data/in_dtype.h"
+#include "data/longer_windows.h"
 #include "data/tensor.h"
 #include "data/upload.h"
 #include "eval/nearest_mean.h"
 #include "kernels/tally/tally_cuda.h"
+#include "nn/rope.h"
 #include "plan/group.h"
 #include "plan/plan.h"
 #include "readout/readout.h"
@@ -206,7 +209,8 @@ struct SplitOfTask {
   std::int64_t task;
   std::vector<ExampleList> examples;  // [R] places in the data set
   std::size_t longest = 0;
-  bool shared = true;  // all replicas have the same list
+  bool shared = true;         // all replicas have the same list
+  std::int64_t multiple = 1;  // of the windows' length
 };
 
 const ExampleList& split_of(const Task& task, const std::string& split) {
@@ -267,6 +271,7 @@ Context context_of(const Trainer& trainer, const BudgetReadout& readout, Streams
     const auto blocks = static_cast<double>(trainer.run(0).config.integer("blocks"));
     context.plans.attention.blocks = blocks * readout.attention_factor;
   }
+  context.rope = rope_factors(readout.scaling, static_cast<double>(readout.context_multiple));
   return context;
 }
 
@@ -309,7 +314,7 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
     chunks.push_back(
         {trainer.batches().make_for_all(part_of_task(split, 0, begin, end),
                                         static_cast<std::int64_t>(width_for(end - begin, chunk)),
-                                        OutputsOf::kTask),
+                                        OutputsOf::kTask, split.multiple),
          std::vector<std::int64_t>(all.size(), count)});
     return chunks;
   }
@@ -322,8 +327,9 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
     part[r] = part_of_task(split, r, begin, end);
   }
   for (const auto& [width, part] : parts) {
-    chunks.push_back(
-        {trainer.batches().make(part, static_cast<std::int64_t>(width), OutputsOf::kTask), {}});
+    chunks.push_back({trainer.batches().make(part, static_cast<std::int64_t>(width),
+                                             OutputsOf::kTask, split.multiple),
+                      {}});
     for (const auto& own : part) {
       chunks.back().counts.push_back(static_cast<std::int64_t>(own.size()));
     }
@@ -331,17 +337,41 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
   return chunks;
 }
 
-// One read-out over one task, in chunks: a tally for each kind of logits.
+// Of scores [R,B T] those of each sequence's last T - T / multiple tokens.
+ExampleScores beyond_trained(const ExampleScores& scores, std::int64_t tokens,
+                             std::int64_t multiple) {
+  const auto last = [&](const at::Tensor& x) {
+    return x.view({x.size(0), -1, tokens}).slice(2, tokens / multiple).reshape({x.size(0), -1});
+  };
+  return {last(scores.loss), last(scores.correct)};
+}
+
+// How many of a kind's rows count, of each replica.
+at::Tensor counted_rows(const Trainer& trainer, const std::vector<std::int64_t>& counts,
+                        std::int64_t per_example, Tally& tally) {
+  at::Tensor rows = torch::empty({2, trainer.replicas()}, torch::kInt64);
+  auto* row = rows.data_ptr<std::int64_t>();
+  for (std::size_t r = 0; r < counts.size(); ++r) {
+    row[r] = counts[r] * per_example;
+    row[counts.size() + r] = tally.rows[r];
+    tally.rows[r] += row[r];
+  }
+  return uploaded(rows, trainer.device());
+}
+
+// One read-out over one task, in chunks: a tally for each kind of logits and, behind these, where
+// windows are longer than in training, one for each kind of the targets beyond the trained length.
 std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const Context& context,
                                const NearestMean* means, const std::vector<bool>& masked,
                                bool wants_bits) {
   const bool sequences = trainer.data().sequences();
-  const std::size_t most = sequences ? kWindowChunk : kImageChunk;
+  const auto most =
+      static_cast<std::size_t>(sequences ? window_chunk(split.multiple) : kImageChunk);
+  const bool longer = split.multiple > 1;
   std::vector<Tally> tallies;
-  for (std::size_t kind = 0; kind < masked.size(); ++kind) {
+  for (std::size_t kind = 0; kind < masked.size() * (longer ? 2 : 1); ++kind) {
     tallies.push_back(empty_tally(trainer, split.longest, wants_bits && !sequences));
   }
-  std::vector<std::int64_t> before(split.examples.size(), 0);
   for (std::size_t begin = 0; begin < split.longest; begin += most) {
     for (const auto& [batch, counts] : chunks_by_width(trainer, split, begin, most)) {
       Context pass = context;
@@ -350,21 +380,19 @@ std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const
       logits = asked_rows(logits.reshape({trainer.replicas(), -1, logits.size(-1)}), batch.asked);
       const at::Tensor target = asked_rows(batch.target, batch.asked);
       const std::int64_t per_example = target.size(1) / batch.x.size(1);
-      at::Tensor rows = torch::empty({2, trainer.replicas()}, torch::kInt64);
-      auto* row = rows.data_ptr<std::int64_t>();
-      for (std::size_t r = 0; r < counts.size(); ++r) {
-        row[r] = counts[r] * per_example;
-        row[counts.size() + r] = before[r];
-        before[r] += row[r];
-      }
-      rows = uploaded(rows, trainer.device());
       for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-        add_scores(score_examples(logits, target, masked[kind] ? batch.allowed : at::Tensor()),
-                   rows, tallies[kind]);
+        const ExampleScores scores =
+            score_examples(logits, target, masked[kind] ? batch.allowed : at::Tensor());
+        Tally& whole = tallies[kind];
+        add_scores(scores, counted_rows(trainer, counts, per_example, whole), whole);
+        if (!longer) continue;
+        Tally& beyond = tallies[masked.size() + kind];
+        const std::int64_t rows = per_example - per_example / split.multiple;
+        add_scores(beyond_trained(scores, per_example, split.multiple),
+                   counted_rows(trainer, counts, rows, beyond), beyond);
       }
     }
   }
-  for (Tally& tally : tallies) tally.rows = before;
   return tallies;
 }
 
@@ -383,12 +411,15 @@ std::string net_name(StrategyNeeds::Read read) {
   return "";
 }
 
+constexpr const char* kBeyondTrained = "position=beyond";
+
 // What a read-out of one task counted, and of which replicas it is one.
 struct Counted {
   BudgetReadout readout;
   std::vector<char> of;  // [R]
   const SplitOfTask* split;
   bool masked;
+  bool beyond;  // targets beyond the trained length alone
   Tally tally;
 };
 
@@ -411,6 +442,11 @@ EvalRow row_of(const Trainer& trainer, std::int64_t r, const Evaluation& evaluat
   }
   row.readout.masked = counted.masked;
   row.readout.net = net_name(trainer.read());
+  if (readout.context_multiple > 1) {
+    row.readout.context = readout.context_multiple * config.integer("context");
+    if (readout.scaling != "none") row.readout.scaling = readout.scaling;
+    if (counted.beyond) row.readout.condition = kBeyondTrained;
+  }
   row.split = evaluation.split;
   return row;
 }
@@ -442,17 +478,34 @@ void add_rows(const Trainer& trainer, const Evaluation& evaluation, const Counte
   }
 }
 
-std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split) {
+std::vector<SplitOfTask> splits(const Trainer& trainer, const std::string& split,
+                                std::int64_t multiple) {
   std::vector<SplitOfTask> all;
   for (std::size_t t = 0; t < trainer.tasks(0).tasks.size(); ++t) {
-    SplitOfTask one{static_cast<std::int64_t>(t) + 1, {}, 0};
+    SplitOfTask one{static_cast<std::int64_t>(t) + 1, {}, 0, true, multiple};
     for (std::int64_t r = 0; r < trainer.replicas(); ++r) {
-      one.examples.push_back(split_of(trainer.tasks(r).tasks[t], split));
+      const Task& task = trainer.tasks(r).tasks[t];
+      if (multiple == 1) {
+        one.examples.push_back(split_of(task, split));
+      } else {
+        one.examples.emplace_back(longer_windows(trainer.run(r).config, trainer.data(),
+                                                 task.train.places(), split, multiple));
+        one.examples.back().share_if_equal(one.examples.front());
+      }
       one.longest = std::max(one.longest, one.examples.back().size());
       one.shared = one.shared && one.examples.back().is_same(one.examples.front());
     }
     all.push_back(std::move(one));
   }
+  return all;
+}
+
+// The lengths of windows that are read, as multiples of the trained one.
+std::vector<std::int64_t> multiples_of(const Trainer& trainer, const Evaluation& evaluation) {
+  std::vector<std::int64_t> all = {1};
+  if (!evaluation.longer || !trainer.data().windows()) return all;
+  const auto longer = context_multiples(trainer.run(0).config);
+  all.insert(all.end(), longer.begin(), longer.end());
   return all;
 }
 
@@ -507,28 +560,23 @@ std::vector<SharedReadout> shared_readouts(const Trainer& trainer, const Evaluat
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation) {
   at::NoGradGuard no_grad;
   const auto runs = probe_runs(trainer);
-  const auto tasks = splits(trainer, evaluation.split);
+  const std::vector<std::int64_t> multiples = multiples_of(trainer, evaluation);
+  std::vector<std::vector<SplitOfTask>> tasks;  // of each length of windows
+  for (const std::int64_t multiple : multiples) {
+    tasks.push_back(splits(trainer, evaluation.split, multiple));
+  }
   const bool task_nets = trainer.read() == StrategyNeeds::Read::kTask;
   std::optional<Trainer::ReadNet> net;
   if (trainer.read() == StrategyNeeds::Read::kAverage) net.emplace(trainer, 0);
   std::vector<Counted> all;
   const RankingBatch batch =
       ranks_on_batch(runs) ? ranking_batch(probe_batch(trainer)) : RankingBatch{};
-  for (const auto& [readout, of] : shared_readouts(trainer, evaluation)) {
-    std::unique_ptr<SparseReadout> guard;
-    if (readout.weights_sparse) {
-      std::vector<double> density;
-      for (std::size_t r = 0; r < of.size(); ++r) {
-        const RunSchedule& run = trainer.run(static_cast<std::int64_t>(r));
-        density.push_back(of[r] ? density_at(run, readout) : run.config.real("density"));
-      }
-      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density, batch);
-    }
-    const Context context =
-        context_of(trainer, readout, guard ? guard->wanted() : StreamsWanted::kFull);
+  const auto read = [&](const SharedReadout& shared, const std::vector<SplitOfTask>& of_tasks,
+                        StreamsWanted weights) {
+    const Context context = context_of(trainer, shared.readout, weights);
     std::optional<NearestMean> means;
     if (trainer.read() == StrategyNeeds::Read::kNearestMean) means.emplace(trainer, context);
-    for (const SplitOfTask& split : tasks) {
+    for (const SplitOfTask& split : of_tasks) {
       const bool asked = evaluation.last_task == 0 || split.task <= evaluation.last_task;
       if (split.longest == 0 || !asked) continue;
       const std::vector<bool> masked = logit_kinds(trainer.tasks(0), task_nets);
@@ -536,8 +584,33 @@ std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& e
       const auto tallies =
           run_readout(trainer, split, context, means ? &*means : nullptr, masked, evaluation.curve);
       if (task_nets) net.reset();
-      for (std::size_t kind = 0; kind < masked.size(); ++kind) {
-        all.push_back({readout, of, &split, masked[kind], tallies[kind]});
+      for (std::size_t i = 0; i < tallies.size(); ++i) {
+        const std::size_t kind = i % masked.size();
+        all.push_back(
+            {shared.readout, shared.of, &split, masked[kind], i >= masked.size(), tallies[i]});
+      }
+    }
+  };
+  for (const SharedReadout& shared : shared_readouts(trainer, evaluation)) {
+    std::unique_ptr<SparseReadout> guard;
+    if (shared.readout.weights_sparse) {
+      std::vector<double> density;
+      for (std::size_t r = 0; r < shared.of.size(); ++r) {
+        const RunSchedule& run = trainer.run(static_cast<std::int64_t>(r));
+        density.push_back(shared.of[r] ? density_at(run, shared.readout)
+                                       : run.config.real("density"));
+      }
+      guard = std::make_unique<SparseReadout>(trainer.model(), runs, density, batch);
+    }
+    const StreamsWanted weights = guard ? guard->wanted() : StreamsWanted::kFull;
+    for (std::size_t i = 0; i < multiples.size(); ++i) {
+      SharedReadout longer = shared;
+      longer.readout.context_multiple = multiples[i];
+      const bool scaled = multiples[i] > 1;
+      for (const std::string& scaling :
+           scaled ? read_scalings(trainer.run(0).config) : std::vector<std::string>{"none"}) {
+        longer.readout.scaling = scaling;
+        read(longer, tasks[i], weights);
       }
     }
   }

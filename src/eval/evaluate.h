@@ -20,6 +20,8 @@ struct BudgetReadout {
   bool attention_sparse = false;
   bool weights_sparse = false;
   double attention_factor = 1, weights_factor = 1;
+  std::int64_t context_multiple = 1;  // how long windows are, of those of training
+  std::string scaling = "none";       // of rotary positions there (nn/rope.h)
   bool operator==(const BudgetReadout&) const = default;
 };
 
@@ -34,9 +36,11 @@ struct Evaluation {
   bool curve = false;          // all budgets, and one bit per example on images
   std::vector<char> wanted;    // [R] which replicas' rows are wanted
   std::int64_t last_task = 0;  // tasks up to this one are evaluated; 0: all
+  bool longer = false;         // also in the longer windows that the runs ask for
 };
 
-// Rows per replica, over the tasks of its sequence.
+// Rows per replica, over the tasks of its sequence. A read-out of windows longer than those of
+// training has another row for each, of the targets beyond the trained length alone.
 std::vector<std::vector<EvalRow>> evaluate(Trainer& trainer, const Evaluation& evaluation);
 
 // The runs as read-outs and probes want them, as they are now.

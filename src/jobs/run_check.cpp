@@ -130,6 +130,7 @@ void ask_length(RunFacts& facts, const Dataset& data, const TaskSequence& tasks)
                      (!facts.own_tasks && needs.stage != StageData::kAllTasks);
   facts.in_order = tasks.tasks.front().in_order;
   facts.sequences = data.sequences();
+  facts.windows = data.windows();
   facts.shares_outputs = facts.sequences || tasks.shares_outputs();
   facts.steps = timeline.total();
   facts.task_steps = *std::min_element(timeline.task_steps.begin(), timeline.task_steps.end());

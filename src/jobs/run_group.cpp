@@ -705,7 +705,7 @@ void GroupRun::end_stage() {
 // After so many finished tasks; the test split is read by final runs alone.
 void GroupRun::evaluate_splits(std::int64_t finished, bool curve) {
   Evaluation evaluation{
-      .stage = finished, .split = "validation", .curve = curve, .wanted = living()};
+      .stage = finished, .split = "validation", .curve = curve, .wanted = living(), .longer = true};
   const std::string& ahead = spec_.runs.front().text("eval_ahead");
   if (finished > 0 && ahead != "all") {
     evaluation.last_task = finished + (ahead == "next" ? 1 : 0);

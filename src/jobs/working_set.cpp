@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "config/contexts.h"
 #include "data/data_facts.h"
 #include "jobs/storage_choice.h"
 #include "methods/method.h"
@@ -39,10 +40,19 @@ WorkingSet working_set(const Config& config, double read_out_share) {
   shape.features = data.features;
   shape.outputs = data.classes;
   const ModelNeeds needs = outline.needs(config, shape);
-  const double batch = std::max(
-      static_cast<double>(config.integer("batch")),
-      static_cast<double>(outline.sequences ? kWindowChunk : kImageChunk) * read_out_share);
-  return {needs.weights, batch * needs.activations};
+  const double trained = static_cast<double>(config.integer("batch")) * needs.activations;
+  const std::int64_t chunk = outline.sequences ? kWindowChunk : kImageChunk;
+  double read = static_cast<double>(chunk) * needs.activations;
+  if (outline.sequences && read_out_share > 0) {
+    for (const std::int64_t multiple : context_multiples(config)) {
+      Settings longer = config.values();
+      longer["context"] = std::to_string(multiple * config.integer("context"));
+      const Config at_length = Config::resolve(longer, /*strict=*/false);
+      read = std::max(read, static_cast<double>(window_chunk(multiple)) *
+                                outline.needs(at_length, shape).activations);
+    }
+  }
+  return {needs.weights, std::max(trained, read_out_share * read)};
 }
 
 double least_bytes_of(const Config& config, const Policies& weights, bool on_gpu) {

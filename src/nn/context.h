@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "nn/buffer.h"
+#include "nn/rope.h"
 #include "policy/policy.h"
 
 namespace tandem {
@@ -106,6 +107,7 @@ using ProductObserver =
 class Context {
  public:
   PerLevel<LevelPlan> plans;
+  RopeFactors rope;  // beside those that the net is trained with, of windows longer than its own
   SiteObserver observe_site;
   TensorObserver observe_tensor;
   AttentionObserver observe_attention;

@@ -6,9 +6,11 @@
 // E is shared by input and output, and there are no biases. gate = sigmoid(n W_g) is one number per
 // token and query head (arXiv 2511.20102, appendix C); it is the Epilogue of the attention site.
 // W_g, E and the norms' gains are never sparsified.
+#include <algorithm>
 #include <map>
 #include <tuple>
 
+#include "config/contexts.h"
 #include "config/seeds.h"
 #include "core/error.h"
 #include "core/philox.h"
@@ -32,6 +34,7 @@ constexpr double kDeviation = 0.02;  // standard deviation of the initial embedd
 struct Sizes {
   std::int64_t context, layers, width, heads, kv_heads, ff_width, vocabulary;
   double rope_theta;
+  RopeFactors rope;
   bool head_gate;
   std::int64_t head_dim() const { return width / heads; }
 };
@@ -121,6 +124,7 @@ Sizes sizes_of(const Config& config, const ModelShape& shape) {
           .ff_width = config.integer("ff_width"),
           .vocabulary = shape.outputs > 0 ? shape.outputs : kBytes,
           .rope_theta = config.real("rope_theta"),
+          .rope = rope_factors(config.text("rope_scaling"), config.real("rope_factor")),
           .head_gate = config.flag("head_gate")};
   if (s.ff_width == 0) s.ff_width = ((8 * s.width + 2) / 3 + 7) / 8 * 8;
   return s;
@@ -132,6 +136,18 @@ AttentionSetting setting_of(const Config& config) {
           .selector = policies_of(config, Level::kAttention).selector};
 }
 
+// A base is scaled by a power of D / (D - 2).
+void check_rope(const Config& config, const Sizes& s) {
+  const std::vector<std::string> read = read_scalings(config);
+  const bool reads =
+      !context_multiples(config).empty() && std::count(read.begin(), read.end(), "ntk") != 0;
+  if (s.head_dim() > 2 || (s.rope.ntk == 1 && !reads)) return;
+  refuse(std::string(reads ? "eval_scalings" : "rope_scaling") +
+             " = ntk raises the base of rotary positions by a power of D / (D - 2), and width / "
+             "heads = D = 2",
+         "give linear, or heads of 4 numbers or more");
+}
+
 // Returns the sizes that the run's method asks for.
 Sizes checked_sizes(const Config& config, const ModelShape& shape) {
   const Sizes s = sizes_of(config, shape);
@@ -140,7 +156,10 @@ Sizes checked_sizes(const Config& config, const ModelShape& shape) {
   const std::string module = policies_of(config, Level::kAttention).module;
   const auto own_check = attention_modules().at("attention_module", module).check;
   if (own_check != nullptr) own_check(config, setting);
-  return config.text("widths_match") == "density" ? matched(s, config.real("density")) : s;
+  const bool narrower = config.text("widths_match") == "density";
+  const Sizes sizes = narrower ? matched(s, config.real("density")) : s;
+  check_rope(config, sizes);
+  return sizes;
 }
 
 // A feed-forward width that isn't said counts as the 8/3 of the residual stream that it will be.
@@ -220,7 +239,7 @@ class Transformer : public Model {
   at::Tensor forward(const at::Tensor& x, Context& context) override {
     expect_shape(x, {embedding_.replicas(), -1, -1}, "x");
     const std::int64_t replicas = x.size(0), batch = x.size(1), tokens = x.size(2);
-    const Tables& tables = tables_for(tokens);
+    const Tables& tables = tables_for(tokens, sizes_.rope.times(context.rope));
     context.rows_per_example = tokens;
     at::Tensor h = embed(embedding_.value, x.reshape({replicas, batch * tokens}));  // [R,B T,W]
     for (const Layer& layer : layers_) {
@@ -366,16 +385,16 @@ class Transformer : public Model {
     return layer.ff_down->forward(u, context);
   }
 
-  const Tables& tables_for(std::int64_t tokens) {
+  const Tables& tables_for(std::int64_t tokens, const RopeFactors& rope) {
     const at::Tensor& like = embedding_.value;
-    const auto key = std::make_tuple(tokens, static_cast<int>(like.device().type()),
-                                     static_cast<int>(like.device().index()),
-                                     static_cast<int>(like.scalar_type()));
+    const auto key = std::make_tuple(
+        tokens, rope.linear, rope.ntk, static_cast<int>(like.device().type()),
+        static_cast<int>(like.device().index()), static_cast<int>(like.scalar_type()));
     auto& made = tables_[key];
     if (made == nullptr) {
       made = std::make_unique<Tables>(
           Tables{AttentionTables(tokens, setting_.block_size, like),
-                 RotaryTables(tokens, sizes_.head_dim(), sizes_.rope_theta, like)});
+                 RotaryTables(tokens, sizes_.head_dim(), sizes_.rope_theta, like, rope)});
     }
     return *made;
   }
@@ -384,7 +403,8 @@ class Transformer : public Model {
   AttentionSetting setting_;
   Parameter embedding_, final_norm_;
   std::vector<Layer> layers_;
-  std::map<std::tuple<std::int64_t, int, int, int>, std::unique_ptr<Tables>> tables_;
+  std::map<std::tuple<std::int64_t, double, double, int, int, int>, std::unique_ptr<Tables>>
+      tables_;
 };
 
 TANDEM_REGISTERED = models().add(
@@ -400,7 +420,8 @@ TANDEM_REGISTERED = models().add(
                   {"clip", "1"},
                   {"lr_schedule", "cosine"}},
      .uses = {"context", "layers", "width", "heads", "kv_heads", "ff_width", "rope_theta",
-              "head_gate", "block_size", "blocks", "widths_match"},
+              "rope_scaling", "rope_factor", "eval_contexts", "eval_scalings", "head_gate",
+              "block_size", "blocks", "widths_match"},
      .file = __FILE__},
     [](const std::vector<Config>& configs, const ModelShape& shape) -> std::unique_ptr<Model> {
       return std::make_unique<Transformer>(configs, shape);

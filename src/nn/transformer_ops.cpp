@@ -1,5 +1,7 @@
 #include "nn/transformer_ops.h"
 
+#include <cmath>
+
 #include "core/shape.h"
 #include "data/tensor.h"
 
@@ -92,12 +94,15 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon)
 }
 
 RotaryTables::RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta,
-                           const at::Tensor& like) {
+                           const at::Tensor& like, const RopeFactors& factors) {
+  const double size = static_cast<double>(head_dim);
+  if (factors.ntk != 1) theta *= std::pow(factors.ntk, size / (size - 2));
   const auto real = torch::dtype(torch::kFloat64);
   const at::Tensor pair = torch::arange(head_dim / 2, real);
-  const at::Tensor frequency = torch::pow(theta, pair * (-2.0 / static_cast<double>(head_dim)));
+  const at::Tensor frequency = torch::pow(theta, pair * (-2.0 / size));
   const at::Tensor angle =
-      (torch::arange(tokens, real).unsqueeze(1) * frequency).unsqueeze(1);  // [T,1,D/2]
+      (torch::arange(tokens, real).div(factors.linear).unsqueeze(1) * frequency)
+          .unsqueeze(1);  // [T,1,D/2]
   cosine = angle.cos().to(like.options().requires_grad(false));
   sine = angle.sin().to(like.options().requires_grad(false));
 }

@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "nn/rope.h"
+
 namespace tandem {
 
 // Computes y = x / sqrt(mean x^2 + eps) * gain per replica (Zhang & Sennrich 2019), with x [R,N,W]
@@ -16,11 +18,12 @@ namespace tandem {
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon = 1e-5);
 
 // Positions are rotary (Su et al. 2021) in the halves convention: component i pairs with i + D/2,
-// and the pair of position t turns by t theta^(-2i/D).
+// and the pair of position t turns by t theta^(-2i/D), scaled as nn/rope.h says.
 struct RotaryTables {
   at::Tensor cosine, sine;  // [T,1,D/2]
   RotaryTables() = default;
-  RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta, const at::Tensor& like);
+  RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta, const at::Tensor& like,
+               const RopeFactors& factors = {});
 };
 at::Tensor rotate(const at::Tensor& x, const RotaryTables& tables);  // [R,B,T,H,D]
 

@@ -43,6 +43,11 @@ struct GroupSpec {
 
 // Examples that a read-out takes at once, per replica.
 constexpr std::int64_t kImageChunk = 500, kWindowChunk = 16;
+// The same of windows that are `multiple` times as long as in training: what they need grows with
+// their length, and that of whole attention matrices with its square.
+constexpr std::int64_t window_chunk(std::int64_t multiple) {
+  return multiple * multiple < kWindowChunk ? kWindowChunk / (multiple * multiple) : 1;
+}
 
 // What two runs must share to train in one group: everything but the per_replica options.
 std::string group_key(const Config& config);

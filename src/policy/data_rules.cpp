@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "config/contexts.h"
 #include "policy/rules.h"
 
 namespace tandem {
@@ -37,6 +38,16 @@ std::vector<Rule> data_rules() {
              "validation and {} in test, which are then all read, as with 0",
              count_said(f, "evaluation_windows"), count_said(f, "context"), f.validation_examples,
              f.test_examples);
+       }},
+      {"longer_contexts_of_lists", Rule::Verdict::kRefused, kOfData,
+       [](const RunFacts& f) {
+         return f.sequences && !f.windows && !context_multiples(*f.config).empty();
+       },
+       [](const RunFacts& f) {
+         return fmt::format(
+             "--eval-contexts {} reads windows of text that are longer than --context, and the "
+             "sequences of --data {} have one length: leave it out, or give --data bytes",
+             f.config->text("eval_contexts"), f.config->text("data"));
        }},
       {"growth_beyond_task", kWarnedData, kOfData,
        [](const RunFacts& f) { return growth_examples(f) > f.task_examples; },

@@ -63,6 +63,7 @@ struct RunFacts {
   bool needs_ends = false;         // the strategy acts where tasks end, or by what is a task's own
   bool in_order = false;           // examples come in an order of their own, each once
   bool sequences = false;          // examples are sequences of tokens, which have no class
+  bool windows = false;            // they are windows of a byte corpus, of any length
   // Validation and test examples, windows of a byte corpus: of all tasks, and of the task that has
   // the fewest.
   std::int64_t validation_examples = 0, test_examples = 0, task_validation_examples = 0;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "config/contexts.h"
 #include "config/initial_file.h"
 #include "config/option.h"
 #include "policy/criterion_facts.h"
@@ -94,6 +95,12 @@ std::vector<Reader> training_readers() {
        [](const RunFacts& f) { return f.config->text("activation") == "k_subtract"; }},
       {"rotation_degrees", "--tasks-by rotation",
        [](const RunFacts& f) { return f.config->text("tasks_by") == "rotation"; }},
+      {"rope_factor", "--rope-scaling linear or ntk",
+       [](const RunFacts& f) { return f.config->text("rope_scaling") != "none"; }},
+      {"rope_scaling", "--rope-factor above 1",
+       [](const RunFacts& f) { return f.config->real("rope_factor") > 1; }},
+      {"eval_scalings", "--eval-contexts beyond 1",
+       [](const RunFacts& f) { return !context_multiples(*f.config).empty(); }},
       {"seed_topology", "random masks, random growth or other draws of a method's topology",
        draws_topology},
       {"seed_streams", "streams or nested masks that are drawn", draws_streams},

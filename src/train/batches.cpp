@@ -232,7 +232,7 @@ std::vector<std::int64_t> Batches::beside(std::int64_t r, std::int64_t update,
 }
 
 Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
-                    OutputsOf outputs) const {
+                    OutputsOf outputs, std::int64_t multiple) const {
   StepTables tables(1, replicas(), {{width}}, filler(), at::kCPU, dtype_);
   tables.begin(1);
   for_each_index(examples.size(), host_threads(), [&](std::size_t r) {
@@ -244,11 +244,11 @@ Batch Batches::make(const std::vector<std::vector<std::int64_t>>& examples, std:
   tables.upload();
   const StepRows rows = tables.current();
   return gather(rows.examples.to(device_),
-                rows.weight.defined() ? rows.weight.to(device_) : rows.weight, outputs);
+                rows.weight.defined() ? rows.weight.to(device_) : rows.weight, outputs, multiple);
 }
 
 Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
-                            OutputsOf outputs) const {
+                            OutputsOf outputs, std::int64_t multiple) const {
   const auto count = static_cast<std::int64_t>(examples.size());
   at::Tensor own = torch::empty({1, width}, torch::kInt64), weight;
   auto* row = own.data_ptr<std::int64_t>();
@@ -259,12 +259,13 @@ Batch Batches::make_for_all(const std::vector<std::int64_t>& examples, std::int6
     weight = torch::arange(width, torch::kInt64).lt(count).to(dtype_).unsqueeze(0);
     weight = uploaded(weight, device_).expand({replicas(), width});
   }
-  return gather(uploaded(own, device_).expand({replicas(), width}).contiguous(), weight, outputs);
+  return gather(uploaded(own, device_).expand({replicas(), width}).contiguous(), weight, outputs,
+                multiple);
 }
 
-at::Tensor Batches::over_rows(const at::Tensor& per_example) const {
+at::Tensor Batches::over_rows(const at::Tensor& per_example, std::int64_t multiple) const {
   if (!data_->sequences()) return per_example;
-  const std::int64_t rows = configs_.front().integer("context");
+  const std::int64_t rows = multiple * configs_.front().integer("context");
   return per_example.unsqueeze(-1)
       .expand({per_example.size(0), per_example.size(1), rows})
       .reshape({per_example.size(0), -1});
@@ -285,15 +286,16 @@ Batch Batches::gather_asked(const at::Tensor& examples, const at::Tensor& weight
   return batch;
 }
 
-Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight,
-                      OutputsOf outputs) const {
+Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, OutputsOf outputs,
+                      std::int64_t multiple) const {
   const std::int64_t width = examples.size(1);
   Batch batch;
   if (windows()) {
-    auto [x, y] = gather_windows(device_data_, examples, configs_.front().integer("context"));
+    auto [x, y] =
+        gather_windows(device_data_, examples, multiple * configs_.front().integer("context"));
     batch.x = x;
     batch.target = y.reshape({replicas(), -1});
-    if (weight.defined()) batch.weight = over_rows(weight);
+    if (weight.defined()) batch.weight = over_rows(weight, multiple);
     return batch;
   }
   if (data_->sequences()) return gather_asked(examples, weight);

@@ -72,17 +72,19 @@ class Batches {
   std::vector<std::int64_t> beside(std::int64_t r, std::int64_t update, std::int64_t number) const;
 
   // Tensors of examples (data/example.h), int64 [R,B] on the device, and their weights [R,B] or
-  // undefined; `outputs` are those that take part, of the stage that has begun last.
-  Batch gather(const at::Tensor& examples, const at::Tensor& weight, OutputsOf outputs) const;
+  // undefined; `outputs` are those that take part, of the stage that has begun last. Windows of a
+  // byte corpus are `multiple` times as long as the configs' context.
+  Batch gather(const at::Tensor& examples, const at::Tensor& weight, OutputsOf outputs,
+               std::int64_t multiple = 1) const;
   // A number per example [R,W] at each of its rows [R,N].
-  at::Tensor over_rows(const at::Tensor& per_example) const;
+  at::Tensor over_rows(const at::Tensor& per_example, std::int64_t multiple = 1) const;
   // The same of [R] lists of equal or shorter length than `width`; shorter ones are padded with
   // weight 0.
   Batch make(const std::vector<std::vector<std::int64_t>>& examples, std::int64_t width,
-             OutputsOf outputs) const;
+             OutputsOf outputs, std::int64_t multiple = 1) const;
   // Of one list that all replicas see.
   Batch make_for_all(const std::vector<std::int64_t>& examples, std::int64_t width,
-                     OutputsOf outputs) const;
+                     OutputsOf outputs, std::int64_t multiple = 1) const;
 
  private:
   void share_lists();

@@ -42,7 +42,13 @@ void finish(StoreWriter& writer, const Config& run, const World& world) {
       body.readout.weights.budget = factor * run.real("density");
     return each;
   };
-  std::vector<Row> rows = {row(1, "sparse", outcome.sparse, 1), row(2, "sparse", 1, 2)};
+  // What is read in longer windows, or of some examples alone, chooses nothing.
+  Row longer = row(0, "full", 0.999, 1);
+  std::get<EvalRow>(longer.body).readout.context = 256;
+  Row beyond = row(5, "sparse", 0.999, 1);
+  std::get<EvalRow>(beyond.body).readout.condition = "position=beyond";
+  std::vector<Row> rows = {longer, beyond, row(1, "sparse", outcome.sparse, 1),
+                           row(2, "sparse", 1, 2)};
   if (run.text("weights") != "rigl") rows.push_back(row(3, "full", outcome.full, 1));
   rows.push_back(test::state(record.id, 4, "done", 10));
   writer.insert(rows);

@@ -505,6 +505,11 @@ Rows data_rows() {
     return config(said,
                   [](RunFacts& f) { f.validation_examples = f.task_validation_examples = 0; });
   };
+  const auto listed = [](const Settings& said) {
+    Given given = sequence(said);
+    given.more = [](RunFacts& f) { f.sequences = true; };
+    return given;
+  };
   const auto growing = [](const std::string& batches) {
     return config({{"weights", "rigl"}, {"growth_batches", batches}});
   };
@@ -512,6 +517,8 @@ Rows data_rows() {
       {"windows_beyond_corpus",
        {sequence({{"evaluation_windows", "501"}}), sequence({{"evaluation_windows", "500"}}),
         "600 in validation and 500 in test"}},
+      {"longer_contexts_of_lists",
+       {listed({{"eval_contexts", "1,4"}}), listed({}), "the sequences of --data bytes"}},
       {"growth_beyond_task", {growing("94"), growing("93"), "--growth-batches 94 of --batch 32"}},
       {"nothing_to_read_out",
        {without({{"validation", "0"}}), without({{"validation", "0"}, {"final", "true"}}),
@@ -922,6 +929,12 @@ TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
                  true)
             .find("attention_gate_in_loss = ") != std::string::npos);
   CHECK(sentence({{"attention", "ssa"}}, true).empty());
+  const auto positions = [&](const Settings& said) { return sentence(said, true); };
+  CHECK(positions({{"rope_factor", "2"}}).find("rope_factor = ") != std::string::npos);
+  CHECK(positions({{"rope_scaling", "ntk"}}).find("rope_scaling = ") != std::string::npos);
+  CHECK(positions({{"rope_scaling", "ntk"}, {"rope_factor", "2"}}).empty());
+  CHECK(positions({{"eval_scalings", "ntk"}}).find("eval_scalings = ") != std::string::npos);
+  CHECK(positions({{"eval_scalings", "ntk"}, {"eval_contexts", "2"}}).empty());
 }
 
 TEST_CASE("a seed of its own that no stream of the run is drawn from is said", "[unit]") {
