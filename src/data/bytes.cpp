@@ -4,7 +4,8 @@
 // is the Python standard library's sources as Debian ships them below /usr/lib/python3.N, 3.11
 // where it exists; test suites, installed packages and symbolic links are left out, so that one
 // Python package gives one corpus. Validation and test windows are context + 1 bytes long, the last
-// byte being a target only.
+// byte being a target only. With documents = pack each file is a document (data/packed.h); the cuts
+// and the windows are the same, and go through documents wherever they fall.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -149,19 +150,25 @@ std::vector<std::string> corpus_files(const Config& config) {
 }
 
 // How many files each part has, where there are several: the same files in other parts are other
-// data.
-std::string sizes_of_parts(const Config& config) {
+// data. So are the same bytes in other documents.
+std::string parts_and_documents(const Config& config) {
   const std::vector<Corpus> parts = corpora_of(config);
   std::string sizes;
   for (const Corpus& part : parts) sizes += fmt::format(" {}", part.files.size());
-  return parts.size() < 2 ? "" : "parts of" + sizes + " files";
+  std::string text = parts.size() < 2 ? "" : "parts of" + sizes + " files";
+  if (config.text("documents") != "join") text += " in documents";
+  return text;
 }
 
-std::string bytes_of(const Corpus& corpus) {
+// Adds where each file that isn't empty begins, from `begin` on, to `documents`.
+std::string bytes_of(const Corpus& corpus, std::int64_t begin,
+                     std::vector<std::int64_t>& documents) {
   std::string all;
   for (const auto& file : corpus.files) {
     const std::string bytes = read_file(file.path);
-    if (!file.if_text || is_text(bytes)) all += bytes;
+    if (file.if_text && !is_text(bytes)) continue;
+    if (!bytes.empty()) documents.push_back(begin + static_cast<std::int64_t>(all.size()));
+    all += bytes;
   }
   return all;
 }
@@ -189,8 +196,8 @@ Dataset read_bytes(const Config& config) {
   dataset.classes = kByteValues;
   std::string all;
   for (const Corpus& corpus : corpora_of(config)) {
-    const std::string bytes = bytes_of(corpus);
     const auto begin = static_cast<std::int64_t>(all.size());
+    const std::string bytes = bytes_of(corpus, begin, dataset.documents);
     const auto size = static_cast<std::int64_t>(bytes.size());
     const std::int64_t train_end = size / 10 * 9 + size % 10 * 9 / 10;
     const std::int64_t validation_end = train_end + (size - train_end) / 2;
@@ -210,6 +217,7 @@ Dataset read_bytes(const Config& config) {
     add(dataset.test, validation_end, size);
     dataset.files.push_back({corpus.description, sha256(bytes), size});
   }
+  if (config.text("documents") == "join") dataset.documents.clear();
   dataset.inputs = at::empty({static_cast<std::int64_t>(all.size())}, at::kByte);
   std::copy(all.begin(), all.end(), dataset.inputs.data_ptr<std::uint8_t>());
   return dataset;
@@ -232,12 +240,28 @@ Option evaluation_windows() {
   return option;
 }
 
+Option documents_option() {
+  Option option;
+  option.name = "documents";
+  option.type = OptionType::kChoice;
+  option.default_value = option.neutral = "join";
+  option.help =
+      "join: a window of a byte corpus is one text, whatever files it spans; pack: each file is a "
+      "document, no token reads another document, and a document's first byte is no target";
+  option.choices = {"join", "pack"};
+  option.scope = OptionScope::kRun;
+  option.of_part = true;
+  option.group = "data";
+  return option;
+}
+
 Part facts() {
   Part part;
   part.kind = "data";
   part.name = "bytes";
   part.summary = "bytes of any text files; by default the Python standard library's sources";
-  part.uses = {"corpus", "data_hash", "context", "evaluation_windows", "eval_contexts"};
+  part.uses = {"corpus",        "data_hash", "context", "evaluation_windows",
+               "eval_contexts", "documents"};
   // Not read: a corpus is cut by position. Ids of its runs have always held this value.
   part.defaults = {{"validation", "0.1"}};
   part.file = __FILE__;
@@ -248,11 +272,12 @@ Part facts() {
 [[maybe_unused]] const bool kContent = declare_known_content(
     "bytes", "afa2d1e1a839272e7c209b2bb5ded274beeaeedc86a2e05c41fdd58e926aecc2");
 [[maybe_unused]] const bool kOption = declare_option(evaluation_windows());
+[[maybe_unused]] const bool kDocuments = declare_option(documents_option());
 [[maybe_unused]] const bool kByteFacts =
     declare_data_facts("bytes", {Dataset::Kind::kBytes, 0, kByteValues});
 [[maybe_unused]] const bool kScore = declare_told_in_bits("bytes");
 [[maybe_unused]] const bool kPart =
-    dataset_readers().add(facts(), {corpus_files, read_bytes, sizes_of_parts});
+    dataset_readers().add(facts(), {corpus_files, read_bytes, parts_and_documents});
 
 }  // namespace
 }  // namespace tandem

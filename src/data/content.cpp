@@ -53,6 +53,9 @@ std::string hash_of(const Dataset& data) {
     for (std::size_t i = 2; i < data.train.size(); i += 2) {
       hash.update(fmt::format("part at {}\n", data.train[i]));
     }
+    for (std::size_t i = 1; i < data.documents.size(); ++i) {
+      hash.update(fmt::format("document at {}\n", data.documents[i]));
+    }
     hash.update(bytes_of(data.inputs));
   }
   return hash.finish();

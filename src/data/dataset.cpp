@@ -51,9 +51,10 @@ void standardize(Dataset& dataset) {
 
 std::string cache_key(const Config& config) {
   std::string key = data_search_path() + "\n";
-  for (const char* name : {"data", "data_dir", "normalize", "pixel_mean", "pixel_deviation",
-                           "pad_to", "image_size", "test_share", "validation", "train_examples",
-                           "corpus", "context", "evaluation_windows", "eval_contexts"}) {
+  for (const char* name :
+       {"data", "data_dir", "normalize", "pixel_mean", "pixel_deviation", "pad_to", "image_size",
+        "test_share", "validation", "train_examples", "corpus", "context", "evaluation_windows",
+        "eval_contexts", "documents"}) {
     key += fmt::format("{}={}\n", name, config.text(name));
   }
   const DatasetReader& reader = dataset_readers().at("data", config.text("data"));

@@ -47,6 +47,9 @@ struct Dataset {
   std::vector<std::int64_t> train, validation, test;
   // Of kBytes the ranges of validation and of test, {begin, end, ...} of the parts as in train.
   std::vector<std::int64_t> validation_ranges, test_ranges;
+  // Of kBytes whose documents are packed: where each document (file) begins, ascending from 0, and
+  // where a part does. Empty: a window is one document, whatever files it spans.
+  std::vector<std::int64_t> documents;
   double mean = 0, deviation = 1;  // x = (u8/255 - mean)/deviation; (0,1) where normalize = raw
   std::vector<FileFact> files;     // none where it is generated
 };

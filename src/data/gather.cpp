@@ -11,6 +11,7 @@
 #include "cuda/plugin.h"
 #include "data/example.h"
 #include "data/in_dtype.h"
+#include "data/packed.h"
 #include "kernels/gather/gather_cuda.h"
 #include "kernels/gather/gather_views.h"
 
@@ -49,6 +50,9 @@ DeviceDataset to_device(const Dataset& dataset, at::Device device, at::ScalarTyp
   if (dataset.asked.defined()) {
     moved.asked = dataset.asked.to(at::kLong).to(device);
     moved.answers = dataset.answers.to(at::kLong).to(device);
+  }
+  if (!dataset.documents.empty()) {
+    moved.documents = at::tensor(dataset.documents, at::kLong).to(device);
   }
   if (dataset.labels.defined()) {
     moved.labels = dataset.labels.to(device);
@@ -177,14 +181,37 @@ at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices
   return dataset.labels.index_select(0, indices.reshape({-1})).view(indices.sizes());
 }
 
+namespace {
+
+// Of the windows' bytes and the one behind each, int64 [R,B,T+1].
+at::Tensor places_of_windows(const at::Tensor& starts, std::int64_t context) {
+  const at::Tensor span = at::arange(context + 1, starts.options());
+  return starts.bitwise_and(kSourceMask).unsqueeze(-1) + span;
+}
+
+}  // namespace
+
 std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
                                                  const at::Tensor& starts, std::int64_t context) {
   expect_indices(dataset, starts, Dataset::Kind::kBytes);
-  const at::Tensor span = at::arange(context + 1, starts.options());
-  const at::Tensor positions = starts.bitwise_and(kSourceMask).unsqueeze(-1) + span;  // [R,B,T+1]
+  const at::Tensor positions = places_of_windows(starts, context);
   const at::Tensor bytes =
       dataset.inputs.index_select(0, positions.view({-1})).to(at::kLong).view(positions.sizes());
   return {bytes.narrow(-1, 0, context).contiguous(), bytes.narrow(-1, 1, context).contiguous()};
+}
+
+PackedWindows gather_packed(const DeviceDataset& dataset, const at::Tensor& starts,
+                            std::int64_t context) {
+  const auto [tokens, target] = gather_windows(dataset, starts, context);
+  const at::Tensor positions = places_of_windows(starts, context);
+  const at::Tensor document = at::searchsorted(dataset.documents, positions, /*out_int32=*/false,
+                                               /*right=*/true) -
+                              1;  // [R,B,T+1]
+  const at::Tensor mine = document.narrow(-1, 0, context);
+  const at::Tensor begin =
+      dataset.documents.index_select(0, mine.reshape({-1})).view(mine.sizes()) -
+      positions.narrow(-1, 0, 1);
+  return {packed(tokens, begin.clamp_min(0)), target, mine.eq(document.narrow(-1, 1, context))};
 }
 
 AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices) {

@@ -24,6 +24,7 @@ struct DeviceDataset {
   at::Tensor inputs;                  // as Dataset has them
   at::Tensor labels;                  // int64 [N]; undefined of sequences
   at::Tensor asked, answers;          // int64 [N,Q] of listed sequences
+  at::Tensor documents;               // int64 [D], where each begins; undefined: not told apart
   at::ScalarType dtype = at::kFloat;  // type of gathered images
   double scale = 1, shift = 0;        // x = u8 * scale + shift
 };
@@ -61,6 +62,15 @@ at::Tensor gather_labels(const DeviceDataset& dataset, const at::Tensor& indices
 // [R,B]; targets are one byte later than inputs.
 std::pair<at::Tensor, at::Tensor> gather_windows(const DeviceDataset& dataset,
                                                  const at::Tensor& starts, std::int64_t context);
+
+// The same of packed documents: inputs carry where their document begins within the window
+// (data/packed.h), 0 where it begins before it; `counted`, bool [R,B,context], are the targets that
+// belong to their input's document.
+struct PackedWindows {
+  at::Tensor x, target, counted;
+};
+PackedWindows gather_packed(const DeviceDataset& dataset, const at::Tensor& starts,
+                            std::int64_t context);
 
 // Sequences that are asked at some of their places: x and target (0 where nothing is asked) int64
 // [R,B,T], the places int64 [R,B,Q].

@@ -12,6 +12,7 @@
 #include "data/example.h"
 #include "data/in_dtype.h"
 #include "data/longer_windows.h"
+#include "data/packed.h"
 #include "data/tensor.h"
 #include "data/upload.h"
 #include "eval/nearest_mean.h"
@@ -127,9 +128,14 @@ Batch probe_batch(const Trainer& trainer) {
   const std::vector<std::int64_t> seen = probe_examples(trainer);
   const std::vector<std::vector<std::int64_t>> examples(
       static_cast<std::size_t>(trainer.replicas()), seen);
-  return trainer.batches().make(
-      examples, static_cast<std::int64_t>(seen.size()),
-      trainer.tasks(0).mask_evaluation ? OutputsOf::kTask : OutputsOf::kAll);
+  Batch batch =
+      trainer.batches().make(examples, static_cast<std::int64_t>(seen.size()),
+                             trainer.tasks(0).mask_evaluation ? OutputsOf::kTask : OutputsOf::kAll);
+  // All replicas have the same examples, of which targets of other documents are not asked.
+  if (batch.counted.defined()) {
+    batch.asked = batch.counted[0].nonzero().view({1, -1}).repeat({trainer.replicas(), 1});
+  }
+  return batch;
 }
 
 std::vector<std::vector<std::int64_t>> probe_tasks(const Trainer& trainer) {
@@ -200,6 +206,7 @@ namespace {
 // waits for what another has counted.
 struct Tally {
   at::Tensor loss, correct;        // [R] sums, float64 and int64
+  at::Tensor counted;              // int64 [R], of the rows those that count; undefined: all
   at::Tensor bits;                 // uint8 [R, ceil(rows / 8)]; undefined: nobody asks
   std::vector<std::int64_t> rows;  // [R] that counted
 };
@@ -222,6 +229,7 @@ Tally empty_tally(const Trainer& trainer, std::size_t rows, bool wants_bits) {
   const std::int64_t count = trainer.replicas();
   Tally tally{torch::zeros({count}, on_device.dtype(torch::kFloat64)),
               torch::zeros({count}, on_device.dtype(torch::kInt64)),
+              {},
               {},
               std::vector<std::int64_t>(static_cast<std::size_t>(count), 0)};
   if (wants_bits) {
@@ -253,6 +261,18 @@ void add_scores(const ExampleScores& scores, const at::Tensor& rows, Tally& tall
       kernels::add_tally<T>(term, loss, correct, bits);
     }
   });
+}
+
+// The same of those rows alone that `counted`, bool [R,N], says; undefined: all.
+void add_counted(const ExampleScores& scores, const at::Tensor& counted, const at::Tensor& rows,
+                 Tally& tally) {
+  if (!counted.defined()) return add_scores(scores, rows, tally);
+  add_scores({torch::where(counted, scores.loss, torch::zeros_like(scores.loss)),
+              scores.correct.logical_and(counted)},
+             rows, tally);
+  const at::Tensor there = torch::arange(counted.size(1), rows.options()) < rows[0].unsqueeze(1);
+  const at::Tensor more = counted.logical_and(there).sum(1);
+  tally.counted = tally.counted.defined() ? tally.counted + more : more;
 }
 
 // Which kinds of logits a sequence is read out with: as they are, masked to the example's task,
@@ -337,13 +357,21 @@ std::vector<Chunk> chunks_by_width(const Trainer& trainer, const SplitOfTask& sp
   return chunks;
 }
 
-// Of scores [R,B T] those of each sequence's last T - T / multiple tokens.
-ExampleScores beyond_trained(const ExampleScores& scores, std::int64_t tokens,
-                             std::int64_t multiple) {
-  const auto last = [&](const at::Tensor& x) {
-    return x.view({x.size(0), -1, tokens}).slice(2, tokens / multiple).reshape({x.size(0), -1});
-  };
-  return {last(scores.loss), last(scores.correct)};
+// Of rows [R,B T] those of each sequence's last T - T / multiple tokens.
+at::Tensor beyond_trained(const at::Tensor& rows, std::int64_t tokens, std::int64_t multiple) {
+  if (!rows.defined()) return rows;
+  return rows.view({rows.size(0), -1, tokens})
+      .slice(2, tokens / multiple)
+      .reshape({rows.size(0), -1});
+}
+
+// Of packed documents the rows that count and lie beyond the trained length in their document, bool
+// [R,B T]; undefined where documents are not told apart.
+at::Tensor counted_beyond(const Batch& batch, std::int64_t trained) {
+  if (!batch.counted.defined()) return {};
+  const at::Tensor starts = document_starts(batch.x);
+  const at::Tensor place = torch::arange(starts.size(2), starts.options()) - starts;
+  return batch.counted.logical_and(place.ge(trained).view(batch.counted.sizes()));
 }
 
 // How many of a kind's rows count, of each replica.
@@ -384,12 +412,17 @@ std::vector<Tally> run_readout(Trainer& trainer, const SplitOfTask& split, const
         const ExampleScores scores =
             score_examples(logits, target, masked[kind] ? batch.allowed : at::Tensor());
         Tally& whole = tallies[kind];
-        add_scores(scores, counted_rows(trainer, counts, per_example, whole), whole);
+        add_counted(scores, batch.counted, counted_rows(trainer, counts, per_example, whole),
+                    whole);
         if (!longer) continue;
         Tally& beyond = tallies[masked.size() + kind];
         const std::int64_t rows = per_example - per_example / split.multiple;
-        add_scores(beyond_trained(scores, per_example, split.multiple),
-                   counted_rows(trainer, counts, rows, beyond), beyond);
+        const auto last = [&, per_example = per_example](const at::Tensor& x) {
+          return beyond_trained(x, per_example, split.multiple);
+        };
+        add_counted({last(scores.loss), last(scores.correct)},
+                    last(counted_beyond(batch, per_example / split.multiple)),
+                    counted_rows(trainer, counts, rows, beyond), beyond);
       }
     }
   }
@@ -458,8 +491,8 @@ void add_rows(const Trainer& trainer, const Evaluation& evaluation, const Counte
   const auto host = [](const at::Tensor& values) {
     return values.defined() ? values.to(torch::kCPU) : values;
   };
-  const Tally tally{host(counted.tally.loss), host(counted.tally.correct), host(counted.tally.bits),
-                    counted.tally.rows};
+  const Tally tally{host(counted.tally.loss), host(counted.tally.correct),
+                    host(counted.tally.counted), host(counted.tally.bits), counted.tally.rows};
   const auto* losses = tally.loss.const_data_ptr<double>();
   const auto* correct = tally.correct.const_data_ptr<std::int64_t>();
   for (std::size_t r = 0; r < rows.size(); ++r) {
@@ -467,7 +500,9 @@ void add_rows(const Trainer& trainer, const Evaluation& evaluation, const Counte
     if (!counted.of[r] || examples == 0) continue;
     EvalRow row = row_of(trainer, static_cast<std::int64_t>(r), evaluation, counted);
     row.n_correct = correct[r];
-    row.n_total = tally.rows[r];
+    row.n_total =
+        tally.counted.defined() ? tally.counted.const_data_ptr<std::int64_t>()[r] : tally.rows[r];
+    if (row.n_total == 0) continue;
     row.loss = losses[r] / static_cast<double>(row.n_total);
     if (tally.bits.defined()) {
       const auto* own = tally.bits.const_data_ptr<std::uint8_t>() +

@@ -8,6 +8,7 @@
 // W_g, E and the norms' gains are never sparsified.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "config/contexts.h"
@@ -15,6 +16,7 @@
 #include "core/error.h"
 #include "core/philox.h"
 #include "core/shape.h"
+#include "data/packed.h"
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "nn/attention/module.h"
@@ -223,7 +225,9 @@ struct Layer {
 class Transformer : public Model {
  public:
   Transformer(const std::vector<Config>& configs, const ModelShape& shape)
-      : sizes_(checked_sizes(configs.front(), shape)), setting_(setting_of(configs.front())) {
+      : sizes_(checked_sizes(configs.front(), shape)),
+        setting_(setting_of(configs.front())),
+        packed_(configs.front().text("documents") == "pack") {
     const Config& config = configs.front();
     check_sequences(config, shape);
     embedding_ = normal_parameter("embedding", configs, {sizes_.vocabulary, sizes_.width},
@@ -239,9 +243,14 @@ class Transformer : public Model {
   at::Tensor forward(const at::Tensor& x, Context& context) override {
     expect_shape(x, {embedding_.replicas(), -1, -1}, "x");
     const std::int64_t replicas = x.size(0), batch = x.size(1), tokens = x.size(2);
-    const Tables& tables = tables_for(tokens, sizes_.rope.times(context.rope));
+    const Tables& constants = tables_for(tokens, sizes_.rope.times(context.rope));
+    std::optional<Tables> own;
+    if (packed_) own.emplace(of_documents(x, constants));
+    const Tables& tables = own ? *own : constants;
     context.rows_per_example = tokens;
-    at::Tensor h = embed(embedding_.value, x.reshape({replicas, batch * tokens}));  // [R,B T,W]
+    const at::Tensor symbols = packed_ ? unpacked_tokens(x) : x;
+    at::Tensor h =
+        embed(embedding_.value, symbols.reshape({replicas, batch * tokens}));  // [R,B T,W]
     for (const Layer& layer : layers_) {
       h = h + attend(layer, rms_norm(h, layer.attention_norm.value), batch, tables, context);
       h = h + feed_forward(layer, rms_norm(h, layer.ff_norm.value), context);
@@ -346,6 +355,15 @@ class Transformer : public Model {
     return attention_modules().at("attention_module", policies.module).make(place);
   }
 
+  // Positions begin anew with each document. What is turned is read relatively, but a module may
+  // make other things of keys that are turned (nsa compresses them).
+  Tables of_documents(const at::Tensor& x, const Tables& constants) const {
+    const std::int64_t tokens = x.size(2);
+    const at::Tensor starts = document_starts(x);
+    return {AttentionTables(tokens, setting_.block_size, embedding_.value, starts, sizes_.kv_heads),
+            constants.rotary.at(torch::arange(tokens, starts.options()) - starts)};
+  }
+
   // Takes n [R,B T,W] to the attention's output of the same shape.
   at::Tensor attend(const Layer& layer, const at::Tensor& n, std::int64_t batch,
                     const Tables& tables, Context& context) const {
@@ -401,6 +419,7 @@ class Transformer : public Model {
 
   Sizes sizes_;
   AttentionSetting setting_;
+  bool packed_;  // tokens carry where their document begins (data/packed.h)
   Parameter embedding_, final_norm_;
   std::vector<Layer> layers_;
   std::map<std::tuple<std::int64_t, double, double, int, int, int>, std::unique_ptr<Tables>>

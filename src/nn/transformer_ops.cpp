@@ -107,8 +107,18 @@ RotaryTables::RotaryTables(std::int64_t tokens, std::int64_t head_dim, double th
   sine = angle.sin().to(like.options().requires_grad(false));
 }
 
+RotaryTables RotaryTables::at(const at::Tensor& places) const {
+  std::vector<std::int64_t> shape = places.sizes().vec();
+  shape.insert(shape.end(), {1, cosine.size(-1)});
+  const at::Tensor index = places.reshape({-1});
+  RotaryTables own;
+  own.cosine = cosine.index_select(0, index).view(shape);
+  own.sine = sine.index_select(0, index).view(shape);
+  return own;
+}
+
 at::Tensor rotate(const at::Tensor& x, const RotaryTables& tables) {
-  expect_shape(x, {-1, -1, tables.cosine.size(0), -1, 2 * tables.cosine.size(2)}, "x");
+  expect_shape(x, {-1, -1, tables.cosine.size(-3), -1, 2 * tables.cosine.size(-1)}, "x");
   return Rotate::apply(x, tables.cosine, tables.sine);
 }
 

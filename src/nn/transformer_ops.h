@@ -20,10 +20,12 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon 
 // Positions are rotary (Su et al. 2021) in the halves convention: component i pairs with i + D/2,
 // and the pair of position t turns by t theta^(-2i/D), scaled as nn/rope.h says.
 struct RotaryTables {
-  at::Tensor cosine, sine;  // [T,1,D/2]
+  at::Tensor cosine, sine;  // [T,1,D/2], or [R,B,T,1,D/2] of tokens at places of their own
   RotaryTables() = default;
   RotaryTables(std::int64_t tokens, std::int64_t head_dim, double theta, const at::Tensor& like,
                const RopeFactors& factors = {});
+  // Of tokens at these places, int64 [R,B,T], each below T.
+  RotaryTables at(const at::Tensor& places) const;
 };
 at::Tensor rotate(const at::Tensor& x, const RotaryTables& tables);  // [R,B,T,H,D]
 

@@ -286,10 +286,24 @@ Batch Batches::gather_asked(const at::Tensor& examples, const at::Tensor& weight
   return batch;
 }
 
+Batch Batches::gather_packed_windows(const at::Tensor& examples, const at::Tensor& weight,
+                                     std::int64_t multiple) const {
+  const PackedWindows gathered =
+      gather_packed(device_data_, examples, multiple * configs_.front().integer("context"));
+  Batch batch;
+  batch.x = gathered.x;
+  batch.target = gathered.target.reshape({replicas(), -1});
+  batch.counted = gathered.counted.reshape({replicas(), -1});
+  batch.weight = batch.counted.to(dtype_);
+  if (weight.defined()) batch.weight = batch.weight * over_rows(weight, multiple);
+  return batch;
+}
+
 Batch Batches::gather(const at::Tensor& examples, const at::Tensor& weight, OutputsOf outputs,
                       std::int64_t multiple) const {
   const std::int64_t width = examples.size(1);
   Batch batch;
+  if (device_data_.documents.defined()) return gather_packed_windows(examples, weight, multiple);
   if (windows()) {
     auto [x, y] =
         gather_windows(device_data_, examples, multiple * configs_.front().integer("context"));

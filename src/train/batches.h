@@ -23,10 +23,13 @@ namespace tandem {
 
 // A batch on the device.
 struct Batch {
-  at::Tensor x;        // float [R,B,F] or int64 [R,B,T]
-  at::Tensor target;   // int64 [R,N]
-  at::Tensor weight;   // [R,N]; undefined where every example counts, and every row of it
-  at::Tensor asked;    // int64 [R,M], rows that are asked, as many of each example; undefined: all
+  at::Tensor x;       // float [R,B,F] or int64 [R,B,T]
+  at::Tensor target;  // int64 [R,N]
+  at::Tensor weight;  // [R,N]; undefined where every example counts, and every row of it
+  at::Tensor asked;   // int64 [R,M], rows that are asked, as many of each example; undefined: all
+  // bool [R,N], rows whose target belongs to their document, any number of each example; undefined:
+  // all. Rows that don't count have no weight.
+  at::Tensor counted;
   at::Tensor allowed;  // bool [R,N,C]; undefined where all outputs take part
   // What each row's cross-entropy counts in the loss, [R,N]; undefined: the mean over what weighs.
   at::Tensor share;
@@ -89,6 +92,8 @@ class Batches {
  private:
   void share_lists();
   void make_tables();
+  Batch gather_packed_windows(const at::Tensor& examples, const at::Tensor& weight,
+                              std::int64_t multiple) const;
   Batch gather_asked(const at::Tensor& examples, const at::Tensor& weight) const;
   void begin_tasks(std::int64_t last);
   // Windows of replica r as examples of their tasks.

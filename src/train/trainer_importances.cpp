@@ -174,7 +174,8 @@ std::vector<std::pair<at::Tensor, at::Tensor>> Trainer::functions_of(const Batch
   }
   const at::Tensor log_p = log_outputs(logits, batch.allowed);
   if (kind == Importance::kEmpiricalFisher) {
-    return {{log_p.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1), counts}};
+    const at::Tensor own = log_p.gather(-1, batch.target.unsqueeze(-1)).squeeze(-1);
+    return {{batch.counted.defined() ? own * batch.counted.to(own.scalar_type()) : own, counts}};
   }
   at::Tensor p = log_p.detach().exp();
   if (batch.allowed.defined()) p = p * batch.allowed.to(p.scalar_type());
@@ -237,7 +238,7 @@ void Trainer::add_importances(const Batch& batch, Importance kind, Model& copies
     const auto gradients = torch::autograd::grad({value.sum()}, leaves, {},
                                                  /*retain_graph=*/i + 1 < functions.size(),
                                                  /*create_graph=*/false, /*allow_unused=*/true);
-    const at::Tensor of_example = weight.view({replicas(), each, -1}).select(2, 0);
+    const at::Tensor of_example = weight.view({replicas(), each, -1}).amax(2);
     for (std::size_t p = 0; p < leaves.size(); ++p) {
       if (!gradients[p].defined()) continue;
       const at::Tensor own = gradients[p].reshape({replicas(), each, -1});

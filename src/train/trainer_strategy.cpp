@@ -301,6 +301,16 @@ StepRows Trainer::columns_of(const StepRows& rows, RoleColumns columns) const {
 Batch Trainer::batch_of(const StepRows& rows) const {
   Batch batch = batches_.gather(rows.examples, rows.weight, batches_.trained_outputs());
   if (!rows.mean.defined()) return batch;
+  if (batch.counted.defined()) {
+    // Each example's mean over its targets that count.
+    const at::Tensor counted =
+        batch.counted.view({replicas(), rows.examples.size(1), -1}).to(rows.mean.scalar_type());
+    batch.mean = (rows.mean.unsqueeze(-1) * counted / counted.sum(-1, true).clamp_min(1))
+                     .view(batch.target.sizes());
+    batch.weight = batch.mean.gt(0).to(batch.mean.scalar_type());
+    batch.share = batch.mean;
+    return batch;
+  }
   const std::int64_t asked = asked_rows(batch.target, batch.asked).size(1) / rows.examples.size(1);
   batch.mean = batches_.over_rows(rows.mean) / static_cast<double>(asked);
   if (batch.asked.defined()) batch.mean = batch.mean * batch.weight;
@@ -430,7 +440,13 @@ class Trainer::Choice final : public StepChoice {
  private:
   at::Tensor losses_with(const std::vector<at::Tensor>& values) const {
     const at::Tensor logits = trainer_.services_->logits_with(values, batch_.x);
-    return score_examples(logits, batch_.target, batch_.allowed).loss;
+    const at::Tensor losses = score_examples(logits, batch_.target, batch_.allowed).loss;
+    if (!batch_.counted.defined()) return losses;
+    // The mean of an example's rows is that of its targets that count.
+    const at::Tensor counted =
+        batch_.counted.view({losses.size(0), batch_.x.size(1), -1}).to(losses.scalar_type());
+    const at::Tensor most = counted.sum(-1, /*keepdim=*/true).clamp_min(1);
+    return losses * (counted * static_cast<double>(counted.size(2)) / most).view(losses.sizes());
   }
 
   Trainer& trainer_;

@@ -7,6 +7,7 @@
 #include "config/option.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "data/packed.h"
 #include "data/tensor.h"
 #include "jobs/run_check.h"
 #include "methods/method.h"
@@ -113,6 +114,84 @@ TEST_CASE("no query of a causal module sees a later token", "[conformance]") {
           CHECK_FALSE(torch::allclose(before.slice(2, cut), after.slice(2, cut), 1e-10, 1e-12));
         }
       }
+    }
+  }
+}
+
+// Documents of these lengths in one sequence.
+at::Tensor packed_sequence(const at::Tensor& tokens, const std::vector<std::int64_t>& lengths) {
+  at::Tensor starts = torch::zeros_like(tokens);
+  std::int64_t begin = 0;
+  for (const std::int64_t length : lengths) {
+    starts.slice(2, begin, begin + length).fill_(begin);
+    begin += length;
+  }
+  return packed(tokens, starts);
+}
+
+TEST_CASE("a document that begins with a block is computed among others as alone",
+          "[conformance]") {
+  const std::vector<std::int64_t> lengths = {12, 4, 16};
+  for (const Way& way : ways()) {
+    for (const char* blocks : {"2", "3"}) {
+      DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists << ' ' << blocks) {
+        const auto model =
+            build(Config::resolve(settings_of(way, {{"documents", "pack"}, {"blocks", blocks}})));
+        torch::manual_seed(4);
+        const at::Tensor x = torch::randint(0, 256, {1, 2, 32}, torch::kInt64);
+        for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+          const at::Tensor together = logits(*model, packed_sequence(x, lengths), wanted);
+          std::int64_t begin = 0;
+          for (const std::int64_t length : lengths) {
+            const at::Tensor alone =
+                logits(*model, x.slice(2, begin, begin + length).contiguous(), wanted);
+            CAPTURE(begin, wanted == StreamsWanted::kFull);
+            CHECK(torch::allclose(together.slice(2, begin, begin + length), alone, 1e-9, 1e-11));
+            begin += length;
+          }
+          // As one text it is something else.
+          CHECK_FALSE(torch::allclose(logits(*model, x, wanted).slice(2, 12), together.slice(2, 12),
+                                      1e-6, 1e-8));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("no document reads another, wherever it begins", "[conformance]") {
+  const std::vector<std::int64_t> lengths = {5, 9, 1, 17};
+  for (const Way& way : ways()) {
+    DYNAMIC_SECTION(way.method << ' ' << way.score << ' ' << way.lists) {
+      const auto model = build(Config::resolve(settings_of(way, {{"documents", "pack"}})));
+      torch::manual_seed(4);
+      const at::Tensor x = torch::randint(0, 256, {1, 2, 32}, torch::kInt64);
+      for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
+        const at::Tensor before = logits(*model, packed_sequence(x, lengths), wanted);
+        CHECK(before.isfinite().all().item<bool>());
+        std::int64_t begin = 0;
+        for (const std::int64_t length : lengths) {
+          const std::int64_t end = begin + length;
+          at::Tensor others = (x + 7).remainder(256);
+          others.slice(2, begin, end).copy_(x.slice(2, begin, end));
+          const at::Tensor after = logits(*model, packed_sequence(others, lengths), wanted);
+          CAPTURE(begin, wanted == StreamsWanted::kFull);
+          CHECK(torch::allclose(before.slice(2, begin, end), after.slice(2, begin, end), 1e-10,
+                                1e-12));
+          CHECK_FALSE(torch::allclose(before, after, 1e-6, 1e-8));
+          begin = end;
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("packed documents: alone, in company and resumed", "[conformance]") {
+  for (const Way& way : ways()) {
+    if (way.lists == "head" || (way.score != "" && way.score != "softmax" && way.score != "random"))
+      continue;
+    DYNAMIC_SECTION(way.method << ' ' << way.score) {
+      require_same_in_every_company(
+          settings_of(way, {{"documents", "pack"}, {"corpus", TANDEM_SOURCE_DIR "/src/core"}}));
     }
   }
 }

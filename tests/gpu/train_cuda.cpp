@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 
 #include "data/tensor.h"
+#include "eval/evaluate.h"
 #include "jobs/initial_nets.h"
 #include "methods/method.h"
 #include "nn/attention/selector.h"
@@ -422,6 +423,52 @@ TEST_CASE("replicas that begin with nets of their own begin alike on both device
     train(gpu, 12);
     train(cpu, 12);
     for (std::int64_t r = 0; r < 3; ++r) CHECK(distance(gpu, r, cpu, r, true) < 1e-8);
+  }
+}
+
+TEST_CASE("packed documents and longer windows train and read on a GPU as on the CPU", "[gpu]") {
+  if (gpu_missing()) return;
+  TemporaryFolder folder("tandem-documents");
+  for (int file = 0; file < 300; ++file) {
+    std::string text;
+    for (int i = 0; i < 5 + file * 31 % 140; ++i) {
+      text.push_back(static_cast<char>('a' + (i * i + file) % 23));
+    }
+    atomic_write(folder / ("f" + std::to_string(file)), text);
+  }
+  for (const std::string attention : {"full", "ssa", "nsa"}) {
+    CAPTURE(attention);
+    Settings said = small_transformer({{"attention", attention},
+                                       {"weights", "dense"},
+                                       {"steps", "20"},
+                                       {"lr", "0.002"},
+                                       {"corpus", folder.path()},
+                                       {"documents", "pack"},
+                                       {"eval_contexts", "2"},
+                                       {"eval_scalings", "none,linear,ntk"},
+                                       {"evaluation_windows", "20"}});
+    std::vector<Config> runs;
+    for (const std::string seed : {"1", "2"}) {
+      said["seed"] = seed;
+      runs.push_back(Config::resolve(said));
+    }
+    Trainer cpu(runs, options_of("cpu", torch::kFloat64));
+    Trainer gpu(runs, options_of(kDevice, torch::kFloat64));
+    train(cpu, 20);
+    train(gpu, 20);
+    for (std::int64_t r = 0; r < 2; ++r) REQUIRE(distance(cpu, r, gpu, r, true) < 1e-8);
+    Evaluation asked{1, "validation", false, {1, 1}};
+    asked.longer = true;
+    const auto mine = evaluate(cpu, asked), theirs = evaluate(gpu, asked);
+    for (std::size_t r = 0; r < 2; ++r) {
+      REQUIRE(mine[r].size() == theirs[r].size());
+      for (std::size_t i = 0; i < mine[r].size(); ++i) {
+        CHECK(mine[r][i].readout == theirs[r][i].readout);
+        CHECK(mine[r][i].n_total == theirs[r][i].n_total);
+        CHECK(theirs[r][i].loss == Approx(mine[r][i].loss).epsilon(1e-7));
+      }
+    }
+    require_resumable(runs, 7, kDevice);
   }
 }
 

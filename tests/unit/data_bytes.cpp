@@ -4,11 +4,13 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 
+#include "config/contexts.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/hash.h"
 #include "data/content.h"
 #include "data/dataset.h"
+#include "data/longer_windows.h"
 #include "support/skip.h"
 #include "unit/data_files.h"
 
@@ -102,6 +104,61 @@ TEST_CASE("parts of a corpus are cut each for itself, one behind the other", "[u
   CHECK(hash(a + "," + b + "," + c) == sha256(one + two + three));
   CHECK_THROWS_WITH(load(a + "||" + c), Contains("none in part 2"));
   CHECK_THROWS_WITH(load(a + "|" + c, {{"context", "40"}}), Contains("three") && Contains("400"));
+}
+
+TEST_CASE("packed documents begin where files do, and are other data than one text", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string one = text(1000, 6), two = text(600, 7), three = text(400, 8);
+  atomic_write(folder / "one", one);
+  atomic_write(folder / "two", two);
+  atomic_write(folder / "three", three);
+  atomic_write(folder / "none", "");
+  atomic_write(folder / "onetwo", one + two);
+  const std::string a = folder / "one", b = folder / "two", c = folder / "three",
+                    nothing = folder / "none", joined = folder / "onetwo";
+  const std::string corpus = a + "," + nothing + "," + b + "|" + c;
+  const auto join = load(corpus, {{"context", "9"}});
+  const auto pack = load(corpus, {{"context", "9"}, {"documents", "pack"}});
+  CHECK(join->documents.empty());
+  CHECK(pack->documents == std::vector<std::int64_t>{0, 1000, 1600});
+  CHECK(content(*pack) == content(*join));
+  CHECK(pack->train == join->train);
+  CHECK(pack->validation == join->validation);
+  const auto hash = [](const std::string& files, const std::string& documents) {
+    return content_of(
+        Config::resolve(
+            {{"data", "bytes"}, {"corpus", files}, {"context", "9"}, {"documents", documents}}),
+        ContentMemory(""));
+  };
+  CHECK(hash(a + "," + b, "join") == hash(joined, "join"));
+  CHECK(hash(a + "," + b, "pack") != hash(joined, "pack"));
+  CHECK(hash(a + "," + b, "pack") != hash(a + "," + b, "join"));
+  CHECK(hash(joined, "pack") == hash(joined, "join"));
+}
+
+TEST_CASE("longer windows are of the same bytes, and a corpus must hold one", "[unit]") {
+  const TemporaryFolder folder;
+  atomic_write(folder / "one", text(2000, 5));
+  atomic_write(folder / "two", text(1000, 6));
+  const std::string corpus = folder / "one|" + (folder / "two");
+  const Config config = Config::resolve(
+      {{"data", "bytes"}, {"corpus", corpus}, {"context", "9"}, {"eval_contexts", "3,1,3"}});
+  CHECK(context_multiples(config) == std::vector<std::int64_t>{3});
+  const auto data = load_dataset(config);
+  CHECK(data->validation_ranges == std::vector<std::int64_t>{1800, 1900, 2900, 2950});
+  CHECK(data->test_ranges == std::vector<std::int64_t>{1900, 2000, 2950, 3000});
+  const auto windows = [&](const std::vector<std::int64_t>& train, const std::string& split) {
+    return longer_windows(config, *data, train, split, 3);
+  };
+  CHECK(windows({0, 1800}, "validation") == std::vector<std::int64_t>{1800, 1828, 1856});
+  CHECK(windows({2000, 2900}, "test") == std::vector<std::int64_t>{2950});
+  CHECK(windows({2000, 2900, 0, 1800}, "validation") ==
+        std::vector<std::int64_t>{1800, 1828, 1856, 2900});
+  CHECK(windows({0, 1800}, "train").empty());
+  CHECK_NOTHROW(load(corpus, {{"context", "9"}, {"eval_contexts", "5"}}));
+  CHECK_THROWS_WITH(
+      load(corpus, {{"context", "9"}, {"eval_contexts", "1,6"}}),
+      Contains("two") && Contains("6 (--eval-contexts) x context + 1 = 55") && Contains("1000"));
 }
 
 TEST_CASE("sizes that don't divide still give valid windows", "[unit]") {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "data/example.h"
 #include "data/gather.h"
 
 namespace tandem::test::data_gather_unit {
@@ -212,6 +213,35 @@ TEST_CASE("gathered windows are a byte apart from their targets", "[unit]") {
   CHECK(at::equal(targets, inputs + 1));
   CHECK(inputs.is_contiguous());
   CHECK(targets.is_contiguous());
+}
+
+TEST_CASE("windows of packed documents carry where each begins, and what counts", "[unit]") {
+  Dataset data;
+  data.kind = Dataset::Kind::kBytes;
+  data.inputs = at::arange(200, 256, at::kByte);
+  data.documents = {0, 3, 4, 9, 30};
+  const DeviceDataset device = to_device(data, at::kCPU, at::kFloat);
+  const std::vector<std::int64_t> begins = {0, 2, 9, 25};
+  // An example's task does not change what it is.
+  const at::Tensor starts = at::tensor(begins).view({2, 2}) + (std::int64_t{1} << kSourceBits);
+  const PackedWindows packed_windows = gather_packed(device, starts, 6);
+  const at::Tensor x = packed_windows.x.view({4, 6}), counted = packed_windows.counted.view({4, 6});
+  const auto document = [&](std::int64_t place) {
+    std::int64_t at = 0;
+    for (const std::int64_t each : data.documents) at = each <= place ? each : at;
+    return at;
+  };
+  for (std::int64_t w = 0; w < 4; ++w) {
+    const std::int64_t start = begins[static_cast<std::size_t>(w)];
+    for (std::int64_t t = 0; t < 6; ++t) {
+      CAPTURE(w, t);
+      const auto token = x[w][t].item<std::int64_t>();
+      CHECK(token % 65536 == 200 + start + t);
+      CHECK(token / 65536 == std::max<std::int64_t>(0, document(start + t) - start));
+      CHECK(counted[w][t].item<bool>() == (document(start + t) == document(start + t + 1)));
+    }
+  }
+  CHECK(at::equal(packed_windows.target, gather_windows(device, starts, 6).second));
 }
 
 TEST_CASE("gathering the wrong kind or shape is refused", "[unit]") {

@@ -38,6 +38,12 @@ void for_ranges(std::int64_t items, const Work& work) {
   });
 }
 
+// int32 [R,B,T] of the tables' documents; undefined: none are told apart.
+at::Tensor kernel_documents(const AttentionTables& tables) {
+  if (!tables.has_documents()) return {};
+  return tables.documents().to(torch::kInt32).contiguous();
+}
+
 // uint8 [R B] of flags [R].
 at::Tensor of_items(const at::Tensor& full_runs, std::int64_t batch) {
   if (!full_runs.defined()) return {};
@@ -47,8 +53,8 @@ at::Tensor of_items(const at::Tensor& full_runs, std::int64_t batch) {
 template <class T>
 kernels::BlockAttention<T> call_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    std::int64_t block_size, const at::Tensor& lists,
-                                   const at::Tensor& full_items, const at::Tensor& o,
-                                   const at::Tensor& lse) {
+                                   const at::Tensor& full_items, const at::Tensor& documents,
+                                   const at::Tensor& o, const at::Tensor& lse) {
   kernels::BlockAttention<T> call;
   call.shape = kernel_shape(q, k, block_size);
   call.q = q.const_data_ptr<T>();
@@ -60,6 +66,7 @@ kernels::BlockAttention<T> call_of(const at::Tensor& q, const at::Tensor& k, con
     call.slots = lists.size(4);
   }
   if (full_items.defined()) call.full_items = full_items.const_data_ptr<std::uint8_t>();
+  if (documents.defined()) call.document_start = documents.const_data_ptr<std::int32_t>();
   call.o = o.data_ptr<T>();
   call.lse = lse.data_ptr<T>();
   return call;
@@ -70,20 +77,22 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& query,
                             const at::Tensor& key, const at::Tensor& value, std::int64_t block_size,
                             const std::optional<at::Tensor>& said_lists,
-                            const std::optional<at::Tensor>& said_items) {
+                            const std::optional<at::Tensor>& said_items,
+                            const std::optional<at::Tensor>& said_documents) {
     const at::Tensor lists = said_lists.value_or(at::Tensor());
     const at::Tensor full_items = said_items.value_or(at::Tensor());
+    const at::Tensor documents = said_documents.value_or(at::Tensor());
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
     const at::Tensor o = torch::empty_like(q);
     const at::Tensor lse = torch::empty({q.size(0), q.size(1), q.size(2), q.size(3)}, q.options());
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention", [&] {
       for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
-        auto call = call_of<scalar_t>(q, k, v, block_size, lists, full_items, o, lse);
+        auto call = call_of<scalar_t>(q, k, v, block_size, lists, full_items, documents, o, lse);
         call.items = range;
         require_ok(kernels::attention_forward(call));
       });
     });
-    context->save_for_backward({q, k, v, o, lse, lists, full_items});
+    context->save_for_backward({q, k, v, o, lse, lists, full_items, documents});
     context->saved_data["block_size"] = block_size;
     return o;
   }
@@ -99,8 +108,8 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention_backward", [&] {
       for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
         kernels::BlockAttentionGradient<scalar_t> call;
-        call.forward =
-            call_of<scalar_t>(q, k, v, block_size, saved[5], saved[6], saved[3], saved[4]);
+        call.forward = call_of<scalar_t>(q, k, v, block_size, saved[5], saved[6], saved[7],
+                                         saved[3], saved[4]);
         call.forward.items = range;
         call.d_o = d_o.const_data_ptr<scalar_t>();
         call.dq = dq.data_ptr<scalar_t>();
@@ -109,7 +118,7 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
         require_ok(kernels::attention_backward(call));
       });
     });
-    return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -119,12 +128,13 @@ bool kernels_choose(const Policies::Selector& rule) {
 }
 
 at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
-                            const AttentionSetting& setting) {
+                            const AttentionSetting& setting, const AttentionTables& tables) {
   const at::Tensor q = query.contiguous(), k = key.contiguous();
   const kernels::BlockSelector selector{.per_head = setting.selector.per_head,
                                         .softmax = setting.selector.score == "softmax",
                                         .force_first = setting.selector.force_first};
   const AttentionShape shape = kernel_shape(q, k, setting.block_size);
+  const at::Tensor documents = kernel_documents(tables);
   const at::Tensor lists =
       torch::empty({q.size(0), q.size(1), selector.lists(shape), q.size(2), setting.blocks},
                    torch::dtype(torch::kInt32));
@@ -136,6 +146,7 @@ at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
       call.slots = setting.blocks;
       call.q = q.const_data_ptr<scalar_t>();
       call.k = k.const_data_ptr<scalar_t>();
+      if (documents.defined()) call.document_start = documents.const_data_ptr<std::int32_t>();
       call.chosen = lists.data_ptr<std::int32_t>();
       call.items = range;
       require_ok(kernels::select_blocks(call));
@@ -155,7 +166,7 @@ at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
                            const AttentionSetting& setting, const AttentionTables& tables,
                            const at::Tensor& learned) {
   const at::NoGradGuard no_grad;
-  if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting);
+  if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting, tables);
   const at::Tensor chosen = select_blocks(q, k, setting, tables, learned);  // [R,B,L,T,NB]
   const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
   const at::Tensor block = torch::arange(blocks, chosen.options().dtype(torch::kInt32));
@@ -166,14 +177,15 @@ at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
 }
 
 at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             std::int64_t block_size, const at::Tensor& lists,
-                             const at::Tensor& full_runs) {
+                             std::int64_t block_size, const AttentionTables& tables,
+                             const at::Tensor& lists, const at::Tensor& full_runs) {
   // An autograd function takes what may be undefined as optional.
   const auto said = [](const at::Tensor& x) {
     return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
   };
   return BlockedAttention::apply(q, k, v, block_size, said(lists),
-                                 said(of_items(full_runs, q.size(1))));
+                                 said(of_items(full_runs, q.size(1))),
+                                 said(kernel_documents(tables)));
 }
 
 }  // namespace tandem

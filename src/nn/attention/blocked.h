@@ -30,9 +30,9 @@ at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
 
 // Causal attention of q [R,B,T,H,D] over k and v [R,B,T,Hkv,D], with its gradient: over the blocks
 // of the lists, or over everything where these are undefined, and in replicas that full_runs (bool
-// [R], or undefined) flags.
+// [R], or undefined) flags; within the tables' documents.
 at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             std::int64_t block_size, const at::Tensor& lists,
-                             const at::Tensor& full_runs);
+                             std::int64_t block_size, const AttentionTables& tables,
+                             const at::Tensor& lists, const at::Tensor& full_runs);
 
 }  // namespace tandem

@@ -128,8 +128,10 @@ StreamGap stream_gap(const at::Tensor& weights, const at::Tensor& selected, cons
     return batched_product(p.flatten(0, 2), values.flatten(0, 2))
         .view({p.size(0), p.size(1), p.size(2), p.size(3), values.size(4)});
   };
-  const at::Tensor left_out =
-      selected.logical_not().logical_and(not_after(queries, weights.size(-1)));
+  // Keys of other documents have no weight, and so nothing to leave out.
+  const at::Tensor left_out = selected.logical_not()
+                                  .logical_and(not_after(queries, weights.size(-1)))
+                                  .logical_and(weights > 0);
   const at::Tensor kept = kept_mass(weights, selected).unsqueeze(-1);
   const at::Tensor sparse = average(weights * selected / kept);
   const at::Tensor difference = average(weights) - sparse;

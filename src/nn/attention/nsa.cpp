@@ -7,7 +7,8 @@
 //        branch cmp gives to the compressed keys that overlap it, each counted once for every d of
 //        the tokens that they share (equation 9 there), summed over the heads of a group
 //   win  the last w tokens, a query's own among them
-// Queries that no compressed key precedes get nothing from cmp. With nsa_separate_kv each branch
+// Queries that no compressed key precedes get nothing from cmp; where documents are packed, a key
+// that reaches back beyond a query's document does not precede it. With nsa_separate_kv each branch
 // has keys and values of its own, as in the paper; else all share those of the model, as in
 // flash-linear-attention. The sparse stream is all this; the full one reads full attention in the
 // place of the branches that nsa_full names (SSA's tables A6 and A7, arXiv 2511.20102).
@@ -221,16 +222,16 @@ class Nsa : public AttentionModule {
     AttentionView view{.q = input.q, .k = input.k, .v = input.v};
     view.block_size = setting.block_size;
     view.blocks = setting.blocks;
-    view.weights = causal_weights(input.q, input.k);
+    view.weights = causal_weights(input.q, input.k, input.tables);
     const std::int64_t lists = setting.selector.per_head ? heads_ : kv_heads_;
     if (blocks.defined()) {
       const at::Tensor all = blocks.reshape(
           {input.q.size(0), input.q.size(1), lists, input.q.size(2), blocks.size(-1)});
       view.chosen = [all](const at::Tensor& queries) { return all.index_select(3, queries); };
     } else {
-      view.chosen = everything_chosen(input.q, lists, setting.block_size);
+      view.chosen = everything_chosen(input.q, lists, setting.block_size, input.tables);
     }
-    context.observe_attention(site_, view);
+    context.observe_attention(site_.layer, view);
   }
 
   // Compressed keys of so many tokens.
@@ -269,10 +270,10 @@ class Nsa : public AttentionModule {
     }
     const at::Tensor keys = phi(0, f.k, f.replicas), values = phi(1, f.v, f.replicas);
     const auto index = f.q.options().dtype(torch::kInt64).requires_grad(false);
-    const at::Tensor last =
-        torch::arange(count, index) * sizes_.stride + (sizes_.length - 1);         // token of each
-    const at::Tensor there = last <= torch::arange(f.tokens, index).unsqueeze(1);  // [T,C]
-    const at::Tensor any = there.any(1, /*keepdim=*/true);                         // [T,1]
+    const at::Tensor first = torch::arange(count, index) * sizes_.stride;  // token of each
+    at::Tensor there = first + (sizes_.length - 1) <= torch::arange(f.tokens, index).unsqueeze(1);
+    if (input.tables.has_documents()) there = there.logical_and(first >= input.tables.starts());
+    const at::Tensor any = there.any(-1, /*keepdim=*/true);  // of there, [T,C] or [N,1,T,C]
     // A query without a compressed key reads all of them, and then none counts.
     const at::Tensor mask = additive_mask(there.logical_or(any.logical_not()), f.q);
     const at::Tensor share =

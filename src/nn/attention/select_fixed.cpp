@@ -1,7 +1,8 @@
 // Controls, which choose without looking at queries or keys:
 //   window   the nearest blocks: sliding-window attention
 //   strided  the nearest of every `attention_stride`-th block before the query's own
-//   random   blocks that are drawn once for each run, layer, list of heads and place of a query
+//   random   blocks that are drawn once for each run, layer, list of heads and place of a query (in
+//            its document)
 #include "data/tensor.h"
 #include "nn/attention/selector.h"
 
@@ -55,17 +56,22 @@ at::Tensor drawn_blocks(const SelectorInput& input) {
   const std::int64_t complete = input.complete();
   // A place is a list, a query and a block, whatever the length of the sequence.
   const at::Tensor list =
-      torch::arange(f.kv_heads * lists, index).view({1, f.kv_heads, lists, 1, 1});
-  const at::Tensor query = torch::arange(f.tokens, index).view({-1, 1});
-  const at::Tensor block = torch::arange(complete, index);
-  const at::Tensor place =
-      list * (std::int64_t{1} << 44) + query * (std::int64_t{1} << 22) + block;  // [1,Hkv,L',T,NC]
+      torch::arange(f.kv_heads * lists, index).view({1, 1, f.kv_heads, lists, 1, 1});
+  at::Tensor query = torch::arange(f.tokens, index).view({-1, 1});
+  at::Tensor block = torch::arange(complete, index);
+  if (input.tables.has_documents()) {
+    const at::Tensor start =
+        input.tables.documents().view({f.replicas, f.batch, 1, 1, f.tokens, 1});
+    query = query - start;
+    block = block - start.div(input.setting.block_size, "floor");
+  }
+  const at::Tensor place = list * (std::int64_t{1} << 44) + query * (std::int64_t{1} << 22) +
+                           block;  // [1,1,Hkv,L',T,NC], of documents [R,B,...]
   const at::Tensor draw =
-      mixed_bits(mixed_bits(input.setting.keys.on(index.device()).view({-1, 1, 1, 1, 1})) +
-                 place);  // [R,Hkv,L',T,NC]
+      mixed_bits(mixed_bits(input.setting.keys.on(index.device()).view({-1, 1, 1, 1, 1, 1})) +
+                 place);  // [R,1 or B,Hkv,L',T,NC]
   const at::Tensor uniform = draw.bitwise_and((std::int64_t{1} << 24) - 1).to(f.q.scalar_type());
-  return uniform.unsqueeze(1)
-      .expand({f.replicas, f.batch, f.kv_heads, lists, f.tokens, complete})
+  return uniform.expand({f.replicas, f.batch, f.kv_heads, lists, f.tokens, complete})
       .reshape({f.products(), lists, f.tokens, complete});
 }
 

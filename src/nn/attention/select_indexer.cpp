@@ -54,14 +54,20 @@ class Indexer : public LearnedSelector {
     const at::Tensor keys = f.k.slice(1, 0, complete * block_size_);
     const at::Tensor q = f.q.view({f.products(), rule_.heads, tokens, head_dim_});
     if (rule_.pool == "mean") {
-      const at::Tensor means =
-          keys.reshape({f.products(), complete, block_size_, head_dim_}).mean(2);
-      return of_keys(q, means, weight);
+      return of_keys(q, mean_keys(keys, complete, input.tables), weight);
+    }
+    at::Tensor others;  // keys of a block that are another document's
+    if (input.tables.has_documents()) {
+      others =
+          input.tables.pooled().logical_not().view({f.products(), 1, 1, complete, block_size_});
     }
     const auto pooled = [&](std::int64_t first, std::int64_t end) {
-      return of_keys(q.slice(2, first, end), keys, weight.slice(2, first, end))
-          .view({f.products(), 1, end - first, complete, block_size_})
-          .amax(-1);
+      at::Tensor each = of_keys(q.slice(2, first, end), keys, weight.slice(2, first, end))
+                            .view({f.products(), 1, end - first, complete, block_size_});
+      if (others.defined()) {
+        each = each.masked_fill(others, -std::numeric_limits<double>::infinity());
+      }
+      return each.amax(-1);
     };
     if (at::GradMode::is_enabled()) return pooled(0, tokens);
     std::vector<at::Tensor> parts;

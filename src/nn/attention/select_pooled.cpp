@@ -19,15 +19,19 @@
 namespace tandem {
 namespace {
 
-// Scores of the means of `parts` parts of each complete block, [N,G,T,NC,parts].
+// Scores of the means of `parts` parts of each complete block, [N,G,T,NC,parts]. Where documents
+// are packed, keys of other documents than that of the block's last key are left out, and parts
+// without a key are -infinity.
 at::Tensor scores_of_means(const SelectorInput& input, std::int64_t parts) {
   const Folded& f = input.heads;
   const std::int64_t complete = input.complete(), size = input.setting.block_size;
-  const at::Tensor means = f.k.slice(1, 0, complete * size)
-                               .reshape({f.products(), complete * parts, size / parts, f.head_dim})
-                               .mean(2);
-  return batched_product(f.q, means.transpose(1, 2))
-      .view({f.products(), f.group(), f.tokens, complete, parts});
+  const at::Tensor keys = f.k.slice(1, 0, complete * size);
+  const at::Tensor scores =
+      batched_product(f.q, mean_keys(keys, complete * parts, input.tables).transpose(1, 2))
+          .view({f.products(), f.group(), f.tokens, complete, parts});
+  if (!input.tables.has_documents()) return scores;
+  const at::Tensor counted = input.tables.pooled().view({f.products(), -1, size / parts});
+  return scores + additive_mask(counted.any(-1), keys).view({f.products(), 1, 1, complete, parts});
 }
 
 // Rows without a complete block become NaN; they have no past block either.

@@ -80,7 +80,11 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
                                .div(input.setting.block_size, "floor")
                                .unsqueeze(1);
     at::Tensor forced = block >= own - rule.nearest;
-    if (rule.force_first) forced = forced.logical_or(block == 0);
+    if (rule.force_first) {
+      forced = forced.logical_or(
+          tables.has_documents() ? block == tables.starts().div(input.setting.block_size, "floor")
+                                 : block == 0);
+    }
     rank = importance.masked_fill(forced.logical_and(tables.past()), kForced);
   }
   at::Tensor allowed = tables.past();
@@ -102,6 +106,15 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
   }
   chosen.slice(-1, 0, complete).logical_and_(allowed);
   return chosen.logical_or_(tables.own());
+}
+
+at::Tensor mean_keys(const at::Tensor& keys, std::int64_t parts, const AttentionTables& tables) {
+  const at::Tensor grouped =
+      keys.reshape({keys.size(0), parts, keys.size(1) / parts, keys.size(2)});
+  if (!tables.has_documents()) return grouped.mean(2);
+  const at::Tensor weight =
+      tables.pooled().view({keys.size(0), parts, -1, 1}).to(keys.scalar_type());
+  return (grouped * weight).sum(2) / weight.sum(2).clamp_min(1);
 }
 
 at::Tensor full_mass(const SelectorInput& input, const at::Tensor& scores) {

@@ -57,6 +57,11 @@ at::Tensor most_important_blocks(const SelectorInput& input, at::Tensor importan
 at::Tensor mask_of_blocks(const SelectorInput& input, const at::Tensor& chosen,
                           const at::Tensor& full_runs);
 
+// Means of keys [N,T',D], T' those of the complete blocks, over as many parts of one size:
+// [N,parts,D]. Where documents are packed, keys of other documents than that of a block's last key
+// are left out; a part without a key is 0.
+at::Tensor mean_keys(const at::Tensor& keys, std::int64_t parts, const AttentionTables& tables);
+
 // The mass that full attention gives to each complete block, [N,G,T,NC], from the products of
 // queries and keys, [N,G T,T].
 at::Tensor full_mass(const SelectorInput& input, const at::Tensor& scores);

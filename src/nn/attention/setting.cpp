@@ -30,8 +30,15 @@ const at::Tensor& NumbersOfRuns::on(const at::Device& device) const {
 }
 
 AttentionTables::AttentionTables(std::int64_t tokens, std::int64_t block_size,
-                                 const at::Tensor& like)
-    : tokens_(tokens), block_size_(block_size), like_(torch::empty({0}, like.options())) {}
+                                 const at::Tensor& like, const at::Tensor& documents,
+                                 std::int64_t kv_heads)
+    : tokens_(tokens),
+      block_size_(block_size),
+      kv_heads_(kv_heads),
+      like_(torch::empty({0}, like.options())),
+      documents_(documents) {
+  if (documents_.defined()) expect_shape(documents_, {-1, -1, tokens_}, "documents");
+}
 
 at::Tensor AttentionTables::index(std::int64_t count) const {
   return torch::arange(count, like_.options().dtype(torch::kInt64).requires_grad(false));
@@ -41,24 +48,51 @@ at::Tensor AttentionTables::query_blocks() const {
   return index(tokens_).unsqueeze(1).div(block_size_, "floor");
 }
 
+const at::Tensor& AttentionTables::starts() const {
+  if (!starts_.defined() && has_documents()) {
+    const std::int64_t items = documents_.size(0) * documents_.size(1);
+    starts_ = documents_.view({items, 1, tokens_})
+                  .expand({items, kv_heads_, tokens_})
+                  .reshape({items * kv_heads_, 1, tokens_, 1});
+  }
+  return starts_;
+}
+
+at::Tensor AttentionTables::ended() const {
+  const at::Tensor last = (index(complete_blocks()) + 1) * block_size_ - 1;
+  const at::Tensor read = last <= index(tokens_).unsqueeze(1);
+  return has_documents() ? read.logical_and(last >= starts()) : read;
+}
+
 const at::Tensor& AttentionTables::causal() const {
   if (!causal_.defined()) {
-    causal_ = additive_mask(index(tokens_) <= index(tokens_).unsqueeze(1), like_);
+    at::Tensor read = index(tokens_) <= index(tokens_).unsqueeze(1);
+    if (has_documents()) read = read.logical_and(index(tokens_) >= starts());
+    causal_ = additive_mask(read, like_);
   }
   return causal_;
 }
 
 const at::Tensor& AttentionTables::complete() const {
-  if (!complete_.defined()) {
-    const at::Tensor begun = (index(tokens_).unsqueeze(1) + 1).div(block_size_, "floor");
-    complete_ = additive_mask(index(complete_blocks()) < begun, like_);
-  }
+  if (!complete_.defined()) complete_ = additive_mask(ended(), like_);
   return complete_;
 }
 
 const at::Tensor& AttentionTables::past() const {
-  if (!past_.defined()) past_ = index(complete_blocks()) < query_blocks();
+  if (!past_.defined()) {
+    past_ = ended().logical_and(index(complete_blocks()) != query_blocks());
+  }
   return past_;
+}
+
+const at::Tensor& AttentionTables::pooled() const {
+  if (!pooled_.defined() && has_documents()) {
+    const std::int64_t complete = complete_blocks();
+    const at::Tensor key = index(complete * block_size_).view({complete, block_size_});
+    const at::Tensor start = starts().view({-1, tokens_});  // [N,T]
+    pooled_ = key >= start.index_select(1, key.select(1, block_size_ - 1)).unsqueeze(-1);
+  }
+  return pooled_;
 }
 
 const at::Tensor& AttentionTables::own() const {

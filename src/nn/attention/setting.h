@@ -39,12 +39,17 @@ struct AttentionSetting {
 };
 
 // These are constants of one sequence length, dtype and device; a model makes them once for each.
-// Each table is made when it is first asked for: what grows with the square of the length is not
-// there unless something reads it.
+// Where sequences are packed documents they are of one batch: a query reads the keys of its own
+// document alone, and tables of queries have a row for each product, [N,1,T,...] in place of
+// [T,...]. Blocks lie where they do without documents: one that a document begins or ends in is cut
+// there (kernels/attention/attention.h has the rules). Each table is made when it is first asked
+// for: what grows with the square of the length is not there unless something reads it.
 class AttentionTables {
  public:
   AttentionTables() = default;
-  AttentionTables(std::int64_t tokens, std::int64_t block_size, const at::Tensor& like);
+  // documents: int64 [R,B,T], where each token's document begins; undefined: at 0.
+  AttentionTables(std::int64_t tokens, std::int64_t block_size, const at::Tensor& like,
+                  const at::Tensor& documents = {}, std::int64_t kv_heads = 1);
 
   std::int64_t tokens() const { return tokens_; }
   std::int64_t blocks() const { return (tokens_ + block_size_ - 1) / block_size_; }  // NB
@@ -52,15 +57,23 @@ class AttentionTables {
   const at::Tensor& causal() const;    // [T,T] 0 where key <= query, else -infinity
   const at::Tensor& complete() const;  // [T,NC] 0 for blocks b < (t+1)/BS, else -infinity
   const at::Tensor& past() const;      // bool [T,NC], b < t/BS
-  const at::Tensor& own() const;       // bool [T,NB], b == t/BS
+  const at::Tensor& own() const;       // bool [T,NB], b == t/BS, whatever the documents
+
+  bool has_documents() const { return documents_.defined(); }
+  const at::Tensor& documents() const { return documents_; }  // as they were given
+  const at::Tensor& starts() const;  // int64 [N,1,T,1] of each query's document; undefined: at 0
+  // Of each complete block the keys that belong to the document of its last one, bool [N,NC,BS];
+  // undefined: all.
+  const at::Tensor& pooled() const;
 
  private:
   at::Tensor index(std::int64_t count) const;  // int64 0 .. count - 1
   at::Tensor query_blocks() const;             // int64 [T,1], t/BS
+  at::Tensor ended() const;                    // bool, blocks whose last key a query can read
 
-  std::int64_t tokens_ = 0, block_size_ = 1;
-  at::Tensor like_;
-  mutable at::Tensor causal_, complete_, past_, own_;
+  std::int64_t tokens_ = 0, block_size_ = 1, kv_heads_ = 1;
+  at::Tensor like_, documents_;
+  mutable at::Tensor causal_, complete_, past_, own_, starts_, pooled_;
 };
 
 // Query heads are folded into rows, so that there is one matrix product per (replica, example, key

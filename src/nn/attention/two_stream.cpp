@@ -31,13 +31,13 @@ Streams by_kernels(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v
                    StreamsWanted wanted, const at::Tensor& full_runs, const at::Tensor& learned) {
   const std::int64_t size = setting.block_size;
   Streams streams;
-  if (has_full(wanted)) streams.full = blocked_attention(q, k, v, size, {}, {});
+  if (has_full(wanted)) streams.full = blocked_attention(q, k, v, size, tables, {}, {});
   if (wanted == StreamsWanted::kFull) return streams;
   if (covers_everything(setting, tables)) {  // the streams are one
     streams.sparse =
-        streams.full.defined() ? streams.full : blocked_attention(q, k, v, size, {}, {});
+        streams.full.defined() ? streams.full : blocked_attention(q, k, v, size, tables, {}, {});
   } else {
-    streams.sparse = blocked_attention(q, k, v, size,
+    streams.sparse = blocked_attention(q, k, v, size, tables,
                                        lists_of_blocks(q, k, setting, tables, learned), full_runs);
   }
   return streams;
@@ -120,7 +120,7 @@ AttentionView::OfQueries choice_of(const at::Tensor& q, const at::Tensor& k,
                                    bool by_kernels, const at::Tensor& learned) {
   if (covers_everything(setting, tables)) {
     return everything_chosen(q, setting.selector.per_head ? q.size(3) : k.size(3),
-                             setting.block_size);
+                             setting.block_size, tables);
   }
   return [=, all = at::Tensor()](const at::Tensor& queries) mutable {
     const at::NoGradGuard no_grad;
@@ -133,7 +133,8 @@ AttentionView::OfQueries choice_of(const at::Tensor& q, const at::Tensor& k,
 }
 
 void offer_attention(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
-                     const at::Tensor& v, const AttentionSetting& setting, const Streams& streams,
+                     const at::Tensor& v, const AttentionSetting& setting,
+                     const AttentionTables& tables, const Streams& streams,
                      const AttentionView::OfQueries& chosen, Context& context) {
   AttentionView view{.q = q, .k = k, .v = v};
   if (!streams.full.defined() || !streams.sparse.defined()) {
@@ -142,7 +143,7 @@ void offer_attention(const std::string& layer, const at::Tensor& q, const at::Te
   if (context.plans.attention.wanted == StreamsWanted::kSelected) view.out.reset();
   view.block_size = setting.block_size;
   view.blocks = setting.blocks;
-  view.weights = causal_weights(q, k);
+  view.weights = causal_weights(q, k, tables);
   view.chosen = chosen;
   context.observe_attention(layer, view);
 }
@@ -260,7 +261,7 @@ at::Tensor attention(const Site& site, const at::Tensor& q, const at::Tensor& k,
     context.add_model_loss(extras.entropy_weight * running_entropy(streams, plan, site.index));
   }
   if (context.observe_attention) {
-    offer_attention(site.layer, q, k, v, setting, streams,
+    offer_attention(site.layer, q, k, v, setting, tables, streams,
                     choice_of(q, k, setting, tables, blocked, learned), context);
   }
   return context.align_and_select(site, streams.full, streams.sparse, epilogue);

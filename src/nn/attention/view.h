@@ -33,11 +33,13 @@ struct AttentionView {
 // change how products round.
 std::int64_t queries_together(const AttentionView& view);
 
-// AttentionView::weights of q [R,B,T,H,D] and k [R,B,T,Hkv,D].
-AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k);
+// AttentionView::weights of q [R,B,T,H,D] and k [R,B,T,Hkv,D], within the documents of the tables.
+AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k,
+                                        const AttentionTables& tables);
 
-// AttentionView::chosen where every query chooses all blocks up to its own, of `lists` lists.
+// AttentionView::chosen where every query chooses all blocks of its document up to its own, of
+// `lists` lists.
 AttentionView::OfQueries everything_chosen(const at::Tensor& q, std::int64_t lists,
-                                           std::int64_t block_size);
+                                           std::int64_t block_size, const AttentionTables& tables);
 
 }  // namespace tandem
