@@ -37,6 +37,8 @@ struct Dataset {
   // int16 [N,Q] of kSequences: the places that are asked, in ascending order, and the right
   // answers.
   at::Tensor asked, answers;
+  // int16 [N,Q], where in the sequence each answer stands; undefined where it stands nowhere.
+  at::Tensor sources;
   std::int64_t features = 0;  // F = channels x height x width; 0 of sequences, as these are
   std::int64_t channels = 0, height = 0, width = 0;
   std::int64_t classes = 0;  // of sequences the tokens that there are

@@ -215,15 +215,26 @@ PackedWindows gather_packed(const DeviceDataset& dataset, const at::Tensor& star
 }
 
 AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices) {
+  return gather_sequences(dataset, indices, {}, {});
+}
+
+AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices,
+                                const at::Tensor& tokens, const at::Tensor& table) {
   expect_indices(dataset, indices, Dataset::Kind::kSequences);
   const at::Tensor index = indices.bitwise_and(kSourceMask).view({-1});
   const auto rows = [&](const at::Tensor& of) {
     return of.index_select(0, index).to(at::kLong).view({indices.size(0), indices.size(1), -1});
   };
+  const auto written = [&](const at::Tensor& own) {
+    if (!tokens.defined()) return own;
+    const at::Tensor cells = own + (table * tokens.size(1)).unsqueeze(-1);
+    return tokens.view({-1}).index_select(0, cells.view({-1})).view(own.sizes());
+  };
   AskedSequences gathered;
-  gathered.x = rows(dataset.inputs);
+  gathered.x = written(rows(dataset.inputs));
   gathered.asked = rows(dataset.asked);
-  gathered.target = at::zeros_like(gathered.x).scatter_(-1, gathered.asked, rows(dataset.answers));
+  gathered.target =
+      at::zeros_like(gathered.x).scatter_(-1, gathered.asked, written(rows(dataset.answers)));
   return gathered;
 }
 

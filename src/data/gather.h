@@ -78,6 +78,10 @@ struct AskedSequences {
   at::Tensor x, target, asked;
 };
 AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices);
+// The same in tasks' own tokens: `tokens`, int64 [tables,V], has what stands for each token, and
+// `table`, int64 [R,B], says which of its rows is an example's.
+AskedSequences gather_sequences(const DeviceDataset& dataset, const at::Tensor& indices,
+                                const at::Tensor& tokens, const at::Tensor& table);
 
 // Of rows [R,N,...] those that are asked, `asked` int64 [R,M]: [R,M,...]. Undefined: all of them.
 at::Tensor asked_rows(const at::Tensor& rows, const at::Tensor& asked);

@@ -11,54 +11,25 @@
 #include <numeric>
 #include <utility>
 
-#include "core/philox.h"
-
 namespace tandem {
 namespace {
 
 constexpr std::int64_t kTries = 4;  // draws for each query before there is a race
+constexpr std::int16_t kFree = -1;  // where nothing stands yet
 
 }  // namespace
-
-// Draws of one sequence, four 32-bit words from each block of its stream.
-class RecallWriter::Draws {
- public:
-  explicit Draws(std::uint64_t key) : key_(key) {}
-
-  // Uniform in [0, n); the bias is below n / 2^32, and n at most 2^15.
-  std::int64_t below(std::int64_t n) {
-    return static_cast<std::int64_t>((word() * static_cast<std::uint64_t>(n)) >> 32);
-  }
-  double uniform() {  // in [0, 1), 53 bits
-    const std::uint64_t high = word(), bits = (high << 32) | word();
-    return static_cast<double>(bits >> 11) * (1.0 / 9007199254740992.0);
-  }
-
- private:
-  std::uint64_t word() {
-    if (used_ == 4) {
-      block_ = philox4x32(key_, next_++);
-      used_ = 0;
-    }
-    return block_.word[used_++];
-  }
-
-  std::uint64_t key_, next_ = 0;
-  PhiloxBlock block_ = {};
-  int used_ = 4;
-};
 
 RecallWriter::RecallWriter(const RecallRule& rule) : rule_(rule) {
   for (std::int64_t g = 0; rule.asks_all && g < rule.space(); ++g) {
     chances_.push_back(std::pow(static_cast<double>(g + 1), rule.gap_power - 1));
     sums_.push_back(chances_.back() + (sums_.empty() ? 0 : sums_.back()));
   }
-  pool_.resize(static_cast<std::size_t>(std::max(rule.vocabulary, rule.pairs)));
+  pool_.resize(static_cast<std::size_t>(std::max(rule.vocabulary, rule.bindings())));
   std::iota(pool_.begin(), pool_.end(), std::int16_t{0});
   is_key_.resize(static_cast<std::size_t>(rule.vocabulary));
 }
 
-void RecallWriter::draw_distinct(Draws& draws, std::int64_t first, std::int64_t n,
+void RecallWriter::draw_distinct(SequenceDraws& draws, std::int64_t first, std::int64_t n,
                                  std::int64_t count, std::vector<std::int16_t>& into) {
   into.clear();
   swapped_.clear();
@@ -76,25 +47,74 @@ void RecallWriter::draw_distinct(Draws& draws, std::int64_t first, std::int64_t 
 }
 
 // Which keys there are, and what is bound to what, one after the other; `values_` are the last.
-void RecallWriter::draw_bindings(Draws& draws) {
-  const std::int64_t half = rule_.vocabulary / 2, others = rule_.vocabulary - half - 1;
-  draw_distinct(draws, 1, half - 1, rule_.pairs, keys_);
-  draw_distinct(draws, half, rule_.vocabulary - half, rule_.pairs, values_);
+void RecallWriter::draw_bindings(SequenceDraws& draws) {
   bindings_.clear();
-  for (std::size_t i = 0; i < keys_.size(); ++i) bindings_.emplace_back(keys_[i], values_[i]);
-  if (rule_.updates == 0) return;
+  seconds_.clear();
+  if (rule_.compound) {
+    draw_compound(draws);
+    return;
+  }
+  draw_distinct(draws, 1, rule_.keys(), rule_.pairs * rule_.hops, keys_);
+  draw_distinct(draws, rule_.first_value(), rule_.values(), rule_.pairs, values_);
+  if (rule_.hops > 1) {
+    draw_chains(draws);
+    return;
+  }
+  for (std::size_t i = 0; i < keys_.size(); ++i) bindings_.push_back({keys_[i], -1, values_[i], i});
+  if (rule_.updates > 0) draw_updates(draws);
+}
+
+// The combinations of some first and second tokens in any order, each with a value of its own.
+void RecallWriter::draw_compound(SequenceDraws& draws) {
+  const std::int64_t side = std::llround(std::sqrt(static_cast<double>(rule_.pairs)));
+  std::vector<std::int16_t> first, second, order;
+  draw_distinct(draws, 1, rule_.keys(), side, first);
+  draw_distinct(draws, rule_.first_second(), rule_.first_second(), side, second);
+  draw_distinct(draws, rule_.first_value(), rule_.values(), rule_.pairs, values_);
+  draw_distinct(draws, 0, rule_.pairs, rule_.pairs, order);
+  keys_.clear();
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    keys_.push_back(first[static_cast<std::size_t>(order[i] / side)]);
+    seconds_.push_back(second[static_cast<std::size_t>(order[i] % side)]);
+    bindings_.push_back({keys_[i], seconds_[i], values_[i], i});
+  }
+}
+
+// The bindings of all ways are shuffled, and those of one way put in its order: each way of
+// weaving them into each other is equally likely.
+void RecallWriter::draw_chains(SequenceDraws& draws) {
+  const auto pairs = static_cast<std::size_t>(rule_.pairs),
+             hops = static_cast<std::size_t>(rule_.hops);
+  std::vector<std::int16_t> slots;
+  draw_distinct(draws, 0, rule_.bindings(), rule_.bindings(), slots);
+  bindings_.resize(slots.size());
+  for (std::size_t i = 0; i < pairs; ++i) {
+    const auto own = slots.begin() + static_cast<std::ptrdiff_t>(i * hops);
+    std::sort(own, own + static_cast<std::ptrdiff_t>(hops));
+    for (std::size_t hop = 0; hop < hops; ++hop) {
+      const std::int16_t to = hop + 1 < hops ? keys_[(hop + 1) * pairs + i] : values_[i];
+      bindings_[static_cast<std::size_t>(own[static_cast<std::ptrdiff_t>(hop)])] = {
+          keys_[hop * pairs + i], -1, to, i};
+    }
+  }
+}
+
+// Some keys once more, each with another value than it has.
+void RecallWriter::draw_updates(SequenceDraws& draws) {
   std::vector<std::int16_t> again;
   draw_distinct(draws, 0, rule_.pairs, rule_.updates, again);
   for (const std::int16_t each : again) {
-    std::int16_t& value = values_[static_cast<std::size_t>(each)];
-    const auto drawn = static_cast<std::int16_t>(half + draws.below(others));
-    value = static_cast<std::int16_t>(drawn + (drawn >= value ? 1 : 0));  // another than it was
-    bindings_.emplace_back(keys_[static_cast<std::size_t>(each)], value);
+    const auto pair = static_cast<std::size_t>(each);
+    std::int16_t& value = values_[pair];
+    const auto drawn =
+        static_cast<std::int16_t>(rule_.first_value() + draws.below(rule_.values() - 1));
+    value = static_cast<std::int16_t>(drawn + (drawn >= value ? 1 : 0));
+    bindings_.push_back({keys_[pair], -1, value, pair});
   }
 }
 
 // Of key i, in the order of keys.
-void RecallWriter::place_queries(Draws& draws, std::vector<std::int64_t>& places) {
+void RecallWriter::place_queries(SequenceDraws& draws, std::vector<std::int64_t>& places) {
   places.clear();
   taken_.assign(chances_.size(), 0);
   for (std::int64_t tries = 0; tries < kTries * rule_.pairs; ++tries) {
@@ -117,49 +137,56 @@ void RecallWriter::place_queries(Draws& draws, std::vector<std::int64_t>& places
   for (std::int64_t i = 0; i < left; ++i) {
     places.push_back(arrivals_[static_cast<std::size_t>(i)].second);
   }
-  for (std::int64_t& place : places) place = 2 * (rule_.bindings() + place);
+  for (std::int64_t& place : places) {
+    place = rule_.stride() * (rule_.bindings() + place) + rule_.key_tokens() - 1;
+  }
 }
 
-void RecallWriter::write(std::uint64_t key, std::int16_t* x, std::int16_t* asked,
-                         std::int16_t* answers) {
-  constexpr std::int16_t kFree = -1;
-  Draws draws(key);
+void RecallWriter::write(const SequenceRow& row) {
+  SequenceDraws draws(row.key);
   draw_bindings(draws);
+  std::int16_t* x = row.x;
   std::fill(x, x + rule_.tokens, kFree);
   std::int64_t begin = 0;
+  queries_.clear();
   if (rule_.asks_all) {
     place_queries(draws, places_);
+    for (std::size_t i = 0; i < places_.size(); ++i) queries_.emplace_back(places_[i], i);
   } else {
     const std::int64_t room = rule_.tokens - 1 - 2 * rule_.bindings();
     begin = rule_.depth < 0 ? draws.below(room + 1)
                             : std::llround(rule_.depth * static_cast<double>(room));
-    const std::int64_t one = draws.below(rule_.pairs);
-    std::swap(keys_.front(), keys_[static_cast<std::size_t>(one)]);
-    std::swap(values_.front(), values_[static_cast<std::size_t>(one)]);
-    places_ = {rule_.tokens - 1};
+    queries_.emplace_back(rule_.tokens - 1, static_cast<std::size_t>(draws.below(rule_.pairs)));
   }
-  for (const auto& [bound, value] : bindings_) {
-    x[begin++] = bound;
-    x[begin++] = value;
+  sources_.resize(values_.size());
+  for (const Binding& each : bindings_) {
+    x[begin++] = each.key;
+    if (each.second >= 0) x[begin++] = each.second;
+    sources_[each.of] = static_cast<std::int16_t>(begin);
+    x[begin++] = each.value;
   }
-  std::vector<std::pair<std::int64_t, std::int16_t>> queries;
-  for (std::size_t i = 0; i < places_.size(); ++i) {
-    x[places_[i]] = keys_[i];
-    queries.emplace_back(places_[i], values_[i]);
+  std::sort(queries_.begin(), queries_.end());
+  for (std::size_t q = 0; q < queries_.size(); ++q) {
+    const auto [place, pair] = queries_[q];
+    if (rule_.compound) x[place - 1] = keys_[pair];
+    x[place] = rule_.compound ? seconds_[pair] : keys_[pair];
+    row.asked[q] = static_cast<std::int16_t>(place);
+    row.answers[q] = values_[pair];
+    row.sources[q] = sources_[pair];
   }
-  std::sort(queries.begin(), queries.end());
-  for (const auto& [place, value] : queries) {
-    *asked++ = static_cast<std::int16_t>(place);
-    *answers++ = value;
-  }
+  fill(draws, x);
+}
+
+void RecallWriter::fill(SequenceDraws& draws, std::int16_t* x) {
   const auto mark = [&](char as) {
     for (const std::int16_t each : keys_) is_key_[static_cast<std::size_t>(each)] = as;
+    for (const std::int16_t each : seconds_) is_key_[static_cast<std::size_t>(each)] = as;
   };
-  if (rule_.filler == RecallFiller::kUnbound) mark(1);
+  if (rule_.filler == SequenceFiller::kUnbound) mark(1);
   for (std::int64_t t = 0; t < rule_.tokens; ++t) {
     if (x[t] != kFree) continue;
     x[t] = 0;
-    if (rule_.filler == RecallFiller::kNone) continue;
+    if (rule_.filler == SequenceFiller::kNone) continue;
     do {
       x[t] = static_cast<std::int16_t>(draws.below(rule_.vocabulary));
     } while (is_key_[static_cast<std::size_t>(x[t])] != 0);

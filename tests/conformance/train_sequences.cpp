@@ -395,17 +395,17 @@ TEST_CASE("every generated data set: alone, in company and resumed", "[conforman
     for (const std::string storage : {"masked", "sparse"}) {
       DYNAMIC_SECTION(name << ' ' << storage) {
         // Epochs end with batches that are not full.
-        const Settings said = small_transformer({{"data", name},
-                                                 {"vocabulary", "24"},
-                                                 {"train_sequences", "8"},
-                                                 {"validation_sequences", "21"},
-                                                 {"test_sequences", "5"},
-                                                 {"attention", "ssa"},
-                                                 {"weights", "rigl"},
-                                                 {"update_interval", "3"},
-                                                 {"steps", "10"},
-                                                 {"curve", "true"},
-                                                 {"storage", storage}});
+        const Settings said = where_read(small_transformer({{"data", name},
+                                                            {"train_sequences", "8"},
+                                                            {"validation_sequences", "21"},
+                                                            {"test_sequences", "5"},
+                                                            {"attention", "ssa"},
+                                                            {"weights", "rigl"},
+                                                            {"update_interval", "3"},
+                                                            {"steps", "10"},
+                                                            {"curve", "true"},
+                                                            {"storage", storage}}),
+                                         {{"vocabulary", "24"}}, {part("data", name)});
         require_same_in_every_company(seeds_of(said, 3), 4);
       }
     }

@@ -108,7 +108,7 @@ TEST_CASE("what is asked is the value that was bound last", "[unit]") {
       std::set<std::int64_t> keys;
       for (const std::int64_t place : asked) keys.insert(x[static_cast<std::size_t>(place)]);
       REQUIRE(static_cast<std::int64_t>(keys.size()) == each.queries);
-      std::map<std::int64_t, std::int64_t> bound;
+      std::map<std::int64_t, std::int64_t> bound, stands;
       std::map<std::int64_t, int> times;
       std::size_t query = 0;
       for (std::size_t t = 0; t < x.size(); ++t) {
@@ -116,6 +116,7 @@ TEST_CASE("what is asked is the value that was bound last", "[unit]") {
         if (in(asked, static_cast<std::int64_t>(t))) {
           REQUIRE(asked[query] == static_cast<std::int64_t>(t));
           REQUIRE(bound.count(x[t]) == 1);
+          REQUIRE(row(data->sources, i)[query] == stands[x[t]]);
           REQUIRE(answers[query++] == bound[x[t]]);
           continue;
         }
@@ -124,6 +125,7 @@ TEST_CASE("what is asked is the value that was bound last", "[unit]") {
         REQUIRE((x[t + 1] >= 10 && x[t + 1] < 21));
         if (times[x[t]]++ > 0) REQUIRE(bound[x[t]] != x[t + 1]);
         bound[x[t]] = x[t + 1];
+        stands[x[t]] = static_cast<std::int64_t>(t) + 1;
       }
       if (each.name == "recall") continue;
       std::int64_t bindings = 0;
@@ -136,6 +138,130 @@ TEST_CASE("what is asked is the value that was bound last", "[unit]") {
       REQUIRE(static_cast<std::int64_t>(values.size()) == pairs);
     }
   }
+}
+
+TEST_CASE("a key leads to its value over as many bindings as there are hops", "[unit]") {
+  constexpr std::int64_t kVocabulary = 41, kFirstValue = 20;
+  for (const auto& [hops, pairs] : {std::pair<std::int64_t, std::int64_t>{1, 4}, {2, 5}, {4, 3}}) {
+    const auto data = load("mqar_multihop", {{"context", "64"},
+                                             {"vocabulary", std::to_string(kVocabulary)},
+                                             {"pairs", std::to_string(pairs)},
+                                             {"hops", std::to_string(hops)},
+                                             {"train_sequences", "300"}});
+    for (const std::int64_t i : data->train) {
+      const Tokens x = row(data->inputs, i), asked = row(data->asked, i),
+                   answers = row(data->answers, i), sources = row(data->sources, i);
+      CAPTURE(hops, pairs, x, asked, answers);
+      std::map<std::int64_t, std::size_t> where;  // of each key's binding
+      const auto end = static_cast<std::size_t>(2 * pairs * hops);
+      for (std::size_t t = 0; t < end; t += 2) {
+        REQUIRE((x[t] >= 1 && x[t] < kFirstValue));
+        REQUIRE(where.emplace(x[t], t).second);
+      }
+      for (std::size_t t = end; t < x.size(); ++t) {
+        const bool is_asked = in(asked, static_cast<std::int64_t>(t));
+        REQUIRE((is_asked || where.count(x[t]) == 0));  // no filler binds
+      }
+      std::set<std::int64_t> passed, values;
+      REQUIRE(static_cast<std::int64_t>(asked.size()) == pairs);
+      for (std::size_t q = 0; q < asked.size(); ++q) {
+        REQUIRE(asked[q] >= static_cast<std::int64_t>(end));
+        std::int64_t at = x[static_cast<std::size_t>(asked[q])];
+        std::size_t place = 0;
+        for (std::int64_t hop = 0; hop < hops; ++hop) {
+          REQUIRE((at >= 1 && at < kFirstValue));
+          REQUIRE(passed.insert(at).second);            // ways do not meet
+          REQUIRE((hop == 0 || where.at(at) > place));  // and go on further behind
+          place = where.at(at);
+          at = x[place + 1];
+        }
+        REQUIRE((at >= kFirstValue && at < kVocabulary));
+        REQUIRE(values.insert(at).second);
+        REQUIRE(answers[q] == at);
+        REQUIRE(sources[q] == static_cast<std::int64_t>(place) + 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("ways of several hops are woven into each other in every way alike", "[unit]") {
+  const auto data = load("mqar_multihop", {{"context", "12"},
+                                           {"pairs", "2"},
+                                           {"hops", "2"},
+                                           {"filler", "none"},
+                                           {"train_sequences", "6000"}});
+  std::map<std::vector<bool>, std::int64_t> seen;
+  for (const std::int64_t i : data->train) {
+    const Tokens x = row(data->inputs, i);
+    // Whether each binding lies on the way of the first one.
+    std::vector<bool> woven;
+    std::set<std::int64_t> own = {x[0]};
+    for (std::size_t t = 0; t < 8; t += 2) {
+      woven.push_back(own.count(x[t]) != 0);
+      if (woven.back()) own.insert(x[t + 1]);
+    }
+    ++seen[woven];
+  }
+  // First of all it is that way itself; where its second binding lies is a third each.
+  std::vector<std::int64_t> counts;
+  for (const auto& [woven, count] : seen) counts.push_back(count);
+  REQUIRE(counts.size() == 3);
+  require_counts(counts, std::vector<double>(3, 1.0 / 3), 6000);
+}
+
+TEST_CASE("a compound key tells its value by both of its tokens", "[unit]") {
+  using Key = std::pair<std::int64_t, std::int64_t>;
+  constexpr std::int64_t kVocabulary = 32, kSecond = 10, kFirstValue = 20, kPairs = 9;
+  const auto data = load("mqar_compositional", {{"context", "80"},
+                                                {"vocabulary", "32"},
+                                                {"pairs", "9"},
+                                                {"gap_power", "1"},
+                                                {"train_sequences", "2000"}});
+  std::vector<std::int64_t> first_cell(kPairs, 0);
+  for (const std::int64_t i : data->train) {
+    const Tokens x = row(data->inputs, i), asked = row(data->asked, i),
+                 answers = row(data->answers, i), sources = row(data->sources, i);
+    CAPTURE(x, asked, answers);
+    std::map<Key, std::int64_t> bound, stands;
+    std::set<std::int64_t> first, second, values;
+    for (std::size_t t = 0; t < 3 * kPairs; t += 3) {
+      REQUIRE((x[t] >= 1 && x[t] < kSecond));
+      REQUIRE((x[t + 1] >= kSecond && x[t + 1] < kFirstValue));
+      REQUIRE((x[t + 2] >= kFirstValue && x[t + 2] < kVocabulary));
+      first.insert(x[t]);
+      second.insert(x[t + 1]);
+      values.insert(x[t + 2]);
+      bound[{x[t], x[t + 1]}] = x[t + 2];
+      stands[{x[t], x[t + 1]}] = static_cast<std::int64_t>(t) + 2;
+    }
+    // All combinations of three and three, each with a value of its own.
+    REQUIRE(first.size() == 3);
+    REQUIRE(second.size() == 3);
+    REQUIRE(bound.size() == 9);
+    REQUIRE(values.size() == 9);
+    const auto rank = [](const std::set<std::int64_t>& all, std::int64_t one) {
+      return std::distance(all.begin(), all.find(one));
+    };
+    ++first_cell[static_cast<std::size_t>(3 * rank(first, x[0]) + rank(second, x[1]))];
+    std::set<Key> queried;
+    REQUIRE(asked.size() == kPairs);
+    for (std::size_t q = 0; q < asked.size(); ++q) {
+      const auto t = static_cast<std::size_t>(asked[q]);
+      REQUIRE(t >= 3 * kPairs + 1);
+      REQUIRE((t - 1) % 3 == 0);
+      const Key key = {x[t - 1], x[t]};
+      REQUIRE(bound.count(key) == 1);
+      REQUIRE(queried.insert(key).second);
+      REQUIRE(answers[q] == bound[key]);
+      REQUIRE(sources[q] == stands[key]);
+    }
+    for (std::size_t t = 3 * kPairs; t < x.size(); ++t) {
+      const auto place = static_cast<std::int64_t>(t);
+      if (in(asked, place) || in(asked, place + 1)) continue;
+      REQUIRE((first.count(x[t]) == 0 && second.count(x[t]) == 0));
+    }
+  }
+  require_counts(first_cell, std::vector<double>(kPairs, 1.0 / kPairs), 2000);
 }
 
 TEST_CASE("queries are placed by a power law without replacement", "[unit]") {
@@ -263,6 +389,7 @@ TEST_CASE("generated sequences are what they were", "[unit]") {
   CHECK(row(data->inputs, 0) == Tokens{18, 56, 6, 42, 27, 47, 6, 48, 18, 48, 6, 14, 55, 24, 27, 2});
   CHECK(row(data->asked, 0) == Tokens{8, 10, 14});
   CHECK(row(data->answers, 0) == Tokens{56, 48, 47});
+  CHECK(row(data->sources, 0) == Tokens{1, 7, 5});
 }
 
 TEST_CASE("gathered sequences have targets where they are asked", "[unit]") {
@@ -292,6 +419,30 @@ TEST_CASE("gathered sequences have targets where they are asked", "[unit]") {
   CHECK(asked_rows(rows, {}).is_same(rows));
 }
 
+TEST_CASE("a task's sequences are gathered in its own tokens", "[unit]") {
+  const auto data = load("mqar", {{"context", "24"}, {"pairs", "5"}, {"train_sequences", "40"}});
+  const DeviceDataset device = to_device(*data, at::kCPU, at::kFloat);
+  const at::Tensor index = at::tensor(std::vector<std::int64_t>{3, 39, 3, 0, 7, 8}).view({2, 3});
+  const at::Tensor table = at::tensor(std::vector<std::int64_t>{0, 1, 1, 0, 0, 1}).view({2, 3});
+  const at::Tensor tokens = at::stack({at::arange(64), 63 - at::arange(64)});
+  const AskedSequences plain = gather_sequences(device, index),
+                       own = gather_sequences(device, index, tokens, table);
+  CHECK(at::equal(own.asked, plain.asked));
+  for (std::int64_t r = 0; r < 2; ++r) {
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const bool turned = table[r][b].item<std::int64_t>() == 1;
+      CHECK(at::equal(own.x[r][b], turned ? 63 - plain.x[r][b] : plain.x[r][b]));
+      // Where nothing is asked the target stays 0.
+      Tokens expected = row(plain.target[r], b);
+      for (const std::int64_t place : row(plain.asked[r], b)) {
+        auto& target = expected[static_cast<std::size_t>(place)];
+        if (turned) target = 63 - target;
+      }
+      CHECK(row(own.target[r], b) == expected);
+    }
+  }
+}
+
 TEST_CASE("a rule that has no room is refused with what would do", "[unit]") {
   const auto refused = [](const std::string& name, const Settings& said, const std::string& why) {
     CAPTURE(name, said);
@@ -308,6 +459,24 @@ TEST_CASE("a rule that has no room is refused with what would do", "[unit]") {
   refused("mqar_forgetting", {{"pairs", "3"}, {"updates", "4"}}, "updates = 4 is more than pairs");
   refused("mqar", {{"train_sequences", "100000000"}}, "more than are kept in memory");
   refused("mqar", {{"vocabulary", "40000"}}, "vocabulary");
+  refused("mqar_compositional", {{"pairs", "5"}}, "a square number");
+  refused("mqar_compositional", {{"pairs", "5"}}, "give 1 or 4");
+  refused("mqar_compositional", {{"pairs", "4"}, {"context", "23"}}, "a context of 24 or more");
+  CHECK_NOTHROW(
+      load("mqar_compositional", {{"pairs", "4"}, {"context", "24"}, {"train_sequences", "9"}}));
+  refused("mqar_compositional", {{"pairs", "25"}, {"context", "512"}, {"vocabulary", "30"}},
+          "give a vocabulary of 75");
+  CHECK_NOTHROW(
+      load("mqar_compositional",
+           {{"pairs", "25"}, {"context", "512"}, {"vocabulary", "75"}, {"train_sequences", "9"}}));
+  refused("mqar_multihop", {{"pairs", "8"}, {"hops", "4"}}, "give fewer, or a vocabulary of 66");
+  CHECK_NOTHROW(
+      load("mqar_multihop",
+           {{"pairs", "8"}, {"hops", "4"}, {"vocabulary", "66"}, {"train_sequences", "9"}}));
+  refused("mqar_multihop", {{"pairs", "4"}, {"hops", "3"}, {"context", "31"}},
+          "no room for the 12 bindings and 4 queries");
+  refused("mqar", {{"hops", "3"}}, "hops");
+  refused("recall", {{"context", "40000"}}, "give at most 32767");
   refused("mqar", {{"updates", "1"}}, "updates");
   refused("mqar", {{"depth", "0.5"}}, "depth");
   refused("recall", {{"gap_power", "0.5"}}, "gap_power");
