@@ -9,6 +9,8 @@
 #include <numeric>
 
 #include "core/log.h"
+#include "data/example.h"
+#include "data/gather.h"
 #include "data/tensor.h"
 #include "eval/evaluate.h"
 #include "plan/plan.h"
@@ -23,6 +25,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t kTrainingParts = 64;
+constexpr std::int64_t kAskedSequences = 1024, kAskedPart = 8;
 constexpr char kPrefix[] = "probe/";
 constexpr char kTensorPrefix[] = "probe_tensor/";
 
@@ -107,6 +110,29 @@ TrainingPart GroupProbes::training_part(std::int64_t stage, std::int64_t part) c
           }};
 }
 
+// The first validation sequences, part by part; the tasks so far have parts in turn.
+AskedPart GroupProbes::asked_part(std::int64_t part, std::int64_t tasks) const {
+  const Dataset& data = trainer_.data();
+  const std::int64_t begin = part * kAskedPart;
+  const std::int64_t end =
+      std::min(begin + kAskedPart, static_cast<std::int64_t>(data.validation.size()));
+  const std::vector<std::int64_t> places(data.validation.begin() + begin,
+                                         data.validation.begin() + end);
+  AskedPart asked;
+  asked.task = 1 + part % tasks;
+  std::vector<std::int64_t> own;
+  for (const std::int64_t place : places) own.push_back(example_of(place, asked.task));
+  const std::vector<std::vector<std::int64_t>> examples(runs_.size(), own);
+  const Batch batch = trainer_.batches().make(examples, end - begin, OutputsOf::kAll);
+  asked.x = batch.x;
+  asked.asked = batch.asked;
+  asked.target = asked_rows(batch.target, batch.asked);
+  const at::Tensor index = torch::tensor(places, torch::kLong);
+  asked.place = data.asked.index_select(0, index).to(torch::kLong);
+  asked.sources = data.sources.index_select(0, index).to(torch::kLong);
+  return asked;
+}
+
 std::int64_t GroupProbes::last_dense_step(const Moment& moment, std::int64_t r,
                                           std::size_t layer) const {
   const RunSchedule& run = trainer_.run(r);
@@ -146,6 +172,13 @@ ProbeInput GroupProbes::input_at(std::int64_t stage) {
   input.ranking = ranking_batch(batch);
   input.training_parts = kTrainingParts;
   input.training = [this, stage](std::int64_t part) { return training_part(stage, part); };
+  if (trainer_.data().sources.defined()) {
+    const auto there = static_cast<std::int64_t>(trainer_.data().validation.size());
+    input.asked_parts = (std::min(kAskedSequences, there) + kAskedPart - 1) / kAskedPart;
+    input.asked_part = [this, tasks = input.task](std::int64_t part) {
+      return asked_part(part, tasks);
+    };
+  }
   for (std::int64_t r = 0; r < trainer_.replicas(); ++r) input.step.push_back(trainer_.steps_of(r));
   return input;
 }

@@ -57,6 +57,7 @@ class GroupProbes {
   std::vector<Measurements> measure_all(const ProbeInput& input);  // beside probes_
   const Batch& validation_batch();
   TrainingPart training_part(std::int64_t stage, std::int64_t part) const;
+  AskedPart asked_part(std::int64_t part, std::int64_t tasks) const;
   std::int64_t last_dense_step(const Moment& moment, std::int64_t r, std::size_t layer) const;
 
   Trainer& trainer_;

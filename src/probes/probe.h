@@ -31,6 +31,15 @@ struct TrainingPart {
   std::function<at::Tensor(const at::Tensor& logits)> loss;  // mean [R], differentiable
 };
 
+// An AskedPart has some sequences that are asked about what stands earlier in them; each run has the
+// same ones.
+struct AskedPart {
+  at::Tensor x;               // int64 [R,B,T]
+  at::Tensor asked, target;   // int64 [R,B Q]: rows of logits that are asked, and what is right
+  at::Tensor place, sources;  // int64 [B,Q] on the CPU: the token that asks, and that of the answer
+  std::int64_t task = 1;
+};
+
 struct ProbeInput {
   Model& model;
   const std::vector<ReadoutRun>& runs;  // [R]
@@ -48,6 +57,10 @@ struct ProbeInput {
   // the task under way, as many in each part as a step has.
   std::int64_t training_parts = 0;
   std::function<TrainingPart(std::int64_t part)> training = {};
+  // Of validation there are as well parts 0, 1, ... of sequences of the tasks so far that are
+  // asked, where the data are such: more of them than x has, since few places of each count.
+  std::int64_t asked_parts = 0;
+  std::function<AskedPart(std::int64_t part)> asked_part = {};
 
   std::vector<std::int64_t> step = {};  // [R] steps taken
   // Returns the last step whose gradient reached every position of a linear layer, and 0 where none

@@ -143,6 +143,81 @@ TEST_CASE("probes see what is asked", "[numeric]") {
   CHECK(ranked == Approx(sums.loss / static_cast<double>(sums.asked)).epsilon(1e-10));
 }
 
+TEST_CASE("recall by distance is what loops over validation find, in both streams", "[numeric]") {
+  for (const std::string name : {"mqar_forgetting", "needle"}) {
+    const Settings own = name == "needle" ? Settings{{"depth", "-1"}, {"key_length", "3"}}
+                                          : Settings{{"gap_power", "1"}};
+    Settings said = {{"steps", "8"}, {"weights", "dense"}, {"probes", "recall"}};
+    said.insert(own.begin(), own.end());
+    Trainer trainer(recall_runs(name, said), kDouble);
+    trainer.begin_stage(0);
+    for (std::int64_t s = 0; s < 8; ++s) trainer.advance(0, s, 1);
+    GroupProbes probes(trainer);
+    GroupProbes::Moment moment;
+    moment.wanted = {1, 1};
+    moment.last = true;
+    const auto rows = probes.measure(moment);
+    const Dataset& data = trainer.data();
+    const auto asked = data.asked.accessor<std::int16_t, 2>(),
+               sources = data.sources.accessor<std::int16_t, 2>(),
+               answers = data.answers.accessor<std::int16_t, 2>();
+    for (std::size_t r = 0; r < kRuns; ++r) {
+      std::map<std::string, std::pair<double, std::int64_t>> expected;  // sums and counts
+      for (const std::string stream : {"full", "sparse"}) {
+        for (const std::int64_t example : data.validation) {
+          at::NoGradGuard no_grad;
+          Context context;
+          context.plans.attention.wanted =
+              stream == "full" ? StreamsWanted::kFull : StreamsWanted::kSparse;
+          const at::Tensor all = trainer.model().forward(tokens_of(data, example), context);
+          const at::Tensor own_logits = all[static_cast<std::int64_t>(r)][0].contiguous();
+          const auto z = own_logits.accessor<double, 2>();
+          bool whole = true;
+          for (std::int64_t q = 0; q < data.asked.size(1); ++q) {
+            const std::int64_t t = asked[example][q], right = answers[example][q],
+                               from = sources[example][q];
+            double sum = 0;
+            bool best = true;
+            for (std::int64_t v = 0; v < all.size(3); ++v) {
+              sum += std::exp(z[t][v]);
+              best = best && (z[t][v] < z[t][right] || v == right);
+            }
+            std::int64_t bin = 1;
+            while (2 * bin <= t - from) bin *= 2;
+            const auto add = [&](const std::string& to, double value) {
+              expected[to].first += value;
+              ++expected[to].second;
+            };
+            add("recall_" + stream + "_" + std::to_string(bin), best ? 1 : 0);
+            add("recall_loss_" + stream + "_" + std::to_string(bin), std::log(sum) - z[t][right]);
+            const auto tenths = static_cast<std::int64_t>(
+                std::floor(10 * static_cast<double>(from) / static_cast<double>(t)));
+            add("recall_depth_" + stream + "_" + std::to_string(10 * tenths), best ? 1 : 0);
+            if (stream == "full") expected["recall_queries_" + std::to_string(bin)].first += 1;
+            whole = whole && best;
+          }
+          expected["recall_whole_" + stream].first += whole ? 1 : 0;
+          ++expected["recall_whole_" + stream].second;
+        }
+      }
+      std::size_t found = 0, bins = 0;
+      for (const MetricRow& row : rows[r]) {
+        if (row.name == "probe_seconds") continue;
+        CAPTURE(name, r, row.name);
+        REQUIRE(expected.count(row.name) == 1);
+        CHECK(row.layer == "attention");
+        const auto& [sum, count] = expected.at(row.name);
+        CHECK(row.value ==
+              Approx(sum / static_cast<double>(std::max<std::int64_t>(1, count))).epsilon(1e-10));
+        bins += row.name.find("queries") != std::string::npos;
+        ++found;
+      }
+      CHECK(found == expected.size());
+      CHECK(bins >= 3);
+    }
+  }
+}
+
 TEST_CASE("a transformer learns to answer from what is asked alone", "[numeric]") {
   // The value stands second, before the last token, which asks for it amid other tokens.
   Trainer trainer({Config::resolve(small_transformer({{"data", "recall"},

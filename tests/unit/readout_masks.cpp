@@ -86,6 +86,7 @@ TEST_CASE("every family of probes is registered and says what it logs", "[unit]"
       {"interference", "task_conflict"},
       {"capacity", "mask_turnover"},
       {"calibration", "recency_bias"},
+      {"recall", "recall_sparse_D"},
       {"barrier", "loss_barrier"},
       {"linear_probe", "head_accuracy"},
       {"weight_distance", "weight_distance"},
