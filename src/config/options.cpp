@@ -174,8 +174,8 @@ std::vector<Option> continual_options() {
        .default_value = "classes",
        .neutral = "classes",
        .help = "what tells tasks apart: classes are split among them, or each has all and sees the "
-               "inputs permuted (the first as they are) or rotated, by seed_classes; corpus: each "
-               "is a part of a byte corpus",
+               "inputs permuted (the first as they are; of generated sequences the tokens are) or "
+               "rotated, by seed_classes; corpus: each is a part of a byte corpus",
        .choices = {"classes", "permutation", "rotation", "corpus"},
        .of_part = true},
       {.name = "rotation_degrees",

@@ -11,7 +11,7 @@ namespace {
 
 TaskSequence domain_il(const Config& config, const Dataset& data) {
   TaskSequence sequence = split_tasks(config, data);
-  if (sequence.tasks.front().classes.empty()) return sequence;  // tasks of bytes share them anyhow
+  if (sequence.tasks.front().classes.empty()) return sequence;  // sequences share them anyhow
   std::int64_t most = 0;
   for (const auto& [first, last] : sequence.task_outputs) most = std::max(most, last - first);
   const auto first_of = [&sequence](std::int64_t task) {

@@ -168,7 +168,7 @@ namespace {
 
 // Tasks of bytes have no classes: a task is what its windows have in common.
 bool share_classes(const TaskSequence& sequence) {
-  return !sequence.views.empty() || sequence.tasks.front().classes.empty();
+  return sequence.has_views() || sequence.tasks.front().classes.empty();
 }
 
 // Classes are those of the data set, which a sequence may not have all of.

@@ -63,7 +63,9 @@ struct TaskSequence {
   // Where tasks share classes and each has outputs of its own: [tasks][classes], in place of
   // target.
   std::vector<std::vector<std::int64_t>> target_by_task;
-  std::vector<InputView> views;                 // [tasks]; empty: inputs are seen as they are
+  std::vector<InputView> views;  // [tasks]; empty: inputs are seen as they are
+  // [tasks][C] the token that a task has for each token of generated sequences; empty: that one.
+  std::vector<std::vector<std::int64_t>> tokens;
   std::shared_ptr<const ExampleAngles> angles;  // each input is turned by its own; null: none is
   std::vector<std::int64_t> task_of_class;      // data-set class -> task number; empty: always 1
   OutputsOf trained = OutputsOf::kAll;          // what the loss sees
@@ -72,6 +74,8 @@ struct TaskSequence {
   // Returns the outputs of task t (numbers from 1), the range [first, last).
   std::vector<std::pair<std::int64_t, std::int64_t>> task_outputs;
 
+  // The same example is seen by each task in its own way.
+  bool has_views() const { return !views.empty() || !tokens.empty(); }
   // All tasks of several have the same outputs.
   bool shares_outputs() const {
     return task_outputs.size() > 1 && task_outputs[0] == task_outputs[1];

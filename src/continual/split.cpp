@@ -21,8 +21,10 @@ void check_splittable(const Dataset& data) {
   if (data.sequences()) {
     throw ConfigError(fmt::format(
         "data = {} has no classes to split into tasks; give scenario = single, or scenario = "
-        "domain_il with tasks_by = corpus and a corpus for each task",
-        data.name));
+        "domain_il with tasks_by = {}",
+        data.name,
+        data.windows() ? "corpus and a corpus for each task"
+                       : "permutation, where each task has tokens of its own"));
   }
 }
 
@@ -163,11 +165,17 @@ TaskSequence split_by_class(const Config& config, const Dataset& data) {
 
 void check_views(const Config& config, const Dataset& data) {
   const std::string& by = config.text("tasks_by");
-  if (data.sequences()) {
+  if (data.sequences() && (data.windows() || by != "permutation")) {
     throw ConfigError(
         fmt::format("tasks_by = {} is of images and data = {} has none; choose scenario = single, "
-                    "or tasks_by = corpus",
-                    by, data.name));
+                    "or tasks_by = {}",
+                    by, data.name, data.windows() ? "corpus" : "permutation"));
+  }
+  if (data.sequences() && config.text("scenario") != "domain_il") {
+    throw ConfigError(fmt::format(
+        "tasks_by = permutation of data = {} makes tasks whose outputs, the tokens, are the same "
+        "in all: give scenario = domain_il (not {})",
+        data.name, config.text("scenario")));
   }
   if (config.text("class_order") != "natural") {
     throw ConfigError(
@@ -178,21 +186,47 @@ void check_views(const Config& config, const Dataset& data) {
   refuse_sizes(config);
 }
 
-// What a task sees: the first one of permuted tasks everything as it is.
-InputView view_of_task(const Config& config, const Dataset& data, std::int64_t task) {
-  const std::uint64_t key = sub_key(run_key(config, "classes"), static_cast<std::uint64_t>(task));
-  if (config.text("tasks_by") == "rotation") {
-    const double degrees = config.real("rotation_degrees") * RandomStream{key}.uniform(0);
-    return rotated_view({data.height, data.width, data.channels}, degrees);
-  }
-  if (task > 1) return permuted_view(permutation(key, data.features));
-  std::vector<std::int64_t> order(static_cast<std::size_t>(data.features));
+std::uint64_t key_of_task(const Config& config, std::int64_t task) {
+  return sub_key(run_key(config, "classes"), static_cast<std::uint64_t>(task));
+}
+
+// A task's order of 0..count-1: the first one's is as it is.
+std::vector<std::int64_t> order_of_task(const Config& config, std::int64_t count,
+                                        std::int64_t task) {
+  if (task > 1) return permutation(key_of_task(config, task), count);
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), std::int64_t{0});
-  return permuted_view(order);
+  return order;
+}
+
+InputView view_of_task(const Config& config, const Dataset& data, std::int64_t task) {
+  if (config.text("tasks_by") == "permutation") {
+    return permuted_view(order_of_task(config, data.features, task));
+  }
+  const double degrees =
+      config.real("rotation_degrees") * RandomStream{key_of_task(config, task)}.uniform(0);
+  return rotated_view({data.height, data.width, data.channels}, degrees);
+}
+
+// Each task reads and answers the same sequences in tokens of its own, the first as they are. The
+// permutation is over all tokens, since one within the keys and one within the values of
+// associative recall would leave the law of the sequences what it is, and nothing would be new in a
+// task.
+TaskSequence split_by_tokens(const Config& config, const Dataset& data) {
+  TaskSequence sequence;
+  sequence.outputs = data.classes;
+  const ExampleList train = data.train, validation = data.validation, test = data.test;
+  for (std::int64_t number = 1; number <= config.integer("tasks"); ++number) {
+    sequence.tasks.push_back({number, {}, train, validation, test});
+    sequence.task_outputs.emplace_back(0, data.classes);
+    sequence.tokens.push_back(order_of_task(config, data.classes, number));
+  }
+  return sequence;
 }
 
 TaskSequence split_by_view(const Config& config, const Dataset& data) {
   check_views(config, data);
+  if (data.sequences()) return split_by_tokens(config, data);
   const std::int64_t tasks = config.integer("tasks"), classes = data.classes;
   TaskSequence sequence;
   sequence.outputs = tasks * classes;

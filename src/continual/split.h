@@ -2,10 +2,10 @@
 // class each task has some of the classes and their examples: of C classes each of T tasks has
 // C / T, and the first C mod T have one more, or as many as `task_classes` says; by permutation or
 // rotation each has all of them, and sees the inputs in its own way (Kirkpatrick et al. 2017, arXiv
-// 1612.00796; Lopez-Paz and Ranzato 2017, arXiv 1706.08840); by corpus each is a part of a byte
-// corpus. `online` changes nothing here: the step loop then makes one pass over each task's
-// training examples, whatever `epochs` and `steps` say. Nor does `blur`, which mixes what steps
-// near a switch take (train/batches.h).
+// 1612.00796; Lopez-Paz and Ranzato 2017, arXiv 1706.08840), of generated sequences by a
+// permutation of the tokens; by corpus each is a part of a byte corpus. `online` changes nothing
+// here: the step loop then makes one pass over each task's training examples, whatever `epochs` and
+// `steps` say. Nor does `blur`, which mixes what steps near a switch take (train/batches.h).
 #pragma once
 
 #include <cstdint>

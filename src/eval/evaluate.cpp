@@ -116,7 +116,7 @@ std::vector<std::int64_t> probe_examples(const Trainer& trainer) {
       all.empty() ? even_examples(trainer, most)
                   : std::vector<std::int64_t>(all.begin(), all.begin() + count);
   const auto tasks = static_cast<std::int64_t>(trainer.tasks(0).tasks.size());
-  for (std::size_t i = 0; i < seen.size() && !trainer.tasks(0).views.empty(); ++i) {
+  for (std::size_t i = 0; i < seen.size() && trainer.tasks(0).has_views(); ++i) {
     seen[i] = example_of(seen[i], 1 + static_cast<std::int64_t>(i) % tasks);
   }
   return seen;

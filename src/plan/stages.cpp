@@ -47,7 +47,9 @@ std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& d
   const auto capacity = static_cast<std::size_t>(config.integer("buffer"));
   const std::uint64_t key = run_key(config, "replay");
   const RandomStream leaves{sub_key(key, 0)};
-  const auto* labels = data.labels.const_data_ptr<std::int64_t>();
+  // Sequences have no classes. Who trains on such a memory of them is refused, once its length is
+  // known.
+  const auto* labels = data.labels.defined() ? data.labels.const_data_ptr<std::int64_t>() : nullptr;
   ByClass memory;
   std::size_t held = 0;
   std::uint64_t seen = 0;
@@ -58,7 +60,7 @@ std::vector<std::int64_t> balanced_memory(const Config& config, const Dataset& d
          permutation(sub_key(key, static_cast<std::uint64_t>(t + 1)), size)) {
       const std::int64_t place = task.train[static_cast<std::size_t>(i)];
       std::vector<std::int64_t>& own =
-          memory[{sequence.views.empty() ? 0 : task.number, labels[place]}];
+          memory[{sequence.has_views() ? task.number : 0, labels != nullptr ? labels[place] : 0}];
       const std::uint64_t draw = seen++;
       // Where there are more classes than places each has one at most, and a class that has none
       // is always let in.

@@ -703,16 +703,16 @@ std::vector<Rule> example_rules() {
        [](const RunFacts& f) { return f.exact_fisher && f.sequences && f.tasks > 1; },
        [](const RunFacts& f) {
          return fmt::format(
-             "--strategy {} takes a gradient of each output of each token, of which a window has "
-             "{} x {}: give ewc_empirical, which takes one of each window, or mas or si",
-             f.config->text("strategy"), number(f, "context"), 256);
+             "--strategy {} takes a gradient of each output of each token, of which a sequence has "
+             "{}: give ewc_empirical, which takes one of each sequence, or mas or si",
+             f.config->text("strategy"), number(f, "context"));
        }},
       {"memory_of_windows", kRefusedRun, kOfRun,
        [](const RunFacts& f) { return f.keeps_classes && f.sequences; },
        [](const RunFacts& f) {
          return fmt::format(
-             "--strategy {} trains on a memory that is balanced over classes, and windows of a "
-             "byte corpus have none: give er with --buffer-rule balanced",
+             "--strategy {} trains on a memory that is balanced over classes, and sequences of "
+             "tokens have none: give er with --buffer-rule balanced",
              f.config->text("strategy"));
        }},
       {"nothing_to_choose", kWarnedRun, kOfRun,

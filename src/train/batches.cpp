@@ -26,7 +26,7 @@ Batches::Batches(const std::vector<Config>& configs, at::Device device, at::Scal
   for_each_index(configs.size(), host_threads(),
                  [&](std::size_t r) { sequences_[r] = make_tasks(configs[r], *data_); });
   share_lists();
-  if (!data_->sequences()) make_tables();
+  data_->sequences() ? make_token_tables() : make_tables();
 }
 
 // Most runs of a group have the same examples in each task, which are kept once.
@@ -83,6 +83,14 @@ void Batches::make_tables() {
   std::vector<std::vector<InputView>> views;
   for (const TaskSequence& each : sequences_) views.push_back(each.views);
   views_ = to_device(views, device_);
+}
+
+void Batches::make_token_tables() {
+  std::vector<at::Tensor> tables;
+  for (const TaskSequence& each : sequences_) {
+    for (const auto& own : each.tokens) tables.push_back(torch::tensor(own, torch::kInt64));
+  }
+  if (!tables.empty()) tokens_ = torch::stack(tables).to(device_);
 }
 
 // Tasks 1 to `last` have begun.
@@ -272,7 +280,13 @@ at::Tensor Batches::over_rows(const at::Tensor& per_example, std::int64_t multip
 }
 
 Batch Batches::gather_asked(const at::Tensor& examples, const at::Tensor& weight) const {
-  const AskedSequences gathered = gather_sequences(device_data_, examples);
+  at::Tensor table;
+  if (tokens_.defined()) {
+    const std::int64_t tasks = tokens_.size(0) / replicas();
+    const at::Tensor run = torch::arange(replicas(), examples.options()).unsqueeze(1);
+    table = examples.bitwise_right_shift(kSourceBits).sub(1).clamp_min(0) + run * tasks;
+  }
+  const AskedSequences gathered = gather_sequences(device_data_, examples, tokens_, table);
   const std::int64_t tokens = gathered.x.size(2);
   const at::Tensor first =
       torch::arange(examples.size(1), examples.options()) * tokens;  // row of b

@@ -94,6 +94,7 @@ class Batches {
   void make_tables();
   Batch gather_packed_windows(const at::Tensor& examples, const at::Tensor& weight,
                               std::int64_t multiple) const;
+  void make_token_tables();
   Batch gather_asked(const at::Tensor& examples, const at::Tensor& weight) const;
   void begin_tasks(std::int64_t last);
   // Windows of replica r as examples of their tasks.
@@ -112,6 +113,7 @@ class Batches {
   at::Tensor seen_;
   DeviceViews views_;
   DeviceAngles angles_;
+  at::Tensor tokens_;  // int64 [R tasks, C] of tasks with tokens of their own; undefined: none have
   // What a replica draws its batches of a stage from.
   struct Source {
     std::vector<std::int64_t> examples;   // none of a byte corpus

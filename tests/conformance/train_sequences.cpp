@@ -296,6 +296,62 @@ TEST_CASE("tasks of bytes with every strategy that takes them: alone, in company
   CHECK(taken == all);
 }
 
+namespace {
+
+Settings generated_tasks(const std::string& strategy) {
+  return where_read({{"data", "mqar_forgetting"},
+                     {"model", "transformer"},
+                     {"vocabulary", "18"},
+                     {"train_sequences", "40"},
+                     {"validation_sequences", "21"},
+                     {"scenario", "domain_il"},
+                     {"tasks_by", "permutation"},
+                     {"tasks", "3"},
+                     {"strategy", strategy},
+                     {"attention", "ssa"},
+                     {"weights", "set"},
+                     {"density", "0.3"},
+                     {"context", "32"},
+                     {"layers", "2"},
+                     {"width", "16"},
+                     {"heads", "4"},
+                     {"kv_heads", "2"},
+                     {"block_size", "4"},
+                     {"blocks", "2"},
+                     {"batch", "3"},
+                     {"steps", "6"},
+                     {"probes", "recall,gap,attention"}},
+                    {{"buffer", "20"},
+                     {"buffer_rule", "balanced"},
+                     {"replay_batch", "5"},
+                     {"fisher_examples", "4"}},
+                    {part("strategy", strategy)});
+}
+
+}  // namespace
+
+TEST_CASE("tasks of generated recall in tokens of their own: alone, in company and resumed",
+          "[conformance]") {
+  for (const std::string strategy : {"finetune", "er", "derpp", "ewc_empirical", "packnet"}) {
+    for (const std::string storage : {"masked", "sparse"}) {
+      DYNAMIC_SECTION(strategy << ' ' << storage) {
+        Settings said = generated_tasks(strategy);
+        said["storage"] = storage;
+        require_same_in_every_company(seeds_of(said, 3), 4);
+      }
+    }
+  }
+}
+
+TEST_CASE("tasks of generated sequences take the strategies that tasks of bytes take",
+          "[conformance]") {
+  const std::set<std::string> refused = {"ewc", "ewc_online", "gdumb", "icarl", "hat", "spacenet"};
+  for (const Part& strategy : parts_of("strategy")) {
+    CAPTURE(strategy.name);
+    CHECK(is_taken(generated_tasks(strategy.name)) == (refused.count(strategy.name) == 0));
+  }
+}
+
 // What was trained on is known better than what was not, and is forgotten: by the program's rows.
 TEST_CASE("a task of bytes trains on its own part alone", "[conformance]") {
   const TemporaryFolder folder;

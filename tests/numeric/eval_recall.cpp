@@ -218,6 +218,52 @@ TEST_CASE("recall by distance is what loops over validation find, in both stream
   }
 }
 
+TEST_CASE("what a task's tokens mean is learned, and forgotten for the next one's", "[numeric]") {
+  const Settings said = small_transformer({{"data", "recall"},
+                                           {"context", "6"},
+                                           {"vocabulary", "10"},
+                                           {"pairs", "1"},
+                                           {"train_sequences", "4000"},
+                                           {"validation_sequences", "200"},
+                                           {"scenario", "domain_il"},
+                                           {"tasks_by", "permutation"},
+                                           {"tasks", "2"},
+                                           {"layers", "1"},
+                                           {"block_size", "2"},
+                                           {"batch", "16"},
+                                           {"lr", "0.01"},
+                                           {"steps", "200"}});
+  const auto accuracy = [&](const Settings& more) {  // [stage][task], through full attention
+    Settings own = said;
+    for (const auto& [name, value] : more) own[name] = value;
+    Trainer trainer({Config::resolve(own)}, {});
+    std::vector<std::vector<double>> found;
+    for (std::int64_t stage = 0; stage < 2; ++stage) {
+      trainer.begin_stage(stage);
+      for (std::int64_t s = 0; s < 200;) s += trainer.advance(stage, s, 200 - s).steps;
+      trainer.end_stage(stage);
+      found.emplace_back();
+      const auto rows = evaluate(trainer, {stage + 1, "validation", false, {1}});
+      for (const EvalRow& row : rows[0]) {
+        if (row.readout.attention.stream != "full" || row.readout.weights.stream != "full")
+          continue;
+        CHECK(row.n_total == 200);
+        found.back().push_back(static_cast<double>(row.n_correct) / 200);
+      }
+      REQUIRE(found.back().size() == 2);
+    }
+    return found;
+  };
+  const auto plain = accuracy({{"strategy", "finetune"}});
+  CHECK(plain[0][0] > 0.9);
+  CHECK(plain[1][1] > 0.9);
+  CHECK(plain[0][1] < 0.8);
+  CHECK(plain[1][0] < plain[0][0] - 0.2);
+  const auto replayed = accuracy({{"strategy", "er"}, {"buffer", "500"}, {"replay_batch", "16"}});
+  CHECK(replayed[1][1] > 0.9);
+  CHECK(replayed[1][0] > plain[1][0] + 0.1);
+}
+
 TEST_CASE("a transformer learns to answer from what is asked alone", "[numeric]") {
   // The value stands second, before the last token, which asks for it amid other tokens.
   Trainer trainer({Config::resolve(small_transformer({{"data", "recall"},

@@ -218,6 +218,58 @@ TEST_CASE("parts of a byte corpus are tasks that share their outputs", "[unit]")
   CHECK_THROWS_WITH(tasks_of("domain_il", {{"tasks_by", "corpus"}}), Contains("data = bytes"));
 }
 
+TEST_CASE("tasks of generated sequences have tokens of their own", "[unit]") {
+  Dataset data;
+  data.kind = Dataset::Kind::kSequences;
+  data.name = "mqar_forgetting";
+  data.inputs = at::zeros({9, 30}, at::kShort);
+  data.classes = 21;
+  data.train = {0, 1, 2, 3, 4};
+  data.validation = {5, 6};
+  data.test = {7, 8};
+  const auto make = [&](Settings more) {
+    more.insert({{"data", "mqar_forgetting"},
+                 {"model", "transformer"},
+                 {"tasks_by", "permutation"},
+                 {"tasks", "3"}});
+    more.insert({"scenario", "domain_il"});
+    return make_tasks(Config::resolve(more), data);
+  };
+  const TaskSequence sequence = make({});
+  REQUIRE(sequence.tasks.size() == 3);
+  CHECK(sequence.outputs == 21);
+  CHECK(sequence.has_views());
+  CHECK(sequence.views.empty());
+  CHECK(sequence.shares_outputs());
+  REQUIRE(sequence.tokens.size() == 3);
+  std::vector<std::int64_t> natural(21);
+  std::iota(natural.begin(), natural.end(), 0);
+  CHECK(sequence.tokens[0] == natural);
+  for (const std::size_t task : {1, 2}) {
+    std::vector<std::int64_t> own = sequence.tokens[task];
+    CHECK(own != natural);
+    std::sort(own.begin(), own.end());
+    CHECK(own == natural);
+    CHECK(sequence.tasks[task].train.is_same(sequence.tasks[0].train));
+    CHECK(sequence.tasks[task].number == static_cast<std::int64_t>(task) + 1);
+  }
+  CHECK(sequence.tokens[1] != sequence.tokens[2]);
+  CHECK(sequence.tasks[0].test == data.test);
+  // Which permutations is a matter of the run's classes, and of nothing else.
+  CHECK(make({{"seed_data", "7"}}).tokens == sequence.tokens);
+  CHECK(make({{"seed_classes", "7"}}).tokens != sequence.tokens);
+  const TaskSequence more = make({{"tasks", "4"}});
+  CHECK(more.tokens[2] == sequence.tokens[2]);
+  for (const std::string scenario : {"class_il", "task_il"}) {
+    CHECK_THROWS_WITH(make({{"scenario", scenario}}), Contains("give scenario = domain_il"));
+  }
+  CHECK_THROWS_WITH(make({{"tasks_by", "rotation"}}), Contains("or tasks_by = permutation"));
+  CHECK_THROWS_WITH(make({{"tasks_by", "classes"}}), Contains("tasks_by = permutation"));
+  CHECK_THROWS_WITH(make({{"tasks_by", "corpus"}}), Contains("data = bytes"));
+  CHECK_THROWS_WITH(make({{"class_order", "random"}}), Contains("leave it out"));
+  CHECK_THROWS_WITH(make({{"task_classes", "10,6,5"}}), Contains("leave it out"));
+}
+
 TEST_CASE("scenarios differ in outputs and masks", "[unit]") {
   const auto task = tasks_of("task_il"), domain = tasks_of("domain_il"), cls = tasks_of("class_il");
   CHECK(task.outputs == 10);
