@@ -80,6 +80,41 @@ unset multiplot
 E
 }
 
+attention() {
+  local columns=(attention attention_entropy_penalty match) i=0 plots="" method budget
+  local budgets=("half the blocks" sparse "twice the blocks" "four times the blocks" full)
+  pick attention/paradox_mechanism.csv "${columns[@]}" "kept mass" "kept mass ci95_half" |
+    awk -F'\t' -v OFS='\t' '$3 == "steps" { print ($2 > 0 ? "penalty" : $1), $4, $5 }' >"$tmp/mass"
+  for budget in "${budgets[@]}"; do
+    pick attention/paradox_loss.csv "${columns[@]}" "$budget" "$budget ci95_half" |
+      awk -F'\t' -v OFS='\t' -v i=$i '$3 == "steps" && $2 == 0 { print $1, i, $4, $5 }'
+    i=$((i + 1))
+  done >"$tmp/bits"
+  i=0
+  local colors=('#4878a8' '#c8502d' '#888888' '#3a8a50') points=(7 5 9 13)
+  for method in full moba alternate ssa; do
+    awk -F'\t' -v m=$method '$1 == m && $2 > 0' "$tmp/bits" >"$tmp/bits.$method"
+    plots+="${plots:+, }'$tmp/bits.$method' using (\$2+0.06*($i-1.5)):3:4 with yerrorlines lc '${colors[$i]}' pt ${points[$i]} ps 0.8 title '$method'"
+    i=$((i + 1))
+  done
+  draw attention/paradox.svg 900 380 <<E
+set multiplot layout 1,2
+set xtics scale 0
+set xrange [-0.6:4.6]
+set yrange [0:1.05]
+set title "attention mass on the chosen blocks"
+plot '$tmp/mass' using 0:2:(0.6):xtic(1) with boxes lc '#4878a8' notitle, '' using 0:2:3 with yerrorbars lc 'black' pt 0 notitle
+set xrange [0.7:4.3]
+set yrange [*:*]
+set offsets 0,0,0.005,0.002
+set title "bits per byte by budget (lower is better)"
+set xtics ("trained" 1, "twice" 2, "four times" 3, "all keys" 4)
+set key top right
+plot $plots
+unset multiplot
+E
+}
+
 blind_spot() {
   local columns=(contrast difference "difference ci95_half" "difference holm")
   pick blind_spot/decision.csv "${columns[@]}" |
@@ -236,5 +271,5 @@ E
 }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(tandem blind_spot weights sparse_speed golden_set continual bench)
+[ $# -gt 0 ] || parts=(tandem attention blind_spot weights sparse_speed golden_set continual bench)
 for part in "${parts[@]}"; do "$part"; done

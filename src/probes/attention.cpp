@@ -13,7 +13,8 @@
 //                  infinite wherever something is dropped; both are finite at the logits, where the
 //                  family `gap` has them
 //   stream_distance   |h_full - h_sparse|
-//   drop_distance  |h_drop - h_sparse|: the gap also falls where values grow alike
+//   drop_distance  |h_drop - h_sparse|, each query by what it drops: the gap also falls where
+//                  values grow alike
 //   sparse_norm    |h_sparse|: and where they shrink
 //   distance_bound delta (max |v| of what is dropped + |h_sparse|), the bound of Theorem 1 on
 //                  stream_distance
@@ -77,7 +78,8 @@ class AttentionProbe : public Probe {
                                                const at::Tensor& chosen) const {
     const at::Tensor weights = view.weights(queries);
     const std::int64_t heads = weights.size(2), tokens = weights.size(4);
-    const at::Tensor selected = selected_keys(chosen, queries, heads, view.block_size, tokens);
+    const at::Tensor selected =
+        selected_keys(chosen, queries, heads, view.block_size, tokens, view.documents);
     const std::int64_t sharing = per_head_ ? 1 : heads / view.v.size(3);
     const StreamGap gap = stream_gap(weights, selected, view.v, queries);
     const at::Tensor kept = kept_mass(weights, selected);
@@ -89,7 +91,6 @@ class AttentionProbe : public Probe {
             {"entropy", entropy_bits(weights)},
             {"kl_sparse_full", kl_sparse_full(kept, gap.dropped)},
             {"stream_distance", gap.error},
-            {"drop_distance", gap.drop_distance},
             {"sparse_norm", gap.sparse_norm},
             {"distance_bound", gap.bound},
             {"sink_mass", weights.select(-1, 0)}};
@@ -114,22 +115,25 @@ class AttentionProbe : public Probe {
       all[name] = torch::cat(values, 3);
       record(rows, layer, name, all[name]);
     }
-    record_tightness(rows, layer, all.at("stream_distance"), all.at("distance_bound"));
+    const at::Tensor& distance = all.at("stream_distance");
+    record_ratio(rows, layer, "drop_distance", distance, all.at("dropped_mass"));
+    record_ratio(rows, layer, "bound_ratio", distance, all.at("distance_bound"));
     for (const std::int64_t neighbours : {2, 4, 8}) {
       const at::Tensor ratio = union_of_blocks(chosen, neighbours);
       if (ratio.defined()) record(rows, layer, "union_" + std::to_string(neighbours), ratio);
     }
   }
 
-  // Nothing is said where nothing is dropped.
-  static void record_tightness(Recorder& rows, const std::string& layer, const at::Tensor& error,
-                               const at::Tensor& bound) {
+  // A ratio of sums, since single divisors can be near 0, where rounding decides. Nothing is said
+  // where nothing is dropped.
+  static void record_ratio(Recorder& rows, const std::string& layer, const std::string& name,
+                           const at::Tensor& dividend, const at::Tensor& divisor) {
     const auto sum = [](const at::Tensor& value) {
       return value.to(torch::kDouble).sum().item<double>();
     };
-    for (std::int64_t r = 0; r < error.size(0); ++r) {
-      const double whole = sum(bound[r]);
-      if (whole > 0) rows.layer(r, kAttentionLevel, layer, "bound_ratio", sum(error[r]) / whole);
+    for (std::int64_t r = 0; r < dividend.size(0); ++r) {
+      const double whole = sum(divisor[r]);
+      if (whole > 0) rows.layer(r, kAttentionLevel, layer, name, sum(dividend[r]) / whole);
     }
   }
 

@@ -106,8 +106,8 @@ at::Tensor dropped_energies(const LayerGradient& of, bool sparse) {
   at::Tensor dk = torch::zeros_like(values), dv = torch::zeros_like(values);
   of.visit_queries([&](const at::Tensor& queries) {
     const at::Tensor full = view.weights(queries);
-    const at::Tensor selected =
-        selected_keys(view.chosen(queries), queries, heads, view.block_size, tokens);
+    const at::Tensor selected = selected_keys(view.chosen(queries), queries, heads, view.block_size,
+                                              tokens, view.documents);
     const at::Tensor read =
         sparse ? full * selected / (full * selected).sum(-1, /*keepdim=*/true) : full;
     const at::Tensor a = read.flatten(0, 2), dropped = selected.logical_not().flatten(0, 2);

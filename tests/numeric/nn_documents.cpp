@@ -9,6 +9,7 @@
 #include "nn/attention/metrics.h"
 #include "nn/attention/module.h"
 #include "nn/attention/two_stream.h"
+#include "nn/attention/view.h"
 
 namespace tandem::test::nn_documents_numeric {
 namespace {
@@ -58,8 +59,7 @@ struct Packed {
             .head_dim = kSize,
             .block_size = setting.block_size};
   }
-  // `watched`: by whole matrices.
-  std::vector<at::Tensor> run(StreamsWanted wanted, bool watched) const {
+  std::vector<at::Tensor> run(StreamsWanted wanted, bool by_matrices) const {
     Context context;
     LevelPlan& plan = context.plans.attention;
     plan.wanted = wanted;
@@ -69,8 +69,9 @@ struct Packed {
       plan.full_coefficient = plan.sparse_coefficient =
           torch::full({kRuns}, 3.0, torch::dtype(torch::kFloat64));
     }
-    if (watched) context.observe_tensor = [](const auto&, const auto&, const auto&) {};
-    const at::Tensor out = attention("a", q, k, v, setting, tables, context);
+    const at::Tensor out =
+        by_matrices ? attention_by_matrices(q, k, v, setting, tables, context)
+                    : attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
     at::Tensor loss = (out * weights).sum();
     if (context.alignment().defined()) loss = loss + context.alignment().sum();
     auto all = torch::autograd::grad({loss}, {q, k, v});
@@ -85,6 +86,32 @@ AttentionSetting setting_of(const std::string& score, bool per_head, std::int64_
   setting.selector.score = score;
   setting.selector.per_head = per_head;
   return setting;
+}
+
+// What a pass of the sparse stream lets be seen of all queries.
+struct Seen {
+  at::Tensor queries, weights, selected;  // int64 [T], [R,B,H,T,T], bool [R,B,H,T,T]
+
+  Seen(const Packed& p, const at::Tensor& v) : queries(torch::arange(p.tokens, torch::kInt64)) {
+    Context context;
+    context.plans.attention.wanted = StreamsWanted::kSparse;
+    context.observe_attention = [&](const std::string&, const AttentionView& view) {
+      weights = view.weights(queries);
+      selected = selected_keys(view.chosen(queries), queries, kHeads, view.block_size, p.tokens,
+                               view.documents);
+    };
+    const at::NoGradGuard no_grad;
+    attention({Level::kAttention, "a"}, p.q, p.k, v, p.setting, p.tables, context);
+  }
+};
+
+// Selectors that need nothing but queries and keys.
+std::vector<std::string> plain_selectors() {
+  std::vector<std::string> names;
+  for (const auto& [name, selector] : block_selectors().all()) {
+    if (selector.learned == nullptr) names.push_back(name);
+  }
+  return names;
 }
 
 }  // namespace
@@ -139,8 +166,10 @@ TEST_CASE("choices and outputs within documents are those of the kernels' refere
               call.slots = 3;
             }
             REQUIRE(kernels::attention_forward_ref(call) == kernels::AttentionStatus::kOk);
+            Context context;
+            context.plans.attention.wanted = sparse ? StreamsWanted::kSparse : StreamsWanted::kFull;
             const at::Tensor own =
-                attention_by_matrices(p.q, p.k, p.v, p.setting, p.tables, !sparse);
+                attention_by_matrices(p.q, p.k, p.v, p.setting, p.tables, context);
             CHECK(torch::allclose(own, out, 1e-10, 1e-12));
           }
         }
@@ -150,7 +179,8 @@ TEST_CASE("choices and outputs within documents are those of the kernels' refere
 }
 
 TEST_CASE("kernels and whole matrices agree within documents, by every selector", "[numeric]") {
-  for (const auto& [score, selector] : block_selectors().all()) {
+  for (const std::string& score : plain_selectors()) {
+    const BlockSelector& selector = block_selectors().at("selector", score);
     for (const bool per_head : {false, true}) {
       DYNAMIC_SECTION(score << (per_head ? " head" : " group")) {
         AttentionSetting setting = setting_of(score, per_head, 8, 3);
@@ -174,16 +204,8 @@ TEST_CASE("kernels and whole matrices agree within documents, by every selector"
 TEST_CASE("the bound of the streams' gap is of the own document's values", "[numeric]") {
   const Packed p(53, setting_of("softmax", false, 4, 2));
   const auto gap_with = [&](const at::Tensor& v) {
-    at::Tensor weights, selected;
-    Context context;
-    context.plans.attention.wanted = StreamsWanted::kSparse;
-    context.observe_tensor = [&](const auto&, const std::string& what, const at::Tensor& value) {
-      if (what == kObserveWeights) weights = value;
-      if (what == kObserveSelected) selected = value;
-    };
-    const at::NoGradGuard no_grad;
-    attention("a", p.q, p.k, v, p.setting, p.tables, context);
-    return stream_gap(weights, selected, v);
+    const Seen seen(p, v);
+    return stream_gap(seen.weights, seen.selected, v, seen.queries);
   };
   // The second example of the first run has a document of 18 tokens from its ninth token on.
   at::Tensor louder = p.v.detach().clone();
@@ -197,20 +219,14 @@ TEST_CASE("the bound of the streams' gap is of the own document's values", "[num
 }
 
 TEST_CASE("no query gives weight to another document, or chooses a block of one", "[numeric]") {
-  for (const auto& [score, selector] : block_selectors().all()) {
+  for (const std::string& score : plain_selectors()) {
     CAPTURE(score);
     AttentionSetting setting = setting_of(score, false, 4, 4);
     setting.selector.nearest = 1;
     setting.selector.force_first = true;
     const Packed p(60, setting);
-    at::Tensor weights, selected;
-    Context context;
-    context.plans.attention.wanted = StreamsWanted::kSparse;
-    context.observe_tensor = [&](const auto&, const std::string& what, const at::Tensor& value) {
-      if (what == kObserveWeights) weights = value;
-      if (what == kObserveSelected) selected = value;
-    };
-    attention("a", p.q, p.k, p.v, p.setting, p.tables, context);
+    const Seen seen(p, p.v);
+    const at::Tensor &weights = seen.weights, &selected = seen.selected;
     const at::Tensor key = torch::arange(p.tokens);
     const at::Tensor mine = (key >= p.documents.unsqueeze(-1))
                                 .logical_and(key <= key.unsqueeze(-1))

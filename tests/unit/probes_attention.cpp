@@ -114,6 +114,7 @@ std::map<std::string, double> by_loops(const AttentionOffer& offer, std::int64_t
   const auto values = offer.values.accessor<double, 5>();
   const std::int64_t group = kHeads / kKeyHeads;
   std::map<std::string, double> sum;
+  double apart_sum = 0;  // each query by what it drops
   for (std::int64_t b = 0; b < kBatch; ++b) {
     for (std::int64_t h = 0; h < kHeads; ++h) {
       const std::int64_t list = h / group;
@@ -166,7 +167,7 @@ std::map<std::string, double> by_loops(const AttentionOffer& offer, std::int64_t
         sum["entropy"] += entropy;
         sum["kl_sparse_full"] += -std::log2(kept);
         sum["stream_distance"] += norm(gap);
-        sum["drop_distance"] += norm(apart);
+        apart_sum += (1 - kept) * norm(apart);
         sum["sparse_norm"] += norm(sparse);
         sum["distance_bound"] += (1 - kept) * (largest + norm(sparse));
         sum["sink_mass"] += weights[r][b][h][t][0];
@@ -174,10 +175,12 @@ std::map<std::string, double> by_loops(const AttentionOffer& offer, std::int64_t
     }
   }
   const double tightness = sum["stream_distance"] / sum["distance_bound"];
+  const double drop_distance = apart_sum / sum["dropped_mass"];
   for (auto& [name, value] : sum) {
     value /= static_cast<double>(kBatch * kHeads) * static_cast<double>(queries.size());
   }
   sum["bound_ratio"] = tightness;
+  sum["drop_distance"] = drop_distance;
   for (const std::size_t together : {2, 4, 8}) {
     double ratios = 0, groups = 0;
     for (std::int64_t b = 0; b < kBatch; ++b) {
@@ -256,7 +259,8 @@ TEST_CASE("the distance of what is dropped, apart from how much it is", "[unit]"
   offer.values = doubles({3, 0, 0, 0, 0, 0, 0, 4}, {1, 1, 4, 1, 2});
   const auto rows = measure("attention", offer, {attention_run("2")}, kInput);
   const double apart = std::hypot(1.2 / 0.7, 0.4 / 0.3);
-  CHECK(value(rows, 0, "attention/a", "drop_distance") == Approx((3 + apart) / 2));
+  CHECK(value(rows, 0, "attention/a", "drop_distance") ==
+        Approx((0.5 * 3 + 0.7 * apart) / (0.5 + 0.7)));
   CHECK(value(rows, 0, "attention/a", "stream_distance") == Approx((1.5 + 0.7 * apart) / 2));
   CHECK(value(rows, 0, "attention/a", "sparse_norm") == Approx(0.4 / 0.3 / 2));
   // Bounds: .5 (3 + 0) and .7 (3 + 4/3).

@@ -64,13 +64,18 @@ at::Tensor observed_queries(std::int64_t tokens, std::int64_t first, std::int64_
 }
 
 at::Tensor selected_keys(const at::Tensor& chosen, const at::Tensor& queries, std::int64_t heads,
-                         std::int64_t block_size, std::int64_t tokens) {
+                         std::int64_t block_size, std::int64_t tokens,
+                         const at::Tensor& documents) {
   expect_shape(chosen, {-1, -1, -1, queries.size(0), (tokens + block_size - 1) / block_size},
                "chosen");
   const std::int64_t lists = chosen.size(2);
   TORCH_INTERNAL_ASSERT(heads % lists == 0);
-  const at::Tensor by_key =
+  at::Tensor by_key =
       spread_over_keys(chosen, block_size, tokens).logical_and(not_after(queries, tokens));
+  if (documents.defined()) {
+    const at::Tensor start = documents.index_select(2, queries).unsqueeze(2).unsqueeze(-1);
+    by_key = by_key.logical_and(torch::arange(tokens, queries.options()) >= start);
+  }
   return lists == heads ? by_key : by_key.repeat_interleave(heads / lists, /*dim=*/2);
 }
 

@@ -33,9 +33,11 @@ inline constexpr std::int64_t kRunOfQueries = 8;
 at::Tensor observed_queries(std::int64_t tokens, std::int64_t first,
                             std::int64_t most = kObservedQueries);
 
-// Which keys these queries read: bool [R,B,H,Q,T] from chosen blocks, bool [R,B,L,Q,NB].
+// Which keys these queries read: bool [R,B,H,Q,T] from chosen blocks, bool [R,B,L,Q,NB], and of
+// packed documents from where each token's begins, int64 [R,B,T].
 at::Tensor selected_keys(const at::Tensor& chosen, const at::Tensor& queries, std::int64_t heads,
-                         std::int64_t block_size, std::int64_t tokens);
+                         std::int64_t block_size, std::int64_t tokens,
+                         const at::Tensor& documents = {});
 
 at::Tensor kept_mass(const at::Tensor& weights, const at::Tensor& selected);
 at::Tensor dropped_mass(const at::Tensor& weights, const at::Tensor& selected);

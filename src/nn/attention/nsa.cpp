@@ -221,6 +221,7 @@ class Nsa : public AttentionModule {
              Context& context) const {
     AttentionView view{.q = input.q, .k = input.k, .v = input.v};
     view.block_size = setting.block_size;
+    view.documents = input.tables.documents();
     view.blocks = setting.blocks;
     view.weights = causal_weights(input.q, input.k, input.tables);
     const std::int64_t lists = setting.selector.per_head ? heads_ : kv_heads_;

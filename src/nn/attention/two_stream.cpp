@@ -142,6 +142,7 @@ void offer_attention(const std::string& layer, const at::Tensor& q, const at::Te
   }
   if (context.plans.attention.wanted == StreamsWanted::kSelected) view.out.reset();
   view.block_size = setting.block_size;
+  view.documents = tables.documents();
   view.blocks = setting.blocks;
   view.weights = causal_weights(q, k, tables);
   view.chosen = chosen;

@@ -23,6 +23,7 @@ struct AttentionView {
   // are one stream's, and nothing but the softmax attention over what it reads. Else undefined.
   at::Tensor out = {};
   std::int64_t block_size = 1, blocks = 1;  // the pass's budget
+  at::Tensor documents = {};  // int64 [R,B,T], where each token's document begins; undefined: at 0
   // The full stream's weights, [R,B,H,Q,T], 0 after a query; and the blocks that queries choose in
   // the sparse stream, bool [R,B,L,Q,NB].
   OfQueries weights = {}, chosen = {};
