@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "data/tensor.h"
+#include "methods/method.h"
 #include "nn/attention/learned_selector.h"
 #include "nn/attention/module.h"
 #include "nn/attention/view.h"
@@ -210,7 +211,7 @@ TEST_CASE("an indexer's scores choose what a query reads", "[numeric]") {
   for (const char* pool : {"max", "mean"}) {
     for (const char* heads : {"1", "3"}) {
       CAPTURE(pool, heads);
-      const Net net({{"attention_indexer_pool", pool}, {"attention_indexer_heads", heads}});
+      const Net net(Settings{{"attention_indexer_pool", pool}, {"attention_indexer_heads", heads}});
       Context context = running(StreamsWanted::kSparse);
       const Seen seen(context);
       const at::NoGradGuard no_grad;
@@ -241,8 +242,9 @@ TEST_CASE("an indexer learns its divergence from attention, and nothing else fee
         Way{"stream", StreamsWanted::kSparse, true}, Way{"stream", StreamsWanted::kFull, false},
         Way{"chosen", StreamsWanted::kFull, true}}) {
     CAPTURE(way.target, way.wanted);
-    const Net net({{"attention_indexer_target", way.target}, {"attention_indexer_weight", "3"}},
-                  "alternate");
+    const Net net(
+        Settings{{"attention_indexer_target", way.target}, {"attention_indexer_weight", "3"}},
+        "alternate");
     Context context = running(way.wanted);
     net.forward(context);
     const at::Tensor loss = context.model_loss();
@@ -296,7 +298,7 @@ TEST_CASE("without a gradient there is no divergence, and a full read-out needs 
 }
 
 TEST_CASE("the penalty of entropy is the mean of the running stream's, in bits", "[numeric]") {
-  Net net({{"attention_selector_score", "softmax"}, {"attention_entropy_penalty", "4"}});
+  Net net(Settings{{"attention_selector_score", "softmax"}, {"attention_entropy_penalty", "4"}});
   for (const StreamsWanted wanted : {StreamsWanted::kFull, StreamsWanted::kSparse}) {
     Context context = running(wanted);
     const Seen seen(context);

@@ -39,7 +39,7 @@ struct Layer {
     context.observe_attention = [&seen](const std::string&, const AttentionView& offered) {
       seen = offered;
     };
-    const at::Tensor out = attention("a", q, k, v, setting, tables, context);
+    const at::Tensor out = attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
     if (returned != nullptr) *returned = out;
     return seen;
   }
@@ -110,8 +110,8 @@ TEST_CASE("an observed pass computes what it computes, and offers its outputs", 
       const AttentionView view = layer.view(wanted, &returned);
       Context context;
       context.plans.attention.wanted = wanted;
-      const at::Tensor unseen =
-          attention("a", layer.q, layer.k, layer.v, layer.setting, layer.tables, context);
+      const at::Tensor unseen = attention({Level::kAttention, "a"}, layer.q, layer.k, layer.v,
+                                          layer.setting, layer.tables, context);
       CHECK(torch::equal(returned, unseen));
       REQUIRE(view.out.defined());
       CHECK(torch::equal(view.out, unseen));

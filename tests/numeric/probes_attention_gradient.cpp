@@ -37,7 +37,7 @@ class KeysAndValues : public Model {
   }
 
   at::Tensor forward(const at::Tensor&, Context& context) override {
-    return attention("a", q, k, v, setting, tables, context);
+    return attention({Level::kAttention, "a"}, q, k, v, setting, tables, context);
   }
   // sum of pull x + x^2 / 2
   at::Tensor loss(const at::Tensor& x) const {

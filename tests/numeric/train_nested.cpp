@@ -82,7 +82,8 @@ Step written_out(Trainer& trainer, std::int64_t r, std::int64_t step) {
     const auto [a, b] = streams(policies.alignment.detached ? h.detach() : h);
     alignment =
         alignment + torch::smooth_l1_loss(a, b.detach()) + torch::smooth_l1_loss(b, a.detach());
-    const bool runs_full = layered ? (plan.full_layers >> l & 1) != 0 : plan.levels.weights.full;
+    const bool runs_full =
+        layered ? (plan.levels.weights.full_layers >> l & 1) != 0 : plan.levels.weights.full;
     const at::Tensor z = runs_full ? full : sparse;
     h = l + 1 < layers.size() ? torch::relu(z) : z;
     leaves.push_back(w);
@@ -327,7 +328,7 @@ TEST_CASE("nested masks and pulls within layers are charged as they are used", "
                                     ? full
                                     : static_cast<double>(layer.connections->active(0));
           const bool runs_full =
-              layered ? (plan.full_layers >> l & 1) != 0 : plan.levels.weights.full;
+              layered ? (plan.levels.weights.full_layers >> l & 1) != 0 : plan.levels.weights.full;
           const double running = runs_full ? full : sparse, other = full + sparse - running;
           expected +=
               2 * 32 * (3 * running + (both ? policies.alignment.detached ? 2 : 3 : 0) * other);

@@ -194,7 +194,7 @@ TEST_CASE("alignment at the logits is a mean over the examples' own heads", "[nu
       return slope;
     });
     require_close(slope_of_first_step(*trainer), expected);
-    REQUIRE(trainer->state(0).gap == Approx(gap / of_full).epsilon(1e-9));
+    REQUIRE(trainer->state(0).weights.gap == Approx(gap / of_full).epsilon(1e-9));
   }
 }
 

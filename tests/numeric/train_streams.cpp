@@ -188,7 +188,7 @@ TEST_CASE("a steered alpha brings the gap to its target", "[numeric]") {
     double sum = 0;
     for (std::int64_t s = first; s < end; ++s) {
       trainer.advance(0, s, 1);
-      sum += std::log(trainer.state(0).gap);
+      sum += std::log(trainer.state(0).weights.gap);
     }
     return std::exp(sum / static_cast<double>(end - first));
   };
@@ -219,7 +219,7 @@ TEST_CASE("an alpha that is not steered keeps its factor", "[numeric]") {
   trainer.begin_stage(0);
   for (std::int64_t s = 0; s < 8; ++s) trainer.advance(0, s, 1);
   REQUIRE(trainer.state(0).weights.alpha_factor == 1);
-  REQUIRE(trainer.state(0).gap == 0);
+  REQUIRE(trainer.state(0).weights.gap == 0);
 }
 
 }  // namespace tandem::test::train_streams_numeric

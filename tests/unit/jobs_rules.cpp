@@ -85,6 +85,13 @@ Given sequence(const Settings& said) {
   return given;
 }
 
+// Blocks of 4 keys, of which a query reads so many.
+Given streaming(const std::string& blocks) {
+  Given given = sequence({{"blocks", blocks}});
+  given.attention.selector.streaming = true;
+  return given;
+}
+
 Given phases(std::vector<double> shares, std::int64_t steps) {
   Given given = weights([&](Policies& p) {
     p.schedule.kind = Schedule::Kind::kPhases;
@@ -227,7 +234,8 @@ Rows weights_rows() {
         }),
         "--weights-alpha is 0"}},
       {"attention_of_layers",
-       {attention(per_layer), attention([](Policies& p) { p.schedule.kind = Kind::kBernoulli; }),
+       {attention(per_layer),
+        attention([](Policies& p) { p.schedule.kind = Schedule::Kind::kBernoulli; }),
         "attention_draw = step"}},
       {"layers_of_two_networks",
        {weights([](Policies& p) {
@@ -439,6 +447,7 @@ Rows network_rows() {
       {"attention_of_none", {moba, of_sequences, "model=mlp"}},
       {"blocks_beyond_context",
        {sequence({{"blocks", "9"}}), sequence({{"blocks", "8"}}), "give at most 8"}},
+      {"streaming_beyond_a_chunk", {streaming("5"), streaming("4"), "keeps as many blocks"}},
       {"too_many_drawing_layers", {many, few, "at most 52 layers and this model has 53"}},
       {"density_out_of_reach",
        {config({}, unreachable(0.111)), config({}, unreachable(0.109)), "--density 0.11"}},
