@@ -113,6 +113,24 @@ set key top right
 plot $plots
 unset multiplot
 E
+  i=0 plots=""
+  colors+=('#8a5aa8') points+=(11)
+  for method in full moba alternate ssa nsa; do
+    pick attention/mqar_rates.csv attention lr score least most |
+      awk -F'\t' -v OFS='\t' -v m=$method '$1 == m { print $2, 100 * $3, 100 * $4, 100 * $5 }' | sort -g >"$tmp/rates.$method"
+    plots+="${plots:+, }'$tmp/rates.$method' using (\$1*(1+0.05*($i-2))):2:3:4 with yerrorlines lc '${colors[$i]}' pt ${points[$i]} ps 0.8 title '$method'"
+    i=$((i + 1))
+  done
+  draw attention/mqar_rates.svg 760 380 <<E
+set logscale x
+set xrange [0.0004:0.02]
+set yrange [0:105]
+set xtics (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)
+set xlabel 'learning rate'
+set ylabel 'queries answered (%), validation'
+set key outside right
+plot $plots
+E
 }
 
 blind_spot() {

@@ -265,7 +265,7 @@ columns = accuracy@own
 
 TEST_CASE("the help says how a run begins with a net", "[cli]") {
   const Place place;
-  const std::string help = place.call({"run", "--help"}).output;
+  const std::string help = place.call({"run", "--help-all"}).output;
   for (const char* each : {"--init-from", "--init-net", "--init-strict", "--init-mask", "{seed}"}) {
     CHECK_THAT(help, Contains(each));
   }

@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "core/error.h"
 #include "data/tensor.h"
 #include "methods/method.h"
 #include "nn/attention/learned_selector.h"
@@ -276,6 +277,21 @@ TEST_CASE("an indexer learns its divergence from attention, and nothing else fee
       }
     }
   }
+}
+
+TEST_CASE("an indexer that learns nothing is refused", "[numeric]") {
+  const auto layers = [](const Settings& more) {
+    Settings said = small_transformer({{"attention", "moba"}});
+    for (const auto& [name, value] : more) said[name] = value;
+    const Config config = Config::resolve(said);
+    return outline_of(config).layers(config, {});
+  };
+  const Settings none = {{"attention_indexer_weight", "0"}};
+  CHECK_NOTHROW(layers(none));
+  Settings indexed = {{"attention_selector_score", "indexer"}};
+  CHECK_NOTHROW(layers(indexed));
+  indexed.insert(none.begin(), none.end());
+  CHECK_THROWS_AS(layers(indexed), ConfigError);
 }
 
 TEST_CASE("mixed streams learn over what each run's own stream reads", "[numeric]") {

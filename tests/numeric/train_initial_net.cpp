@@ -252,11 +252,13 @@ TEST_CASE("another attention goes on from a net, at another context", "[numeric]
   };
   const auto shorter = trainer_at("32"), longer = trainer_at("96");
   const at::Tensor text = torch::arange(96).mul(7).remainder(251).view({1, 1, 96});
-  const at::NoGradGuard no_grad;
-  Context one, other;
-  const at::Tensor begins = shorter->model().forward(text.narrow(2, 0, 32).contiguous(), one);
-  const at::Tensor all = longer->model().forward(text, other);
-  CHECK((all.narrow(2, 0, 32) - begins).abs().max().item<double>() < 1e-5);
+  {
+    const at::NoGradGuard no_grad;
+    Context one, other;
+    const at::Tensor begins = shorter->model().forward(text.narrow(2, 0, 32).contiguous(), one);
+    const at::Tensor all = longer->model().forward(text, other);
+    CHECK((all.narrow(2, 0, 32) - begins).abs().max().item<double>() < 1e-5);
+  }
   REQUIRE_NOTHROW(trained_net(longer->run(0).config));
 }
 

@@ -912,13 +912,17 @@ TEST_CASE("what nothing reads is named with what would read it", "[unit]") {
   }
   CHECK(sentence({}).empty());
   CHECK(sentence({{"weights", "ssa"}}).empty());
-  CHECK(sentence({{"weights", "set"},
-                  {"init_from", "net"},
-                  {"init_mask", "method"},
-                  {"init_net", "mine"},
-                  {"init_strict", "false"},
-                  {"init", "xavier_uniform"}})
-            .empty());
+  Given with_net = config({{"weights", "set"},
+                           {"init_from", "net"},
+                           {"init_mask", "method"},
+                           {"init_net", "mine"},
+                           {"init_strict", "false"},
+                           {"init", "xavier_uniform"}});
+  with_net.weights.start.drawn = true;
+  with_net.asked([](const RunFacts& f) {
+    for (const std::string& each : run_warnings(f)) CHECK(each.empty());
+    return 0;
+  });
   CHECK(sentence({{"attention", "ssa"}, {"attention_forced_first", "true"}, {"blocks", "1"}}, true)
             .find("attention_forced_first = ") != std::string::npos);
   for (const char* name :

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/error.h"
 #include "data/tensor.h"
 #include "kernels/attention/attention.h"
 #include "methods/method.h"
@@ -227,6 +228,15 @@ class TwoStream : public AttentionModule {
   bool over_all_ = false, over_chosen_ = false, asks_full_ = false;
 };
 
+// An indexer whose loss does not count would choose by its initial weights for ever.
+void check_two_stream(const Config& config, const AttentionSetting& setting) {
+  const bool learns = config.real("attention_indexer_weight") > 0;
+  if (learns || block_selectors().at("selector", setting.selector.score).learned == nullptr) return;
+  throw ConfigError(
+      "attention_indexer_weight = 0 leaves the indexer as it was drawn: give more, or "
+      "attention_selector_score = random for blocks that nothing has learned");
+}
+
 std::unique_ptr<AttentionModule> make_two_stream(const AttentionPlace& place) {
   return std::make_unique<TwoStream>(place);
 }
@@ -238,7 +248,7 @@ TANDEM_REGISTERED = attention_modules().add(
          "softmax over all earlier keys, and over those of chosen blocks, from the same q, k, v",
      .cite = "arXiv:2511.20102",
      .file = __FILE__},
-    {make_two_stream});
+    {make_two_stream, check_two_stream});
 
 }  // namespace
 
