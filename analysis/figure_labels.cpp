@@ -42,7 +42,8 @@ std::vector<std::string> label_keys(const RunSet& set, const std::vector<std::st
   // What tuning chooses comes last: it differs with whatever else does.
   const std::vector<std::string> chosen = {"lr", "weight_decay"};
   for (const std::string& name : set.column_names) {
-    if (!is_of_repetition(name) && !is_outcome(name) && !is_one_of(name, chosen)) candidates.push_back(name);
+    if (!is_of_repetition(name) && !is_outcome(name) && !is_one_of(name, chosen))
+      candidates.push_back(name);
   }
   candidates.insert(candidates.end(), chosen.begin(), chosen.end());
   std::vector<std::string> keys = first;

@@ -215,8 +215,9 @@ double dense_step(Model& model, ModelShape shape, const RunSchedule& run, double
 std::string key_of(const RunSchedule& run) {
   static const std::set<std::string> kIrrelevant = {"lr",   "weight_decay", "momentum",
                                                     "clip", "tuned_for",    "final"};
-  std::string key = run.config.likeness(
-      [](const std::string& name) { return is_of_repetition(name) || kIrrelevant.count(name) != 0; });
+  std::string key = run.config.likeness([](const std::string& name) {
+    return is_of_repetition(name) || kIrrelevant.count(name) != 0;
+  });
   for (const std::int64_t steps : run.timeline.task_steps) key += fmt::format("{},", steps);
   for (const std::int64_t steps : run.timeline.steps_per_epoch) key += fmt::format("{};", steps);
   return key;

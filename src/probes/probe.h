@@ -31,8 +31,8 @@ struct TrainingPart {
   std::function<at::Tensor(const at::Tensor& logits)> loss;  // mean [R], differentiable
 };
 
-// An AskedPart has some sequences that are asked about what stands earlier in them; each run has the
-// same ones.
+// An AskedPart has some sequences that are asked about what stands earlier in them; each run has
+// the same ones.
 struct AskedPart {
   at::Tensor x;               // int64 [R,B,T]
   at::Tensor asked, target;   // int64 [R,B Q]: rows of logits that are asked, and what is right
