@@ -7,7 +7,7 @@
 namespace tandem {
 namespace {
 
-constexpr int kMapSide = 420, kMapLeft = 70, kMapTop = 60, kMapBottom = 65, kMapGap = 130,
+constexpr int kMapSide = 420, kMapLeft = 85, kMapTop = 60, kMapBottom = 65, kMapGap = 155,
               kMapRight = 40;  // pixels
 constexpr double kLeastWeight = 1e-3;
 
