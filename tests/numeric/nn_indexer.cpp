@@ -77,21 +77,21 @@ struct Net {
   double projected(std::int64_t r, std::int64_t b, std::int64_t t, const at::Tensor& weight,
                    std::int64_t column) const {
     double sum = 0;
-    const at::Tensor row = x[r][b * kTokens + t];
+    const auto rows = x.accessor<double, 3>(), weights = weight.accessor<double, 3>();
     for (std::int64_t i = 0; i < kWidth; ++i) {
-      sum += row[i].item<double>() * weight[r][i][column].item<double>();
+      sum += rows[r][b * kTokens + t][i] * weights[r][i][column];
     }
     return sum;
   }
   // I(t, b) of a key head g.
   double score(std::int64_t r, std::int64_t b, std::int64_t g, std::int64_t t,
                std::int64_t block) const {
+    const auto turned = turn.accessor<double, 3>();
     std::vector<std::vector<double>> keys;
     for (std::int64_t s = block * kBlock; s < (block + 1) * kBlock; ++s) {
       std::vector<double> key;
       for (std::int64_t d = 0; d < kDim; ++d) {
-        key.push_back(projected(r, b, s, weight("key"), g * kDim + d) *
-                      turn[s][0][d].item<double>());
+        key.push_back(projected(r, b, s, weight("key"), g * kDim + d) * turned[s][0][d]);
       }
       keys.push_back(key);
     }
@@ -109,7 +109,7 @@ struct Net {
         double product = 0;
         for (std::int64_t d = 0; d < kDim; ++d) {
           product += projected(r, b, t, weight("query"), (g * heads + j) * kDim + d) *
-                     turn[t][0][d].item<double>() * key[static_cast<std::size_t>(d)];
+                     turned[t][0][d] * key[static_cast<std::size_t>(d)];
         }
         product /= std::sqrt(static_cast<double>(kDim));
         all += projected(r, b, t, weight("weight"), g * heads + j) * std::max(0.0, product);
@@ -122,12 +122,13 @@ struct Net {
   double mass(std::int64_t r, std::int64_t b, std::int64_t g, std::int64_t t,
               std::int64_t block) const {
     double sum = 0;
+    const auto queries = q.accessor<double, 5>(), keys = k.accessor<double, 5>();
     for (std::int64_t h = g * kGroup; h < (g + 1) * kGroup; ++h) {
       double own = 0, all = 0;
       for (std::int64_t j = 0; j <= t; ++j) {
         double product = 0;
         for (std::int64_t d = 0; d < kDim; ++d) {
-          product += q[r][b][t][h][d].item<double>() * k[r][b][j][g][d].item<double>();
+          product += queries[r][b][t][h][d] * keys[r][b][j][g][d];
         }
         const double e = std::exp(product / std::sqrt(static_cast<double>(kDim)));
         all += e;
