@@ -5,17 +5,15 @@
 // those of moba. Per layer and key head, with g_j the gradient of the loss in the key and the value
 // of token j, as they enter attention (k after its rotation):
 //   never_selected           share of the blocks that no query of a later block chooses, among
-//   those
-//                            that a later query could choose; a block's own queries always read it
+//                            those that a later query could choose; a block's own queries always
+//                            read it
 //   never_selected_gradient  sum of |g_j|^2 over the tokens of these blocks, over the sum of all.
-//   In
-//                            a sparse stream it is what their own block's queries give them, and
-//                            with branches beside the chosen blocks (nsa) what these give
+//                            In a sparse stream it is what their own block's queries give them,
+//                            and with branches beside the chosen blocks (nsa) what these give
 //   dropped_gradient         sum of |g'_j|^2 over the sum of |g_j|^2, with g'_j what the queries
-//   that
-//                            don't choose the block of token j give it. It is 0 in a sparse stream,
-//                            and may be above 1 where queries pull against each other. There is
-//                            none of modules with other branches
+//                            that don't choose the block of token j give it. It is 0 in a sparse
+//                            stream, and may be above 1 where queries pull against each other.
+//                            There is none of modules with other branches
 // A layer's gradient is written out for some queries at a time, so that no matrix of all queries
 // and keys is there; since a key's gradient is a sum over all queries, none is left out.
 #include <cmath>

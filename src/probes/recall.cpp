@@ -6,9 +6,8 @@
 //   recall_full_D, recall_sparse_D            accuracy with full and with sparse attention
 //   recall_loss_full_D, recall_loss_sparse_D  mean cross-entropy (nats)
 //   recall_queries_D                          how many queries these are
-//   recall_depth_full_P, recall_depth_sparse_P   accuracy by where the answer stands on the way
-//   from
-//                   the sequence's start to the query, in tenths: P = 0, 10, ..., 90 percent
+//   recall_depth_full_P, recall_depth_sparse_P  accuracy by where the answer stands on the way
+//                   from the sequence's start to the query, in tenths: P = 0, 10, ..., 90 percent
 //   recall_whole_full, recall_whole_sparse    share of sequences of which every query is answered
 // The sparse stream has its own budget of blocks; the weights are those of the stream that the
 // method trains. A bin without queries has no row.

@@ -9,6 +9,7 @@
 #include "core/shape.h"
 #include "data/tensor.h"
 #include "nn/attention/setting.h"
+#include "nn/attention/view.h"
 #include "topology/batched_product.h"
 
 namespace tandem {
@@ -72,8 +73,8 @@ at::Tensor selected_keys(const at::Tensor& chosen, const at::Tensor& queries, st
   TORCH_INTERNAL_ASSERT(heads % lists == 0);
   at::Tensor by_key =
       spread_over_keys(chosen, block_size, tokens).logical_and(not_after(queries, tokens));
-  if (documents.defined()) {
-    const at::Tensor start = documents.index_select(2, queries).unsqueeze(2).unsqueeze(-1);
+  const at::Tensor start = starts_of_queries(documents, queries);
+  if (start.defined()) {
     by_key = by_key.logical_and(torch::arange(tokens, queries.options()) >= start);
   }
   return lists == heads ? by_key : by_key.repeat_interleave(heads / lists, /*dim=*/2);

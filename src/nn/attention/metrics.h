@@ -5,9 +5,9 @@
 //   dropped(t) = 1 - kept(t), summed over what is left out so that small values keep their digits
 //   entropy(t) = -sum a log2 a, in bits
 //   KL(sparse || full) = -log2 kept, in bits: the sparse stream's weights are a / kept on the
-//   chosen keys. KL(full || sparse) is infinite wherever something is dropped h_full - h_sparse =
-//   dropped (h_drop - h_sparse), h_drop the attention over what is left out, so |h_full - h_sparse|
-//   <= dropped (max |v_j| over what is left out + |h_sparse|)
+//                chosen keys. KL(full || sparse) is infinite wherever something is dropped.
+//   h_full - h_sparse = dropped (h_drop - h_sparse), h_drop the attention over what is left out;
+//   |h_full - h_sparse| <= dropped (max |v_j| over what is left out + |h_sparse|)
 // `a` are always the full stream's weights.
 //
 // Shapes: R replicas, B examples, H query heads, Hkv key heads, L lists of blocks (H or Hkv), T

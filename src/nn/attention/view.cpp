@@ -12,15 +12,10 @@ std::int64_t queries_together(const AttentionView& view) {
   return std::clamp<std::int64_t>((std::int64_t{1} << 21) / of_query, 8, 128);
 }
 
-namespace {
-
-// Where the documents of these queries begin, [R,B,1,Q,1]; undefined: at 0.
-at::Tensor starts_of(const at::Tensor& documents, const at::Tensor& queries) {
+at::Tensor starts_of_queries(const at::Tensor& documents, const at::Tensor& queries) {
   if (!documents.defined()) return {};
   return documents.index_select(2, queries).unsqueeze(2).unsqueeze(-1);
 }
-
-}  // namespace
 
 AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k,
                                         const AttentionTables& tables) {
@@ -35,7 +30,7 @@ AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k
                                   .view({f.replicas, f.batch, f.heads, asked, f.tokens});
     const at::Tensor key = torch::arange(f.tokens, queries.options());
     at::Tensor read = key <= queries.unsqueeze(1);
-    const at::Tensor start = starts_of(documents, queries);
+    const at::Tensor start = starts_of_queries(documents, queries);
     if (start.defined()) read = read.logical_and(key >= start);
     return torch::softmax(scores + additive_mask(read, scores), -1);
   };
@@ -48,7 +43,7 @@ AttentionView::OfQueries everything_chosen(const at::Tensor& q, std::int64_t lis
   return [=, documents = tables.documents()](const at::Tensor& queries) {
     const at::Tensor block = torch::arange(blocks, queries.options());
     at::Tensor read = block <= queries.unsqueeze(1).div(block_size, "floor");
-    const at::Tensor start = starts_of(documents, queries);
+    const at::Tensor start = starts_of_queries(documents, queries);
     if (start.defined()) read = read.logical_and(block >= start.div(block_size, "floor"));
     return read.expand({replicas, batch, lists, queries.size(0), blocks});
   };

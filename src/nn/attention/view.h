@@ -34,6 +34,10 @@ struct AttentionView {
 // change how products round.
 std::int64_t queries_together(const AttentionView& view);
 
+// Where the documents of these queries begin, int64 [R,B,1,Q,1], of documents as a view has them;
+// undefined where these are: at 0.
+at::Tensor starts_of_queries(const at::Tensor& documents, const at::Tensor& queries);
+
 // AttentionView::weights of q [R,B,T,H,D] and k [R,B,T,Hkv,D], within the documents of the tables.
 AttentionView::OfQueries causal_weights(const at::Tensor& q, const at::Tensor& k,
                                         const AttentionTables& tables);
