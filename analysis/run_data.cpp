@@ -13,6 +13,7 @@
 
 #include "analysis/metric_names.h"
 #include "analysis/sequence_measures.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -238,18 +239,26 @@ bool examples_match(const RunData& run, const ReadoutKey& k, const Readout& want
   return k.context && *k.context == wanted.context * *trained;
 }
 
-// A level's read-out of its own: full where there is one, else sparse.
-std::vector<LevelReadout> choices(const LevelReadout& level) {
+// A level's read-out of its own, where it is asked for: the first of these that there is.
+std::vector<LevelReadout> choices(const LevelReadout& level, bool sparse_first = false) {
   if (!level.own) return {level};
-  return {LevelReadout{}, LevelReadout{.sparse = true}};
+  const LevelReadout full, sparse{.sparse = true};
+  return sparse_first ? std::vector{sparse, full} : std::vector{full, sparse};
+}
+
+// Of a database that another program wrote, whose methods this one may lack: false.
+bool trains_sparse_attention_alone(const RunData& run) {
+  const Part* method = part_table().find("attention", run.column("attention"));
+  return method != nullptr && method->trains_sparse_alone;
 }
 
 // Which pair of levels `sparse` without names means: both where they were read out so, else the one
 // level that was; nothing where both were, but apart.
-std::vector<std::pair<LevelReadout, LevelReadout>> meanings(const Readout& r) {
+std::vector<std::pair<LevelReadout, LevelReadout>> meanings(const RunData& run, const Readout& r) {
   if (r.by_level || !r.weights.sparse) {
     std::vector<std::pair<LevelReadout, LevelReadout>> pairs;
-    for (const LevelReadout& attention : choices(r.attention))
+    const bool sparse_first = r.attention.own && trains_sparse_attention_alone(run);
+    for (const LevelReadout& attention : choices(r.attention, sparse_first))
       for (const LevelReadout& weights : choices(r.weights)) pairs.emplace_back(attention, weights);
     return pairs;
   }
@@ -266,7 +275,7 @@ std::optional<double> readout_value(const RunData& run, const std::vector<Readou
       (run.column("scenario") == "task_il" &&
        std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.key.masked; }));
   std::vector<double> found;
-  for (const auto& [attention, weights] : meanings(m.readout)) {
+  for (const auto& [attention, weights] : meanings(run, m.readout)) {
     for (const ReadoutRow& row : rows) {
       if (row.key.split != split || row.key.masked != masked ||
           !examples_match(run, row.key, m.readout) ||

@@ -65,7 +65,9 @@ namespace tandem {
 struct LevelReadout {
   bool sparse = false;
   double factor = 1;  // of the trained budget
-  bool own = false;   // full where the run was read out so, else sparse at the trained budget
+  // Of attention the stream that the method trains, full where these are both; of weights full
+  // where the run was read out so. Else sparse at the trained budget.
+  bool own = false;
 };
 
 struct Readout {

@@ -104,6 +104,7 @@ void bench_engine(const EngineBench& asked);
 // On a GPU of grids of so many runs; empty: 64, 256 and 1,024.
 void bench_continual(const Config& said, const std::vector<std::int64_t>& replicas);
 void bench_attention();
+void bench_attention_cuda();
 void bench_kernels();
 void bench_sparse();
 void bench_methods();

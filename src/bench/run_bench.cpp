@@ -60,6 +60,18 @@ EngineBench engine_bench(const ParsedArguments& parsed) {
   return asked;
 }
 
+// On a GPU where that is asked for.
+void bench_attention_on(const Settings& settings) {
+  const bool said = settings.find("device") != settings.end();
+  const std::string device =
+      said ? devices_of(resolve_device(Config::resolve(settings).text("device"))).front() : "cpu";
+  if (is_gpu(device)) {
+    bench_attention_cuda();
+  } else {
+    bench_attention();
+  }
+}
+
 ExitCode bench(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, bench_options());
   const std::vector<std::string> names = {"attention", "continual", "engine", "kernels",
@@ -81,7 +93,7 @@ ExitCode bench(const Arguments& args) {
   enter_worker_environment(args);
   at::set_num_threads(1);
   at::globalContext().setFlushDenormal(true);
-  if (name == "attention") bench_attention();
+  if (name == "attention") bench_attention_on(parsed.settings);
   if (name == "engine") bench_engine(engine_bench(parsed));
   if (name == "continual") {
     bench_continual(Config::resolve(parsed.settings), replicas_of(parsed));

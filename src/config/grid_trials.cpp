@@ -23,7 +23,7 @@ constexpr int kMostDraws = 1000;  // of one point, until it is a new one
 // Neither a part of what is chosen for nor of a trial.
 bool is_of_final_runs(const std::string& name) {
   return is_of_repetition(name) || name == "final" || name == "curve" || name == "probes" ||
-         name == "eval_contexts" || name == "eval_scalings";
+         name == "probe_every" || name == "eval_contexts" || name == "eval_scalings";
 }
 
 std::string text_of(const Settings& values) {

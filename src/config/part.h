@@ -27,6 +27,9 @@ struct Part {
   std::vector<std::pair<std::string, std::string>> defaults = {};
   std::vector<std::string> uses = {};  // of_part options it reads
   std::string file = {};               // where it is registered
+  // An attention method whose runs train the sparse stream and never the full one: what `own` means
+  // where tables name a read-out.
+  bool trains_sparse_alone = false;
 };
 
 // The kinds that an option selects, in the order in which the defaults of selected parts are laid

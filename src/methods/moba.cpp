@@ -19,7 +19,8 @@ TANDEM_REGISTERED =
                              .summary = "sparse stream only: blocks chosen by pooled keys",
                              .cite = "arXiv:2502.13189",
                              .uses = two_stream_options(),
-                             .file = __FILE__},
+                             .file = __FILE__,
+                             .trains_sparse_alone = true},
                             moba);
 
 }  // namespace

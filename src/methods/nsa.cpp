@@ -77,7 +77,8 @@ TANDEM_REGISTERED = attention_methods().add(
      .uses = {"attention_selector", "attention_forced_first", "attention_forced_nearest",
               "nsa_length", "nsa_stride", "nsa_window", "nsa_compression", "nsa_separate_kv",
               "nsa_full"},
-     .file = __FILE__},
+     .file = __FILE__,
+     .trains_sparse_alone = true},
     nsa);
 
 }  // namespace

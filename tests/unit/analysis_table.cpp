@@ -1,4 +1,5 @@
 // Tables from a small grid: which runs count, which cells stay empty, what the notes say.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -325,6 +326,52 @@ TEST_CASE("own is sparse where dormant weights carry no values", "[unit]") {
       build_table(StoreReader(path), plan_of({{"columns", "accuracy@weights=own, accuracy@full"}}));
   CHECK(t.rows[0].cells[0].mean.value() == Approx(0.7));
   CHECK_FALSE(t.rows[0].cells[1].mean.has_value());
+}
+
+TEST_CASE("own is the attention that a method trains, full where it trains both", "[unit]") {
+  const std::vector<std::pair<std::string, double>> expected = {
+      {"full", 1}, {"alternate", 1}, {"ssa", 1}, {"phased", 1}, {"moba", 2}, {"nsa", 2}};
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    for (const auto& [method, loss] : expected) {
+      const RunRecord run = test::make_run(
+          {{"data", "bytes"}, {"blocks", "4"}, {"density", "0.1"}, {"attention", method}});
+      writer.add_runs({run});
+      std::vector<Row> rows;
+      // Of weights both read-outs, of which own is the full one whatever attention does.
+      for (const bool sparse_weights : {false, true}) {
+        for (const double budget : {0.0, 4.0, 2.0}) {
+          Row row = test::eval(run.id, static_cast<std::int64_t>(rows.size()), 1, 1, 1, 10);
+          auto& e = std::get<EvalRow>(row.body);
+          e.readout.attention.stream = budget > 0 ? "sparse" : "full";
+          if (budget > 0) e.readout.attention.budget = budget;
+          e.readout.weights.stream = sparse_weights ? "sparse" : "full";
+          if (sparse_weights) e.readout.weights.budget = 0.1;
+          e.loss = (sparse_weights ? 10 : 0) + (budget == 0 ? 1 : budget == 4 ? 2 : 3);
+          rows.push_back(row);
+        }
+      }
+      rows.push_back(test::state(run.id, static_cast<std::int64_t>(rows.size()), "done"));
+      writer.insert(rows);
+    }
+  }
+  const Table t =
+      build_table(StoreReader(path),
+                  plan_of({{"rows", "attention"},
+                           {"columns", "loss@own, loss@attention=own,weights=sparse, loss@full"}}));
+  REQUIRE(t.rows.size() == expected.size());
+  for (const auto& [method, loss] : expected) {
+    CAPTURE(method);
+    const auto row = std::find_if(t.rows.begin(), t.rows.end(), [&name = method](const auto& r) {
+      return r.keys == std::vector<std::string>{name};
+    });
+    REQUIRE(row != t.rows.end());
+    CHECK(row->cells[0].mean.value() == loss);
+    CHECK(row->cells[1].mean.value() == 10 + loss);
+    CHECK(row->cells[2].mean.value() == 1);
+  }
 }
 
 TEST_CASE("a continual grid", "[unit]") {

@@ -131,17 +131,22 @@ TEST_CASE("a tuned grid wants trials, more of them at an edge, then its final ru
 TEST_CASE("trials take the default probes, final runs those that are said", "[unit]") {
   const Grid grid = parse_grid(
       "weights = rigl\ndensity = 0.1\nprobes = {default,spectra}\n[when seed=2]\nprobes = all\n"
-      "[tune]\ntrials = 4\nlr = 0.01 .. 1\n",
+      "probe_every = 5\n[tune]\ntrials = 4\nlr = 0.01 .. 1\n",
       "some.ini", {{"seed", "1..2"}});
   Database database;
   const std::vector<Config> trials = wanted_now(grid, tuning_state(grid, database.path));
   CHECK(trials.size() == 4);  // the cells differ in what trials don't have
-  for (const Config& each : trials) CHECK(each.text("probes") == "default");
+  for (const Config& each : trials) {
+    CHECK(each.text("probes") == "default");
+    CHECK(each.integer("probe_every") == 0);
+  }
   database.run(grid, world, 1000);
   const auto runs = final_runs(grid, tuning_state(grid, database.path));
   REQUIRE(runs.size() == 2);
   CHECK(runs[0].text("probes") == "default,spectra");
   CHECK(runs[1].text("probes") == "all");
+  CHECK(runs[0].integer("probe_every") == 0);
+  CHECK(runs[1].integer("probe_every") == 5);
 }
 
 TEST_CASE("killed after every run or never, a grid wants the same in the end", "[unit]") {

@@ -453,6 +453,15 @@ TEST_CASE("every weights method has its defaults pinned", "[unit]") {
   REQUIRE(pinned == registered);
 }
 
+TEST_CASE("what tables hold a method's own attention to be is what it trains", "[unit]") {
+  for (const Part& method : parts_of("attention")) {
+    CAPTURE(method.name);
+    const Config config = Config::resolve({{"model", "transformer"}, {"attention", method.name}});
+    CHECK(method.trains_sparse_alone ==
+          (policies_of(config, Level::kAttention).schedule.kind == Schedule::Kind::kSparse));
+  }
+}
+
 TEST_CASE("courses of the drop fraction at the defaults", "[unit]") {
   const auto at = [](const std::string& method, double progress) {
     return drop_fraction_at(policies_at_defaults(method).topology, progress);

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
 
 #include "core/parallel.h"
+#include "cuda/plugin.h"
 #include "data/tensor.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/attention_cuda.h"
 
 namespace tandem {
 namespace {
@@ -44,11 +47,17 @@ at::Tensor kernel_documents(const AttentionTables& tables) {
   return tables.documents().to(torch::kInt32).contiguous();
 }
 
-// uint8 [R B] of flags [R].
-at::Tensor of_items(const at::Tensor& full_runs, std::int64_t batch) {
+// uint8 [R B] of flags [R], where `like` is.
+at::Tensor of_items(const at::Tensor& full_runs, const at::Tensor& like) {
   if (!full_runs.defined()) return {};
-  return full_runs.to(torch::kCPU, torch::kUInt8).repeat_interleave(batch).contiguous();
+  return full_runs.to(like.device(), torch::kUInt8)
+      .unsqueeze(1)
+      .expand({-1, like.size(1)})
+      .contiguous();
 }
+
+// Products of TF32, where a GPU's are so elsewhere.
+bool takes_tf32() { return at::globalContext().allowTF32CuBLAS(); }
 
 template <class T>
 kernels::BlockAttention<T> call_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -85,6 +94,22 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
     const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
     const at::Tensor o = torch::empty_like(q);
     const at::Tensor lse = torch::empty({q.size(0), q.size(1), q.size(2), q.size(3)}, q.options());
+    if (q.is_cuda()) {
+      launch_cuda<decltype(attention_forward_cuda)>(
+          "attention_forward",
+          call_of<float>(q, k, v, block_size, lists, full_items, documents, o, lse), takes_tf32());
+    } else {
+      on_host(q, k, v, block_size, lists, full_items, documents, o, lse);
+    }
+    context->save_for_backward({q, k, v, o, lse, lists, full_items, documents});
+    context->saved_data["block_size"] = block_size;
+    return o;
+  }
+
+  static void on_host(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                      std::int64_t block_size, const at::Tensor& lists,
+                      const at::Tensor& full_items, const at::Tensor& documents,
+                      const at::Tensor& o, const at::Tensor& lse) {
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention", [&] {
       for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
         auto call = call_of<scalar_t>(q, k, v, block_size, lists, full_items, documents, o, lse);
@@ -92,9 +117,6 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
         require_ok(kernels::attention_forward(call));
       });
     });
-    context->save_for_backward({q, k, v, o, lse, lists, full_items, documents});
-    context->saved_data["block_size"] = block_size;
-    return o;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -106,19 +128,43 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
     const at::Tensor dq = torch::empty_like(q), dk = torch::empty_like(k),
                      dv = torch::empty_like(v);
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention_backward", [&] {
+      kernels::BlockAttentionGradient<scalar_t> call;
+      call.forward =
+          call_of<scalar_t>(q, k, v, block_size, saved[5], saved[6], saved[7], saved[3], saved[4]);
+      call.d_o = d_o.const_data_ptr<scalar_t>();
+      call.dq = dq.data_ptr<scalar_t>();
+      call.dk = dk.data_ptr<scalar_t>();
+      call.dv = dv.data_ptr<scalar_t>();
+      if (q.is_cuda()) return on_gpu(call, saved[4], saved[5]);
       for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
-        kernels::BlockAttentionGradient<scalar_t> call;
-        call.forward = call_of<scalar_t>(q, k, v, block_size, saved[5], saved[6], saved[7],
-                                         saved[3], saved[4]);
-        call.forward.items = range;
-        call.d_o = d_o.const_data_ptr<scalar_t>();
-        call.dq = dq.data_ptr<scalar_t>();
-        call.dk = dk.data_ptr<scalar_t>();
-        call.dv = dv.data_ptr<scalar_t>();
-        require_ok(kernels::attention_backward(call));
+        auto part = call;
+        part.forward.items = range;
+        require_ok(kernels::attention_backward(part));
       });
     });
     return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+
+  // takes_blocked() lets no other type than float through there.
+  template <class T>
+  static void on_gpu(const kernels::BlockAttentionGradient<T>& call, const at::Tensor& lse,
+                     const at::Tensor& lists) {
+    TORCH_INTERNAL_ASSERT((std::is_same_v<T, float>));
+    if constexpr (std::is_same_v<T, float>) launch(call, lse, lists);
+  }
+
+  static void launch(const kernels::BlockAttentionGradient<float>& call, const at::Tensor& lse,
+                     const at::Tensor& lists) {
+    const at::Tensor row_sums = torch::empty_like(lse);
+    at::Tensor readers;
+    if (lists.defined()) {
+      const AttentionShape& shape = call.forward.shape;
+      readers = torch::empty({shape.batch, lists.size(2), shape.blocks(), (shape.tokens + 31) / 32},
+                             lists.options());
+    }
+    launch_cuda<decltype(attention_backward_cuda)>(
+        "attention_backward", call, takes_tf32(), row_sums.data_ptr<float>(),
+        readers.defined() ? static_cast<std::uint32_t*>(readers.data_ptr()) : nullptr);
   }
 };
 
@@ -158,6 +204,10 @@ at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
 }  // namespace
 
 bool takes_blocked(const at::Tensor& q) {
+  if (q.is_cuda()) {
+    return q.size(2) >= kBlockedCudaTokens && q.scalar_type() == torch::kFloat &&
+           q.size(4) <= kMostCudaHeadDim;
+  }
   return q.is_cpu() && q.size(2) >= kBlockedTokens &&
          (q.scalar_type() == torch::kFloat || q.scalar_type() == torch::kDouble);
 }
@@ -166,9 +216,21 @@ at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
                            const AttentionSetting& setting, const AttentionTables& tables,
                            const at::Tensor& learned) {
   const at::NoGradGuard no_grad;
-  if (kernels_choose(setting.selector)) return chosen_by_kernel(q, k, setting, tables);
+  if (q.is_cpu() && kernels_choose(setting.selector)) {
+    return chosen_by_kernel(q, k, setting, tables);
+  }
   const at::Tensor chosen = select_blocks(q, k, setting, tables, learned);  // [R,B,L,T,NB]
   const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
+  if (q.is_cuda()) {
+    const at::Tensor flags = chosen.contiguous();
+    std::vector<std::int64_t> shape = flags.sizes().vec();
+    shape.back() = slots;
+    const at::Tensor lists = torch::empty(shape, flags.options().dtype(torch::kInt32));
+    launch_cuda<decltype(list_blocks_cuda)>("list_blocks", flags.const_data_ptr<bool>(),
+                                            flags.numel() / blocks, blocks, slots,
+                                            lists.data_ptr<std::int32_t>());
+    return lists;
+  }
   const at::Tensor block = torch::arange(blocks, chosen.options().dtype(torch::kInt32));
   const at::Tensor sorted =
       std::get<0>(torch::where(chosen, block, torch::full_like(block, blocks)).sort(-1));
@@ -183,8 +245,7 @@ at::Tensor blocked_attention(const at::Tensor& q, const at::Tensor& k, const at:
   const auto said = [](const at::Tensor& x) {
     return x.defined() ? std::optional<at::Tensor>(x) : std::nullopt;
   };
-  return BlockedAttention::apply(q, k, v, block_size, said(lists),
-                                 said(of_items(full_runs, q.size(1))),
+  return BlockedAttention::apply(q, k, v, block_size, said(lists), said(of_items(full_runs, q)),
                                  said(kernel_documents(tables)));
 }
 

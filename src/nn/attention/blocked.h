@@ -1,10 +1,11 @@
 // Attention by the blocked kernels of kernels/attention: no score matrix, and cost that is linear
-// in the length of the sequence where blocks are chosen. On a CPU, for sequences of kBlockedTokens
-// and more; shorter ones, and other devices, have the whole matrices of
-// nn/attention/two_stream.cpp. So length and device alone say which it is. The two agree to
-// rounding.
-// The kernels choose blocks by pooled keys; choices that they lack are those of
-// nn/attention/selector.h, with its tables.
+// in the length of the sequence where blocks are chosen. On a CPU for sequences of kBlockedTokens
+// and more, on a GPU for those of kBlockedCudaTokens and more in float, with heads of
+// kMostCudaHeadDim numbers or fewer; others have the whole matrices of
+// nn/attention/two_stream.cpp. So shape, type and device alone say which it is. The two agree to
+// rounding, which on a GPU is that of TF32 where LibTorch's products are.
+// The CPU's kernels choose blocks by pooled keys; choices that they lack, and all of a GPU, are
+// those of nn/attention/selector.h, with its tables.
 //
 // Shapes: those of nn/attention/setting.h; L lists = H or Hkv.
 #pragma once
@@ -18,6 +19,7 @@ namespace tandem {
 // From here on the kernels are faster than whole matrices in every shape that was measured
 // (results/bench/attention_cpu.txt).
 inline constexpr std::int64_t kBlockedTokens = 256;
+inline constexpr std::int64_t kBlockedCudaTokens = 128;
 
 bool takes_blocked(const at::Tensor& q);
 

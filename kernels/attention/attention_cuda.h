@@ -1,0 +1,29 @@
+// The GPU versions of attention.h, for float. Pointers of a call are device memory and nothing of
+// its lists and documents is checked; head dimensions are 128 at most. Products are of TF32, or as
+// exact as float products where `tf32` is false (each is then three products of TF32). They use no
+// atomic addition, so that equal calls give equal bits. `stream` is a cudaStream_t; they return 0
+// or the CUDA error's code, cudaErrorInvalidValue for a shape that they don't take.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention/attention.h"
+
+namespace tandem {
+
+constexpr std::int64_t kMostCudaHeadDim = 128;
+
+// The forward pass; lse must be there.
+int attention_forward_cuda(kernels::BlockAttention<float> call, bool tf32, void* stream);
+
+// The backward pass. Room that the caller gives: row_sums [B,T,H], and where blocks are chosen
+// readers [B,Hs,NB,ceil(T / 32)], a bit of each query that reads the block.
+int attention_backward_cuda(kernels::BlockAttentionGradient<float> call, bool tf32, float* row_sums,
+                            std::uint32_t* readers, void* stream);
+
+// Lists as BlockAttention::chosen has them, [rows,slots], of flags [rows,blocks]: the first `slots`
+// flagged blocks of each row, in ascending order, and -1.
+int list_blocks_cuda(const bool* flags, std::int64_t rows, std::int64_t blocks, std::int64_t slots,
+                     std::int32_t* lists, void* stream);
+
+}  // namespace tandem
