@@ -1,7 +1,5 @@
 // Attention on a GPU: what is asked of the kernels of attention_tiles.cuh, and the small ones
 // beside them.
-#include <cmath>
-
 #include "kernels/attention/attention_tiles.cuh"
 #include "kernels/cuda_kernel.h"
 
@@ -67,13 +65,7 @@ unsigned blocks_of(std::int64_t threads) {
 
 bool takes(const kernels::BlockAttention<float>& call) {
   const kernels::AttentionShape& s = call.shape;
-  if (s.batch < 1 || s.tokens < 1 || s.kv_heads < 1 || s.block_size < 1 || s.head_dim < 1) {
-    return false;
-  }
-  if (s.head_dim > kMostCudaHeadDim || s.heads % s.kv_heads != 0 || s.heads < s.kv_heads) {
-    return false;
-  }
-  if (s.tokens * s.group() > 0x3fffffff || s.batch * s.kv_heads > 0x3fffffff) return false;
+  if (!is_cuda_shape(s)) return false;
   if (call.items.first != 0 || (call.items.count != -1 && call.items.count != s.batch)) {
     return false;
   }
@@ -82,23 +74,11 @@ bool takes(const kernels::BlockAttention<float>& call) {
 }
 
 Call call_of(const kernels::BlockAttention<float>& from) {
-  const kernels::AttentionShape& s = from.shape;
   Call call{};
-  const auto integer = [](std::int64_t x) { return static_cast<int>(x); };
-  call.shape = {integer(s.tokens),
-                integer(s.heads),
-                integer(s.kv_heads),
-                integer(s.group()),
-                integer(s.head_dim),
-                integer(s.block_size),
-                integer(s.blocks()),
-                0,
-                0,
-                from.causal,
-                static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim)))};
+  call.shape = shape_of(from.shape, from.causal);
   if (from.chosen != nullptr) {
-    call.shape.lists = integer(from.lists);
-    call.shape.slots = integer(from.slots);
+    call.shape.lists = static_cast<int>(from.lists);
+    call.shape.slots = static_cast<int>(from.slots);
   }
   call.q = from.q;
   call.k = from.k;
@@ -108,7 +88,7 @@ Call call_of(const kernels::BlockAttention<float>& from) {
   call.documents = from.document_start;
   call.o = from.o;
   call.lse = from.lse;
-  call.items = integer(s.batch);
+  call.items = static_cast<int>(from.shape.batch);
   return call;
 }
 

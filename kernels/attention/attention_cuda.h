@@ -21,6 +21,14 @@ int attention_forward_cuda(kernels::BlockAttention<float> call, bool tf32, void*
 int attention_backward_cuda(kernels::BlockAttentionGradient<float> call, bool tf32, float* row_sums,
                             std::uint32_t* readers, void* stream);
 
+// The choice of blocks, for groups of 64 heads or fewer and 65 blocks of a query or fewer. Room
+// that the caller gives: pooled [B,NC,Hkv,D]. Importances are compared as floats, so that those
+// which rounding makes equal are ties.
+inline bool block_choice_cuda_takes(const kernels::AttentionShape& s, std::int64_t slots) {
+  return s.head_dim <= kMostCudaHeadDim && s.group() <= 64 && slots <= 65;
+}
+int block_choice_cuda(kernels::BlockChoice<float> call, bool tf32, float* pooled, void* stream);
+
 // Lists as BlockAttention::chosen has them, [rows,slots], of flags [rows,blocks]: the first `slots`
 // flagged blocks of each row, in ascending order, and -1.
 int list_blocks_cuda(const bool* flags, std::int64_t rows, std::int64_t blocks, std::int64_t slots,

@@ -19,6 +19,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/attention/attention_cuda.h"
@@ -55,6 +56,31 @@ struct Call {
   bool selected;  // this launch: the items that read chosen blocks, or the others
 };
 
+// Whether sizes fit the kernels' 32-bit indices.
+inline bool is_cuda_shape(const kernels::AttentionShape& s) {
+  if (s.batch < 1 || s.tokens < 1 || s.kv_heads < 1 || s.block_size < 1 || s.head_dim < 1) {
+    return false;
+  }
+  if (s.head_dim > kMostCudaHeadDim || s.heads % s.kv_heads != 0 || s.heads < s.kv_heads) {
+    return false;
+  }
+  return s.tokens * s.group() <= 0x3fffffff && s.batch * s.kv_heads <= 0x3fffffff;
+}
+
+inline Shape shape_of(const kernels::AttentionShape& s, bool causal) {
+  Shape shape{};
+  shape.tokens = static_cast<int>(s.tokens);
+  shape.heads = static_cast<int>(s.heads);
+  shape.kv_heads = static_cast<int>(s.kv_heads);
+  shape.group = static_cast<int>(s.group());
+  shape.head_dim = static_cast<int>(s.head_dim);
+  shape.block_size = static_cast<int>(s.block_size);
+  shape.blocks = static_cast<int>(s.blocks());
+  shape.causal = causal;
+  shape.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.head_dim)));
+  return shape;
+}
+
 // Items of a batch are dealt with by launches of one kind each.
 __device__ inline bool is_others(const Call& call, int item) {
   const bool full =
@@ -73,9 +99,9 @@ __device__ inline float to_tf32(float x) {
   return __uint_as_float(rounded);
 }
 
-// Numbers as shared memory holds them: rounded once where products are of TF32.
+// A number as a product takes it: rounded where products are of TF32.
 template <bool kExact>
-__device__ float stored(float x) {
+__device__ float taken(float x) {
   return kExact ? x : to_tf32(x);
 }
 
@@ -110,20 +136,20 @@ __device__ void add_product(float (&c)[4], const float (&a)[4], float b0, float 
   }
 }
 
-// A 16x8 of rows first ... first + 15 and columns of a tile in shared memory.
-template <int kStride>
+// A 16x8 of a tile in shared memory.
+template <int kStride, bool kExact>
 __device__ void load_left(float (&a)[4], const float* tile, int row, int column) {
   const int lane = threadIdx.x % 32;
   const float* at = tile + (row + lane / 4) * kStride + column + lane % 4;
-  a[0] = at[0];
-  a[1] = at[8 * kStride];
-  a[2] = at[4];
-  a[3] = at[8 * kStride + 4];
+  a[0] = taken<kExact>(at[0]);
+  a[1] = taken<kExact>(at[8 * kStride]);
+  a[2] = taken<kExact>(at[4]);
+  a[3] = taken<kExact>(at[8 * kStride + 4]);
 }
 
 // The left side of a product over kSteps 8-columns, kept in registers where there is room, else
 // read when it is needed.
-template <int kSteps, int kStride, bool kKept>
+template <int kSteps, int kStride, bool kExact, bool kKept>
 struct LeftSide {
   float kept[kKept ? kSteps : 1][4];
   const float* tile;
@@ -134,7 +160,7 @@ struct LeftSide {
     row = first;
     if constexpr (kKept) {
 #pragma unroll
-      for (int i = 0; i < kSteps; ++i) load_left<kStride>(kept[i], from, first, 8 * i);
+      for (int i = 0; i < kSteps; ++i) load_left<kStride, kExact>(kept[i], from, first, 8 * i);
     }
   }
   __device__ void get(float (&a)[4], int step) const {
@@ -142,7 +168,7 @@ struct LeftSide {
 #pragma unroll
       for (int i = 0; i < 4; ++i) a[i] = kept[step][i];
     } else {
-      load_left<kStride>(a, tile, row, 8 * step);
+      load_left<kStride, kExact>(a, tile, row, 8 * step);
     }
   }
 };
@@ -162,7 +188,7 @@ __device__ inline float4 load_four(const float* row, int c, int head_dim) {
 
 // Fills a tile of kTile rows of kWide numbers, times `factor`; row_of(i) is where row i lies in
 // global memory, or null for a row of zeros.
-template <int kWide, bool kExact, class RowOf>
+template <int kWide, class RowOf>
 __device__ void fill_tile(float* tile, int head_dim, float factor, const RowOf& row_of) {
   constexpr int kFours = kWide / 4, kStride = kWide + 4;
 #pragma unroll 4
@@ -171,14 +197,33 @@ __device__ void fill_tile(float* tile, int head_dim, float factor, const RowOf& 
     const float* from = row_of(row);
     float4 four{0, 0, 0, 0};
     if (from != nullptr) four = load_four(from, c, head_dim);
-    float4 out;
-    out.x = stored<kExact>(four.x * factor);
-    out.y = stored<kExact>(four.y * factor);
-    out.z = stored<kExact>(four.z * factor);
-    out.w = stored<kExact>(four.w * factor);
-    *reinterpret_cast<float4*>(tile + row * kStride + c) = out;
+    *reinterpret_cast<float4*>(tile + row * kStride + c) =
+        float4{four.x * factor, four.y * factor, four.z * factor, four.w * factor};
   }
 }
+
+// Begins to fill a tile, which is there after arrive() and a barrier.
+template <int kWide, class RowOf>
+__device__ void fetch_tile(float* tile, int head_dim, const RowOf& row_of) {
+  if (head_dim % 4 != 0) return fill_tile<kWide>(tile, head_dim, 1, row_of);
+  constexpr int kFours = kWide / 4, kStride = kWide + 4;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < kTile * kFours; i += kThreads) {
+    const int row = i / kFours, c = i % kFours * 4;
+    const float* from = row_of(row);
+    float* to = tile + row * kStride + c;
+    if (from == nullptr || c >= head_dim) {
+      *reinterpret_cast<float4*>(to) = float4{0, 0, 0, 0};
+    } else {
+      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
+                       static_cast<std::uint32_t>(__cvta_generic_to_shared(to))),
+                   "l"(from + c)
+                   : "memory");
+    }
+  }
+}
+
+__device__ inline void arrive() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 // A row of queries: its token, head and place in [B,T,H]; token -1 beyond the last row.
 struct QueryRow {
@@ -408,15 +453,28 @@ struct Room {
 };
 
 // Of a backward pass: the left sides of its products stay in registers where these suffice, else in
-// tiles of their own.
+// two tiles of their own behind the others.
 template <int kWide>
-struct GradientRoom : Room<kWide, kWide <= 64 ? 2 : 4> {
+struct GradientRoom : Room<kWide, 4> {
   static constexpr bool kKept = kWide <= 64;
+  static constexpr int kStages = kKept ? 2 : 1;  // of keys and values
+  static __device__ float* left(float* room, int i) {
+    return Room<kWide, 4>::tile(room, kKept ? i : 2 + i);
+  }
+};
+
+// The same of the pass by keys, whose rows always have two stages.
+template <int kWide>
+struct KeyGradientRoom : Room<kWide, kWide <= 64 ? 4 : 6> {
+  static constexpr bool kKept = kWide <= 64;
+  static __device__ float* left(float* room, int i) {
+    return Room < kWide, kWide <= 64 ? 4 : 6 > ::tile(room, kKept ? i : 4 + i);
+  }
 };
 
 // The scores of a warp's 16 rows with a tile's 64 places: c[n] are the places 8 n ... 8 n + 7.
 template <int kSteps, int kStride, bool kExact, bool kKept>
-__device__ void scores_of(float (&c)[8][4], const LeftSide<kSteps, kStride, kKept>& left,
+__device__ void scores_of(float (&c)[8][4], const LeftSide<kSteps, kStride, kExact, kKept>& left,
                           const float* right) {
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -431,7 +489,7 @@ __device__ void scores_of(float (&c)[8][4], const LeftSide<kSteps, kStride, kKep
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
       const float* b = right + (8 * n + g) * kStride + 8 * step + t;
-      add_product<kExact>(c[n], a, b[0], b[4]);
+      add_product<kExact>(c[n], a, taken<kExact>(b[0]), taken<kExact>(b[4]));
     }
   }
 }
@@ -443,12 +501,13 @@ __device__ void add_weighted(float (&sum)[kSteps][4], const float (&weights)[8][
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int n = 0; n < 8; ++n) {
-    const float a[4] = {stored<kExact>(weights[n][0]), stored<kExact>(weights[n][2]),
-                        stored<kExact>(weights[n][1]), stored<kExact>(weights[n][3])};
+    const float a[4] = {taken<kExact>(weights[n][0]), taken<kExact>(weights[n][2]),
+                        taken<kExact>(weights[n][1]), taken<kExact>(weights[n][3])};
     const float* rows = tile + (8 * n + 2 * t) * kStride + g;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      add_product<kExact>(sum[step], a, rows[8 * step], rows[kStride + 8 * step]);
+      add_product<kExact>(sum[step], a, taken<kExact>(rows[8 * step]),
+                          taken<kExact>(rows[kStride + 8 * step]));
     }
   }
 }
@@ -478,60 +537,108 @@ __device__ void drop_unread(const Call& call, const std::int32_t* documents, con
   }
 }
 
+// The tiles of keys and values along a walk. With two stages the next tile comes in while one is
+// used.
+template <int kWide, int kStages>
+struct KeyTiles {
+  using Memory = Room<kWide, 2 * kStages>;
+  const Call& call;
+  const ReadBlocks& read;
+  Walk walk;
+  int item, kv_head;
+  float* room;
+  Places* places;  // [kStages + 1]
+
+  __device__ int count() const { return (walk.end - walk.first + kTile - 1) / kTile; }
+  __device__ const Places& places_of(int tile) const { return places[tile % (kStages + 1)]; }
+  __device__ float* keys(int tile) const { return Memory::tile(room, 2 * (tile % kStages)); }
+  __device__ float* values(int tile) const { return Memory::tile(room, 2 * (tile % kStages) + 1); }
+
+  // All threads call these.
+  __device__ void begin() const {
+    place(0);
+    if constexpr (kStages == 1) return;
+    __syncthreads();
+    fetch(0);
+    place(1);
+  }
+  // Returns when the tile is there and nobody uses the one before it.
+  __device__ void come_to(int tile) const {
+    if constexpr (kStages == 1) {
+      __syncthreads();
+      fetch(tile);
+      place(tile + 1);
+    }
+    arrive();
+    __syncthreads();
+    if (kStages == 1 || tile + 1 >= count()) return;
+    fetch(tile + 1);
+    place(tile + 2);
+  }
+
+ private:
+  __device__ void place(int tile) const {
+    place_tile(call, read, walk, walk.first + tile * kTile, places[tile % (kStages + 1)]);
+  }
+  __device__ void fetch(int tile) const {
+    const Shape& s = call.shape;
+    const int* key = places_of(tile).key;
+    const auto row_of = [&](const float* base, int i) {
+      return key[i] < 0 ? nullptr : base + key_place(s, item, key[i], kv_head) * s.head_dim;
+    };
+    fetch_tile<kWide>(keys(tile), s.head_dim, [&](int i) { return row_of(call.k, i); });
+    fetch_tile<kWide>(values(tile), s.head_dim, [&](int i) { return row_of(call.v, i); });
+  }
+};
+
+// Whether a warp's rows may read all of a tile, so that none of its pairs needs a look.
+__device__ inline bool all_readable(const Call& call, const RowTile& at, const Walk& walk,
+                                    int from) {
+  const Shape& s = call.shape;
+  return !call.selected && call.documents == nullptr &&
+         at.first_row + kTile <= s.tokens * s.group && from + kTile <= walk.end &&
+         (!s.causal || from + kTile - 1 <= at.first_row / s.group);
+}
+
 template <int kWide, bool kExact>
 __global__ void __launch_bounds__(kThreads) forward_kernel(Call call) {
-  using Memory = Room<kWide, 2>;
-  constexpr int kSteps = kWide / 8, kStride = Memory::kStride;
+  using Tiles = KeyTiles<kWide, 2>;
+  constexpr int kSteps = kWide / 8, kStride = kWide + 4;
   extern __shared__ __align__(16) float room[];
-  __shared__ Places places;
+  __shared__ Places places[3];
   const Shape& s = call.shape;
   const RowTile at = row_tile(call);
   if (is_others(call, at.item)) return;
   const std::int32_t* documents =
       call.documents != nullptr ? call.documents + static_cast<std::int64_t>(at.item) * s.tokens
                                 : nullptr;
-  float *keys = Memory::tile(room, 0), *values = Memory::tile(room, 1);
-  const ReadBlocks read = Memory::read_blocks(room, s);
+  const ReadBlocks read = Tiles::Memory::read_blocks(room, s);
   const int warp_row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
-  const auto query_at = [&](const float* base, int row) {
+  fill_tile<kWide>(room, s.head_dim, s.scale * kLog2e, [&](int row) {
     const QueryRow r = query_row(s, at.kv_head, at.first_row + row);
-    return r.token < 0 ? nullptr : base + r.place(s, at.item) * s.head_dim;
-  };
-  fill_tile<kWide, kExact>(keys, s.head_dim, s.scale * kLog2e,
-                           [&](int row) { return query_at(call.q, row); });
+    return r.token < 0 ? nullptr : call.q + r.place(s, at.item) * s.head_dim;
+  });
   __syncthreads();
-  LeftSide<kSteps, kStride, true> queries;
-  queries.take(keys, warp_row);
+  LeftSide<kSteps, kStride, kExact, true> queries;
+  queries.take(room, warp_row);
   __syncthreads();
   const int count =
       call.selected ? find_read_blocks(call, at.item, at.kv_head, at.first_row, read) : 0;
-  const Walk walk = walk_of(call, documents, at.first_row, count);
+  const Tiles tiles{call, read,  walk_of(call, documents, at.first_row, count), at.item, at.kv_head,
+                    room, places};
   int token[2];
   for (int half = 0; half < 2; ++half) {
     token[half] = query_row(s, at.kv_head, at.first_row + warp_row + g + 8 * half).token;
   }
-  const int first_token = at.first_row / s.group;
-  const bool whole = at.first_row + kTile <= s.tokens * s.group;
   float out[kSteps][4] = {};
   float most[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-  for (int from = walk.first; from < walk.end; from += kTile) {
-    place_tile(call, read, walk, from, places);
-    __syncthreads();
-    fill_tile<kWide, kExact>(keys, s.head_dim, 1, [&](int i) {
-      const int key = places.key[i];
-      return key < 0 ? nullptr : call.k + key_place(s, at.item, key, at.kv_head) * s.head_dim;
-    });
-    fill_tile<kWide, kExact>(values, s.head_dim, 1, [&](int i) {
-      const int key = places.key[i];
-      return key < 0 ? nullptr : call.v + key_place(s, at.item, key, at.kv_head) * s.head_dim;
-    });
-    __syncthreads();
+  tiles.begin();
+  for (int tile = 0; tile < tiles.count(); ++tile) {
+    tiles.come_to(tile);
     float p[8][4];
-    scores_of<kSteps, kStride, kExact>(p, queries, keys);
-    const bool all = !call.selected && documents == nullptr && whole && from + kTile <= walk.end &&
-                     (!s.causal || from + kTile - 1 <= first_token);
-    if (!all) {
-      drop_unread(call, documents, places, warp_row, token,
+    scores_of(p, queries, tiles.keys(tile));
+    if (!all_readable(call, at, tiles.walk, tiles.walk.first + tile * kTile)) {
+      drop_unread(call, documents, tiles.places_of(tile), warp_row, token,
                   [&](int n, int i) { p[n][i] = -INFINITY; });
     }
 #pragma unroll
@@ -559,8 +666,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Call call) {
         out[n][2 * half + 1] *= shrink;
       }
     }
-    add_weighted<kSteps, kStride, kExact>(out, p, values);
-    __syncthreads();
+    add_weighted<kSteps, kStride, kExact>(out, p, tiles.values(tile));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -575,38 +681,37 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Call call) {
 
 template <int kWide, bool kExact>
 __global__ void __launch_bounds__(kThreads) query_gradient_kernel(Call call) {
-  constexpr bool kKept = GradientRoom<kWide>::kKept;
   using Memory = GradientRoom<kWide>;
-  constexpr int kSteps = kWide / 8, kStride = Memory::kStride;
+  using Tiles = KeyTiles<kWide, Memory::kStages>;
+  constexpr bool kKept = Memory::kKept;
+  constexpr int kSteps = kWide / 8, kStride = kWide + 4;
   extern __shared__ __align__(16) float room[];
-  __shared__ Places places;
+  __shared__ Places places[Memory::kStages + 1];
   const Shape& s = call.shape;
   const RowTile at = row_tile(call);
   if (is_others(call, at.item)) return;
   const std::int32_t* documents =
       call.documents != nullptr ? call.documents + static_cast<std::int64_t>(at.item) * s.tokens
                                 : nullptr;
-  float *keys = Memory::tile(room, 0), *values = Memory::tile(room, 1);
   const ReadBlocks read = Memory::read_blocks(room, s);
   const int warp_row = threadIdx.x / 32 * 16, g = threadIdx.x % 32 / 4;
   const auto query_at = [&](const float* base, int row) {
     const QueryRow r = query_row(s, at.kv_head, at.first_row + row);
     return r.token < 0 ? nullptr : base + r.place(s, at.item) * s.head_dim;
   };
-  float* query_tile = kKept ? keys : Memory::tile(room, 2);
-  float* gradient_tile = kKept ? values : Memory::tile(room, 3);
-  fill_tile<kWide, kExact>(query_tile, s.head_dim, s.scale * kLog2e,
-                           [&](int row) { return query_at(call.q, row); });
-  fill_tile<kWide, kExact>(gradient_tile, s.head_dim, 1,
-                           [&](int row) { return query_at(call.d_o, row); });
+  float *query_tile = Memory::left(room, 0), *gradient_tile = Memory::left(room, 1);
+  fill_tile<kWide>(query_tile, s.head_dim, s.scale * kLog2e,
+                   [&](int row) { return query_at(call.q, row); });
+  fill_tile<kWide>(gradient_tile, s.head_dim, 1, [&](int row) { return query_at(call.d_o, row); });
   __syncthreads();
-  LeftSide<kSteps, kStride, kKept> queries, gradients;
+  LeftSide<kSteps, kStride, kExact, kKept> queries, gradients;
   queries.take(query_tile, warp_row);
   gradients.take(gradient_tile, warp_row);
   __syncthreads();
   const int count =
       call.selected ? find_read_blocks(call, at.item, at.kv_head, at.first_row, read) : 0;
-  const Walk walk = walk_of(call, documents, at.first_row, count);
+  const Tiles tiles{call, read,  walk_of(call, documents, at.first_row, count), at.item, at.kv_head,
+                    room, places};
   int token[2];
   float lse[2] = {0, 0}, sums[2] = {0, 0};
   for (int half = 0; half < 2; ++half) {
@@ -616,30 +721,17 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(Call call) {
     lse[half] = call.lse[r.place(s, at.item)] * kLog2e;
     sums[half] = call.row_sums[r.place(s, at.item)];
   }
-  const int first_token = at.first_row / s.group;
-  const bool whole = at.first_row + kTile <= s.tokens * s.group;
   float sum[kSteps][4] = {};
-  for (int from = walk.first; from < walk.end; from += kTile) {
-    place_tile(call, read, walk, from, places);
-    __syncthreads();
-    fill_tile<kWide, kExact>(keys, s.head_dim, 1, [&](int i) {
-      const int key = places.key[i];
-      return key < 0 ? nullptr : call.k + key_place(s, at.item, key, at.kv_head) * s.head_dim;
-    });
-    fill_tile<kWide, kExact>(values, s.head_dim, 1, [&](int i) {
-      const int key = places.key[i];
-      return key < 0 ? nullptr : call.v + key_place(s, at.item, key, at.kv_head) * s.head_dim;
-    });
-    __syncthreads();
+  tiles.begin();
+  for (int tile = 0; tile < tiles.count(); ++tile) {
+    tiles.come_to(tile);
     float p[8][4], d[8][4];
-    scores_of<kSteps, kStride, kExact>(p, queries, keys);
-    const bool all = !call.selected && documents == nullptr && whole && from + kTile <= walk.end &&
-                     (!s.causal || from + kTile - 1 <= first_token);
-    if (!all) {
-      drop_unread(call, documents, places, warp_row, token,
+    scores_of(p, queries, tiles.keys(tile));
+    if (!all_readable(call, at, tiles.walk, tiles.walk.first + tile * kTile)) {
+      drop_unread(call, documents, tiles.places_of(tile), warp_row, token,
                   [&](int n, int i) { p[n][i] = -INFINITY; });
     }
-    scores_of<kSteps, kStride, kExact>(d, gradients, values);
+    scores_of(d, gradients, tiles.values(tile));
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
 #pragma unroll
@@ -647,8 +739,7 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(Call call) {
         p[n][i] = exp2f(p[n][i] - lse[i / 2]) * (d[n][i] - sums[i / 2]);
       }
     }
-    add_weighted<kSteps, kStride, kExact>(sum, p, keys);
-    __syncthreads();
+    add_weighted<kSteps, kStride, kExact>(sum, p, tiles.keys(tile));
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -697,13 +788,13 @@ __device__ inline int list_readers(const std::uint32_t* bits, int window, int to
 // each; the others of the four share their rows.
 template <int kWide, bool kExact, int kAlong>
 __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
-  constexpr bool kKept = GradientRoom<kWide>::kKept;
-  using Memory = GradientRoom<kWide>;
+  using Memory = KeyGradientRoom<kWide>;
+  constexpr bool kKept = Memory::kKept;
   constexpr int kSteps = kWide / 8, kStride = Memory::kStride, kAcross = kWarps / kAlong;
   extern __shared__ __align__(16) float room[];
   __shared__ int list[kWindow], shared_count;
-  __shared__ int tokens_of[kTile];
-  __shared__ float lse_of[kTile], sums_of[kTile];
+  __shared__ int tokens_of[2][kTile];
+  __shared__ float lse_of[2][kTile], sums_of[2][kTile];
   const Shape& s = call.shape;
   const int size = call.selected ? s.block_size : kTile;
   const int chunks = (size + 16 * kAlong - 1) / (16 * kAlong);
@@ -721,17 +812,16 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
                                       : nullptr;
   const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
   const int warp_key = warp % kAlong * 16, across = warp / kAlong;
-  float *queries = Memory::tile(room, 0), *gradients = Memory::tile(room, 1);
-  float* key_tile = kKept ? queries : Memory::tile(room, 2);
-  float* value_tile = kKept ? gradients : Memory::tile(room, 3);
+  float *key_tile = Memory::left(room, 0), *value_tile = Memory::left(room, 1);
   const auto key_at = [&](const float* base, int i) {
     const int key = first_key + i;
     return key < end_key ? base + key_place(s, item, key, kv_head) * s.head_dim : nullptr;
   };
-  fill_tile<kWide, kExact>(key_tile, s.head_dim, 1, [&](int i) { return key_at(call.k, i); });
-  fill_tile<kWide, kExact>(value_tile, s.head_dim, 1, [&](int i) { return key_at(call.v, i); });
+  fill_tile<kWide>(key_tile, s.head_dim, s.scale * kLog2e,
+                   [&](int i) { return key_at(call.k, i); });
+  fill_tile<kWide>(value_tile, s.head_dim, 1, [&](int i) { return key_at(call.v, i); });
   __syncthreads();
-  LeftSide<kSteps, kStride, kKept> keys, values;
+  LeftSide<kSteps, kStride, kExact, kKept> keys, values;
   keys.take(key_tile, warp_key);
   values.take(value_tile, warp_key);
   __syncthreads();
@@ -755,27 +845,34 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
     for (int window = first_reader / kWindow * kWindow; window < s.tokens; window += kWindow) {
       const int readers = list_readers(bits, window, s.tokens, first_reader, list, &shared_count);
       const int rows = readers * heads_of_row;
-      for (int from = 0; from < rows; from += kTile) {
+      const auto fetch = [&](int from, int stage) {
         const auto row_at = [&](int i) -> QueryRow {
           if (from + i >= rows) return {-1, 0};
           const int token = list[(from + i) / heads_of_row];
           return {token, kv_head * s.group + (per_head ? lists : (from + i) % heads_of_row)};
         };
+        const auto row_of = [&](const float* base, int i) {
+          const QueryRow r = row_at(i);
+          return r.token < 0 ? nullptr : base + r.place(s, item) * s.head_dim;
+        };
+        fetch_tile<kWide>(Memory::tile(room, 2 * stage), s.head_dim,
+                          [&](int i) { return row_of(call.q, i); });
+        fetch_tile<kWide>(Memory::tile(room, 2 * stage + 1), s.head_dim,
+                          [&](int i) { return row_of(call.d_o, i); });
         for (int i = threadIdx.x; i < kTile; i += kThreads) {
           const QueryRow r = row_at(i);
-          tokens_of[i] = r.token;
-          lse_of[i] = r.token < 0 ? 0 : call.lse[r.place(s, item)] * kLog2e;
-          sums_of[i] = r.token < 0 ? 0 : call.row_sums[r.place(s, item)];
+          tokens_of[stage][i] = r.token;
+          lse_of[stage][i] = r.token < 0 ? 0 : call.lse[r.place(s, item)] * kLog2e;
+          sums_of[stage][i] = r.token < 0 ? 0 : call.row_sums[r.place(s, item)];
         }
-        fill_tile<kWide, kExact>(queries, s.head_dim, s.scale * kLog2e, [&](int i) {
-          const QueryRow r = row_at(i);
-          return r.token < 0 ? nullptr : call.q + r.place(s, item) * s.head_dim;
-        });
-        fill_tile<kWide, kExact>(gradients, s.head_dim, 1, [&](int i) {
-          const QueryRow r = row_at(i);
-          return r.token < 0 ? nullptr : call.d_o + r.place(s, item) * s.head_dim;
-        });
+      };
+      if (rows > 0) fetch(0, 0);
+      for (int from = 0, stage = 0; from < rows; from += kTile, stage = 1 - stage) {
+        arrive();
         __syncthreads();
+        if (from + kTile < rows) fetch(from + kTile, 1 - stage);
+        const float *queries = Memory::tile(room, 2 * stage),
+                    *gradients = Memory::tile(room, 2 * stage + 1);
         // 16 rows at a time, as two products' columns.
         for (int first = across * 16; first < kTile && from + first < rows; first += kAcross * 16) {
           float p[2][4] = {}, d[2][4] = {};
@@ -786,13 +883,13 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
 #pragma unroll
             for (int n = 0; n < 2; ++n) {
               const float* b = queries + (first + 8 * n + g) * kStride + 8 * step + t;
-              add_product<kExact>(p[n], a, b[0], b[4]);
+              add_product<kExact>(p[n], a, taken<kExact>(b[0]), taken<kExact>(b[4]));
             }
             values.get(a, step);
 #pragma unroll
             for (int n = 0; n < 2; ++n) {
               const float* b = gradients + (first + 8 * n + g) * kStride + 8 * step + t;
-              add_product<kExact>(d[n], a, b[0], b[4]);
+              add_product<kExact>(d[n], a, taken<kExact>(b[0]), taken<kExact>(b[4]));
             }
           }
 #pragma unroll
@@ -800,8 +897,8 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
               const int row = first + 8 * n + 2 * t + j;
-              const int token = tokens_of[row];
-              const float lse = lse_of[row], sums = sums_of[row];
+              const int token = tokens_of[stage][row];
+              const float lse = lse_of[stage][row], sums = sums_of[stage][row];
 #pragma unroll
               for (int half = 0; half < 2; ++half) {
                 const bool in =
@@ -815,24 +912,24 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
           }
 #pragma unroll
           for (int n = 0; n < 2; ++n) {
-            const float weights[4] = {stored<kExact>(p[n][0]), stored<kExact>(p[n][2]),
-                                      stored<kExact>(p[n][1]), stored<kExact>(p[n][3])};
-            const float slopes[4] = {stored<kExact>(d[n][0]), stored<kExact>(d[n][2]),
-                                     stored<kExact>(d[n][1]), stored<kExact>(d[n][3])};
+            const float weights[4] = {taken<kExact>(p[n][0]), taken<kExact>(p[n][2]),
+                                      taken<kExact>(p[n][1]), taken<kExact>(p[n][3])};
+            const float slopes[4] = {taken<kExact>(d[n][0]), taken<kExact>(d[n][2]),
+                                     taken<kExact>(d[n][1]), taken<kExact>(d[n][3])};
             const int row = first + 8 * n + 2 * t;
             const float* of_gradients = gradients + row * kStride + g;
             const float* of_queries = queries + row * kStride + g;
 #pragma unroll
             for (int step = 0; step < kSteps; ++step) {
-              add_product<kExact>(dv[step], weights, of_gradients[8 * step],
-                                  of_gradients[kStride + 8 * step]);
-              add_product<kExact>(dk[step], slopes, of_queries[8 * step],
-                                  of_queries[kStride + 8 * step]);
+              add_product<kExact>(dv[step], weights, taken<kExact>(of_gradients[8 * step]),
+                                  taken<kExact>(of_gradients[kStride + 8 * step]));
+              add_product<kExact>(dk[step], slopes, taken<kExact>(of_queries[8 * step]),
+                                  taken<kExact>(of_queries[kStride + 8 * step]));
             }
           }
         }
-        __syncthreads();
       }
+      __syncthreads();
     }
   }
   // The warps that share keys add up in their order.
@@ -868,8 +965,7 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(Call call) {
   for (int half = 0; half < 2; ++half) {
     if (key[half] < 0) continue;
     const std::int64_t place = key_place(s, item, key[half], kv_head) * s.head_dim;
-    // Queries are in units of log2(e) there: dk = ln 2 ds^T (q scale log2(e)).
-    store_row<kSteps>(call.dk + place, dk, half, kLn2, s.head_dim);
+    store_row<kSteps>(call.dk + place, dk, half, s.scale, s.head_dim);
     store_row<kSteps>(call.dv + place, dv, half, 1, s.head_dim);
   }
 }
@@ -882,8 +978,8 @@ struct Launches {
   static int key_gradient(const Call& call, cudaStream_t stream);
 };
 
-template <class Kernel>
-int launch_with_room(Kernel kernel, std::int64_t blocks, std::size_t bytes, const Call& call,
+template <class Kernel, class Argument>
+int launch_with_room(Kernel kernel, std::int64_t blocks, std::size_t bytes, const Argument& call,
                      cudaStream_t stream) {
   if (blocks > 0x7fffffff) return cudaErrorInvalidValue;
   if (bytes > 32 * 1024) {  // beside what is static
@@ -904,7 +1000,7 @@ inline std::int64_t row_tiles(const Call& call) {
 template <int kWide, bool kExact>
 int Launches<kWide, kExact>::forward(const Call& call, cudaStream_t stream) {
   const std::size_t bytes =
-      Room<kWide, 2>::kBytes + (call.selected ? bytes_of_read_blocks(call.shape) : 0);
+      KeyTiles<kWide, 2>::Memory::kBytes + (call.selected ? bytes_of_read_blocks(call.shape) : 0);
   return launch_with_room(forward_kernel<kWide, kExact>, row_tiles(call), bytes, call, stream);
 }
 
@@ -923,7 +1019,7 @@ int Launches<kWide, kExact>::key_gradient(const Call& call, cudaStream_t stream)
   const int along = size <= 32 ? 1 : 4;
   const std::int64_t parts = std::int64_t{(s.tokens + size - 1) / size} *
                              ((size + 16 * along - 1) / (16 * along)) * call.items * s.kv_heads;
-  constexpr std::size_t kBytes = GradientRoom<kWide>::kBytes;
+  constexpr std::size_t kBytes = KeyGradientRoom<kWide>::kBytes;
   if (along == 1) {
     return launch_with_room(key_gradient_kernel<kWide, kExact, 1>, parts, kBytes, call, stream);
   }

@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "core/shape.h"
+#include "cuda/plugin.h"
 #include "data/tensor.h"
+#include "kernels/norm/norm_cuda.h"
 
 namespace tandem {
 namespace {
@@ -28,6 +30,38 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     const at::Tensor projection = (along_unit * gain.unsqueeze(1)).mean(-1, /*keepdim=*/true);
     pull.addcmul_(unit, projection, -1).mul_(inverse);
     return {pull, along_unit.sum(1), {}};
+  }
+};
+
+// The same on a GPU, where each of those operations would read and write everything.
+struct RmsNormOnGpu : torch::autograd::Function<RmsNormOnGpu> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& gains,
+                            double epsilon) {
+    const at::Tensor x = input.contiguous(), gain = gains.contiguous();
+    const at::Tensor y = torch::empty_like(x);
+    const at::Tensor inverse = torch::empty({x.size(0), x.size(1)}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+      launch_cuda<decltype(rms_norm_cuda<scalar_t>)>(
+          "rms_norm", x.const_data_ptr<scalar_t>(), gain.const_data_ptr<scalar_t>(), x.size(0),
+          x.size(1), x.size(2), epsilon, y.data_ptr<scalar_t>(), inverse.data_ptr<scalar_t>());
+    });
+    ctx->save_for_backward({x, gain, inverse});
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* ctx, tensor_list outer) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &gain = saved[1], &inverse = saved[2];
+    const at::Tensor dy = outer[0].contiguous(), dx = torch::empty_like(x);
+    const std::int64_t chunks = (x.size(1) + kNormRows - 1) / kNormRows;
+    const at::Tensor parts = torch::empty({x.size(0), chunks, x.size(2)}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm_gradient", [&] {
+      launch_cuda<decltype(rms_norm_gradient_cuda<scalar_t>)>(
+          "rms_norm_gradient", x.const_data_ptr<scalar_t>(), gain.const_data_ptr<scalar_t>(),
+          inverse.const_data_ptr<scalar_t>(), dy.const_data_ptr<scalar_t>(), x.size(0), x.size(1),
+          x.size(2), dx.data_ptr<scalar_t>(), parts.data_ptr<scalar_t>());
+    });
+    return {dx, parts.sum(1), {}};
   }
 };
 
@@ -90,6 +124,9 @@ struct Embed : torch::autograd::Function<Embed> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon) {
   expect_shape(x, {gain.size(0), -1, gain.size(1)}, "x");
+  if (x.is_cuda() && x.size(-1) <= kMostNormWidth && x.numel() > 0) {
+    return RmsNormOnGpu::apply(x, gain, epsilon);
+  }
   return RmsNorm::apply(x, gain, epsilon);
 }
 

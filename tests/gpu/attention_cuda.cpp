@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -86,17 +88,79 @@ struct Problem {
       for (std::int64_t b = 0; b < a.batch; ++b) full.push_back(b % 2 == 0 ? 1 : 0);
     }
     if (s.slots == 0) return;
-    BlockChoice<double> choice;
-    choice.shape = a;
-    choice.selector = s.selector;
-    choice.slots = s.slots;
-    choice.q = q.data();
-    choice.k = k.data();
-    if (s.documents) choice.document_start = start.data();
-    choice.causal = s.causal;
     chosen.assign(static_cast<std::size_t>(a.batch * s.selector.lists(a) * a.tokens * s.slots), -1);
-    choice.chosen = chosen.data();
-    REQUIRE(select_blocks_ref(choice) == AttentionStatus::kOk);
+    auto call = choice();
+    call.chosen = chosen.data();
+    REQUIRE(select_blocks_ref(call) == AttentionStatus::kOk);
+  }
+
+  BlockChoice<double> choice() const {
+    BlockChoice<double> call;
+    call.shape = setup.shape;
+    call.selector = setup.selector;
+    call.slots = setup.slots;
+    call.q = q.data();
+    call.k = k.data();
+    if (setup.documents) call.document_start = start.data();
+    call.causal = setup.causal;
+    return call;
+  }
+
+  std::vector<std::int32_t> chosen_on_gpu(bool tf32) const {
+    OnGpu<float> gq(std::vector<float>(q.begin(), q.end()));
+    OnGpu<float> gk(std::vector<float>(k.begin(), k.end()));
+    OnGpu<std::int32_t> starts(start), lists(std::vector<std::int32_t>(chosen.size(), -7));
+    OnGpu<float> pooled(std::vector<float>(k.size()));
+    BlockChoice<float> call;
+    call.shape = setup.shape;
+    call.selector = setup.selector;
+    call.slots = setup.slots;
+    call.q = gq.data();
+    call.k = gk.data();
+    if (setup.documents) call.document_start = starts.data();
+    call.causal = setup.causal;
+    call.chosen = lists.data();
+    launch_cuda<decltype(block_choice_cuda)>("block_choice", call, tf32, pooled.data());
+    return lists.read();
+  }
+
+  // "" where each list is the reference's, or differs in blocks that are as important to within a
+  // float's rounding; else what is wrong.
+  std::string equally_important(const std::vector<std::int32_t>& found) const {
+    const AttentionShape& a = setup.shape;
+    const auto call = choice();
+    const std::int64_t complete = a.complete_blocks(), lists = setup.selector.lists(a);
+    std::vector<double> kbar(
+        static_cast<std::size_t>(a.batch * complete * a.kv_heads * a.head_dim));
+    std::vector<double> importance(static_cast<std::size_t>(a.batch * lists * a.tokens * complete));
+    if (block_keys_ref(call, kbar.data()) != AttentionStatus::kOk ||
+        block_importance_ref(call, kbar.data(), importance.data()) != AttentionStatus::kOk) {
+      return "the reference refuses";
+    }
+    for (std::int64_t query = 0; query < a.batch * lists * a.tokens; ++query) {
+      const auto of = [&](const std::vector<std::int32_t>& all) {
+        const auto begin = all.begin() + query * setup.slots;
+        return std::vector<std::int32_t>(begin, begin + setup.slots);
+      };
+      const auto own = of(found), right = of(chosen);
+      if (own == right) continue;
+      if (!std::is_sorted(own.begin(), std::find(own.begin(), own.end(), -1))) return "no order";
+      const auto sum = [&](const std::vector<std::int32_t>& list, const auto& other) {
+        double all = 0;
+        for (const std::int32_t block : list) {
+          if (block < 0 || std::find(other.begin(), other.end(), block) != other.end()) continue;
+          if (block >= complete) return std::nan("");
+          all += importance[static_cast<std::size_t>(query * complete + block)];
+        }
+        return all;
+      };
+      const double mine = sum(own, right), theirs = sum(right, own);
+      if (!(std::abs(mine - theirs) < 1e-5 * (1 + std::abs(theirs)))) {
+        return "query " + std::to_string(query) + " has " + std::to_string(mine) + " for " +
+               std::to_string(theirs);
+      }
+    }
+    return "";
   }
 
   template <class T>
@@ -249,6 +313,39 @@ TEST_CASE("an item's attention on the GPU has the same bits in any batch", "[gpu
     const auto alone = Problem(setup).on_gpu(true);
     for (std::size_t i = 0; i < alone.size(); ++i) {
       REQUIRE(std::equal(alone[i].begin(), alone[i].end(), together[i].begin()));
+    }
+  }
+}
+
+// Importances that differ by less than rounding are ties, so that a list may differ from the
+// reference's there: the least importance that it has is then that of the reference's list.
+TEST_CASE("the choice of blocks on the GPU is the reference's", "[gpu]") {
+  if (gpu_missing()) return;
+  struct Shape {
+    AttentionShape shape;
+    std::int64_t slots;
+  };
+  const std::vector<Shape> all = {{{2, 130, 4, 1, 48, 16}, 3}, {{2, 63, 4, 2, 8, 4}, 2},
+                                  {{1, 400, 3, 1, 32, 4}, 7},  {{1, 1100, 2, 2, 16, 8}, 33},
+                                  {{1, 300, 16, 1, 64, 8}, 1}, {{1, 90, 64, 1, 100, 5}, 4},
+                                  {{3, 15, 4, 1, 16, 16}, 2},  {{1, 700, 8, 2, 128, 3}, 65}};
+  for (const auto& [shape, slots] : all) {
+    for (int kind = 0; kind < 32; ++kind) {
+      Setup setup{shape, slots};
+      setup.selector = {
+          .per_head = (kind & 1) != 0, .softmax = (kind & 2) == 0, .force_first = (kind & 4) != 0};
+      setup.documents = (kind & 8) != 0;
+      setup.causal = (kind & 16) == 0;
+      const Problem problem(setup);
+      CAPTURE(name(setup), setup.selector.softmax, setup.selector.force_first);
+      const auto found = problem.chosen_on_gpu(false);
+      REQUIRE(problem.chosen_on_gpu(false) == found);
+      REQUIRE(problem.equally_important(found) == "");
+      const auto rough = problem.chosen_on_gpu(true);
+      const std::int64_t differ = std::inner_product(
+          rough.begin(), rough.end(), problem.chosen.begin(), std::int64_t{0}, std::plus<>(),
+          [](std::int32_t a, std::int32_t b) { return a == b ? 0 : 1; });
+      CHECK(static_cast<double>(differ) < 0.1 * static_cast<double>(rough.size()) + 4);
     }
   }
 }

@@ -84,6 +84,29 @@ TEST_CASE("blocked attention is that of whole matrices, in every stream and by e
   }
 }
 
+// The kernels know some options of a selector; a choice by any other must not be theirs.
+TEST_CASE("every option of a selector counts beside blocked attention", "[numeric]") {
+  using Selector = Policies::Selector;
+  const std::vector<void (*)(Selector&)> options = {
+      [](Selector& s) { s.per_head = true; },  [](Selector& s) { s.force_first = true; },
+      [](Selector& s) { s.nearest = 2; },      [](Selector& s) { s.top_p = 0.3; },
+      [](Selector& s) { s.streaming = true; }, [](Selector& s) { s.score = "dot"; }};
+  AttentionSetting setting{.block_size = 8, .blocks = 8, .selector = {}};
+  const Case plain(320, setting, torch::kFloat64);
+  const at::Tensor lists = lists_of_blocks(plain.q, plain.k, plain.setting, plain.tables);
+  for (std::size_t i = 0; i < options.size(); ++i) {
+    CAPTURE(i);
+    Case other(320, setting, torch::kFloat64);
+    options[i](other.setting.selector);
+    const at::Tensor own = lists_of_blocks(other.q, other.k, other.setting, other.tables);
+    CHECK_FALSE((own.sizes() == lists.sizes() && torch::equal(own, lists)));
+    const at::Tensor mixed = torch::tensor({1, 0}).to(torch::kBool);
+    for (const StreamsWanted wanted : {StreamsWanted::kSparse, StreamsWanted::kBoth}) {
+      require_close(other.run(wanted, false, mixed), other.run(wanted, true, mixed), 1e-9);
+    }
+  }
+}
+
 TEST_CASE("a budget of all blocks is the full stream of the kernels, bit for bit", "[numeric]") {
   AttentionSetting setting{.block_size = 16, .blocks = 17, .selector = {}};
   const Case each(260, setting, torch::kFloat);

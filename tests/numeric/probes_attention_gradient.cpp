@@ -1,6 +1,7 @@
 // The gradient of keys and values, apart by who gives it: against difference quotients of plain
 // loops, against a product in which what is dropped has keys and values of its own, and on
 // networks.
+#include "methods/method.h"
 #include "nn/attention/blocked.h"
 #include "nn/attention/module.h"
 #include "nn/attention/two_stream.h"

@@ -168,37 +168,66 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
   }
 };
 
-// The selectors that the kernels have.
+// The selectors that the kernels have: those that differ from the default in what they know.
 bool kernels_choose(const Policies::Selector& rule) {
-  return (rule.score == "softmax" || rule.score == "dot") && rule.nearest == 0 && rule.top_p >= 1;
+  if (rule.score != "softmax" && rule.score != "dot") return false;
+  Policies::Selector known;
+  known.score = rule.score;
+  known.per_head = rule.per_head;
+  known.force_first = rule.force_first;
+  known.subblocks = rule.subblocks;  // these are of other scores
+  known.stride = rule.stride;
+  known.indexer = rule.indexer;
+  return rule == known;
+}
+
+template <class T>
+kernels::BlockChoice<T> choice_of(const at::Tensor& q, const at::Tensor& k,
+                                  const AttentionSetting& setting, const at::Tensor& documents,
+                                  const at::Tensor& lists) {
+  kernels::BlockChoice<T> call;
+  call.shape = kernel_shape(q, k, setting.block_size);
+  call.selector = {.per_head = setting.selector.per_head,
+                   .softmax = setting.selector.score == "softmax",
+                   .force_first = setting.selector.force_first};
+  call.slots = setting.blocks;
+  call.q = q.const_data_ptr<T>();
+  call.k = k.const_data_ptr<T>();
+  if (documents.defined()) call.document_start = documents.const_data_ptr<std::int32_t>();
+  call.chosen = lists.data_ptr<std::int32_t>();
+  return call;
 }
 
 at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
                             const AttentionSetting& setting, const AttentionTables& tables) {
   const at::Tensor q = query.contiguous(), k = key.contiguous();
-  const kernels::BlockSelector selector{.per_head = setting.selector.per_head,
-                                        .softmax = setting.selector.score == "softmax",
-                                        .force_first = setting.selector.force_first};
-  const AttentionShape shape = kernel_shape(q, k, setting.block_size);
   const at::Tensor documents = kernel_documents(tables);
-  const at::Tensor lists =
-      torch::empty({q.size(0), q.size(1), selector.lists(shape), q.size(2), setting.blocks},
-                   torch::dtype(torch::kInt32));
+  const std::int64_t heads = setting.selector.per_head ? q.size(3) : k.size(3);
+  const at::Tensor lists = torch::empty({q.size(0), q.size(1), heads, q.size(2), setting.blocks},
+                                        q.options().dtype(torch::kInt32));
+  if (q.is_cuda()) {
+    const auto call = choice_of<float>(q, k, setting, documents, lists);
+    const at::Tensor pooled = torch::empty(
+        {call.shape.batch, call.shape.complete_blocks(), k.size(3), k.size(4)}, q.options());
+    launch_cuda<decltype(block_choice_cuda)>("block_choice", call, takes_tf32(),
+                                             pooled.data_ptr<float>());
+    return lists;
+  }
   AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "select_blocks", [&] {
-    for_ranges(shape.batch, [&](const kernels::ItemRange& range) {
-      kernels::BlockChoice<scalar_t> call;
-      call.shape = shape;
-      call.selector = selector;
-      call.slots = setting.blocks;
-      call.q = q.const_data_ptr<scalar_t>();
-      call.k = k.const_data_ptr<scalar_t>();
-      if (documents.defined()) call.document_start = documents.const_data_ptr<std::int32_t>();
-      call.chosen = lists.data_ptr<std::int32_t>();
+    for_ranges(q.size(0) * q.size(1), [&](const kernels::ItemRange& range) {
+      auto call = choice_of<scalar_t>(q, k, setting, documents, lists);
       call.items = range;
       require_ok(kernels::select_blocks(call));
     });
   });
   return lists;
+}
+
+// The kernels of the tensors' device choose so.
+bool kernels_choose(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting) {
+  if (!kernels_choose(setting.selector)) return false;
+  return q.is_cpu() ||
+         block_choice_cuda_takes(kernel_shape(q, k, setting.block_size), setting.blocks);
 }
 
 }  // namespace
@@ -216,9 +245,7 @@ at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,
                            const AttentionSetting& setting, const AttentionTables& tables,
                            const at::Tensor& learned) {
   const at::NoGradGuard no_grad;
-  if (q.is_cpu() && kernels_choose(setting.selector)) {
-    return chosen_by_kernel(q, k, setting, tables);
-  }
+  if (kernels_choose(q, k, setting)) return chosen_by_kernel(q, k, setting, tables);
   const at::Tensor chosen = select_blocks(q, k, setting, tables, learned);  // [R,B,L,T,NB]
   const std::int64_t blocks = chosen.size(-1), slots = std::min(setting.blocks, blocks);
   if (q.is_cuda()) {

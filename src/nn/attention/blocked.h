@@ -4,8 +4,8 @@
 // kMostCudaHeadDim numbers or fewer; others have the whole matrices of
 // nn/attention/two_stream.cpp. So shape, type and device alone say which it is. The two agree to
 // rounding, which on a GPU is that of TF32 where LibTorch's products are.
-// The CPU's kernels choose blocks by pooled keys; choices that they lack, and all of a GPU, are
-// those of nn/attention/selector.h, with its tables.
+// The kernels choose blocks by pooled keys; choices that they lack are those of
+// nn/attention/selector.h, with its tables.
 //
 // Shapes: those of nn/attention/setting.h; L lists = H or Hkv.
 #pragma once
