@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "analysis/table_writers.h"
 #include "core/embedded.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -322,7 +323,7 @@ Lineage lineage_of(const Table& table) {
         c.row.emplace_back(table.key_names[i], row.keys[i]);
       c.column = table.columns[j];
       c.measure = table.measures[j].text;
-      c.text = cell.text;
+      c.text = cell_text(cell);
       c.mean = cell.mean;
       c.half = cell.half;
       c.n = cell.n;

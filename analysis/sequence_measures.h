@@ -20,6 +20,7 @@ struct SequenceMeasure {
   // Shares are of accuracies and the like, and printed in percent; bits are per byte, and there are
   // none of other data than bytes.
   enum class Unit { kShare, kNats, kBits } unit = Unit::kShare;
+  bool lower_is_better = false;  // what is lost or missed, and losses
 };
 const std::vector<SequenceMeasure>& sequence_measures();
 std::vector<std::string> sequence_measure_names();

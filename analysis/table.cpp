@@ -12,6 +12,8 @@
 #include "analysis/statistics.h"
 #include "analysis/table_contrast.h"
 #include "analysis/table_paired.h"
+#include "analysis/table_standing.h"
+#include "analysis/table_writers.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -57,18 +59,6 @@ std::string place_of(const RunData& run) {
                      data.empty() ? "" : ", data " + data);
 }
 
-// Rounded to 12 digits first: sums of the same values in another order differ in the last ones, and
-// a tie must round alike in every table.
-std::string number_text(double value, const Measure& m, const TablePlan& plan) {
-  const double exact = is_share(m) ? 100 * value : value;
-  const double shown = parse_real(fmt::format("{:.12g}", exact)).value_or(exact);
-  const int digits = plan.digits.value_or(decimals(m));
-  std::string text =
-      digits < 0 ? fmt::format("{:.3g}", shown) : fmt::format("{:.{}f}", shown, digits);
-  const bool zero = text.find_first_of("123456789") == std::string::npos;
-  return zero && text[0] == '-' ? text.substr(1) : text;
-}
-
 Keys together(Keys first, const Keys& second) {
   first.insert(first.end(), second.begin(), second.end());
   return first;
@@ -103,6 +93,7 @@ class Builder {
     note_spread();
     note_counts();
     plan_.contrasts.empty() ? mark_survivors(table_) : mark_contrasts(table_);
+    note_standing();
     note_tuning();
     note_empty();
     note_mixing();
@@ -116,12 +107,13 @@ class Builder {
   void add_contrasts() {
     table_.key_names = contrast_keys();
     table_.measures = contrast_columns();
-    for (const Measure& column : table_.measures) table_.columns.push_back(column.label);
-    const auto text = [this](double value, const Measure& m) {
-      return number_text(value, m, plan_);
-    };
+    for (const Measure& column : table_.measures) {
+      table_.columns.push_back(column.label);
+      table_.heads.push_back({"", column.label});
+    }
     for (const Contrast& contrast : plan_.contrasts) {
-      ContrastRow made = contrast_row(contrast, set_, split_, seed_names(), text);
+      ContrastRow made =
+          contrast_row(contrast, set_, split_, seed_names(), form_of(contrast.measure));
       for (const Group& group : made.groups) {
         for (const RunData* run : group) remember(*run);
         find_mixing(group, contrast.at ? contrast.at->over : "");
@@ -138,8 +130,21 @@ class Builder {
         for (std::size_t i = 0; i < across.size(); ++i)
           head += fmt::format("{}={} ", plan_.across[i], across[i]);
         table_.columns.push_back(head + m.label);
+        table_.heads.push_back({trim(head), m.label, direction_said(m)});
         table_.measures.push_back(m);
       }
+  }
+
+  Direction direction_said(const Measure& m) const {
+    const auto has = [&m](const std::vector<std::string>& labels) {
+      return std::find(labels.begin(), labels.end(), m.label) != labels.end();
+    };
+    if (has(plan_.higher)) return Direction::kHigher;
+    return has(plan_.lower) ? Direction::kLower : direction_of(m);
+  }
+
+  NumberForm form_of(const Measure& m) const {
+    return {is_share(m), plan_.digits.value_or(decimals(m)), !m.versus.empty()};
   }
 
   void add_row(const Keys& keys, const std::vector<Keys>& columns) {
@@ -179,7 +184,7 @@ class Builder {
     const std::string mark = fmt::format("[{}]", footnotes_.size() + 1);
     bool marked = false;
     for (std::size_t i = first; i < row.cells.size(); ++i)
-      if (!row.cells[i].text.empty() && table_.measures[i].versus.empty()) {
+      if (row.cells[i].mean && table_.measures[i].versus.empty()) {
         row.cells[i].marks.push_back(mark);
         marked = true;
       }
@@ -205,8 +210,7 @@ class Builder {
     if (s.n == 0) return c;
     c.mean = s.mean;
     c.half = s.half;
-    c.text = number_text(s.mean, m, plan_);
-    if (s.half) c.text += " ± " + number_text(*s.half, m, plan_);
+    c.form = form_of(m);
     return c;
   }
 
@@ -224,11 +228,7 @@ class Builder {
     c.mean = pairs.test.mean_difference;
     c.half = pairs.test.half;
     c.p = pairs.test.p;
-    c.text = number_text(*c.mean, m, plan_);
-    const bool zero = c.text.find_first_of("123456789") == std::string::npos;
-    if (!zero && *c.mean > 0) c.text.insert(0, "+");
-    if (c.half) c.text += " ± " + number_text(*c.half, m, plan_);
-    if (c.p) c.text += fmt::format(" ({})", p_text(*c.p));
+    c.form = form_of(m);
     if (pairs.lost > 0) c.marks.push_back(footnote_of_pairs(pairs));
     return c;
   }
@@ -338,6 +338,25 @@ class Builder {
     if (!missing.empty()) note += " " + missing;
     if (!missing.empty() && plan_.wanted) table_.warnings.push_back(missing);  // CSV has no notes
     table_.notes.push_back(note);
+  }
+
+  void note_standing() {
+    if (plan_.bold == Bold::kNone) return;
+    const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
+    const std::size_t measures = plan_.measures.size();
+    const auto runs_of = [&](std::size_t row, std::size_t column) {
+      return group_of(together(table_.rows[row].keys, columns[column / measures]));
+    };
+    std::string note = mark_standing(table_, plan_, {split_, seed_names(), runs_of});
+    if (!has_standing(table_)) {
+      note = fmt::format(
+          "bold = {}: nothing is marked, since no column that says which way it is "
+          "better has two rows to compare; higher and lower name such columns",
+          plan_.bold == Bold::kBest ? "best" : "tied");
+      table_.warnings.push_back(note);
+      return;
+    }
+    table_.notes.push_back(std::move(note));
   }
 
   void note_tuning() {

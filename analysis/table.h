@@ -15,9 +15,21 @@
 
 namespace tandem {
 
+// How numbers are printed; what they are stays as it is.
+struct NumberForm {
+  bool share = false;      // in percent
+  int decimals = 3;        // -1: three significant digits
+  bool is_signed = false;  // a plus before what is printed above 0
+  bool operator==(const NumberForm&) const = default;
+};
+
+// Where a cell stands in its column, where the plan asks for it (table_standing.h).
+enum class Standing { kNone, kBest, kTied, kSecond };
+
 struct TableCell {
-  std::string text;  // as printed, without marks
   std::optional<double> mean, half;
+  NumberForm form = {};
+  Standing standing = Standing::kNone;
   std::size_t n = 0;              // values and diverged runs; of a difference, pairs
   std::size_t n_values = 0;       // values
   std::vector<std::string> runs;  // ids behind the mean
@@ -41,10 +53,18 @@ struct TableRun {
   std::string seed, state, revision, device, threads, machine;
 };
 
+// A column's head in parts.
+struct ColumnHead {
+  std::string span;   // the values of `across`, which neighbours share; "": none
+  std::string label;  // of the measure
+  Direction better = Direction::kNone;
+};
+
 struct Table {
   std::string name, title;
   std::vector<std::string> key_names;  // head of the first columns
   std::vector<std::string> columns;    // heads of the measures, with the values of `across`
+  std::vector<ColumnHead> heads;       // one per column
   std::vector<Measure> measures;       // one per column
   std::vector<TableRow> rows;
   std::vector<std::string> notes;          // lines under the table; footnotes begin with their mark
@@ -55,8 +75,8 @@ struct Table {
 
 Table build_table(const StoreReader& store, const TablePlan& plan);
 
-std::string to_markdown(const Table& table);
-std::string to_csv(const Table& table);  // full precision; mean, half, n and diverged per column,
-                                         // p and holm where it is a difference
+std::string number_text(double value, const NumberForm& form);
+// "88.33 ± 0.27 (p=.034)", without marks; "" where there is no value.
+std::string cell_text(const TableCell& cell);
 
 }  // namespace tandem

@@ -190,7 +190,7 @@ Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const s
 }
 
 TableCell side_cell(const std::vector<double>& values, const std::vector<std::string>& runs,
-                    const Measure& measure, const NumberText& text) {
+                    const NumberForm& form) {
   const Summary s = summarize(values);
   TableCell cell;
   cell.runs = runs;
@@ -198,15 +198,14 @@ TableCell side_cell(const std::vector<double>& values, const std::vector<std::st
   if (s.n == 0) return cell;
   cell.mean = s.mean;
   cell.half = s.half;
-  cell.text = text(s.mean, measure);
-  if (s.half) cell.text += " ± " + text(*s.half, measure);
+  cell.form = form;
   return cell;
 }
 
 }  // namespace
 
 ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std::string& split,
-                         const std::vector<std::string>& seed_names, const NumberText& text) {
+                         const std::vector<std::string>& seed_names, const NumberForm& form) {
   const Measure& measure = contrast.measure;
   ContrastRow made;
   made.groups = sides(contrast, set);
@@ -224,9 +223,8 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
     difference.mean = test.mean_difference;
     difference.half = test.half;
     difference.p = test.p;
-    difference.text = (test.mean_difference > 0 ? "+" : "") + text(test.mean_difference, measure);
-    if (test.half) difference.text += " ± " + text(*test.half, measure);
-    if (test.p) difference.text += fmt::format(" ({})", p_text(*test.p));
+    difference.form = form;
+    difference.form.is_signed = true;
   }
   if (!pairs.lost.empty())
     difference.marks.push_back(fmt::format("({} of {} pairs diverged: seed {})", pairs.lost.size(),
@@ -236,10 +234,9 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
                                            pairs.beyond.size(), difference.n, contrast.at->by.text,
                                            contrast.at->value));
   if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kSignificance, kPower);
-  if (detectable.mean) detectable.text = text(*detectable.mean, measure);
-  made.row.cells = {side_cell(pairs.first, pairs.first_runs, measure, text),
-                    side_cell(pairs.second, pairs.second_runs, measure, text), difference,
-                    detectable};
+  detectable.form = form;
+  made.row.cells = {side_cell(pairs.first, pairs.first_runs, form),
+                    side_cell(pairs.second, pairs.second_runs, form), difference, detectable};
   return made;
 }
 

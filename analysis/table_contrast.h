@@ -10,7 +10,6 @@
 // survives is by Holm (1979) over the contrasts, so that surviving may take more.
 #pragma once
 
-#include <functional>
 #include <set>
 #include <string>
 #include <vector>
@@ -27,12 +26,10 @@ struct ContrastRow {
   std::vector<std::vector<const RunData*>> groups;  // of each side: two, or four
 };
 
-// How a number of a measure is printed.
-using NumberText = std::function<std::string(double, const Measure&)>;
-
-// Throws ConfigError where a side has no run, or several of one seed.
+// `form`: of the numbers of its measure. Throws ConfigError where a side has no run, or several of
+// one seed.
 ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std::string& split,
-                         const std::vector<std::string>& seed_names, const NumberText& text);
+                         const std::vector<std::string>& seed_names, const NumberForm& form);
 
 // Heads of the rows and columns, and what stands for a measure of each column.
 std::vector<std::string> contrast_keys();

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 
 #include "analysis/metric_names.h"
 #include "analysis/sequence_measures.h"
@@ -259,6 +260,41 @@ std::string conditions_text(const std::vector<Condition>& conditions) {
   return join(pairs, " ");
 }
 
+namespace {
+
+// Names of columns and of rows that decide what is marked.
+void expect_marking(const TablePlan& plan) {
+  if (plan.bold == Bold::kNone && !plan.within.empty()) {
+    throw ConfigError(
+        fmt::format("table {}: within says among which rows the best is marked, and bold = none "
+                    "marks none; say "
+                    "bold = best or tied",
+                    plan.name));
+  }
+  for (const std::string& key : plan.within) {
+    if (!has(plan.rows, key)) {
+      throw ConfigError(
+          did_you_mean("key of within, of the rows of table " + plan.name, key, plan.rows));
+    }
+  }
+  std::vector<std::string> labels;
+  for (const Measure& m : plan.measures) labels.push_back(m.label);
+  for (const auto* said : {&plan.higher, &plan.lower}) {
+    for (const std::string& label : *said) {
+      if (!has(labels, label)) {
+        throw ConfigError(
+            did_you_mean("column of table " + plan.name + " for higher and lower", label, labels));
+      }
+      if (has(plan.higher, label) && has(plan.lower, label)) {
+        throw ConfigError(fmt::format("table {}: {} stands in higher and in lower; give it once",
+                                      plan.name, label));
+      }
+    }
+  }
+}
+
+}  // namespace
+
 TablePlan plan_table(const TableSpec& spec) {
   TablePlan plan;
   plan.name = spec.name;
@@ -282,17 +318,37 @@ TablePlan plan_table(const TableSpec& spec) {
       plan.digits = static_cast<int>(*digits);
     } else if (key == "title") {
       plan.title = value;
+    } else if (key == "bold") {
+      const std::map<std::string, Bold> kinds = {
+          {"none", Bold::kNone}, {"best", Bold::kBest}, {"tied", Bold::kTied}};
+      const auto kind = kinds.find(value);
+      if (kind == kinds.end())
+        throw ConfigError(did_you_mean("bold", value, {"none", "best", "tied"}));
+      plan.bold = kind->second;
+    } else if (key == "within") {
+      plan.within = split_keys(value);
+    } else if (key == "higher" || key == "lower") {
+      for (const std::string& label : split(value, ',')) {
+        (key == "higher" ? plan.higher : plan.lower).push_back(trim(label));
+      }
     } else if (key.rfind("contrast.", 0) == 0) {
       plan.contrasts.push_back(parse_contrast(key.substr(9), value));
     } else {
-      throw ConfigError(did_you_mean("setting of a table", key,
-                                     {"rows", "columns", "across", "where", "grid", "split",
-                                      "digits", "title", "contrast.NAME"}));
+      throw ConfigError(
+          did_you_mean("setting of a table", key,
+                       {"rows", "columns", "across", "where", "grid", "split", "digits", "title",
+                        "bold", "higher", "lower", "within", "contrast.NAME"}));
     }
   }
   if (!has({"auto", "train", "validation", "test"}, plan.split))
     throw ConfigError(did_you_mean("split", plan.split, {"auto", "train", "validation", "test"}));
   if (!plan.contrasts.empty()) {
+    if (plan.bold != Bold::kNone || !plan.higher.empty() || !plan.lower.empty() ||
+        !plan.within.empty())
+      throw ConfigError(
+          fmt::format("table {} has contrasts, whose columns have no best row: leave "
+                      "out bold, higher, lower and within",
+                      plan.name));
     if (!plan.rows.empty() || !plan.measures.empty() || !plan.across.empty())
       throw ConfigError(fmt::format(
           "table {} has contrasts, and rows, columns or across as well: make two tables of it",
@@ -309,6 +365,7 @@ TablePlan plan_table(const TableSpec& spec) {
         "table {} has no columns; give columns = accuracy@full, accuracy@sparse or others",
         plan.name));
   expect_dimensions(plan);
+  expect_marking(plan);
   return plan;
 }
 
@@ -318,6 +375,17 @@ bool is_share(const Measure& m) {
     return named == nullptr || named->unit == SequenceMeasure::Unit::kShare;
   }
   return m.kind == Measure::Kind::kEval && m.name == "accuracy";
+}
+
+Direction direction_of(const Measure& m) {
+  if (!m.versus.empty()) return Direction::kNone;  // of a difference it depends on what differs
+  if (m.kind == Measure::Kind::kEval) {
+    return m.name == "accuracy" ? Direction::kHigher : Direction::kLower;
+  }
+  if (m.kind != Measure::Kind::kContinual) return Direction::kNone;
+  const SequenceMeasure* named = find_sequence_measure(m.name);
+  if (named == nullptr) return Direction::kHigher;  // r_STAGE_TASK
+  return named->lower_is_better ? Direction::kLower : Direction::kHigher;
 }
 
 int decimals(const Measure& m) {

@@ -7,6 +7,9 @@
 //   grid    = NAME                 optional: only the runs of this grid
 //   split   = auto                 test where all runs are final, else validation; or a split
 //   digits  = 2                    optional: decimals of all columns
+//   bold    = none                 none, best or tied: what is marked in each column
+//   higher, lower = half           optional: labels of columns where that is better
+//   within  = density              optional, of rows: the best among the rows that agree in these
 //   title   = ...                  optional
 //
 // A column is a measure, NAME[@READOUT] [vs OPTION=VALUE] [as LABEL]:
@@ -105,6 +108,14 @@ struct Contrast {
   std::optional<Matched> at = {};
 };
 
+// Which way a measure is better, where that is known or said.
+enum class Direction { kNone, kHigher, kLower };
+Direction direction_of(const Measure& measure);
+
+// What is marked in each column that has a direction: nothing, the best row, or that and those that
+// no test tells from it (table_standing.h).
+enum class Bold { kNone, kBest, kTied };
+
 struct TablePlan {
   std::string name, title, grid;
   std::vector<std::string> rows, across;
@@ -113,6 +124,9 @@ struct TablePlan {
   std::vector<Condition> where;
   std::string split = "auto";
   std::optional<int> digits;
+  Bold bold = Bold::kNone;
+  std::vector<std::string> higher = {}, lower = {};  // labels of columns whose direction is said
+  std::vector<std::string> within = {};  // of rows: only rows that agree in these are compared
   // The runs of a file that was named. They decide; without them `grid` is a name in the store.
   std::optional<WantedRuns> wanted = {};
 };

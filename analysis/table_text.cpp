@@ -3,6 +3,9 @@
 
 #include "analysis/query.h"
 #include "analysis/table.h"
+#include "analysis/table_paired.h"
+#include "analysis/table_writers.h"
+#include "config/part.h"
 #include "core/text.h"
 
 namespace tandem {
@@ -27,14 +30,49 @@ std::string number(const std::optional<double>& value) {
   return value ? real_to_text(*value) : std::string();
 }
 
+// Where something is marked, which way is better.
+std::string arrow(const Table& table, const ColumnHead& head) {
+  if (!has_standing(table) || head.better == Direction::kNone) return "";
+  return head.better == Direction::kHigher ? " ↑" : " ↓";
+}
+
+std::string marked_text(const TableCell& cell) {
+  const std::string text = cell_text(cell);
+  if (cell.standing == Standing::kNone || text.empty()) return text;
+  return cell.standing == Standing::kSecond ? "<u>" + text + "</u>" : "**" + text + "**";
+}
+
 }  // namespace
+
+// Rounded to 12 digits first: sums of the same values in another order differ in the last ones, and
+// a tie must round alike in every table.
+std::string number_text(double value, const NumberForm& form) {
+  const double exact = form.share ? 100 * value : value;
+  const double shown = parse_real(fmt::format("{:.12g}", exact)).value_or(exact);
+  std::string text = form.decimals < 0 ? fmt::format("{:.3g}", shown)
+                                       : fmt::format("{:.{}f}", shown, form.decimals);
+  const bool zero = text.find_first_of("123456789") == std::string::npos;
+  if (zero) return text[0] == '-' ? text.substr(1) : text;
+  return form.is_signed && shown > 0 ? "+" + text : text;
+}
+
+std::string cell_text(const TableCell& cell) {
+  if (!cell.mean) return "";
+  std::string text = number_text(*cell.mean, cell.form);
+  NumberForm plain = cell.form;
+  plain.is_signed = false;
+  if (cell.half) text += " ± " + number_text(*cell.half, plain);
+  if (cell.p) text += fmt::format(" ({})", p_text(*cell.p));
+  return text;
+}
 
 std::string to_markdown(const Table& table) {
   std::string text;
   if (!table.title.empty()) text += table.title + "\n\n";
   std::vector<std::string> head = table.key_names, rule(table.key_names.size(), "---");
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    head.push_back(table.columns[i] + (is_share(table.measures[i]) ? " (%)" : ""));
+    head.push_back(table.columns[i] + (is_share(table.measures[i]) ? " (%)" : "") +
+                   arrow(table, table.heads[i]));
     rule.push_back("---:");
   }
   text += line(head) + line(rule);
@@ -42,7 +80,7 @@ std::string to_markdown(const Table& table) {
     std::vector<std::string> cells = row.keys;
     if (row.dagger) cells.front() += " †";
     for (const TableCell& c : row.cells) {
-      std::string cell = c.text;
+      std::string cell = marked_text(c);
       for (const std::string& mark : c.marks) cell += (cell.empty() ? "" : " ") + mark;
       cells.push_back(cell);
     }
@@ -79,4 +117,21 @@ std::string to_csv(const Table& table) {
   return text;
 }
 
+bool has_standing(const Table& table) {
+  for (const TableRow& row : table.rows) {
+    for (const TableCell& cell : row.cells) {
+      if (cell.standing != Standing::kNone) return true;
+    }
+  }
+  return false;
+}
+
+namespace {
+
+TANDEM_REGISTERED = declare_table_writer(
+    {"markdown", ".md", [](const Table& table, const TableStyle&) { return to_markdown(table); }});
+TANDEM_REGISTERED = declare_table_writer(
+    {"csv", ".csv", [](const Table& table, const TableStyle&) { return to_csv(table); }});
+
+}  // namespace
 }  // namespace tandem

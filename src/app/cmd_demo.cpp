@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "analysis/table.h"
+#include "analysis/table_writers.h"
 #include "app/command.h"
 #include "app/execute.h"
 #include "app/run_grid.h"

@@ -7,6 +7,7 @@
 #include "analysis/lineage.h"
 #include "analysis/sequence_measures.h"
 #include "analysis/table.h"
+#include "analysis/table_writers.h"
 #include "app/command.h"
 #include "app/execute.h"
 #include "app/run_content.h"
@@ -22,15 +23,30 @@ namespace {
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
 const Option kTableOut = text_option("out",
-                                     "file to write, .md or .csv; its lineage goes to "
+                                     "file to write, .md, .csv or .tex; its lineage goes to "
                                      "FILE.lineage.json. A name without ending writes .md, .csv "
                                      "and the lineage");
-const Option kTableFormat = {.name = "format",
-                             .type = OptionType::kChoice,
-                             .default_value = "markdown",
-                             .neutral = "markdown",
-                             .help = "how the table is printed; a file's ending says it",
-                             .choices = {"markdown", "csv"}};
+
+Option format_option() {
+  Option option = {.name = "format",
+                   .type = OptionType::kChoice,
+                   .default_value = "markdown",
+                   .neutral = "markdown",
+                   .help = "how the table is printed; a file's ending says it"};
+  for (const TableWriter& writer : table_writers()) option.choices.push_back(writer.name);
+  return option;
+}
+
+Option flag_option(const std::string& name, const std::string& help) {
+  return {.name = name,
+          .type = OptionType::kFlag,
+          .default_value = "false",
+          .neutral = "false",
+          .help = help};
+}
+
+const Option kPlain = flag_option("plain", "LaTeX without siunitx");
+const Option kLongTable = flag_option("longtable", "LaTeX: a table that goes on over pages");
 const std::vector<Option> kPlan = {
     text_option("rows", "columns of v_run whose values make the rows"),
     text_option("columns",
@@ -40,10 +56,14 @@ const std::vector<Option> kPlan = {
     text_option("grid", "only the runs stored under this grid's name, in place of the file's"),
     text_option("split", "auto, test, validation or train"),
     text_option("digits", "decimals of all columns"),
-    text_option("title", "title of the table")};
+    text_option("title", "title of the table"),
+    text_option("bold", "what is marked in each column: none, best, or tied with the best"),
+    text_option("within", "the best among the rows that agree in these, of rows"),
+    text_option("higher", "labels of columns in which more is better, joined by ','"),
+    text_option("lower", "labels of columns in which less is better, joined by ','")};
 
 std::vector<Option> all_options_of_table() {
-  std::vector<Option> options = {kTable, kTableOut, kTableFormat};
+  std::vector<Option> options = {kTable, kTableOut, format_option(), kPlain, kLongTable};
   options.insert(options.end(), kPlan.begin(), kPlan.end());
   return options;
 }
@@ -118,30 +138,44 @@ std::vector<TablePlan> plans_of(const ParsedArguments& parsed, const std::string
 // The format of what is written to `out` ("": standard output, or a device): what its ending says,
 // and no other than --format does where that is said.
 std::string format_of(const ParsedArguments& parsed, const std::string& out) {
-  const std::string said = extra_value(parsed, kTableFormat);
+  const std::string said = extra_value(parsed, format_option());
   const std::string ending = std::filesystem::path(out).extension().string();
   if (out.empty() || is_special_file(out)) return said;
-  const bool free = parsed.extra.count(kTableFormat.name) == 0;
+  const bool free = parsed.extra.count("format") == 0;
+  std::vector<std::string> endings;
+  for (const TableWriter& writer : table_writers()) endings.push_back(writer.ending);
   if (ending.empty()) {
     if (free) return "";
     throw ConfigError(
-        fmt::format("--out {} without an ending writes every format: leave out "
-                    "--format, or say --out {}.md or {}.csv",
-                    out, out, out));
+        fmt::format("--out {} without an ending writes .md and .csv: leave out --format, or say "
+                    "--out {}{}",
+                    out, out, table_writer(said).ending));
   }
-  if (ending != ".md" && ending != ".csv") {
+  const TableWriter* writer = table_writer_of(ending);
+  if (writer == nullptr) {
     throw ConfigError(
-        fmt::format("{}: a table is written to a file that ends in .md or .csv", out));
+        fmt::format("{}: a table is written to a file that ends in {}", out, join(endings, ", ")));
   }
-  const std::string format = ending == ".md" ? "markdown" : "csv";
-  if (free || said == format) return format;
+  if (free || said == writer->name) return writer->name;
   throw ConfigError(
       fmt::format("{} ends in {}, and --format says {}: let one of them be the "
                   "other's",
                   out, ending, said));
 }
 
-void write_table(const Table& table, const std::string& out, const std::string& format) {
+// "": Markdown and CSV, as a pair.
+TableStyle style_of(const ParsedArguments& parsed, const std::string& format) {
+  const TableStyle style{.plain = extra_value(parsed, kPlain) == "true",
+                         .longtable = extra_value(parsed, kLongTable) == "true"};
+  if ((style.plain || style.longtable) && format != "latex") {
+    throw ConfigError(fmt::format("--{} is of LaTeX: say --format latex, or --out FILE.tex",
+                                  style.plain ? "plain" : "longtable"));
+  }
+  return style;
+}
+
+void write_table(const Table& table, const std::string& out, const std::string& format,
+                 const TableStyle& style) {
   if (format.empty()) {
     save_table(table, out);
     fmt::print("{}.md, .csv and .lineage.json written\n", out);
@@ -149,7 +183,7 @@ void write_table(const Table& table, const std::string& out, const std::string& 
   }
   OutputFiles files;
   const bool special = is_special_file(out);
-  files.add(out, format == "csv" ? to_csv(table) : to_markdown(table));
+  files.add(out, table_writer(format).write(table, style));
   if (!special) files.add(out + ".lineage.json", write_lineage(lineage_of(table)));
   files.commit();
   if (!special) fmt::print("{} and {}.lineage.json written\n", out, out);
@@ -161,6 +195,7 @@ ExitCode run_table(const Arguments& args) {
   const auto plans = plans_of(parsed, database);
   const std::string out = extra_value(parsed, kTableOut);
   const std::string format = format_of(parsed, out);
+  const TableStyle style = style_of(parsed, format);
   if (!out.empty() && plans.size() > 1) {
     throw ConfigError("--out takes one table and there are " + std::to_string(plans.size()) +
                       ": choose one with --table NAME");
@@ -170,10 +205,10 @@ ExitCode run_table(const Arguments& args) {
     const Table table = build_table(store, plan);
     for (const std::string& warning : table.warnings) log_warn(warning);
     if (!out.empty()) {
-      write_table(table, out, format);
+      write_table(table, out, format, style);
       continue;
     }
-    const std::string text = format == "csv" ? to_csv(table) : to_markdown(table);
+    const std::string text = table_writer(format).write(table, style);
     fmt::print("{}{}", text, &plan == &plans.back() ? "" : "\n");
   }
   return kExitDone;
@@ -181,7 +216,7 @@ ExitCode run_table(const Arguments& args) {
 
 TANDEM_REGISTERED = declare_command(
     {.name = "table",
-     .summary = "print a table of means over seeds",
+     .summary = "print a table of means over seeds, as Markdown, CSV or LaTeX",
      .usage = "table FILE [--table NAME] [--out FILE] [--db PATH]\ntable --rows KEYS --columns "
               "MEASURES [--where CONDITIONS] [--grid NAME] [--db PATH]",
      .text =

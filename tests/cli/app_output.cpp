@@ -122,12 +122,19 @@ TEST_CASE("a file is what its ending says, or is refused with the endings there 
   REQUIRE(table("stem").exit_code == 0);
   CHECK(read_file(made.folder / "stem.csv") == read_file(made.folder / "a.csv"));
   CHECK(read_file(made.folder / "stem.md") == read_file(made.folder / "a.md"));
+  REQUIRE(table("a.tex").exit_code == 0);
+  CHECK(contains(read_file(made.folder / "a.tex"), "\\usepackage") == false);
+  CHECK(contains(read_file(made.folder / "a.tex"), "\\begin{tabular}{l S["));
+  REQUIRE(table("p.tex", {"--plain", "--longtable", "--bold", "best"}).exit_code == 0);
+  CHECK(contains(read_file(made.folder / "p.tex"), "\\begin{longtable}{l r"));
   const std::size_t before = made.entries();
-  for (const char* name : {"a.tex", "a.html", "a.json", "new/a.txt"}) {
+  for (const char* name : {"a.html", "a.json", "new/a.txt"}) {
     const ProgramResult refused = table(name);
     CHECK(refused.exit_code == kExitConfig);
-    CHECK(contains(refused.errors, ".md or .csv"));
+    CHECK(contains(refused.errors, "ends in .csv, .tex, .md"));
   }
+  CHECK(contains(table("b.md", {"--plain"}).errors, "--plain is of LaTeX"));
+  CHECK(contains(table("b.tex", {"--bold", "first"}).errors, "best"));
   CHECK(table("b.md", {"--format", "csv"}).exit_code == kExitConfig);
   CHECK(table("b", {"--format", "csv"}).exit_code == kExitConfig);
   CHECK(table("a.csv", {"--format", "csv"}).exit_code == 0);

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "analysis/table.h"
+#include "analysis/table_writers.h"
 #include "unit/analysis_fixture.h"
 
 namespace tandem::test::analysis_markdown_golden {

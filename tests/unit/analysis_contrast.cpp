@@ -7,6 +7,7 @@
 #include "analysis/statistics.h"
 #include "analysis/table.h"
 #include "analysis/table_contrast.h"
+#include "analysis/table_writers.h"
 #include "analysis/why.h"
 #include "core/error.h"
 #include "support/config_fixture.h"
@@ -125,7 +126,7 @@ TEST_CASE("a contrast is a paired difference with its power", "[unit]") {
   CHECK(row.keys[0] == "align");
   CHECK(row.cells[0].mean.value() == Approx(0.9116));
   CHECK(row.cells[1].mean.value() == Approx(0.9046));
-  CHECK(row.cells[2].text == "+0.70 ± 0.61 (p=.034)");
+  CHECK(cell_text(row.cells[2]) == "+0.70 ± 0.61 (p=.034)");
   CHECK(row.cells[2].marks == Strings{"*"});  // the only one
   const double sd = 0.007 / std::sqrt(2.0);
   CHECK(row.cells[3].mean.value() ==
@@ -145,13 +146,10 @@ TEST_CASE("a mean that lies between two roundings is one number in every table",
   const std::vector<int> correct = {867, 880, 865, 877, 878, 865, 862, 877, 868, 861,
                                     862, 862, 860, 874, 860, 868, 867, 868, 863, 879};
   const ContrastFixture f({{"rigl", "0.1", correct}, {"ssa", "0.1", std::vector<int>(20, 860)}});
-  const std::string mean =
-      f.table({{"where", "weights=rigl"}, {"columns", "accuracy@sparse"}}).rows[0].cells[0].text;
-  const std::string side =
-      f.table({{"contrast.x", "accuracy@sparse of weights=rigl vs weights=ssa"}})
-          .rows[0]
-          .cells[0]
-          .text;
+  const std::string mean = cell_text(
+      f.table({{"where", "weights=rigl"}, {"columns", "accuracy@sparse"}}).rows[0].cells[0]);
+  const std::string side = cell_text(
+      f.table({{"contrast.x", "accuracy@sparse of weights=rigl vs weights=ssa"}}).rows[0].cells[0]);
   CHECK(mean == side);
   CHECK(mean.substr(0, 5) == "86.81");  // the double next to 86.815 lies below it
 }
@@ -210,7 +208,7 @@ TEST_CASE("differences that vary by rounding alone don't vary", "[unit]") {
                             "density=0.02"}});
   CHECK(t.rows[0].cells[2].mean.value() == Approx(0.004));
   CHECK_FALSE(t.rows[0].cells[2].p.has_value());
-  CHECK(t.rows[0].cells[3].text.empty());
+  CHECK(cell_text(t.rows[0].cells[3]).empty());
 }
 
 TEST_CASE("contrasts are checked against a grid before its runs", "[unit]") {

@@ -6,6 +6,7 @@
 #include "analysis/lineage.h"
 #include "analysis/table.h"
 #include "analysis/table_paired.h"
+#include "analysis/table_writers.h"
 #include "analysis/why.h"
 #include "core/error.h"
 #include "unit/analysis_fixture.h"
@@ -98,11 +99,11 @@ TEST_CASE("a paired difference, its interval, p and Holm's mark", "[unit]") {
   const Table t = f.table(kVersusRigl);
   CHECK(t.columns == Strings{"accuracy@sparse", "vs rigl"});
   REQUIRE(t.rows.size() == 4);
-  CHECK(t.rows[0].cells[1].text.empty());
+  CHECK(cell_text(t.rows[0].cells[1]).empty());
   CHECK(t.rows[0].cells[1].marks.empty());
   CHECK(t.rows[0].cells[0].mean.value() == Approx(0.9046));
   const TableCell& ssa = t.rows[1].cells[1];
-  CHECK(ssa.text == "+0.70 ± 0.61 (p=.034)");
+  CHECK(cell_text(ssa) == "+0.70 ± 0.61 (p=.034)");
   CHECK(ssa.mean.value() == Approx(0.007).epsilon(1e-9));
   CHECK(ssa.half.value() == Approx(2.7764451051978 * 0.007 / std::sqrt(10.0)).epsilon(1e-8));
   CHECK(ssa.p.value() == Approx(0.03410942316741092).epsilon(1e-8));
@@ -110,9 +111,9 @@ TEST_CASE("a paired difference, its interval, p and Holm's mark", "[unit]") {
   CHECK_FALSE(ssa.holm.value());  // 0.034 > 0.05 / 2, the second of three
   CHECK(ssa.marks.empty());
   const TableCell& set = t.rows[2].cells[1];  // -10 -11 -9 -11 -9: sd 1, t = -10 sqrt 5
-  CHECK(set.text == "-1.00 ± 0.12 (p<.001)");
+  CHECK(cell_text(set) == "-1.00 ± 0.12 (p<.001)");
   CHECK(set.marks == Strings{"*"});
-  CHECK(t.rows[3].cells[1].text == "0.00 ± 0.20 (p=1.000)");  // 1 -1 2 -2 0: sd sqrt 2.5
+  CHECK(cell_text(t.rows[3].cells[1]) == "0.00 ± 0.20 (p=1.000)");  // 1 -1 2 -2 0: sd sqrt 2.5
   CHECK(noted(t, "Comparisons: 3 in vs rigl; * marks"));
   CHECK(to_markdown(t).find("| -1.00 ± 0.12 (p<.001) * |") != std::string::npos);
   const std::string csv = to_csv(t);
@@ -147,7 +148,7 @@ TEST_CASE("pairs that diverged are told, few pairs have no interval", "[unit]") 
                          {"set", {902, kDiverged, 903, 902, 909}}});
   const Table t = f.table(kVersusRigl);
   const TableCell& ssa = t.rows[1].cells[1];
-  CHECK(ssa.text == "+0.70");
+  CHECK(cell_text(ssa) == "+0.70");
   CHECK(ssa.mean.value() == Approx(0.007));
   CHECK(ssa.n == 5);
   CHECK(ssa.n_values == 2);
@@ -159,14 +160,14 @@ TEST_CASE("pairs that diverged are told, few pairs have no interval", "[unit]") 
   CHECK_FALSE(ssa.p.has_value());
   CHECK_FALSE(noted(f.table("accuracy@sparse"), "paired"));
   const TableCell& set = t.rows[2].cells[1];
-  CHECK(set.text == "+0.10 ± 0.25 (p=.225)");  // 1 0 2: t = 1 / (1 / sqrt 3)
+  CHECK(cell_text(set) == "+0.10 ± 0.25 (p=.225)");  // 1 0 2: t = 1 / (1 / sqrt 3)
   CHECK(set.n_values == 3);
 }
 
 TEST_CASE("differences that do not vary have no p", "[unit]") {
   const PairedFixture f({kRigl, {"ssa", {904, 912, 907, 905, 910}}});
   const TableCell c = f.table(kVersusRigl).rows[1].cells[1];
-  CHECK(c.text == "+0.30 ± 0.00");
+  CHECK(cell_text(c) == "+0.30 ± 0.00");
   CHECK(c.mean.value() == Approx(0.003));
   CHECK_FALSE(c.p.has_value());
   CHECK_FALSE(c.holm.has_value());
@@ -175,7 +176,7 @@ TEST_CASE("differences that do not vary have no p", "[unit]") {
 TEST_CASE("a value that was not measured leaves the difference empty", "[unit]") {
   const PairedFixture f({kRigl, kSsa});
   const Table t = f.table("accuracy@full vs weights=rigl");
-  CHECK(t.rows[1].cells[0].text.empty());
+  CHECK(cell_text(t.rows[1].cells[0]).empty());
   CHECK(t.rows[1].cells[0].n == 0);
 }
 
@@ -192,14 +193,14 @@ TEST_CASE("the reference is the same row but for the option, tuned_for left asid
   const PairedFixture f({kRigl, tuned, full, low, lonely});
   const Table t = f.table(columns, rows);
   REQUIRE(t.rows.size() == 5);
-  CHECK(t.rows[0].cells[0].text.empty());
-  CHECK(t.rows[1].cells[0].text.empty());  // a reference of its own
+  CHECK(cell_text(t.rows[0].cells[0]).empty());
+  CHECK(cell_text(t.rows[1].cells[0]).empty());  // a reference of its own
   CHECK(t.rows[2].cells[0].mean.value() == Approx(0.007));
   CHECK(t.rows[4].cells[0].mean.value() == Approx(0.407));  // its own density
   const Table said = f.table("accuracy@sparse vs weights=rigl tuned_for=sparse", rows);
   CHECK(said.rows[0].cells[0].mean.value() == Approx(-0.001));
   CHECK(said.rows[2].cells[0].mean.value() == Approx(0.006));
-  CHECK(said.rows[4].cells[0].text.empty());  // none at its density
+  CHECK(cell_text(said.rows[4].cells[0]).empty());  // none at its density
   dropping.drop_fraction = "0.3";
   const PairedFixture g({dropping, kSsa});
   const Table only = g.table(columns, "weights, drop_fraction");

@@ -3,6 +3,7 @@
 
 #include "analysis/figure.h"
 #include "analysis/table.h"
+#include "analysis/table_writers.h"
 #include "core/error.h"
 #include "support/config_fixture.h"
 #include "unit/analysis_fixture.h"
