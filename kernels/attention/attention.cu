@@ -1,6 +1,6 @@
-// Attention on a GPU: what is asked of the kernels of attention_tiles.cuh, and the small ones
+// Attention on a GPU: what is asked of the kernels of attention_passes.cuh, and the small ones
 // beside them.
-#include "kernels/attention/attention_tiles.cuh"
+#include "kernels/attention/attention_passes.cuh"
 #include "kernels/cuda_kernel.h"
 
 namespace tandem {
@@ -26,13 +26,16 @@ __global__ void row_sums_kernel(const float* d_o, const float* o, std::int64_t r
   if (threadIdx.x % 32 == 0) sums[row] = sum;
 }
 
-__global__ void readers_kernel(const std::int32_t* chosen, std::int64_t entries, int tokens,
-                               int slots, int blocks, std::uint32_t* readers) {
+// Lists of items that read everything may hold anything.
+__global__ void readers_kernel(const std::int32_t* chosen, const std::uint8_t* full_items,
+                               std::int64_t entries, int tokens, int lists, int slots, int blocks,
+                               std::uint32_t* readers) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= entries) return;
+  const std::int64_t query = i / slots;  // of [B,Hs,T]
+  if (full_items != nullptr && full_items[query / tokens / lists] != 0) return;
   const int block = chosen[i];
   if (block < 0) return;
-  const std::int64_t query = i / slots;  // of [B,Hs,T]
   const int token = static_cast<int>(query % tokens);
   const std::int64_t words = (tokens + 31) / 32;
   atomicOr(&readers[(query / tokens * blocks + block) * words + token / 32], 1U << (token % 32));
@@ -66,17 +69,16 @@ unsigned blocks_of(std::int64_t threads) {
 bool takes(const kernels::BlockAttention<float>& call) {
   const kernels::AttentionShape& s = call.shape;
   if (!is_cuda_shape(s)) return false;
-  if (call.items.first != 0 || (call.items.count != -1 && call.items.count != s.batch)) {
-    return false;
-  }
-  if (call.chosen == nullptr) return true;
-  return call.slots >= 1 && (call.lists == s.heads || call.lists == s.kv_heads);
+  if (!is_whole(call.items, s.batch)) return false;
+  if (call.chosen == nullptr && call.slots == 0) return true;
+  return call.slots >= 1 && call.slots <= 0x3fffffff &&
+         (call.lists == s.heads || call.lists == s.kv_heads);
 }
 
 Call call_of(const kernels::BlockAttention<float>& from) {
   Call call{};
   call.shape = shape_of(from.shape, from.causal);
-  if (from.chosen != nullptr) {
+  if (from.slots > 0) {
     call.shape.lists = static_cast<int>(from.lists);
     call.shape.slots = static_cast<int>(from.slots);
   }
@@ -158,7 +160,8 @@ int attention_backward_cuda(kernels::BlockAttentionGradient<float> from, bool tf
     if (error != cudaSuccess) return error;
     const std::int64_t entries = lists * s.tokens * from.forward.slots;
     readers_kernel<<<blocks_of(entries), kSmallThreads, 0, on>>>(
-        call.chosen, entries, call.shape.tokens, call.shape.slots, call.shape.blocks, readers);
+        call.chosen, call.full_items, entries, call.shape.tokens, call.shape.lists,
+        call.shape.slots, call.shape.blocks, readers);
   }
   return with_kernels(call.shape.head_dim, tf32, [&](auto kernels) {
     return for_both(call, [&](const Call& each) {
@@ -166,6 +169,22 @@ int attention_backward_cuda(kernels::BlockAttentionGradient<float> from, bool tf
       return error != cudaSuccess ? error : kernels.key_gradient(each, on);
     });
   });
+}
+
+int attention_room_cuda(kernels::BlockAttention<float> call, void*) {
+  using namespace attention_cuda;
+  if (!takes(call)) return cudaErrorInvalidValue;
+  int device = 0, most = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  }
+  if (error != cudaSuccess) return error;
+  const Shape shape = call_of(call).shape;
+  const std::size_t room = shape.head_dim <= 32   ? most_room<32>(shape)
+                           : shape.head_dim <= 64 ? most_room<64>(shape)
+                                                  : most_room<128>(shape);
+  return room <= static_cast<std::size_t>(most) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 int list_blocks_cuda(const bool* flags, std::int64_t rows, std::int64_t blocks, std::int64_t slots,
@@ -182,6 +201,7 @@ namespace {
 [[maybe_unused]] const bool kOffered =
     offer_cuda_kernel("attention_forward", attention_forward_cuda) &&
     offer_cuda_kernel("attention_backward", attention_backward_cuda) &&
+    offer_cuda_kernel("attention_room", attention_room_cuda) &&
     offer_cuda_kernel("list_blocks", list_blocks_cuda);
 
 }  // namespace

@@ -1,8 +1,10 @@
-// The GPU versions of attention.h, for float. Pointers of a call are device memory and nothing of
-// its lists and documents is checked; head dimensions are 128 at most. Products are of TF32, or as
-// exact as float products where `tf32` is false (each is then three products of TF32). They use no
-// atomic addition, so that equal calls give equal bits. `stream` is a cudaStream_t; they return 0
-// or the CUDA error's code, cudaErrorInvalidValue for a shape that they don't take.
+// The GPU versions of attention.h, for float. Pointers of a call are device memory, on 16 bytes
+// where head_dim is a multiple of 4, and nothing of its lists and documents is checked; head
+// dimensions are 128 at most, and a call is of all items. Products are of TF32, or where `tf32` is
+// false each is three of them, as exact as a float's to about its rounding. Sums have an order that
+// the shape and the lists alone decide, so that equal calls give equal bits. `stream` is a
+// cudaStream_t; they return 0 or the CUDA error's code, cudaErrorInvalidValue for a shape that they
+// don't take.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +30,11 @@ inline bool block_choice_cuda_takes(const kernels::AttentionShape& s, std::int64
   return s.head_dim <= kMostCudaHeadDim && s.group() <= 64 && slots <= 65;
 }
 int block_choice_cuda(kernels::BlockChoice<float> call, bool tf32, float* pooled, void* stream);
+
+// 0 where the card has room for both passes of such a call, whose pointers are not looked at; lists
+// and slots are 0 where everything is read. Tiles of wide heads, and what a tile's rows read of
+// very many blocks, may be too much for a card's shared memory.
+int attention_room_cuda(kernels::BlockAttention<float> call, void* stream);
 
 // Lists as BlockAttention::chosen has them, [rows,slots], of flags [rows,blocks]: the first `slots`
 // flagged blocks of each row, in ascending order, and -1.

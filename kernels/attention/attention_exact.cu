@@ -1,6 +1,6 @@
-// The kernels of attention_tiles.cuh with exact products: a file of its own, so that it compiles
+// The kernels of attention_passes.cuh with exact products: a file of its own, so that it compiles
 // beside that of the others.
-#include "kernels/attention/attention_tiles.cuh"
+#include "kernels/attention/attention_passes.cuh"
 
 namespace tandem::attention_cuda {
 

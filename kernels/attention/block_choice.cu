@@ -1,10 +1,10 @@
 // The choice of blocks of attention.h on a GPU, in one pass over the pooled keys for each tile of
-// queries (two where there are more than 64 blocks): scores on the matrix units, the softmax over
-// complete blocks, its sum over the heads of a group, and the largest. Scores are never stored
+// queries (by a softmax over more than 64 blocks in two): scores on the matrix units, the softmax
+// over complete blocks, its sum over the heads of a group, and the largest. Scores are never stored
 // whole. The rows of a tile are whole tokens, so that a group's sum stays within it.
 #include <cmath>
 
-#include "kernels/attention/attention_tiles.cuh"
+#include "kernels/attention/attention_reads.cuh"
 #include "kernels/cuda_kernel.h"
 
 namespace tandem {
@@ -335,7 +335,8 @@ int block_choice_cuda(kernels::BlockChoice<float> from, bool tf32, float* pooled
   using namespace attention_cuda;
   static_assert(kTile == 64 && kHeld * kLanes == 64);  // block_choice_cuda_takes() says so
   const kernels::AttentionShape& s = from.shape;
-  if (!is_cuda_shape(s) || from.slots < 1 || !block_choice_cuda_takes(s, from.slots)) {
+  if (!is_cuda_shape(s) || !is_whole(from.items, s.batch) || from.slots < 1 ||
+      !block_choice_cuda_takes(s, from.slots)) {
     return cudaErrorInvalidValue;
   }
   Choice c{};

@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kWarps* kLanes)
 }
 
 bool is_norm(std::int64_t replicas, std::int64_t rows, std::int64_t width) {
-  return replicas > 0 && rows > 0 && width > 0 && width <= kMostNormWidth;
+  return replicas > 0 && replicas <= kMostRows && rows > 0 && width > 0 && width <= kMostNormWidth;
 }
 
 }  // namespace
@@ -91,14 +91,17 @@ template <class T>
 int rms_norm_gradient_cuda(const T* x, const T* gain, const T* inverse, const T* dy,
                            std::int64_t replicas, std::int64_t rows, std::int64_t width, T* dx,
                            T* gain_parts, void* stream) {
-  if (!is_norm(replicas, rows, width) || replicas > kMostRows) return cudaErrorInvalidValue;
+  if (!is_norm(replicas, rows, width)) return cudaErrorInvalidValue;
   const std::int64_t chunks = (rows + kNormRows - 1) / kNormRows;
   const std::size_t bytes = sizeof(T) * kWarps * static_cast<std::size_t>(width);
   const auto kernel = norm_gradient_kernel<T>;
   if (bytes > 48 * 1024) {
     const cudaError_t error = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-    if (error != cudaSuccess) return error;
+    if (error != cudaSuccess) {
+      cudaGetLastError();  // it is told here, and not again at somebody else's launch
+      return error;
+    }
   }
   kernel<<<dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(replicas)), kWarps * kLanes,
            bytes, static_cast<cudaStream_t>(stream)>>>(x, gain, inverse, dy, rows,

@@ -136,6 +136,27 @@ void warn_of_tuned_for(const Grid& grid) {
       said, grid.runs.size(), grid.file));
 }
 
+// Probes change nothing of a run but what is logged, so that an axis of them is hardly meant.
+void warn_of_probes_axis(const Grid& grid) {
+  std::map<std::string, std::set<std::string>> probes_of;
+  for (const Config& run : grid.runs) {
+    std::string others;
+    for (const auto& [name, value] : run.values()) {
+      if (name != "probes") others += name + "=" + value + "\n";
+    }
+    probes_of[others].insert(run.text("probes"));
+  }
+  for (const auto& [others, probes] : probes_of) {
+    if (probes.size() < 2) continue;
+    const std::string list = join({probes.begin(), probes.end()}, ",");
+    log_warn(
+        fmt::format("{}: runs differ in their probes alone ({}), so that each is trained {} times; "
+                    "one run with all of them is probes = {{{}}}",
+                    grid.file, join({probes.begin(), probes.end()}, " and "), probes.size(), list));
+    return;
+  }
+}
+
 // The runs of a file, at what tuning chose where it has: those, unlike the file's, may be finished.
 std::vector<Config> runs_at_choices(const Grid& grid, const TuningState& state) {
   std::vector<Config> runs = grid.runs;
@@ -219,6 +240,7 @@ void check_grid(const GridRequest& request, const RequestState& state) {
   if (!request.now.tune.empty()) check_runs(runs_at_choices(request.now, state.now));
   check_validation(request.now);
   warn_of_tuned_for(request.now);
+  warn_of_probes_axis(request.now);
   check_name(file, state.file, database_of(request));
 }
 

@@ -147,4 +147,20 @@ TEST_CASE("a read-out to tune for is said to change nothing where nothing is tun
   CHECK(contains(plan.errors, "2 of 2 runs: tuned_for is read by [tune] sections alone"));
 }
 
+TEST_CASE("an axis of probes, where a list was meant, is told", "[cli]") {
+  const TemporaryFolder folder;
+  const auto errors = [&](const std::string& probes) {
+    atomic_write(folder / "g.ini", "seed = 1..2\ndevice = cpu\nprobes = " + probes + "\n");
+    const ProgramResult plan =
+        run_program({"grid", "plan", folder / "g.ini", "--db", folder / "r.sqlite"});
+    CHECK(plan.exit_code == 0);
+    return plan.errors;
+  };
+  CHECK(contains(errors("default, lineage"),
+                 "one run with all of them is probes = {default,lineage}"));
+  CHECK_FALSE(contains(errors("{default,lineage}"), "one run with all of them"));
+  // Runs that differ in more are each their own.
+  CHECK_FALSE(contains(errors("default\n[when seed=2]\nprobes = all"), "one run with all of them"));
+}
+
 }  // namespace tandem::test::app_tuned_grid_cli

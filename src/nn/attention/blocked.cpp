@@ -56,6 +56,13 @@ at::Tensor of_items(const at::Tensor& full_runs, const at::Tensor& like) {
       .contiguous();
 }
 
+// In one piece, and on the boundary that a GPU's kernels move four numbers at a time from.
+at::Tensor as_whole(const at::Tensor& x) {
+  const at::Tensor whole = x.contiguous();
+  const bool lies = reinterpret_cast<std::uintptr_t>(whole.const_data_ptr()) % 16 == 0;
+  return whole.is_cuda() && !lies ? whole.clone() : whole;
+}
+
 // Products of TF32, where a GPU's are so elsewhere.
 bool takes_tf32() { return at::globalContext().allowTF32CuBLAS(); }
 
@@ -91,7 +98,7 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
     const at::Tensor lists = said_lists.value_or(at::Tensor());
     const at::Tensor full_items = said_items.value_or(at::Tensor());
     const at::Tensor documents = said_documents.value_or(at::Tensor());
-    const at::Tensor q = query.contiguous(), k = key.contiguous(), v = value.contiguous();
+    const at::Tensor q = as_whole(query), k = as_whole(key), v = as_whole(value);
     const at::Tensor o = torch::empty_like(q);
     const at::Tensor lse = torch::empty({q.size(0), q.size(1), q.size(2), q.size(3)}, q.options());
     if (q.is_cuda()) {
@@ -124,7 +131,7 @@ class BlockedAttention : public torch::autograd::Function<BlockedAttention> {
     const auto saved = context->get_saved_variables();
     const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
     const std::int64_t block_size = context->saved_data["block_size"].toInt();
-    const at::Tensor d_o = gradients[0].contiguous();
+    const at::Tensor d_o = as_whole(gradients[0]);
     const at::Tensor dq = torch::empty_like(q), dk = torch::empty_like(k),
                      dv = torch::empty_like(v);
     AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "blocked_attention_backward", [&] {
@@ -200,7 +207,7 @@ kernels::BlockChoice<T> choice_of(const at::Tensor& q, const at::Tensor& k,
 
 at::Tensor chosen_by_kernel(const at::Tensor& query, const at::Tensor& key,
                             const AttentionSetting& setting, const AttentionTables& tables) {
-  const at::Tensor q = query.contiguous(), k = key.contiguous();
+  const at::Tensor q = as_whole(query), k = as_whole(key);
   const at::Tensor documents = kernel_documents(tables);
   const std::int64_t heads = setting.selector.per_head ? q.size(3) : k.size(3);
   const at::Tensor lists = torch::empty({q.size(0), q.size(1), heads, q.size(2), setting.blocks},
@@ -235,10 +242,20 @@ bool kernels_choose(const at::Tensor& q, const at::Tensor& k, const AttentionSet
 bool takes_blocked(const at::Tensor& q) {
   if (q.is_cuda()) {
     return q.size(2) >= kBlockedCudaTokens && q.scalar_type() == torch::kFloat &&
-           q.size(4) <= kMostCudaHeadDim;
+           q.size(4) <= kMostCudaHeadDim && q.numel() > 0;
   }
   return q.is_cpu() && q.size(2) >= kBlockedTokens &&
          (q.scalar_type() == torch::kFloat || q.scalar_type() == torch::kDouble);
+}
+
+bool takes_blocked(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting) {
+  if (!takes_blocked(q)) return false;
+  if (!q.is_cuda()) return true;
+  kernels::BlockAttention<float> call;
+  call.shape = kernel_shape(q, k, setting.block_size);
+  call.lists = setting.selector.per_head ? q.size(3) : k.size(3);
+  call.slots = std::min(setting.blocks, call.shape.blocks());
+  return cuda_kernel<decltype(attention_room_cuda)>("attention_room")(call, nullptr) == 0;
 }
 
 at::Tensor lists_of_blocks(const at::Tensor& q, const at::Tensor& k,

@@ -1,5 +1,6 @@
 // Attention by the blocked kernels of kernels/attention: no score matrix, and cost that is linear
-// in the length of the sequence where blocks are chosen. On a CPU for sequences of kBlockedTokens
+// in the length of the sequence where blocks are chosen (a GPU's backward pass has, beside that, a
+// bit for each query and block). On a CPU for sequences of kBlockedTokens
 // and more, on a GPU for those of kBlockedCudaTokens and more in float, with heads of
 // kMostCudaHeadDim numbers or fewer; others have the whole matrices of
 // nn/attention/two_stream.cpp. So shape, type and device alone say which it is. The two agree to
@@ -22,6 +23,8 @@ inline constexpr std::int64_t kBlockedTokens = 256;
 inline constexpr std::int64_t kBlockedCudaTokens = 128;
 
 bool takes_blocked(const at::Tensor& q);
+// The same with a setting, which must leave room for what a tile needs on a GPU.
+bool takes_blocked(const at::Tensor& q, const at::Tensor& k, const AttentionSetting& setting);
 
 // Which blocks each query reads, int32 [R,B,L,T,S], ascending, with -1 in slots that are left over.
 // The same choice as chosen_blocks() but for ties that rounding breaks.

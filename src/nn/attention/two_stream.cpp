@@ -263,7 +263,7 @@ at::Tensor attention(const Site& site, const at::Tensor& q, const at::Tensor& k,
       plan.wanted == StreamsWanted::kSelected ? full_runs_at(plan, site.index) : at::Tensor();
   const at::Tensor learned = extras.scores.defined() ? extras.scores.detach() : at::Tensor();
   const bool asks_weights = extras.scores_weight.defined() || extras.entropy_weight.defined();
-  const bool blocked = takes_blocked(q) && !asks_weights;
+  const bool blocked = takes_blocked(q, k, setting) && !asks_weights;
   const Streams streams =
       blocked
           ? by_kernels(q, k, v, setting, tables, plan.wanted, full_runs, learned)
