@@ -171,15 +171,25 @@ int attention_backward_cuda(kernels::BlockAttentionGradient<float> from, bool tf
   });
 }
 
+namespace {
+
+constexpr int kFirstCapability = 9;  // what cmake/TandemCuda.cmake builds these kernels for
+
+}  // namespace
+
 int attention_room_cuda(kernels::BlockAttention<float> call, void*) {
   using namespace attention_cuda;
   if (!takes(call)) return cudaErrorInvalidValue;
-  int device = 0, most = 0;
+  int device = 0, most = 0, major = 0;
   cudaError_t error = cudaGetDevice(&device);
   if (error == cudaSuccess) {
     error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   }
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  }
   if (error != cudaSuccess) return error;
+  if (major < kFirstCapability) return cudaErrorNoKernelImageForDevice;
   const Shape shape = call_of(call).shape;
   const std::size_t room = shape.head_dim <= 32   ? most_room<32>(shape)
                            : shape.head_dim <= 64 ? most_room<64>(shape)

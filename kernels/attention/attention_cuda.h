@@ -31,9 +31,10 @@ inline bool block_choice_cuda_takes(const kernels::AttentionShape& s, std::int64
 }
 int block_choice_cuda(kernels::BlockChoice<float> call, bool tf32, float* pooled, void* stream);
 
-// 0 where the card has room for both passes of such a call, whose pointers are not looked at; lists
-// and slots are 0 where everything is read. Tiles of wide heads, and what a tile's rows read of
-// very many blocks, may be too much for a card's shared memory.
+// 0 where the card has these kernels (H100 and later ones) and room for both passes of such a call,
+// whose pointers are not looked at; lists and slots are 0 where everything is read. Tiles of wide
+// heads, and what a tile's rows read of very many blocks, may be too much for a card's shared
+// memory.
 int attention_room_cuda(kernels::BlockAttention<float> call, void* stream);
 
 // Lists as BlockAttention::chosen has them, [rows,slots], of flags [rows,blocks]: the first `slots`

@@ -472,4 +472,48 @@ TEST_CASE("packed documents and longer windows train and read on a GPU as on the
   }
 }
 
+// In float and from 128 tokens on a step runs attention's own kernels, captured; on the CPU these
+// lengths have whole matrices.
+TEST_CASE(
+    "attention's kernels train on a GPU as matrices do on the CPU, and resume to the same bits",
+    "[gpu]") {
+  if (gpu_missing()) return;
+  TemporaryFolder folder("tandem-documents");
+  for (int file = 0; file < 300; ++file) {
+    std::string text;
+    for (int i = 0; i < 40 + file * 31 % 340; ++i) {
+      text.push_back(static_cast<char>('a' + (i * i + file) % 23));
+    }
+    atomic_write(folder / ("f" + std::to_string(file)), text);
+  }
+  for (const std::string attention : {"full", "moba", "alternate", "ssa"}) {
+    for (const std::string documents : {"join", "pack"}) {
+      CAPTURE(attention, documents);
+      Settings said = small_transformer({{"attention", attention},
+                                         {"weights", "dense"},
+                                         {"context", "160"},
+                                         {"block_size", "16"},
+                                         {"steps", "12"},
+                                         {"lr", "0.002"},
+                                         {"corpus", folder.path()},
+                                         {"documents", documents},
+                                         {"evaluation_windows", "20"}});
+      std::vector<Config> runs;
+      for (const std::string seed : {"1", "2", "3"}) {
+        said["seed"] = seed;
+        runs.push_back(Config::resolve(said));
+      }
+      Trainer cpu(runs, options_of("cpu", torch::kFloat32));
+      Trainer gpu(runs, options_of(kDevice, torch::kFloat32));
+      Trainer alone({runs[1]}, options_of(kDevice, torch::kFloat32));
+      for (Trainer* each : {&cpu, &gpu, &alone}) train(*each, 12);
+      for (std::int64_t r = 0; r < 3; ++r) {
+        CHECK(gpu.state(r).loss_sum == Approx(cpu.state(r).loss_sum).epsilon(1e-3));
+      }
+      CHECK(alone.state(0).loss_sum == Approx(gpu.state(1).loss_sum).epsilon(1e-4));
+      require_resumable(runs, 5, kDevice);
+    }
+  }
+}
+
 }  // namespace tandem::test::train_cuda_gpu
