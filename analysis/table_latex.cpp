@@ -129,12 +129,10 @@ class LatexWriter {
         const TableCell& cell = row.cells[j];
         if (!side_text(cell).empty()) column.texts = true;
         if (!cell.mean) continue;
-        const Digits digits = Digits::of(mean_text(cell));
-        column.any ? column.mean.widen(digits) : void(column.mean = digits);
+        column.mean.widen(Digits::of(mean_text(cell)));
         column.any = true;
         if (!cell.half) continue;
-        const Digits half = Digits::of(half_text(cell));
-        column.halves ? column.half.widen(half) : void(column.half = half);
+        column.half.widen(Digits::of(half_text(cell)));
         column.halves = true;
       }
       columns_.push_back(column);

@@ -24,11 +24,11 @@
 //                                  each counting once; LAYER as above, at each step
 //   train_flops, inference_flops, seconds, or any other number that v_run has
 // A read-out is `full` (the default), `sparse`, `sparse/2`, `sparse*4`, or names its levels:
-// attention=sparse/2,weights=own, where `own` is full where the run was read out so, else sparse at
-// the trained budget. Factors are relative to the budget that the run trained at (density; blocks).
-// Without names, `sparse` means both levels where a run was read out so, else
-// the one that was (neither where each was read out alone). `,masked` takes the logits masked to
-// the task's classes, which a run that was evaluated in no other way (task-IL) has anyway.
+// attention=sparse/2,weights=own (LevelReadout says what `own` is). Factors are relative to the
+// budget that the run trained at (density; blocks). Without names, `sparse` means both levels where
+// a run was read out so, else the one that was (neither where each was read out alone). `,masked`
+// takes the logits masked to the task's classes, which a run that was evaluated in no other way
+// (task-IL) has anyway.
 // `,context*4` is a read-out of windows four times as long as the run's `context` (eval_contexts),
 // `,scaling=ntk` with rotary positions scaled so (eval_scalings; without it: as trained), and
 // `,beyond` of the targets beyond the trained length alone. Without them the trained length is
