@@ -25,6 +25,11 @@ constexpr std::array<const char*, 8> kColours = {"#0072B2", "#D55E00", "#009E73"
 constexpr std::array<int, 15> kSymbols = {7, 5, 9, 11, 13, 6, 4, 8, 10, 12, 2, 1, 3, 15, 14};
 constexpr std::size_t kDashes = 5;
 
+std::vector<FigureKind>& all_kinds() {
+  static std::vector<FigureKind> kinds;
+  return kinds;
+}
+
 bool ends_in(const std::string& text, const std::string& ending) {
   return text.size() > ending.size() &&
          text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
@@ -32,11 +37,22 @@ bool ends_in(const std::string& text, const std::string& ending) {
 
 }  // namespace
 
-const std::vector<FigureKind>& figure_kinds() {
-  static const std::vector<FigureKind> kinds = {{"trials", trials_figure, true},
-                                                {"curve", curve_figure, false},
-                                                {"continual", continual_figure, false}};
-  return kinds;
+bool declare_figure(FigureKind kind) {
+  all_kinds().push_back(std::move(kind));
+  std::sort(all_kinds().begin(), all_kinds().end(),
+            [](const FigureKind& a, const FigureKind& b) { return a.name < b.name; });
+  return true;
+}
+
+const std::vector<FigureKind>& figure_kinds() { return all_kinds(); }
+
+const FigureKind& figure_kind(const std::string& name) {
+  std::vector<std::string> names;
+  for (const FigureKind& kind : all_kinds()) {
+    if (kind.name == name) return kind;
+    names.push_back(kind.name);
+  }
+  throw ConfigError(did_you_mean("figure", name, names));
 }
 
 std::string gnuplot_script(const Figure& figure, const std::string& file) {

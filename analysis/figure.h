@@ -21,34 +21,26 @@ struct Figure {
 
 // Which runs a figure draws.
 struct FigureRuns {
-  std::string grid;                   // its name in the store
-  std::optional<WantedRuns> wanted;   // of a file that was named: they decide
-  std::vector<Condition> where = {};  // conditions that runs meet, as a table's
+  std::string grid;                    // its name in the store
+  std::optional<WantedRuns> wanted;    // of a file that was named: they decide
+  std::vector<Condition> where = {};   // conditions that runs meet, as a table's
+  std::vector<Measure> measures = {};  // a panel for each; none: the kind's own
 };
 
-// Accuracy in the sparse read-out against the kept mass of the weights, all tuning trials of a grid
-// (those stored as GRID/tuning): by method, and by weight decay. Trials whose dormant weights are
-// zero have no kept mass. Where there is nothing to draw the script is empty. Throws ConfigError
-// for a grid without trials.
-Figure trials_figure(const StoreReader& store, const FigureRuns& runs);
-
-// Accuracy against the density that trained nets are read out at: mean over seeds, with Student's
-// 95% band. The runs of a line differ in their seeds alone.
-// A line is broken where it lacks a budget that another one of its panel has, and where it has none
-// for more than a factor of three.
-Figure curve_figure(const StoreReader& store, const FigureRuns& runs);
-
-// Forgetting of each method against how well it learned, and the matrices R(i, j) of accuracies on
-// task j after task i. Where no run has several tasks the script is empty.
-Figure continual_figure(const StoreReader& store, const FigureRuns& runs);
-
-// All figures by the name of their kind.
+// A kind of figure registers itself in its own file. What it makes has an empty script where there
+// is nothing to draw; its summary then says why. Throws ConfigError where the grid has not what it
+// draws, or for a measure that it can't.
 struct FigureKind {
   std::string name;
-  Figure (*make)(const StoreReader&, const FigureRuns&);
-  bool of_trials = false;  // of a grid's trials, not of its runs
+  std::string text;  // what it draws, for the help: begins with a small letter, ends without a stop
+  Figure (*make)(const StoreReader&, const FigureRuns&) = nullptr;
+  bool of_trials = false;    // of a grid's trials, not of its runs
+  bool of_measures = false;  // of what --measures says
 };
-const std::vector<FigureKind>& figure_kinds();
+bool declare_figure(FigureKind kind);
+const std::vector<FigureKind>& figure_kinds();  // by name
+const FigureKind& figure_kind(
+    const std::string& name);  // throws ConfigError with the nearest names
 
 // The whole script, drawing into a file by its ending. ConfigError for one that is neither .svg nor
 // .png.

@@ -13,6 +13,7 @@
 #include "analysis/run_data.h"
 #include "analysis/sequence_measures.h"
 #include "analysis/statistics.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -186,8 +187,6 @@ void draw_sequences(const std::vector<SequenceGroup>& groups, const std::string&
   figure.script += panels.legend() + "unset multiplot\n";
 }
 
-}  // namespace
-
 Figure continual_figure(const StoreReader& store, const FigureRuns& runs) {
   TablePlan plan;
   plan.name = "continual";
@@ -218,4 +217,11 @@ Figure continual_figure(const StoreReader& store, const FigureRuns& runs) {
   return figure;
 }
 
+TANDEM_REGISTERED = declare_figure(
+    {.name = "continual",
+     .text =
+         "forgetting against learning accuracy, and accuracy on each task after each, by method",
+     .make = continual_figure});
+
+}  // namespace
 }  // namespace tandem

@@ -17,6 +17,7 @@
 #include "analysis/statistics.h"
 #include "config/data_score.h"
 #include "config/grid_file.h"
+#include "config/part.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -258,8 +259,6 @@ class Script {
   int blocks_ = 0;
 };
 
-}  // namespace
-
 Figure trials_figure(const StoreReader& store, const FigureRuns& runs) {
   TablePlan plan;
   plan.name = "trials";
@@ -289,4 +288,13 @@ Figure trials_figure(const StoreReader& store, const FigureRuns& runs) {
   return figure;
 }
 
+TANDEM_REGISTERED = declare_figure(
+    {.name = "trials",
+     .text =
+         "accuracy in the sparse read-out (spaced by the logarithm of the error) against kept mass "
+         "of the weights, all tuning trials, by method and by weight decay",
+     .make = trials_figure,
+     .of_trials = true});
+
+}  // namespace
 }  // namespace tandem

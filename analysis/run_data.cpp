@@ -25,6 +25,21 @@ constexpr char kLastStage[] =
     " split, read_context, scaling, condition, accuracy, loss, bits_per_byte FROM v_result WHERE"
     " state = 'done' ORDER BY run, step DESC";
 
+// Pooled over the tasks that were evaluated at a step; of evaluations of one step the last stage's.
+constexpr char kEvalSeries[] =
+    "SELECT r.id, o.attention_readout, o.attention_budget, o.weights_readout, o.weights_budget,"
+    " o.masked, e.split, o.context, o.scaling, o.condition, e.step,"
+    " 1.0 * sum(e.n_correct) / sum(e.n_total) AS accuracy,"
+    " sum(e.loss * e.n_total) / sum(e.n_total) AS loss,"
+    " CASE WHEN v.bits_per_byte IS NOT NULL"
+    " THEN sum(e.loss * e.n_total) / sum(e.n_total) / 0.69314718055994530942 END AS bits_per_byte"
+    " FROM eval e JOIN readout o ON o.key = e.readout JOIN run r ON r.key = e.run"
+    " LEFT JOIN (SELECT run, max(bits_per_byte) AS bits_per_byte FROM v_result GROUP BY run) v"
+    " ON v.run = r.id"
+    " WHERE r.state = 'done' AND e.n_total > 0"
+    " GROUP BY e.run, e.readout, e.split, e.step, e.stage"
+    " ORDER BY e.run, e.step, e.stage DESC";
+
 // Of the metrics with these names, which a table asks for.
 constexpr char kLastMetrics[] =
     "SELECT r.id, n.name, l.name, m.value FROM metric m"
@@ -55,9 +70,9 @@ ReadoutKey key_at(const QueryResult& q, std::size_t row) {
           number_at(q, row, 7), q.rows[row][8],        q.rows[row][9]};
 }
 
-// The columns from the eleventh on are measures, by their names.
-void add_values(const QueryResult& q, std::size_t i, ReadoutRow& row) {
-  for (std::size_t j = 10; j < q.columns.size(); ++j)
+// The columns from this one on are measures, by their names.
+void add_values(const QueryResult& q, std::size_t i, ReadoutRow& row, std::size_t first = 10) {
+  for (std::size_t j = first; j < q.columns.size(); ++j)
     if (const auto value = number_at(q, i, j)) row.values[q.columns[j]] = *value;
 }
 
@@ -69,6 +84,18 @@ void add_evals(const StoreReader& store, const Index& index) {
     ReadoutRow row{key_at(q, i), {}};
     add_values(q, i, row);
     run->second->evals.push_back(std::move(row));
+  }
+}
+
+void add_eval_series(const StoreReader& store, const Index& index) {
+  const QueryResult q = store.query(kEvalSeries);
+  for (std::size_t i = 0; i < q.rows.size(); ++i) {
+    const auto run = index.find(q.rows[i][0]);
+    const auto step = parse_integer(q.rows[i][10]);
+    if (run == index.end() || !step) continue;
+    ReadoutRow row{key_at(q, i), {}};
+    add_values(q, i, row, 11);
+    run->second->eval_series[*step].push_back(std::move(row));
   }
 }
 
@@ -334,25 +361,28 @@ std::optional<double> metric_value(const RunData& run, const Measure& m) {
   return place ? at_place(named->second, *place) : std::nullopt;
 }
 
-// sum over the steps s that have a value v_s at the place, of v_s / their number. The place is that
-// of all steps together.
-std::optional<double> average_value(const RunData& run, const Measure& m) {
+// The values at the place by step. The place is that of all steps together.
+std::map<std::int64_t, double> metric_series(const RunData& run, const Measure& m) {
+  std::map<std::int64_t, double> values;
   const auto named = run.series.find(m.name);
-  if (named == run.series.end()) return std::nullopt;
+  if (named == run.series.end()) return values;
   MetricValues all;
   for (const auto& [step, rows] : named->second) all.insert(all.end(), rows.begin(), rows.end());
   const auto place = place_of(all, m);
-  if (!place) return std::nullopt;
-  double sum = 0;
-  int n = 0;
+  if (!place) return values;
   for (const auto& [step, rows] : named->second) {
-    const auto value = at_place(rows, *place);
-    if (!value) continue;
-    sum += *value;
-    ++n;
+    if (const auto value = at_place(rows, *place)) values[step] = *value;
   }
-  if (n == 0) return std::nullopt;
-  return sum / n;
+  return values;
+}
+
+// sum over the steps s that have a value v_s, of v_s / their number.
+std::optional<double> average_value(const RunData& run, const Measure& m) {
+  const auto values = metric_series(run, m);
+  if (values.empty()) return std::nullopt;
+  double sum = 0;
+  for (const auto& [step, value] : values) sum += value;
+  return sum / static_cast<double>(values.size());
 }
 
 }  // namespace
@@ -434,12 +464,14 @@ RunSet select_runs(const StoreReader& whole, const TablePlan& plan) {
   for (const Measure& m : plan.measures) {
     kinds.insert(m.kind);
     if (m.kind == Measure::Kind::kAverage) averaged.insert(m.name);
-    if (m.kind == Measure::Kind::kMetric) last.insert(m.name);
+    if (m.kind == Measure::Kind::kMetric) (plan.series ? averaged : last).insert(m.name);
     if (m.kind != Measure::Kind::kContinual) continue;
     const SequenceMeasure* named = find_sequence_measure(m.name);
     of_sequence[named ? named->view : "v_matrix"].insert(m.name);
   }
-  if (kinds.count(Measure::Kind::kEval)) add_evals(store, index);
+  if (kinds.count(Measure::Kind::kEval)) {
+    plan.series ? add_eval_series(store, index) : add_evals(store, index);
+  }
   for (const auto& [view, names] : of_sequence) {
     if (view == "v_matrix") {
       add_matrix(store, index);
@@ -474,6 +506,28 @@ std::optional<double> value_of(const RunData& run, const Measure& m, const std::
       break;
   }
   return parse_real(run.column(m.name));
+}
+
+std::map<std::int64_t, double> series_of(const RunData& run, const Measure& m,
+                                         const std::string& split) {
+  switch (m.kind) {
+    case Measure::Kind::kMetric:
+    case Measure::Kind::kAverage:
+      return metric_series(run, m);
+    case Measure::Kind::kEval:
+      break;
+    case Measure::Kind::kContinual:
+    case Measure::Kind::kRun:
+      throw ConfigError(fmt::format(
+          "{} has no course: it is one number of a whole run. Measures that have one are accuracy, "
+          "loss and bits_per_byte in any read-out, and metric:NAME@LAYER",
+          m.text));
+  }
+  std::map<std::int64_t, double> values;
+  for (const auto& [step, rows] : run.eval_series) {
+    if (const auto value = readout_value(run, rows, m, split)) values[step] = *value;
+  }
+  return values;
 }
 
 }  // namespace tandem

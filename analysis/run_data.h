@@ -41,7 +41,10 @@ struct RunData {
   std::vector<ReadoutRow> sequence;             // of the whole task sequence
   std::vector<ReadoutRow> matrix;               // R(i, j), by MatrixCell::name()
   std::map<std::string, MetricValues> metrics;  // at each one's last step
-  std::map<std::string, std::map<std::int64_t, MetricValues>> series;  // by step; of kAverage alone
+  // By step: of metrics whose measure is an average or whose plan asks for series, and of
+  // evaluations where the plan does.
+  std::map<std::string, std::map<std::int64_t, MetricValues>> series;
+  std::map<std::int64_t, std::vector<ReadoutRow>> eval_series;
 
   // Text of a column; "" where it is NULL.
   const std::string& column(const std::string& name) const;
@@ -79,5 +82,11 @@ std::string split_shown(const RunSet& set, const TablePlan& plan);
 // ReadoutKey.
 std::optional<double> value_of(const RunData& run, const Measure& measure,
                                const std::string& split);
+
+// The same by the optimizer steps at which it was measured, of a plan with series. An evaluation is
+// pooled over the tasks that were evaluated at the step. Throws ConfigError for a measure that has
+// no steps: one of a whole sequence, or a column of v_run.
+std::map<std::int64_t, double> series_of(const RunData& run, const Measure& measure,
+                                         const std::string& split);
 
 }  // namespace tandem

@@ -190,6 +190,12 @@ Measure parse_measure(const std::string& said) {
   return m;
 }
 
+std::vector<Measure> parse_measures(const std::string& list) {
+  std::vector<Measure> measures;
+  for (const std::string& text : split_measures(list)) measures.push_back(parse_measure(text));
+  return measures;
+}
+
 namespace {
 
 // "NAME[@READOUT]=VALUE over OPTION"
@@ -304,7 +310,7 @@ TablePlan plan_table(const TableSpec& spec) {
     } else if (key == "across") {
       plan.across = split_keys(value);
     } else if (key == "columns") {
-      for (const std::string& m : split_measures(value)) plan.measures.push_back(parse_measure(m));
+      plan.measures = parse_measures(value);
     } else if (key == "where") {
       plan.where = parse_conditions(value);
     } else if (key == "grid") {

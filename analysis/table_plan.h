@@ -127,6 +127,7 @@ struct TablePlan {
   Bold bold = Bold::kNone;
   std::vector<std::string> higher = {}, lower = {};  // labels of columns whose direction is said
   std::vector<std::string> within = {};  // of rows: only rows that agree in these are compared
+  bool series = false;  // a figure's: the measures at all steps, not at the last alone
   // The runs of a file that was named. They decide; without them `grid` is a name in the store.
   std::optional<WantedRuns> wanted = {};
 };
@@ -136,6 +137,7 @@ std::vector<std::string> readout_measures();
 
 // All of these throw ConfigError that names the part, what was expected and the nearest names.
 Measure parse_measure(const std::string& text);
+std::vector<Measure> parse_measures(const std::string& list);  // parted by commas
 Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);
 TablePlan plan_table(const TableSpec& spec);

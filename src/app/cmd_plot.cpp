@@ -27,11 +27,16 @@ const Option kPlotOut =
 const Option kWhere =
     text_option("where", "only runs that meet these conditions: \"weights=rigl|ssa density=0.1\"");
 
+const Option kMeasures = text_option(
+    "measures",
+    "of course and family: what is drawn, as in a table's columns, parted by commas, a panel for "
+    "each: \"metric:kept_mass@attention as kept mass, bits_per_byte@own\"");
+
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
 // it.
 FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::string& database,
                    const std::string& where) {
-  FigureRuns runs{said, std::nullopt, parse_conditions(where)};
+  FigureRuns runs{said, std::nullopt, parse_conditions(where), {}};
   std::error_code error;
   if (!fs::is_regular_file(said, error)) return runs;
   const Grid grid = read_grid_with_content(said, {{"db", database}}, ContentUse::kRead);
@@ -46,32 +51,43 @@ FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::s
   return runs;
 }
 
-ExitCode plot(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere});
-  const auto& words = parsed.positionals;
+std::vector<std::string> kind_names() {
   std::vector<std::string> names;
-  for (const FigureKind& each : figure_kinds()) names.push_back(each.name);
+  for (const FigureKind& kind : figure_kinds()) names.push_back(kind.name);
+  return names;
+}
+
+ExitCode plot(const Arguments& args) {
+  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere, kMeasures});
+  const auto& words = parsed.positionals;
   if (words.size() != 2) {
-    throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " + join(names, "|"));
+    throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " +
+                      join(kind_names(), "|"));
   }
-  const auto kind = std::find_if(figure_kinds().begin(), figure_kinds().end(),
-                                 [&](const FigureKind& each) { return each.name == words[1]; });
-  if (kind == figure_kinds().end()) throw ConfigError(did_you_mean("figure", words[1], names));
+  const FigureKind& kind = figure_kind(words[1]);
+  const std::string measures = extra_value(parsed, kMeasures);
+  if (!measures.empty() && !kind.of_measures) {
+    throw ConfigError(
+        fmt::format("--measures {}: {} draws what it draws; course and family take "
+                    "measures. Leave the option out, or plot one of these",
+                    measures, kind.name));
+  }
   const std::string database = database_of(parsed.settings);
-  const FigureRuns runs = runs_of(words[0], *kind, database, extra_value(parsed, kWhere));
+  FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
+  runs.measures = parse_measures(measures);
   std::string out = extra_value(parsed, kPlotOut);
-  if (out.empty()) out = runs.grid + "_" + kind->name + ".svg";
+  if (out.empty()) out = runs.grid + "_" + kind.name + ".svg";
   const std::string csv = fs::path(out).replace_extension(".csv").string();
   const bool draws = out != csv;
   if (draws) gnuplot_script({}, out);  // refuses a wrong ending before any work
   const std::string gnuplot = draws ? gnuplot_program(csv) : "";
   const StoreReader store(database);
-  const Figure figure = kind->make(store, runs);
+  const Figure figure = kind.make(store, runs);
   if (draws && figure.script.empty()) {
     throw ConfigError(fmt::format(
         "grid {} has nothing to draw as {}: {}; nothing was written. --out {} writes what is known "
         "of its runs",
-        runs.grid, kind->name, figure.summary, csv));
+        runs.grid, kind.name, figure.summary, csv));
   }
   OutputFiles files;
   if (draws) files.add(out, drawn_by(gnuplot, figure, out));
@@ -81,21 +97,21 @@ ExitCode plot(const Arguments& args) {
   return kExitDone;
 }
 
+std::string kinds_text() {
+  std::string text;
+  for (const FigureKind& kind : figure_kinds())
+    text += fmt::format("{}{}: {}.", text.empty() ? "" : "\n", kind.name, kind.text);
+  return text;
+}
+
 TANDEM_REGISTERED = declare_command(
     {.name = "plot",
-     .summary = "draw a grid's tuning, accuracy against budget, or forgetting",
-     .usage = "plot GRID trials [--where CONDITIONS] [--out FILE] [--db PATH]\n"
-              "plot GRID curve [--where CONDITIONS] [--out FILE] [--db PATH]\n"
-              "plot GRID continual [--where CONDITIONS] [--out FILE] [--db PATH]",
-     .text =
-         "GRID is a grid file, or a grid's name in the database. trials: accuracy in the sparse "
-         "read-out (spaced by the\nlogarithm of the error) against kept mass, all tuning trials, "
-         "by method "
-         "and by weight decay. curve: accuracy\n(spaced likewise) against the density of the "
-         "read-out, mean and Student's 95% band over seeds. continual: forgetting against learning "
-         "accuracy,\nand accuracy on each task after each, by method.\n"
-         "gnuplot draws (Debian: gnuplot-nox).",
-     .options = {kPlotOut, kWhere},
+     .summary = "draw a grid's training, budgets, tuning or forgetting",
+     .usage = "plot GRID KIND [--measures LIST] [--where CONDITIONS] [--out FILE] [--db PATH]",
+     .text = "GRID is a grid file, or a grid's name in the database. gnuplot draws (Debian: "
+             "gnuplot-nox). KIND is one of these:",
+     .late_text = kinds_text,
+     .options = {kPlotOut, kWhere, kMeasures},
      .run = plot});
 
 }  // namespace

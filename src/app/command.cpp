@@ -82,6 +82,7 @@ std::string command_help(const Command& command, bool all) {
   std::string text = fmt::format("{}\n\n", command.summary);
   for (const auto& line : split(command.usage, '\n')) text += "usage: tandem " + line + "\n";
   if (!command.text.empty()) text += "\n" + command.text + "\n";
+  if (command.late_text) text += command.late_text() + "\n";
   const OptionTable none;
   ConfigTables tables = program_tables();
   if (!command.takes_config) tables.options = &none;

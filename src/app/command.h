@@ -14,10 +14,11 @@ using Arguments = std::vector<std::string>;
 
 struct Command {
   std::string name;
-  std::string summary;               // one line for `tandem --help`
-  std::string usage;                 // lines after "usage: "
-  std::string text = {};             // what --help says beyond the options
-  std::vector<Option> options = {};  // those that only this command has
+  std::string summary;                          // one line for `tandem --help`
+  std::string usage;                            // lines after "usage: "
+  std::string text = {};                        // what --help says beyond the options
+  std::function<std::string()> late_text = {};  // more of it, known once all parts are registered
+  std::vector<Option> options = {};             // those that only this command has
   bool takes_config = false;  // --help lists options of a run as well, --help-all all of them
   bool hidden = false;        // not in `tandem --help`
   std::function<ExitCode(const Arguments&)> run;

@@ -50,7 +50,7 @@ struct Trials {
 
 TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[unit]") {
   const Trials trials;
-  const Figure figure = trials_figure(StoreReader(trials.path), {"g", {}});
+  const Figure figure = figure_kind("trials").make(StoreReader(trials.path), {"g", {}});
   CHECK(figure.summary ==
         "3 of 6 trials drawn; 1 have no kept mass (their dormant weights are zero); "
         "1 diverged; 1 are not done; density 0.1, 3 trials, share of the variance of accuracy: "
@@ -68,10 +68,10 @@ TEST_CASE("trials with kept mass are drawn, all that ended are in the CSV", "[un
   CHECK_THAT(gnuplot_script(figure, "a.svg"), Contains("set terminal svg") && Contains("'a.svg'"));
   CHECK_THAT(gnuplot_script(figure, "a.png"), Contains("set terminal pngcairo"));
   CHECK_THROWS_WITH(gnuplot_script(figure, "a.pdf"), Contains(".svg or .png"));
-  CHECK_THROWS_WITH(trials_figure(StoreReader(trials.path), {"h", {}}),
+  CHECK_THROWS_WITH(figure_kind("trials").make(StoreReader(trials.path), {"h", {}}),
                     Contains("unknown grid 'h'"));
-  const Figure some =
-      trials_figure(StoreReader(trials.path), {"g", {}, parse_conditions("weights=ssa")});
+  const Figure some = figure_kind("trials").make(StoreReader(trials.path),
+                                                 {"g", {}, parse_conditions("weights=ssa")});
   CHECK_THAT(some.summary, Contains("1 of 3 trials drawn"));
   CHECK(count(some.script, "keyentry") == 1);
 }
@@ -109,7 +109,7 @@ TEST_CASE("a figure of trials says how much of the score each axis explains", "[
     }
     writer.add_grid("g/tuning", "g.ini", "", ids);
   }
-  const Figure figure = trials_figure(StoreReader(path), {"g", {}});
+  const Figure figure = figure_kind("trials").make(StoreReader(path), {"g", {}});
   CHECK(figure.summary ==
         "6 of 6 trials drawn; density 0.1, 5 trials, share of the variance of accuracy: 0.70 by a "
         "line in log10 weight decay (4 trials), 0.10 by a line in kept mass, 0.04 by the method");
@@ -123,7 +123,7 @@ TEST_CASE("a figure of trials says how much of the score each axis explains", "[
 TEST_CASE("curves are means over seeds at each budget, with Student's band", "[unit]") {
   const TemporaryFolder folder;
   const test::SmallGrid grid(folder / "r.sqlite");
-  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"small", {}});
+  const Figure figure = figure_kind("curve").make(StoreReader(folder / "r.sqlite"), {"small", {}});
   CHECK_THAT(figure.csv, Contains("method,density,budget,accuracy_percent,ci95_half,n,runs\n"));
   CHECK_THAT(figure.csv, Contains("\nssa,0.1,0.05,80.3,") && Contains("\nssa,0.1,0.1,89.6,"));
   CHECK_THAT(figure.csv, Contains("\nssa,0.1,1,90.3,") && Contains(",5," + grid.runs[5].id + " "));
@@ -132,7 +132,7 @@ TEST_CASE("curves are means over seeds at each budget, with Student's band", "[u
   CHECK_THAT(figure.script, Contains("set nonlinear y") && Contains("maxrows 2"));
   CHECK(count(figure.script, "\nplot ") == 2);
   const auto only = parse_conditions("weights=ssa");
-  CHECK(count(curve_figure(StoreReader(folder / "r.sqlite"), {"small", {}, only}).csv,
+  CHECK(count(figure_kind("curve").make(StoreReader(folder / "r.sqlite"), {"small", {}, only}).csv,
               "\nstatic,") == 0);
 }
 
@@ -152,14 +152,14 @@ TEST_CASE("a figure without points has no script", "[unit]") {
     StoreWriter writer(folder / "r.sqlite");
     writer.add_grid("e/tuning", "e.ini", "", {});
   }
-  CHECK(trials_figure(StoreReader(folder / "r.sqlite"), {"e", {}}).script.empty());
+  CHECK(figure_kind("trials").make(StoreReader(folder / "r.sqlite"), {"e", {}}).script.empty());
 }
 
 TEST_CASE("a grid without trials is told so by its own name", "[unit]") {
   const TemporaryFolder folder;
   const test::SmallGrid grid(folder / "r.sqlite");
   const StoreReader store(folder / "r.sqlite");
-  CHECK_THROWS_WITH(trials_figure(store, {"small", {}}),
+  CHECK_THROWS_WITH(figure_kind("trials").make(store, {"small", {}}),
                     Contains("grid small has no tuning trials") && !Contains("small/tuning"));
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("the runs of a line are alike but for their seeds", "[unit]") {
                          test::state(run.id, 1, "done")});
         }
   }
-  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"", {}});
+  const Figure figure = figure_kind("curve").make(StoreReader(folder / "r.sqlite"), {"", {}});
   CHECK_THAT(figure.summary, Contains("4 lines of 8 runs"));
   CHECK_THAT(figure.csv, Contains("\n\"dense, task_il, lr 0.1\",0.1,0.1,90,") &&
                              Contains("\n\"dense, class_il, lr 0.2\",0.1,0.1,50,"));
@@ -201,7 +201,7 @@ TEST_CASE("a budget that a line lacks breaks it", "[unit]") {
       if (method != "sam") writer.insert({test::readout(run.id, 4, 800, "sparse", 0.4)});
     }
   }
-  const Figure figure = curve_figure(StoreReader(folder / "r.sqlite"), {"", {}});
+  const Figure figure = figure_kind("curve").make(StoreReader(folder / "r.sqlite"), {"", {}});
   const std::string first = "0.05 50 50 50\n0.1 60 60 60\n", last = "1 90 90 90\nEOD";
   CHECK_THAT(figure.script, Contains(first + "0.2 70 70 70\n0.4 80 80 80\n" + last));
   CHECK_THAT(figure.script, Contains(first + "\n0.4 80 80 80\n" + last));
@@ -209,8 +209,8 @@ TEST_CASE("a budget that a line lacks breaks it", "[unit]") {
   CHECK_THAT(figure.script, Contains("alone << EOD\n" + last));  // its interval is a bar
   CHECK(count(figure.script, "with yerrorbars") == 1);
   // Nobody has what lies between 0.1 and 1, and the line is broken all the same.
-  const Figure one =
-      curve_figure(StoreReader(folder / "r.sqlite"), {"", {}, parse_conditions("weights=sam")});
+  const Figure one = figure_kind("curve").make(StoreReader(folder / "r.sqlite"),
+                                               {"", {}, parse_conditions("weights=sam")});
   CHECK_THAT(one.script, Contains(first + "\n" + last));
 }
 
@@ -264,7 +264,7 @@ TEST_CASE("the figure of task sequences has each method's forgetting and its mat
       }
     }
   }
-  const Figure figure = continual_figure(StoreReader(path), {"", {}});
+  const Figure figure = figure_kind("continual").make(StoreReader(path), {"", {}});
   CHECK_THAT(figure.summary, Contains("2 methods of 6 runs, validation split, own read-out"));
   CHECK_THAT(figure.script, Contains("validation split, own read-out; bars"));
   // Task 1 at the end: 61, 62, 63 of dense; 90 - 62 is forgotten. Student's t with 2 degrees is
@@ -276,7 +276,99 @@ TEST_CASE("the figure of task sequences has each method's forgetting and its mat
   CHECK_THAT(figure.script, Contains("with xyerrorbars") && Contains("with boxxyerror"));
   // What has one task has no sequence to draw.
   const SmallGrid single(folder / "single.sqlite");
-  CHECK(continual_figure(StoreReader(folder / "single.sqlite"), {"small", {}}).script.empty());
+  CHECK(figure_kind("continual")
+            .make(StoreReader(folder / "single.sqlite"), {"small", {}})
+            .script.empty());
+}
+
+// Two seeds, measured at steps 100 and 200; at 100 on two tasks of 100 and 300 examples, of which
+// 50 + i and 150 are right: (200 + i) / 400. Student's interval begins at three seeds.
+TEST_CASE("a course has each measure at every step at which it was taken", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    for (int i = 0; i < 2; ++i) {
+      const RunRecord run = test::make_run({{"seed", std::to_string(i + 1)}});
+      writer.add_runs({run});
+      std::vector<Row> rows = {test::eval(run.id, 0, 0, 1, 50 + i, 100),
+                               test::eval(run.id, 1, 0, 2, 150, 300),
+                               test::eval(run.id, 2, 1, 1, 90 + i, 100),
+                               test::metric(run.id, 3, 100, "attention/layer1", "entropy", 2),
+                               test::metric(run.id, 4, 100, "attention/layer2", "entropy", 4 + i),
+                               test::metric(run.id, 5, 200, "attention/layer1", "entropy", 1),
+                               test::metric(run.id, 6, 200, "", "once", 1)};
+      for (std::size_t at : {0U, 1U, 2U}) {
+        auto& eval = std::get<EvalRow>(rows[at].body);
+        eval.step = at == 2 ? 200 : 100;
+        eval.loss = at == 0 ? 1 : 2;
+      }
+      writer.insert(rows);
+      writer.insert({test::state(run.id, 9, "done", 200)});
+    }
+  }
+  const StoreReader store(path);
+  const auto course = [&](const std::string& measures) {
+    return figure_kind("course").make(store, {"", {}, {}, parse_measures(measures)});
+  };
+  const Figure figure = course("accuracy@full as right, loss@full, metric:entropy@attention");
+  CHECK_THAT(figure.csv, Contains("panel,method,step,mean,ci95_half,n,runs\n"));
+  CHECK_THAT(figure.csv, Contains("\nright,\"dense, full\",100,50.125,,2,") &&
+                             Contains("\nright,\"dense, full\",200,90.5,,2,"));
+  CHECK_THAT(figure.csv, Contains("\nloss@full,\"dense, full\",100,1.75,,2,"));
+  CHECK_THAT(figure.csv, Contains("entropy@attention,\"dense, full\",100,3.25,,2,") &&
+                             Contains("entropy@attention,\"dense, full\",200,1,,2,"));
+  CHECK_THAT(figure.script, Contains("'right'") && Contains("'validation accuracy (%)'") &&
+                                Contains("'validation loss (nats)'"));
+  CHECK(count(figure.script, "\nplot ") == 4);
+  // What is not said is the streams that a method trains.
+  CHECK_THAT(course("").csv, Contains("accuracy@own,\"dense, full\",100,50.125,"));
+  const Figure still = course("metric:once");
+  CHECK(still.script.empty());
+  CHECK_THAT(still.summary, Contains("no run has values at two steps or more: metric:once") &&
+                                Contains("probe_every"));
+  CHECK_THROWS_WITH(course("acc@own"), Contains("acc@own has no course"));
+  CHECK_THROWS_WITH(course("seconds"), Contains("seconds has no course"));
+}
+
+// Three seeds with values v, v + 1, v + 2 at 1, 4 and 16: the interval is 4.3026527 / sqrt(3).
+TEST_CASE("a family is drawn against the number in its names", "[unit]") {
+  const TemporaryFolder folder;
+  const std::string path = folder / "r.sqlite";
+  {
+    StoreWriter writer(path);
+    for (int i = 0; i < 3; ++i) {
+      const RunRecord run = test::make_run({{"seed", std::to_string(i + 1)}});
+      writer.add_runs({run});
+      writer.insert({test::metric(run.id, 0, 9, "attention", "recall_full_1", 5 + i),
+                     test::metric(run.id, 1, 9, "attention", "recall_full_4", 4 + i),
+                     test::metric(run.id, 2, 9, "attention", "recall_full_16", 3 + i),
+                     test::metric(run.id, 3, 9, "attention", "recall_whole_full", 9),
+                     test::metric(run.id, 4, 9, "attention", "recall_full_1_of", 9),
+                     test::state(run.id, 9, "done")});
+    }
+  }
+  const StoreReader store(path);
+  const auto family = [&](const std::string& measures) {
+    return figure_kind("family").make(store, {"", {}, {}, parse_measures(measures)});
+  };
+  const Figure figure = family("metric:recall_full_*@attention as all keys, metric:depth_*");
+  CHECK(figure.csv.find("all keys,\"dense, full\",1,6,2.4841377,3,") != std::string::npos);
+  CHECK_THAT(figure.csv, Contains("all keys,\"dense, full\",4,5,2.4841377,3,") &&
+                             Contains("all keys,\"dense, full\",16,4,2.4841377,3,"));
+  CHECK(count(figure.csv, "\n") == 4);
+  CHECK_THAT(figure.script, Contains("set logscale x 2\n") && Contains("'all keys'"));
+  CHECK_THAT(figure.summary,
+             Contains("1 panels of 3 runs") && Contains("no run has a metric of metric:depth_*"));
+  CHECK_THROWS_WITH(family("metric:recall_full_1@attention"), Contains("with one *"));
+  CHECK_THROWS_WITH(family("accuracy@full"), Contains("with one *"));
+  CHECK_THROWS_WITH(family(""), Contains("--measures"));
+}
+
+TEST_CASE("a kind of figure is found by its name, or the nearest is named", "[unit]") {
+  CHECK(figure_kind("curve").name == "curve");
+  CHECK_THROWS_WITH(figure_kind("cuvre"), Contains("curve"));
+  CHECK(figure_kinds().size() >= 5);
 }
 
 }  // namespace tandem::test::analysis_figure_unit

@@ -85,7 +85,7 @@ TEST_CASE("a grid that is named alone is what the store has under the name", "[u
 
 TEST_CASE("a figure draws the file's runs and says what is missing", "[unit]") {
   const Half half;
-  const Figure figure = curve_figure(StoreReader(half.path), {"half", half.wanted});
+  const Figure figure = figure_kind("curve").make(StoreReader(half.path), {"half", half.wanted});
   CHECK_THAT(figure.summary,
              Contains("2 lines of 4 runs") && Contains("2 of 6 runs that half.ini"));
   CHECK(figure.csv.find("other") == std::string::npos);
