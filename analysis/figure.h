@@ -24,6 +24,7 @@ struct FigureRuns {
   std::string grid;                    // its name in the store
   std::optional<WantedRuns> wanted;    // of a file that was named: they decide
   std::vector<Condition> where = {};   // conditions that runs meet, as a table's
+  std::string axis = {};               // what the axis below says; "": as the kind has it
   std::vector<Measure> measures = {};  // a panel for each; none: the kind's own
 };
 

@@ -61,7 +61,7 @@ Figure course_figure(const StoreReader& store, const FigureRuns& runs) {
       without.push_back(measure.label);
     }
   }
-  const LineAxis axis{.label = "steps", .column = "step"};
+  const LineAxis axis{.label = runs.axis.empty() ? "steps" : runs.axis, .column = "step"};
   Figure figure;
   figure.csv = lines_csv(panels, axis);
   figure.summary = fmt::format("{} panels of {} runs, means over seeds, 95% bands", panels.size(),

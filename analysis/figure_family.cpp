@@ -77,6 +77,7 @@ Figure family_figure(const StoreReader& store, const FigureRuns& runs) {
   std::vector<LinePanel> panels;
   std::vector<std::string> without;
   std::set<double> numbers;
+  bool shares = true;  // panels of these have one scale, so that they can be compared
   for (const Family& family : families) {
     const std::vector<Line> lines = lines_of(set, [&](const RunData& run) {
       std::map<double, double> values;
@@ -85,8 +86,12 @@ Figure family_figure(const StoreReader& store, const FigureRuns& runs) {
       }
       return values;
     });
-    for (const Line& line : lines)
-      for (const LinePoint& point : line.points) numbers.insert(point.x);
+    for (const Line& line : lines) {
+      for (const LinePoint& point : line.points) {
+        numbers.insert(point.x);
+        shares = shares && point.summary.mean >= 0 && point.summary.mean <= 1;
+      }
+    }
     if (lines.empty()) {
       without.push_back(family.measure.label);
     } else {
@@ -95,8 +100,10 @@ Figure family_figure(const StoreReader& store, const FigureRuns& runs) {
   }
   const bool logarithmic = !numbers.empty() && *numbers.begin() > 0 &&
                            *numbers.rbegin() >= kDoublings * *numbers.begin();
-  const LineAxis axis{
-      .label = "the number in the name", .base = logarithmic ? 2 : 0, .column = "number"};
+  const LineAxis axis{.label = runs.axis.empty() ? "the number in the name" : runs.axis,
+                      .base = logarithmic ? 2 : 0,
+                      .values = shares ? "[0:1.05]" : "",
+                      .column = "number"};
   Figure figure;
   figure.csv = lines_csv(panels, axis);
   figure.summary = fmt::format("{} panels of {} runs, means over seeds, 95% bands", panels.size(),

@@ -143,6 +143,7 @@ void draw_lines(const std::vector<LinePanel>& panels, const LineAxis& axis, Figu
   figure.script = kPanelStyle;
   if (axis.base > 0) figure.script += fmt::format("set logscale x {}\n", axis.base);
   if (!axis.range.empty()) figure.script += "set xrange " + axis.range + "\n";
+  if (!axis.values.empty()) figure.script += "set yrange " + axis.values + "\n";
   figure.script += "set xlabel " + quoted(axis.label) + "\n";
   for (int i = 0; i < count; ++i) {
     const LinePanel& panel = panels[static_cast<std::size_t>(i)];

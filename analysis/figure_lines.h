@@ -35,6 +35,7 @@ struct LineAxis {
   std::string label;
   int base = 0;             // of its logarithm; 0: it is linear
   std::string range = {};   // gnuplot's, such as "[*:1.2]"; "": as the points want
+  std::string values = {};  // the range of the other axis, in all panels; "": of each as it wants
   std::string column = {};  // what the CSV calls it
   // A line is broken where it lacks an x that another one of its panel has (if `complete`), and
   // where the next x is more than this factor away.

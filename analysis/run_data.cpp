@@ -414,6 +414,9 @@ void expect_columns(const TablePlan& plan, const std::vector<std::string>& names
   };
   for (const std::string& key : plan.rows) expect("key of rows", key);
   for (const std::string& key : plan.across) expect("key of across", key);
+  for (const std::string& key : plan.ranks) expect("key of ranks", key);
+  for (const std::string& key : plan.over) expect("key of over", key);
+  for (const std::string& key : plan.strata) expect("key of strata", key);
   for (const Condition& c : plan.where) expect("key of a condition", c.key);
   std::vector<std::string> others = readout_measures();
   std::vector<std::string> named = documented_metrics();

@@ -95,9 +95,7 @@ PairedTest paired_t(const std::vector<double>& first, const std::vector<double>&
   return test;
 }
 
-std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power) {
-  if (n < kLeastForInterval || !(sd > 0)) return std::nullopt;
-  const double freedom = static_cast<double>(n) - 1;
+double detectable_noncentrality(double freedom, double level, double power) {
   const double critical = student_t(1 - level / 2, freedom);
   const auto power_at = [&](double noncentrality) {
     const boost::math::non_central_t distribution(freedom, noncentrality);
@@ -110,7 +108,13 @@ std::optional<double> detectable_difference(double sd, std::size_t n, double lev
     const double middle = (low + high) / 2;
     (power_at(middle) < power ? low : high) = middle;
   }
-  return high * sd / std::sqrt(static_cast<double>(n));
+  return high;
+}
+
+std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power) {
+  if (n < kLeastForInterval || !(sd > 0)) return std::nullopt;
+  const auto pairs = static_cast<double>(n);
+  return detectable_noncentrality(pairs - 1, level, power) * sd / std::sqrt(pairs);
 }
 
 std::optional<double> line_share(const std::vector<double>& x, const std::vector<double>& y) {
@@ -135,17 +139,37 @@ std::optional<double> group_share(const std::vector<std::string>& group,
   return between / products(y, y);
 }
 
-std::vector<bool> holm_rejects(const std::vector<double>& p, double level) {
-  std::vector<std::size_t> order(p.size());
+namespace {
+
+std::vector<std::size_t> by_rising(const std::vector<double>& values) {
+  std::vector<std::size_t> order(values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
-                   [&p](std::size_t a, std::size_t b) { return p[a] < p[b]; });
+                   [&values](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+  return order;
+}
+
+}  // namespace
+
+std::vector<bool> holm_rejects(const std::vector<double>& p, double level) {
+  const std::vector<std::size_t> order = by_rising(p);
   std::vector<bool> rejects(p.size(), false);
   for (std::size_t k = 0; k < order.size(); ++k) {
     if (p[order[k]] > level / static_cast<double>(p.size() - k)) break;
     rejects[order[k]] = true;
   }
   return rejects;
+}
+
+std::vector<double> holm_adjusted(const std::vector<double>& p) {
+  const std::vector<std::size_t> order = by_rising(p);
+  std::vector<double> adjusted(p.size());
+  double most = 0;
+  for (std::size_t k = 0; k < order.size(); ++k) {
+    most = std::max(most, p[order[k]] * static_cast<double>(p.size() - k));
+    adjusted[order[k]] = std::min(1.0, most);
+  }
+  return adjusted;
 }
 
 }  // namespace tandem

@@ -26,6 +26,7 @@ struct PairedTest {
   std::optional<double> sd;    // of the differences
   std::optional<double> t, p;  // two-sided; from three pairs on, where the differences vary
   std::optional<double> half;  // of the difference's 95% interval; from three pairs on
+  bool out_of_reach = false;   // no p: with so few values the test can't have one below the level
 };
 // Paired by position; differences that vary by no more than rounding don't vary. Throws ConfigError
 // where the lengths differ.
@@ -38,6 +39,9 @@ PairedTest paired_t(const std::vector<double>& first, const std::vector<double>&
 // A single test: no correction for others.
 // Nothing below three pairs or without spread.
 std::optional<double> detectable_difference(double sd, std::size_t n, double level, double power);
+
+// The same in standard errors of the difference, of any t test with these degrees of freedom.
+double detectable_noncentrality(double freedom, double level, double power);
 
 // Shares of the variance of y, in [0, 1]. Throw ConfigError where the lengths differ.
 // By a straight line in x: R^2 = Sxy^2 / (Sxx Syy), Sab = sum of (a - mean a)(b - mean b); nothing
@@ -53,5 +57,8 @@ constexpr double kSignificance = 0.05;  // the level of all tests that tables ma
 // Which hypotheses Holm's step-down procedure rejects at this family-wise level: by rising p, the
 // k-th of m (from 0) as long as p <= level / (m - k).
 std::vector<bool> holm_rejects(const std::vector<double>& p, double level);
+// The least level at which Holm's procedure rejects each: the running maximum of p (m - k) by
+// rising p, at most 1.
+std::vector<double> holm_adjusted(const std::vector<double>& p);
 
 }  // namespace tandem

@@ -7,11 +7,14 @@
 #include <map>
 #include <set>
 
+#include "analysis/hypothesis_tests.h"
 #include "analysis/run_data.h"
 #include "analysis/sequence_measures.h"
 #include "analysis/statistics.h"
+#include "analysis/table_centre.h"
 #include "analysis/table_contrast.h"
 #include "analysis/table_paired.h"
+#include "analysis/table_ranks.h"
 #include "analysis/table_standing.h"
 #include "analysis/table_writers.h"
 #include "core/error.h"
@@ -71,11 +74,13 @@ class Builder {
         plan_(plan),
         set_(select_runs(store, plan)),
         split_(split_shown(set_, plan)),
+        test_(hypothesis_test(plan.test)),
         dimensions_(together(plan.rows, plan.across)),
         places_(distinct(set_.runs, dimensions_)) {
     table_.name = plan.name;
     table_.title = plan.title;
     table_.key_names = plan.rows;
+    table_.spread = plan.spread;
   }
 
   Table build() {
@@ -83,6 +88,7 @@ class Builder {
       throw ConfigError(fmt::format(
           "table {}: no run that is done or diverged meets its conditions{}. {}", plan_.name,
           plan_.grid.empty() ? "" : " in grid " + plan_.grid, missing_note(set_, plan_)));
+    if (!plan_.ranks.empty()) return build_ranks();
     if (plan_.contrasts.empty()) {
       const std::vector<Keys> columns = distinct(set_.runs, plan_.across);
       add_heads(columns);
@@ -92,7 +98,7 @@ class Builder {
     }
     note_spread();
     note_counts();
-    plan_.contrasts.empty() ? mark_survivors(table_) : mark_contrasts(table_);
+    plan_.contrasts.empty() ? mark_survivors(table_, test_) : mark_contrasts(table_, plan_);
     note_standing();
     note_tuning();
     note_empty();
@@ -104,16 +110,27 @@ class Builder {
   }
 
  private:
+  Table build_ranks() {
+    add_ranks(table_, set_, plan_, split_);
+    for (const RunData& run : set_.runs) remember(run);
+    const std::string missing = missing_note(set_, plan_);
+    if (!missing.empty()) table_.notes.push_back(missing);
+    if (!missing.empty() && plan_.wanted) table_.warnings.push_back(missing);
+    note_tuning();
+    note_places();
+    return table_;
+  }
+
   void add_contrasts() {
     table_.key_names = contrast_keys();
-    table_.measures = contrast_columns();
+    table_.measures = contrast_columns(plan_);
     for (const Measure& column : table_.measures) {
       table_.columns.push_back(column.label);
       table_.heads.push_back({"", column.label});
     }
     for (const Contrast& contrast : plan_.contrasts) {
       ContrastRow made =
-          contrast_row(contrast, set_, split_, seed_names(), form_of(contrast.measure));
+          contrast_row(contrast, set_, split_, seed_names(), form_of(contrast.measure), plan_);
       for (const Group& group : made.groups) {
         for (const RunData* run : group) remember(*run);
         find_mixing(group, contrast.at ? contrast.at->over : "");
@@ -195,21 +212,21 @@ class Builder {
 
   TableCell cell(const Group& group, const Measure& m) const {
     TableCell c;
-    std::vector<double> values;
+    std::map<Keys, std::vector<double>> strata;
     for (const RunData* run : group) {
       if (run->diverged()) {
         c.diverged.push_back(run->id);
       } else if (const auto value = value_of(*run, m, split_)) {
-        values.push_back(*value);
+        strata[keys_of(*run, plan_.strata)].push_back(*value);
         c.runs.push_back(run->id);
       }
     }
-    const Summary s = summarize(values);
-    c.n_values = s.n;
-    c.n = s.n + c.diverged.size();
-    if (s.n == 0) return c;
-    c.mean = s.mean;
-    c.half = s.half;
+    c.n_values = c.runs.size();
+    c.n = c.n_values + c.diverged.size();
+    if (c.n_values == 0) return c;
+    Strata values;
+    for (auto& [keys, stratum] : strata) values.push_back(std::move(stratum));
+    fill_centre(c, plan_, values);
     c.form = form_of(m);
     return c;
   }
@@ -218,7 +235,7 @@ class Builder {
     TableCell c;
     const auto reference = reference_of(place, dimensions_, m.versus, places_);
     if (!reference) return c;
-    const PairedRuns pairs = pair_runs(group, group_of(*reference), m, split_, seed_names());
+    const PairedRuns pairs = pair_runs(group, group_of(*reference), m, split_, seed_names(), test_);
     c.runs = pairs.runs;
     c.reference = pairs.reference;
     c.diverged = pairs.diverged;
@@ -228,6 +245,7 @@ class Builder {
     c.mean = pairs.test.mean_difference;
     c.half = pairs.test.half;
     c.p = pairs.test.p;
+    c.out_of_reach = pairs.test.out_of_reach;
     c.form = form_of(m);
     if (pairs.lost > 0) c.marks.push_back(footnote_of_pairs(pairs));
     return c;
@@ -269,10 +287,14 @@ class Builder {
   // `curve`: an option that a contrast looks along; "": none.
   void find_mixing(const Group& group, const std::string& curve = "") {
     for (const std::string& name : set_.column_names) {
-      if (is_of_repetition(name) || is_outcome(name) || name == curve) continue;
+      if (is_of_repetition(name) || is_outcome(name) || name == curve || is_stratum(name)) continue;
       for (const RunData* run : group)
         if (run->column(name) != group.front()->column(name)) mixing_.insert(name);
     }
+  }
+
+  bool is_stratum(const std::string& name) const {
+    return std::find(plan_.strata.begin(), plan_.strata.end(), name) != plan_.strata.end();
   }
 
   // Whether runs that differ in seeds alone had their layers stored in several ways.
@@ -305,8 +327,7 @@ class Builder {
 
   void note_spread() {
     const bool final_runs = split_ == "test";
-    std::string note =
-        "Means over seeds; ± is the half width of Student's 95% interval of the mean.";
+    std::string note = centre_note(plan_);
     note += fmt::format(" Split: {}{}.", split_, final_runs ? " (final runs)" : "");
     const auto count = std::count_if(set_.runs.begin(), set_.runs.end(),
                                      [](const RunData& r) { return r.column("final") == "true"; });
@@ -433,7 +454,7 @@ class Builder {
     std::map<std::string, std::size_t> count;
     for (const RunData& run : set_.runs) ++count[place_of(run)];
     if (count.size() < 2) return;
-    if (!plan_.contrasts.empty()) {
+    if (!plan_.contrasts.empty() || !plan_.ranks.empty()) {
       std::vector<std::string> places;
       for (const auto& [place, runs] : count)
         places.push_back(fmt::format("{} ({} runs)", place, runs));
@@ -458,8 +479,9 @@ class Builder {
   const TablePlan& plan_;
   RunSet set_;
   std::string split_;
-  Keys dimensions_;           // rows, then across
-  std::vector<Keys> places_;  // their values that have runs
+  const HypothesisTest& test_;  // of differences
+  Keys dimensions_;             // rows, then across
+  std::vector<Keys> places_;    // their values that have runs
   Table table_;
   std::set<std::string> mixing_;
   std::set<std::string> storages_;  // that runs of one cell have, where they differ

@@ -27,7 +27,8 @@ struct NumberForm {
 enum class Standing { kNone, kBest, kTied, kSecond };
 
 struct TableCell {
-  std::optional<double> mean, half;
+  std::optional<double> mean, half;  // mean: of a plan with another centre, that
+  std::optional<double> low, high;   // an interval that is not symmetric, in place of half
   NumberForm form = {};
   Standing standing = Standing::kNone;
   std::size_t n = 0;              // values and diverged runs; of a difference, pairs
@@ -39,6 +40,7 @@ struct TableCell {
   std::vector<std::string> reference;  // ids of the other side, in the order of runs
   std::optional<double> p;             // two-sided, of the paired t test
   std::optional<bool> holm;            // significant at 5% over its column
+  bool out_of_reach = false;           // no p, since the test can't have one below 5% here
 };
 
 struct TableRow {
@@ -62,10 +64,11 @@ struct ColumnHead {
 
 struct Table {
   std::string name, title;
-  std::vector<std::string> key_names;  // head of the first columns
-  std::vector<std::string> columns;    // heads of the measures, with the values of `across`
-  std::vector<ColumnHead> heads;       // one per column
-  std::vector<Measure> measures;       // one per column
+  std::vector<std::string> key_names;         // head of the first columns
+  std::vector<std::string> columns;           // heads of the measures, with the values of `across`
+  std::vector<ColumnHead> heads;              // one per column
+  std::vector<Measure> measures;              // one per column
+  CellSpread spread = CellSpread::kInterval;  // what the half widths of its means are
   std::vector<TableRow> rows;
   std::vector<std::string> notes;          // lines under the table; footnotes begin with their mark
   std::map<std::string, TableRun> runs;    // every run of a cell, by id
@@ -76,6 +79,8 @@ struct Table {
 Table build_table(const StoreReader& store, const TablePlan& plan);
 
 std::string number_text(double value, const NumberForm& form);
+// " [87.1, 88.9]", of an interval that is not symmetric; else "".
+std::string interval_of(const TableCell& cell);
 // "88.33 ± 0.27 (p=.034)", without marks; "" where there is no value.
 std::string cell_text(const TableCell& cell);
 

@@ -21,6 +21,7 @@ using Group = std::vector<const RunData*>;
 using Conditions = std::vector<Condition>;
 
 constexpr double kPower = 0.8;
+constexpr int kEffectDecimals = 2;
 
 // The conditions but for what `changes` says; one without a value drops its key.
 Conditions changed(Conditions conditions, const Conditions& changes) {
@@ -205,12 +206,14 @@ TableCell side_cell(const std::vector<double>& values, const std::vector<std::st
 }  // namespace
 
 ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std::string& split,
-                         const std::vector<std::string>& seed_names, const NumberForm& form) {
+                         const std::vector<std::string>& seed_names, const NumberForm& form,
+                         const TablePlan& plan) {
+  const HypothesisTest& hypothesis = hypothesis_test(plan.test);
   const Measure& measure = contrast.measure;
   ContrastRow made;
   made.groups = sides(contrast, set);
   const Pairs pairs = paired(contrast, made.groups, split, seed_names);
-  const PairedTest test = paired_t(pairs.first, pairs.second, pairs.scale);
+  const PairedTest test = compare(hypothesis, pairs.first, pairs.second, pairs.scale);
   made.row.keys = {contrast.name, contrast.text + (is_share(measure) ? " (%)" : "")};
   TableCell difference;
   difference.runs = pairs.runs;
@@ -223,6 +226,7 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
     difference.mean = test.mean_difference;
     difference.half = test.half;
     difference.p = test.p;
+    difference.out_of_reach = test.out_of_reach;
     difference.form = form;
     difference.form.is_signed = true;
   }
@@ -233,18 +237,28 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
     difference.marks.push_back(fmt::format("({} of {} pairs never have {} = {:g})",
                                            pairs.beyond.size(), difference.n, contrast.at->by.text,
                                            contrast.at->value));
-  if (test.sd) detectable.mean = detectable_difference(*test.sd, test.n, kSignificance, kPower);
+  if (hypothesis.detectable != nullptr && test.half) {
+    detectable.mean = hypothesis.detectable(pairs.first, pairs.second, kSignificance, kPower);
+  }
   detectable.form = form;
   made.row.cells = {side_cell(pairs.first, pairs.first_runs, form),
                     side_cell(pairs.second, pairs.second_runs, form), difference, detectable};
+  if (!plan.effect.empty()) {
+    TableCell effect = detectable;
+    effect.mean = effect_size(plan.effect).of(pairs.first, pairs.second);
+    effect.form = {.decimals = kEffectDecimals, .is_signed = plan.effect != "superiority"};
+    made.row.cells.push_back(effect);
+  }
   return made;
 }
 
 std::vector<std::string> contrast_keys() { return {"contrast", "what"}; }
 
-std::vector<Measure> contrast_columns() {
+std::vector<Measure> contrast_columns(const TablePlan& plan) {
   std::vector<Measure> columns;
-  for (const char* name : {"of", "reference", "difference", "detectable"}) {
+  std::vector<std::string> names = {"of", "reference", "difference", "detectable"};
+  if (!plan.effect.empty()) names.push_back("effect " + plan.effect);
+  for (const std::string& name : names) {
     Measure column;
     column.text = column.label = column.name = name;
     column.kind = Measure::Kind::kRun;
@@ -254,7 +268,8 @@ std::vector<Measure> contrast_columns() {
   return columns;
 }
 
-void mark_contrasts(Table& table) {
+void mark_contrasts(Table& table, const TablePlan& plan) {
+  const HypothesisTest& test = hypothesis_test(plan.test);
   const std::size_t column = 2;
   std::vector<double> ps;
   for (const TableRow& row : table.rows) ps.push_back(row.cells[column].p.value_or(1));
@@ -262,14 +277,24 @@ void mark_contrasts(Table& table) {
   for (std::size_t i = 0; i < table.rows.size(); ++i) {
     mark_survivor(table.rows[i].cells[column], survives[i]);
   }
-  table.notes.push_back(fmt::format(
-      "Differences are means over the common seeds, with Student's 95% interval and the two-sided "
-      "p "
-      "of the paired t test; * marks what survives Holm's correction at {0:g}% over {1} contrasts. "
-      "With a second vs, of and reference are the first vs's differences without and with it. "
-      "Detectable: the true difference that a single test at {0:g}%, uncorrected, finds with "
-      "probability {2:g}, given the spread and n here; surviving the correction may take more.",
-      100 * kSignificance, ps.size(), kPower));
+  std::string note = fmt::format(
+      "Differences are means over the common seeds, with {} and the two-sided p of {}; * marks "
+      "what "
+      "survives Holm's correction at {:g}% over {} contrasts. With a second vs, of and reference "
+      "are "
+      "the first vs's differences without and with it.",
+      test.paired ? "Student's 95% interval" : interval_text(test), test.text, 100 * kSignificance,
+      ps.size());
+  if (test.detectable != nullptr) {
+    note += fmt::format(
+        " Detectable: the true difference that a single test at {:g}%, uncorrected, finds with "
+        "probability {:g}, given the spread and n here; surviving the correction may take more.",
+        100 * kSignificance, kPower);
+  }
+  if (!plan.effect.empty()) note += fmt::format(" Effect: {}.", effect_size(plan.effect).text);
+  table.notes.push_back(note);
+  const std::string missing = out_of_reach_note(table, test);
+  if (!missing.empty()) table.notes.push_back(missing);
 }
 
 void check_contrasts(const std::vector<Contrast>& contrasts, const std::vector<Config>& wanted,

@@ -22,7 +22,7 @@ namespace {
 constexpr std::size_t kWideText =
     40;  // characters from which a column of text is broken into lines
 
-std::string escaped(const std::string& text) {
+std::string latex_text(const std::string& text) {
   static const std::vector<std::pair<std::string, std::string>> marks = {
       {"\\", "\\textbackslash{}"},
       {"&", "\\&"},
@@ -64,10 +64,10 @@ std::string breakable(const std::string& text) {
   for (const char c : text) {
     part += c;
     if (c != ',' && c != '@' && c != '=' && c != '|') continue;
-    out += escaped(part) + "\\allowbreak{}";
+    out += latex_text(part) + "\\allowbreak{}";
     part.clear();
   }
-  return out + escaped(part);
+  return out + latex_text(part);
 }
 
 // How many signs, digits before and digits after the point the numbers of a column have at most.
@@ -157,14 +157,15 @@ class LatexWriter {
     return number_text(*cell.half, form);
   }
   static std::string side_text(const TableCell& cell) {
-    std::string text = cell.p ? "(" + p_text(*cell.p) + ")" : "";
+    std::string text = trim(interval_of(cell));
+    if (cell.p) text += (text.empty() ? "(" : " (") + p_text(*cell.p) + ")";
     for (const std::string& mark : cell.marks) text += (text.empty() ? "" : " ") + mark;
     return text;
   }
 
   std::string caption() const {
     const std::string title = table_.title.empty() ? table_.name : table_.title;
-    return fmt::format("\\caption{{{}}}\n\\label{{tab:{}}}", escaped(title), table_.name);
+    return fmt::format("\\caption{{{}}}\n\\label{{tab:{}}}", latex_text(title), table_.name);
   }
 
   // Of this table alone: digits without gaps, and the plus of a difference.
@@ -225,8 +226,8 @@ class LatexWriter {
         while (end < columns_.size() && table_.heads[end].span == table_.heads[j].span) {
           wide += columns_[end++].count();
         }
-        spans +=
-            fmt::format("& \\multicolumn{{{}}}{{c}}{{{}}} ", wide, escaped(table_.heads[j].span));
+        spans += fmt::format("& \\multicolumn{{{}}}{{c}}{{{}}} ", wide,
+                             latex_text(table_.heads[j].span));
         rules += fmt::format("\\cmidrule(lr){{{}-{}}}", at, at + wide - 1);
         at += wide;
         j = end;
@@ -235,11 +236,11 @@ class LatexWriter {
     }
     std::string labels;
     for (std::size_t k = 0; k < keys; ++k) {
-      labels += (k == 0 ? "" : " & ") + escaped(table_.key_names[k]);
+      labels += (k == 0 ? "" : " & ") + latex_text(table_.key_names[k]);
     }
     for (std::size_t j = 0; j < columns_.size(); ++j) {
       const ColumnHead& own = table_.heads[j];
-      std::string label = escaped(own.label + (is_share(table_.measures[j]) ? " (%)" : ""));
+      std::string label = latex_text(own.label + (is_share(table_.measures[j]) ? " (%)" : ""));
       if (own.better == Direction::kHigher) label += " $\\uparrow$";
       if (own.better == Direction::kLower) label += " $\\downarrow$";
       labels += fmt::format(" & \\multicolumn{{{}}}{{c}}{{{}}}", columns_[j].count(), label);
@@ -268,7 +269,7 @@ class LatexWriter {
       text +=
           c.half ? " & $\\pm$ & " + number(half_text(c), column.half, Standing::kNone) : " & & ";
     }
-    if (column.texts) text += " & " + escaped(side_text(c));
+    if (column.texts) text += " & " + latex_text(side_text(c));
     return text;
   }
 
@@ -285,7 +286,7 @@ class LatexWriter {
         if (k == 0 && i > 0 && !goes_on && keys > 1 && repeats_first()) text += "\\addlinespace\n";
         text += k == 0 ? "" : " & ";
         if (!goes_on || row.dagger)
-          text += is_wide(k) ? breakable(row.keys[k]) : escaped(row.keys[k]);
+          text += is_wide(k) ? breakable(row.keys[k]) : latex_text(row.keys[k]);
         if (k == 0 && row.dagger) text += "$^\\dagger$";
       }
       for (std::size_t j = 0; j < columns_.size(); ++j) {
@@ -309,7 +310,7 @@ class LatexWriter {
 
   std::string notes() const {
     std::string text = "\\begin{minipage}{\\linewidth}\\footnotesize\n";
-    for (const std::string& note : table_.notes) text += escaped(note) + "\n\n";
+    for (const std::string& note : table_.notes) text += latex_text(note) + "\n\n";
     text.pop_back();
     return text + "\\end{minipage}\n";
   }

@@ -133,7 +133,7 @@ void mark_survivor(TableCell& cell, bool survives) {
 }
 
 PairedRuns pair_runs(const Group& own, const Group& reference, const Measure& m,
-                     const std::string& split, const Keys& seed_names) {
+                     const std::string& split, const Keys& seed_names, const HypothesisTest& test) {
   const std::string what = fmt::format("column \"{}\"", m.text);
   const std::string advice = "name what they differ in in rows, across or where";
   const auto first = by_seed(own, seed_names, what, advice),
@@ -165,7 +165,7 @@ PairedRuns pair_runs(const Group& own, const Group& reference, const Measure& m,
   if (!there.empty()) lost.push_back(seeds_text(there, versus_text(m)));
   if (!both.empty()) lost.push_back(seeds_text(both, "both"));
   pairs.lost_where = join(lost, ", ");
-  pairs.test = paired_t(a, b);
+  pairs.test = compare(test, a, b);
   return pairs;
 }
 
@@ -177,7 +177,21 @@ std::string p_text(double p) {
 
 std::string versus_text(const Measure& m) { return conditions_text(m.versus); }
 
-void mark_survivors(Table& table) {
+std::string out_of_reach_note(const Table& table, const HypothesisTest& test) {
+  for (const TableRow& row : table.rows) {
+    for (const TableCell& cell : row.cells) {
+      if (cell.out_of_reach)
+        return fmt::format(
+            "Where there is no p, {} cannot have one below {:g}% with so few values, or so many "
+            "that "
+            "are equal.",
+            test.text, 100 * kSignificance);
+    }
+  }
+  return "";
+}
+
+void mark_survivors(Table& table, const HypothesisTest& test) {
   Keys counts;
   bool any = false;
   for (std::size_t j = 0; j < table.columns.size(); ++j) {
@@ -194,15 +208,17 @@ void mark_survivors(Table& table) {
     }
   }
   if (!any) return;
-  std::string note =
-      "Differences from a reference row (vs) are means over the common seeds of the row's value "
-      "minus the reference's, with Student's 95% interval of the paired difference and the "
-      "two-sided p of the paired t test.";
+  std::string note = fmt::format(
+      "Differences from a reference row (vs) are means over the common seeds of the "
+      "row's value minus the reference's, with {} and the two-sided p of {}.",
+      interval_text(test), test.text);
   if (!counts.empty())
     note += fmt::format(
         " Comparisons: {}; * marks those that survive Holm's correction at 5% over their column.",
         join(counts, ", "));
   table.notes.push_back(note);
+  const std::string missing = out_of_reach_note(table, test);
+  if (!missing.empty()) table.notes.push_back(missing);
 }
 
 }  // namespace tandem

@@ -1,6 +1,7 @@
 // Differences between a row and a reference row, seed by seed: d_s = row_s - reference_s over the
-// seeds that both have, their mean, Student's 95% interval and the two-sided p of H0: mean d = 0.
-// Holm (1979) corrects for the number of comparisons in one column.
+// seeds that both have, their mean, Student's 95% interval and the two-sided p of H0: mean d = 0,
+// or of the test that the plan names. Holm (1979) corrects for the number of comparisons in one
+// column.
 #pragma once
 
 #include <map>
@@ -8,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "analysis/hypothesis_tests.h"
 #include "analysis/run_data.h"
 #include "analysis/statistics.h"
 #include "analysis/table.h"
@@ -35,7 +37,8 @@ struct PairedRuns {
 // value, is left out. Throws ConfigError where a side has several runs of one seed.
 PairedRuns pair_runs(const std::vector<const RunData*>& own,
                      const std::vector<const RunData*>& reference, const Measure& measure,
-                     const std::string& split, const std::vector<std::string>& seed_names);
+                     const std::string& split, const std::vector<std::string>& seed_names,
+                     const HypothesisTest& test);
 
 // The runs by their seeds (all columns in `seed_names`). Throws ConfigError for two of one seed,
 // with what they are of and what to do.
@@ -54,6 +57,9 @@ std::string versus_text(const Measure& measure);
 
 // Sets `holm` and the mark * of the cells whose difference survives at 5% over their column, and
 // adds the note that says so; nothing where no column is paired.
-void mark_survivors(Table& table);
+void mark_survivors(Table& table, const HypothesisTest& test);
+
+// "With so few ... has no p" where that is so of any cell of the column; else "".
+std::string out_of_reach_note(const Table& table, const HypothesisTest& test);
 
 }  // namespace tandem

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <map>
 
+#include "analysis/hypothesis_tests.h"
 #include "analysis/metric_names.h"
 #include "analysis/sequence_measures.h"
 #include "core/error.h"
@@ -301,53 +302,157 @@ void expect_marking(const TablePlan& plan) {
 
 }  // namespace
 
+namespace {
+
+template <class Kind>
+Kind choice_of(const std::string& key, const std::string& value,
+               const std::vector<std::pair<std::string, Kind>>& kinds) {
+  std::vector<std::string> names;
+  for (const auto& [name, kind] : kinds) {
+    if (name == value) return kind;
+    names.push_back(name);
+  }
+  throw ConfigError(did_you_mean(key, value, names));
+}
+
+// What belongs to another kind of table, or says nothing there.
+void expect_statistics(const TablePlan& plan) {
+  const auto refuse_setting = [&plan](const std::string& what) {
+    throw ConfigError(fmt::format("table {}: {}", plan.name, what));
+  };
+  if (plan.centre != Centre::kMean && plan.spread == CellSpread::kDeviation) {
+    refuse_setting(
+        "spread = sd belongs to a mean; a median and an interquartile mean have an "
+        "interval by the bootstrap, so leave out spread or say centre = mean");
+  }
+  if (!plan.strata.empty() && plan.centre == Centre::kMean) {
+    refuse_setting(
+        "strata are those of the bootstrap, which a mean's interval does not use; say "
+        "centre = iqm or centre = median, or leave them out");
+  }
+  if (plan.contrasts.empty()) {
+    if (!plan.effect.empty())
+      refuse_setting("effect = " + plan.effect + " is of contrasts, and it has none");
+    return;
+  }
+  if (plan.centre != Centre::kMean || plan.spread != CellSpread::kInterval) {
+    refuse_setting(
+        "contrasts are differences of means with Student's interval; leave out centre "
+        "and spread");
+  }
+  if (hypothesis_test(plan.test).paired) return;
+  for (const Contrast& contrast : plan.contrasts) {
+    if (contrast.versus.size() == 2)
+      refuse_setting(
+          fmt::format("contrast {} is the change of a difference from seed to seed, which "
+                      "only a paired test takes; test = {} is not paired",
+                      contrast.name, plan.test));
+  }
+}
+
+void expect_ranks(const TablePlan& plan) {
+  const auto refuse_setting = [&plan](const std::string& what) {
+    throw ConfigError(fmt::format("table {}: {}", plan.name, what));
+  };
+  if (plan.ranks.empty() != plan.over.empty()) {
+    refuse_setting(plan.ranks.empty()
+                       ? "over is of ranks; say ranks = COLUMNS as well"
+                       : "ranks are taken over several data sets or settings; say over = COLUMNS");
+  }
+  if (plan.ranks.empty()) return;
+  for (const std::string& key : plan.ranks)
+    if (has(plan.over, key)) refuse_setting(key + " is in ranks and in over; it can't be both");
+  if (!plan.rows.empty() || !plan.across.empty())
+    refuse_setting("ranks stand in place of rows and across; leave these out");
+  if (plan.bold != Bold::kNone || plan.centre != Centre::kMean || !plan.effect.empty() ||
+      plan.spread != CellSpread::kInterval || plan.test != TablePlan().test) {
+    refuse_setting("ranks have a test of their own, and no bold, centre, spread, test or effect");
+  }
+  for (const Measure& m : plan.measures)
+    if (!m.versus.empty()) refuse_setting(m.text + " is a difference; ranks are of values");
+}
+
+}  // namespace
+
+const std::vector<TableSetting>& table_settings() {
+  using Plan = TablePlan;
+  using Text = std::string;
+  static const std::vector<TableSetting> settings = {
+      {"rows", "columns of v_run whose values make the rows",
+       [](Plan& p, const Text& value) { p.rows = split_keys(value); }},
+      {"columns", "measures: accuracy@sparse, metric:gap (last), average:churn (over steps), ...",
+       [](Plan& p, const Text& value) { p.measures = parse_measures(value); }},
+      {"across", "repeat the columns for each value of this",
+       [](Plan& p, const Text& value) { p.across = split_keys(value); }},
+      {"ranks", "in place of rows: methods that are ranked, by these columns of v_run",
+       [](Plan& p, const Text& value) { p.ranks = split_keys(value); }},
+      {"over", "of ranks: the data sets or settings over which they are, by these columns",
+       [](Plan& p, const Text& value) { p.over = split_keys(value); }},
+      {"where", "conditions: weights=rigl|set density=0.1",
+       [](Plan& p, const Text& value) { p.where = parse_conditions(value); }},
+      {"grid", "only the runs stored under this grid's name, in place of the file's",
+       [](Plan& p, const Text& value) { p.grid = value; }},
+      {"split", "auto, test, validation or train",
+       [](Plan& p, const Text& value) { p.split = value; }},
+      {"digits", "decimals of all columns",
+       [](Plan& p, const Text& value) {
+         const auto digits = parse_integer(value);
+         if (!digits || *digits < 0 || *digits > 12)
+           throw ConfigError(fmt::format("digits = {}: expected an integer of 0..12", value));
+         p.digits = static_cast<int>(*digits);
+       }},
+      {"title", "title of the table", [](Plan& p, const Text& value) { p.title = value; }},
+      {"bold", "what is marked in each column: none, best, or tied with the best",
+       [](Plan& p, const Text& value) {
+         p.bold = choice_of<Bold>(
+             "bold", value, {{"none", Bold::kNone}, {"best", Bold::kBest}, {"tied", Bold::kTied}});
+       }},
+      {"within", "the best among the rows that agree in these, of rows",
+       [](Plan& p, const Text& value) { p.within = split_keys(value); }},
+      {"higher", "labels of columns in which more is better, joined by ','",
+       [](Plan& p, const Text& value) { p.higher = split_keys(value); }},
+      {"lower", "labels of columns in which less is better, joined by ','",
+       [](Plan& p, const Text& value) { p.lower = split_keys(value); }},
+      {"centre", "what stands for a cell's values: mean, median, or iqm, their middle half's mean",
+       [](Plan& p, const Text& value) {
+         p.centre = choice_of<Centre>(
+             "centre", value,
+             {{"mean", Centre::kMean}, {"median", Centre::kMedian}, {"iqm", Centre::kIqm}});
+       }},
+      {"strata", "the bootstrap of a median or an iqm draws from the runs of each value of these",
+       [](Plan& p, const Text& value) { p.strata = split_keys(value); }},
+      {"spread", "what follows ±: ci95, half of Student's interval, or sd, of the sample",
+       [](Plan& p, const Text& value) {
+         p.spread = choice_of<CellSpread>(
+             "spread", value, {{"ci95", CellSpread::kInterval}, {"sd", CellSpread::kDeviation}});
+       }},
+      {"test", "of differences: " + join(hypothesis_test_names(), ", "),
+       [](Plan& p, const Text& value) { p.test = hypothesis_test(value).name; }},
+      {"effect", "of contrasts: how large they are, as dz, g or superiority",
+       [](Plan& p, const Text& value) { p.effect = effect_size(value).name; }}};
+  return settings;
+}
+
 TablePlan plan_table(const TableSpec& spec) {
   TablePlan plan;
   plan.name = spec.name;
   for (const auto& [key, value] : spec.settings) {
-    if (key == "rows") {
-      plan.rows = split_keys(value);
-    } else if (key == "across") {
-      plan.across = split_keys(value);
-    } else if (key == "columns") {
-      plan.measures = parse_measures(value);
-    } else if (key == "where") {
-      plan.where = parse_conditions(value);
-    } else if (key == "grid") {
-      plan.grid = value;
-    } else if (key == "split") {
-      plan.split = value;
-    } else if (key == "digits") {
-      const auto digits = parse_integer(value);
-      if (!digits || *digits < 0 || *digits > 12)
-        throw ConfigError(fmt::format("digits = {}: expected an integer of 0..12", value));
-      plan.digits = static_cast<int>(*digits);
-    } else if (key == "title") {
-      plan.title = value;
-    } else if (key == "bold") {
-      const std::map<std::string, Bold> kinds = {
-          {"none", Bold::kNone}, {"best", Bold::kBest}, {"tied", Bold::kTied}};
-      const auto kind = kinds.find(value);
-      if (kind == kinds.end())
-        throw ConfigError(did_you_mean("bold", value, {"none", "best", "tied"}));
-      plan.bold = kind->second;
-    } else if (key == "within") {
-      plan.within = split_keys(value);
-    } else if (key == "higher" || key == "lower") {
-      for (const std::string& label : split(value, ',')) {
-        (key == "higher" ? plan.higher : plan.lower).push_back(trim(label));
-      }
-    } else if (key.rfind("contrast.", 0) == 0) {
+    if (key.rfind("contrast.", 0) == 0) {
       plan.contrasts.push_back(parse_contrast(key.substr(9), value));
-    } else {
-      throw ConfigError(
-          did_you_mean("setting of a table", key,
-                       {"rows", "columns", "across", "where", "grid", "split", "digits", "title",
-                        "bold", "higher", "lower", "within", "contrast.NAME"}));
+      continue;
     }
+    std::vector<std::string> names = {"contrast.NAME"};
+    const TableSetting* setting = nullptr;
+    for (const TableSetting& each : table_settings()) {
+      names.push_back(each.name);
+      if (each.name == key) setting = &each;
+    }
+    if (setting == nullptr) throw ConfigError(did_you_mean("setting of a table", key, names));
+    setting->apply(plan, value);
   }
   if (!has({"auto", "train", "validation", "test"}, plan.split))
     throw ConfigError(did_you_mean("split", plan.split, {"auto", "train", "validation", "test"}));
+  expect_statistics(plan);
   if (!plan.contrasts.empty()) {
     if (plan.bold != Bold::kNone || !plan.higher.empty() || !plan.lower.empty() ||
         !plan.within.empty())
@@ -365,7 +470,8 @@ TablePlan plan_table(const TableSpec& spec) {
     }
     return plan;
   }
-  if (plan.rows.empty()) plan.rows = {"weights"};
+  expect_ranks(plan);
+  if (plan.rows.empty() && plan.ranks.empty()) plan.rows = {"weights"};
   if (plan.measures.empty())
     throw ConfigError(fmt::format(
         "table {} has no columns; give columns = accuracy@full, accuracy@sparse or others",

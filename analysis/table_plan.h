@@ -10,6 +10,13 @@
 //   bold    = none                 none, best or tied: what is marked in each column
 //   higher, lower = half           optional: labels of columns where that is better
 //   within  = density              optional, of rows: the best among the rows that agree in these
+//   centre  = mean                 of a cell's values; median or iqm (the mean of their middle
+//   half)
+//                                  have a 95% interval by the bootstrap
+//   strata  = data                 optional: the bootstrap draws from the runs of each value of
+//   these spread  = ci95                 what follows ±: half of Student's interval; or sd, of the
+//   sample test    = paired_t             of differences: paired_t, welch, wilcoxon, mann_whitney
+//   effect  = dz                   of contrasts, optional: how large they are: dz, g, superiority
 //   title   = ...                  optional
 //
 // A column is a measure, NAME[@READOUT] [vs OPTION=VALUE] [as LABEL]:
@@ -33,6 +40,12 @@
 // `,scaling=ntk` with rotary positions scaled so (eval_scalings; without it: as trained), and
 // `,beyond` of the targets beyond the trained length alone. Without them the trained length is
 // meant.
+//
+// In place of rows a table may have ranks (table_ranks.h): methods, the values of the columns
+// `ranks`, over data sets or settings, the values of the columns `over`.
+//
+//   ranks = weights, density
+//   over  = data, scenario
 //
 // In place of rows and columns a table may have contrasts, decided beforehand and tested together:
 //
@@ -116,9 +129,14 @@ Direction direction_of(const Measure& measure);
 // no test tells from it (table_standing.h).
 enum class Bold { kNone, kBest, kTied };
 
+// What stands for a cell's values, and what is told of their spread.
+enum class Centre { kMean, kMedian, kIqm };
+enum class CellSpread { kInterval, kDeviation };
+
 struct TablePlan {
   std::string name, title, grid;
   std::vector<std::string> rows, across;
+  std::vector<std::string> ranks = {}, over = {};
   std::vector<Measure> measures;
   std::vector<Contrast> contrasts = {};  // then measures are theirs
   std::vector<Condition> where;
@@ -127,7 +145,12 @@ struct TablePlan {
   Bold bold = Bold::kNone;
   std::vector<std::string> higher = {}, lower = {};  // labels of columns whose direction is said
   std::vector<std::string> within = {};  // of rows: only rows that agree in these are compared
-  bool series = false;  // a figure's: the measures at all steps, not at the last alone
+  Centre centre = Centre::kMean;
+  CellSpread spread = CellSpread::kInterval;
+  std::vector<std::string> strata = {};
+  std::string test = "paired_t";  // hypothesis_tests.h
+  std::string effect = {};        // of contrasts; "": none
+  bool series = false;            // a figure's: the measures at all steps, not at the last alone
   // The runs of a file that was named. They decide; without them `grid` is a name in the store.
   std::optional<WantedRuns> wanted = {};
 };
@@ -141,6 +164,13 @@ std::vector<Measure> parse_measures(const std::string& list);  // parted by comm
 Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);
 TablePlan plan_table(const TableSpec& spec);
+
+// What a [table] section may say besides contrasts, and the command line as well.
+struct TableSetting {
+  std::string name, help;
+  void (*apply)(TablePlan& plan, const std::string& value);
+};
+const std::vector<TableSetting>& table_settings();
 
 // "weights=rigl|set density=0.1".
 std::string conditions_text(const std::vector<Condition>& conditions);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <map>
 
+#include "analysis/hypothesis_tests.h"
 #include "analysis/statistics.h"
+#include "analysis/table_centre.h"
 #include "analysis/table_paired.h"
 #include "core/text.h"
 
@@ -49,13 +51,13 @@ Rows ranked(const Table& table, std::size_t column, const Rows& among) {
 
 // Of the rows after the best one, those that no test tells from it.
 std::vector<bool> tied_with_best(const Table& table, std::size_t column, const Rows& rows,
-                                 const StandingRuns& runs) {
+                                 const StandingRuns& runs, const HypothesisTest& test) {
   std::vector<double> ps;
   std::vector<bool> tested;
   const auto best = runs.runs_of(rows.front(), column);
   for (std::size_t k = 1; k < rows.size(); ++k) {
     const PairedRuns pairs = pair_runs(runs.runs_of(rows[k], column), best, table.measures[column],
-                                       runs.split, runs.seed_names);
+                                       runs.split, runs.seed_names, test);
     tested.push_back(pairs.test.p.has_value());
     ps.push_back(pairs.test.p.value_or(1));
   }
@@ -64,13 +66,14 @@ std::vector<bool> tied_with_best(const Table& table, std::size_t column, const R
   return tied;
 }
 
-void mark_rows(Table& table, std::size_t column, const Rows& rows, Bold bold,
+void mark_rows(Table& table, std::size_t column, const Rows& rows, const TablePlan& plan,
                const StandingRuns& runs) {
   if (rows.size() < 2) return;  // nothing to be better than
   const auto cell = [&](std::size_t k) -> TableCell& { return table.rows[rows[k]].cells[column]; };
   cell(0).standing = Standing::kBest;
   std::vector<bool> tied(rows.size() - 1, false);
-  if (bold == Bold::kTied) tied = tied_with_best(table, column, rows, runs);
+  if (plan.bold == Bold::kTied)
+    tied = tied_with_best(table, column, rows, runs, hypothesis_test(plan.test));
   bool second = false;
   for (std::size_t k = 1; k < rows.size(); ++k) {
     if (*cell(k).mean == *cell(0).mean) {
@@ -90,22 +93,22 @@ std::string mark_standing(Table& table, const TablePlan& plan, const StandingRun
   for (std::size_t j = 0; j < table.columns.size(); ++j) {
     if (table.heads[j].better == Direction::kNone) continue;
     for (const Rows& among : compared(table, plan)) {
-      mark_rows(table, j, ranked(table, j, among), plan.bold, runs);
+      mark_rows(table, j, ranked(table, j, among), plan, runs);
     }
   }
   const std::string where =
       plan.within.empty() ? "of its column" : "among the rows of one " + join(plan.within, ", ");
   if (plan.bold == Bold::kBest) {
     return fmt::format(
-        "Bold: the best mean {}, of those over most seeds, whatever a test says; underlined: the "
+        "Bold: the best {} {}, of those over most seeds, whatever a test says; underlined: the "
         "next.",
-        where);
+        centre_text(plan.centre), where);
   }
   return fmt::format(
-      "Bold: the best mean {}, of those over most seeds, and those that the paired t test over "
-      "common seeds does not tell from it at {:g}% after Holm's correction over the rows compared "
+      "Bold: the best {0} {1}, of those over most seeds, and those that {2} over "
+      "common seeds does not tell from it at {3:g}% after Holm's correction over the rows compared "
       "with it; underlined: the next.",
-      where, 100 * kSignificance);
+      centre_text(plan.centre), where, hypothesis_test(plan.test).text, 100 * kSignificance);
 }
 
 }  // namespace tandem

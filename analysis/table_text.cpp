@@ -36,6 +36,13 @@ std::string arrow(const Table& table, const ColumnHead& head) {
   return head.better == Direction::kHigher ? " ↑" : " ↓";
 }
 
+// Whether any cell of the column has an interval with two ends of its own.
+bool has_interval(const Table& table, std::size_t column) {
+  for (const TableRow& row : table.rows)
+    if (row.cells[column].low) return true;
+  return false;
+}
+
 std::string marked_text(const TableCell& cell) {
   const std::string text = cell_text(cell);
   if (cell.standing == Standing::kNone || text.empty()) return text;
@@ -56,12 +63,19 @@ std::string number_text(double value, const NumberForm& form) {
   return form.is_signed && shown > 0 ? "+" + text : text;
 }
 
+std::string interval_of(const TableCell& cell) {
+  if (!cell.low || !cell.high) return "";
+  return fmt::format(" [{}, {}]", number_text(*cell.low, cell.form),
+                     number_text(*cell.high, cell.form));
+}
+
 std::string cell_text(const TableCell& cell) {
   if (!cell.mean) return "";
   std::string text = number_text(*cell.mean, cell.form);
   NumberForm plain = cell.form;
   plain.is_signed = false;
   if (cell.half) text += " ± " + number_text(*cell.half, plain);
+  text += interval_of(cell);
   if (cell.p) text += fmt::format(" ({})", p_text(*cell.p));
   return text;
 }
@@ -95,8 +109,11 @@ std::string to_markdown(const Table& table) {
 std::string to_csv(const Table& table) {
   std::vector<std::string> head = table.key_names;
   for (std::size_t i = 0; i < table.columns.size(); ++i) {
-    std::vector<const char*> parts = {"", " ci95_half", " n", " diverged"};
-    if (!table.measures[i].versus.empty()) parts.insert(parts.end(), {" p", " holm"});
+    std::vector<const char*> parts = {
+        "", table.spread == CellSpread::kDeviation ? " sd" : " ci95_half", " n", " diverged"};
+    const bool differs = !table.measures[i].versus.empty();
+    if (differs) parts = {"", " ci95_half", " n", " diverged", " p", " holm"};
+    if (has_interval(table, i)) parts.insert(parts.end(), {" ci95_low", " ci95_high"});
     for (const char* part : parts) head.push_back(table.columns[i] + part);
   }
   std::string text = csv_line(head);
@@ -108,9 +125,13 @@ std::string to_csv(const Table& table) {
       cells.push_back(number(c.half));
       cells.push_back(c.n == 0 ? "" : std::to_string(c.n));
       cells.push_back(c.n == 0 ? "" : std::to_string(c.n - c.n_values));
-      if (table.measures[i].versus.empty()) continue;
-      cells.push_back(number(c.p));
-      cells.push_back(!c.holm ? "" : *c.holm ? "true" : "false");
+      if (!table.measures[i].versus.empty()) {
+        cells.push_back(number(c.p));
+        cells.push_back(!c.holm ? "" : *c.holm ? "true" : "false");
+      }
+      if (!has_interval(table, i)) continue;
+      cells.push_back(number(c.low));
+      cells.push_back(number(c.high));
     }
     text += csv_line(cells);
   }

@@ -150,7 +150,8 @@ ExitCode draw_attention(const Arguments& args) {
   const std::string gnuplot = draws ? gnuplot_program(csv) : "";
   Settings values = Config::from_canonical(run.canonical).values();
   for (const auto& [name, value] : parsed.settings) values[name] = value;
-  values["device"] = "cpu";
+  values["device"] = "cpu";  // and so no products that are rounded as a GPU does
+  values["tf32"] = "false";
   values["storage"] = "masked";
   const Config config = Config::resolve(values, false);
   if (!outline_of(config).attention) {

@@ -32,11 +32,13 @@ const Option kMeasures = text_option(
     "of course and family: what is drawn, as in a table's columns, parted by commas, a panel for "
     "each: \"metric:kept_mass@attention as kept mass, bits_per_byte@own\"");
 
+const Option kAxis = text_option("axis", "of course and family: what the axis below says");
+
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
 // it.
 FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::string& database,
                    const std::string& where) {
-  FigureRuns runs{said, std::nullopt, parse_conditions(where), {}};
+  FigureRuns runs{said, std::nullopt, parse_conditions(where)};
   std::error_code error;
   if (!fs::is_regular_file(said, error)) return runs;
   const Grid grid = read_grid_with_content(said, {{"db", database}}, ContentUse::kRead);
@@ -58,23 +60,24 @@ std::vector<std::string> kind_names() {
 }
 
 ExitCode plot(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere, kMeasures});
+  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere, kMeasures, kAxis});
   const auto& words = parsed.positionals;
   if (words.size() != 2) {
     throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " +
                       join(kind_names(), "|"));
   }
   const FigureKind& kind = figure_kind(words[1]);
-  const std::string measures = extra_value(parsed, kMeasures);
-  if (!measures.empty() && !kind.of_measures) {
+  const std::string measures = extra_value(parsed, kMeasures), axis = extra_value(parsed, kAxis);
+  if (!kind.of_measures && !(measures + axis).empty()) {
     throw ConfigError(
-        fmt::format("--measures {}: {} draws what it draws; course and family take "
-                    "measures. Leave the option out, or plot one of these",
-                    measures, kind.name));
+        fmt::format("--{}: {} draws what it draws; course and family take measures "
+                    "and a text for their axis. Leave it out, or plot one of these",
+                    measures.empty() ? "axis " + axis : "measures " + measures, kind.name));
   }
   const std::string database = database_of(parsed.settings);
   FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
   runs.measures = parse_measures(measures);
+  runs.axis = axis;
   std::string out = extra_value(parsed, kPlotOut);
   if (out.empty()) out = runs.grid + "_" + kind.name + ".svg";
   const std::string csv = fs::path(out).replace_extension(".csv").string();
@@ -111,7 +114,7 @@ TANDEM_REGISTERED = declare_command(
      .text = "GRID is a grid file, or a grid's name in the database. gnuplot draws (Debian: "
              "gnuplot-nox). KIND is one of these:",
      .late_text = kinds_text,
-     .options = {kPlotOut, kWhere, kMeasures},
+     .options = {kPlotOut, kWhere, kMeasures, kAxis},
      .run = plot});
 
 }  // namespace

@@ -47,24 +47,18 @@ Option flag_option(const std::string& name, const std::string& help) {
 
 const Option kPlain = flag_option("plain", "LaTeX without siunitx");
 const Option kLongTable = flag_option("longtable", "LaTeX: a table that goes on over pages");
-const std::vector<Option> kPlan = {
-    text_option("rows", "columns of v_run whose values make the rows"),
-    text_option("columns",
-                "measures: accuracy@sparse, metric:gap (last), average:churn (over steps), ..."),
-    text_option("across", "repeat the columns for each value of this"),
-    text_option("where", "conditions: weights=rigl|set density=0.1"),
-    text_option("grid", "only the runs stored under this grid's name, in place of the file's"),
-    text_option("split", "auto, test, validation or train"),
-    text_option("digits", "decimals of all columns"),
-    text_option("title", "title of the table"),
-    text_option("bold", "what is marked in each column: none, best, or tied with the best"),
-    text_option("within", "the best among the rows that agree in these, of rows"),
-    text_option("higher", "labels of columns in which more is better, joined by ','"),
-    text_option("lower", "labels of columns in which less is better, joined by ','")};
+
+std::vector<Option> plan_options() {
+  std::vector<Option> options;
+  for (const TableSetting& setting : table_settings())
+    options.push_back(text_option(setting.name.c_str(), setting.help.c_str()));
+  return options;
+}
 
 std::vector<Option> all_options_of_table() {
   std::vector<Option> options = {kTable, kTableOut, format_option(), kPlain, kLongTable};
-  options.insert(options.end(), kPlan.begin(), kPlan.end());
+  const std::vector<Option> plan = plan_options();
+  options.insert(options.end(), plan.begin(), plan.end());
   return options;
 }
 
@@ -85,16 +79,18 @@ std::vector<TableSpec> specs_of_file(const Grid& grid, const std::string& wanted
 
 Settings said_plan(const ParsedArguments& parsed) {
   Settings said;
-  for (const auto& option : kPlan) {
+  for (const Option& option : plan_options()) {
     const auto found = parsed.extra.find(option.name);
     if (found != parsed.extra.end()) said[option.name] = found->second;
   }
   return said;
 }
 
+bool says_rows(const Settings& said) { return said.count("rows") + said.count("ranks") != 0; }
+
 // Without a file.
 std::vector<TablePlan> plans_of_options(const Settings& said) {
-  if (said.count("rows") == 0) {
+  if (!says_rows(said)) {
     throw ConfigError(
         "tandem table needs a grid file with a [table NAME] section, or --rows and "
         "--columns");
@@ -109,7 +105,7 @@ std::vector<TablePlan> plans_of_file(const std::string& path, const ParsedArgume
   const Settings said = said_plan(parsed);
   const Grid grid = read_grid_with_content(path, {{"db", database}}, ContentUse::kRead);
   std::vector<TableSpec> specs = {{grid.name, {}}};
-  if (said.count("rows") == 0 || said.count("columns") == 0) {
+  if (!says_rows(said) || said.count("columns") == 0) {
     specs = specs_of_file(grid, extra_value(parsed, kTable));
   }
   std::optional<WantedRuns> wanted;

@@ -3,7 +3,8 @@
 // arrives at an exponential time with rate p_g. The first arrivals are what draw after draw, each
 // among what is left, would take.
 //
-// The order of draws is part of what the data are: keys, values, updates, places, filler.
+// The order of draws is part of what the data are: keys, values, updates or the order of each pass,
+// places, filler.
 #include "data/recall.h"
 
 #include <algorithm>
@@ -60,6 +61,10 @@ void RecallWriter::draw_bindings(SequenceDraws& draws) {
     draw_chains(draws);
     return;
   }
+  if (rule_.passes > 1) {
+    draw_passes(draws);
+    return;
+  }
   for (std::size_t i = 0; i < keys_.size(); ++i) bindings_.push_back({keys_[i], -1, values_[i], i});
   if (rule_.updates > 0) draw_updates(draws);
 }
@@ -95,6 +100,17 @@ void RecallWriter::draw_chains(SequenceDraws& draws) {
       const std::int16_t to = hop + 1 < hops ? keys_[(hop + 1) * pairs + i] : values_[i];
       bindings_[static_cast<std::size_t>(own[static_cast<std::ptrdiff_t>(hop)])] = {
           keys_[hop * pairs + i], -1, to, i};
+    }
+  }
+}
+
+void RecallWriter::draw_passes(SequenceDraws& draws) {
+  std::vector<std::int16_t> order;
+  for (std::int64_t pass = 0; pass < rule_.passes; ++pass) {
+    draw_distinct(draws, 0, rule_.pairs, rule_.pairs, order);
+    for (const std::int16_t each : order) {
+      const auto pair = static_cast<std::size_t>(each);
+      bindings_.push_back({keys_[pair], -1, values_[pair], pair});
     }
   }
 }
@@ -160,21 +176,28 @@ void RecallWriter::write(const SequenceRow& row) {
   }
   sources_.resize(values_.size());
   for (const Binding& each : bindings_) {
-    x[begin++] = each.key;
+    if (!rule_.stacked) x[begin++] = each.key;
     if (each.second >= 0) x[begin++] = each.second;
     sources_[each.of] = static_cast<std::int16_t>(begin);
-    x[begin++] = each.value;
+    const std::int64_t beside = rule_.stacked ? each.key * rule_.side() : 0;
+    x[begin++] = static_cast<std::int16_t>(beside + each.value);
   }
   std::sort(queries_.begin(), queries_.end());
   for (std::size_t q = 0; q < queries_.size(); ++q) {
     const auto [place, pair] = queries_[q];
     if (rule_.compound) x[place - 1] = keys_[pair];
-    x[place] = rule_.compound ? seconds_[pair] : keys_[pair];
+    x[place] = query_token(pair);
     row.asked[q] = static_cast<std::int16_t>(place);
     row.answers[q] = values_[pair];
     row.sources[q] = sources_[pair];
   }
   fill(draws, x);
+}
+
+std::int16_t RecallWriter::query_token(std::size_t pair) const {
+  if (rule_.compound) return seconds_[pair];
+  if (!rule_.stacked) return keys_[pair];
+  return static_cast<std::int16_t>(keys_[pair] * rule_.side());
 }
 
 void RecallWriter::fill(SequenceDraws& draws, std::int16_t* x) {
@@ -183,13 +206,14 @@ void RecallWriter::fill(SequenceDraws& draws, std::int16_t* x) {
     for (const std::int16_t each : seconds_) is_key_[static_cast<std::size_t>(each)] = as;
   };
   if (rule_.filler == SequenceFiller::kUnbound) mark(1);
+  const std::int64_t side = rule_.side();
   for (std::int64_t t = 0; t < rule_.tokens; ++t) {
     if (x[t] != kFree) continue;
     x[t] = 0;
     if (rule_.filler == SequenceFiller::kNone) continue;
     do {
       x[t] = static_cast<std::int16_t>(draws.below(rule_.vocabulary));
-    } while (is_key_[static_cast<std::size_t>(x[t])] != 0);
+    } while (is_key_[static_cast<std::size_t>(rule_.stacked ? x[t] / side : x[t])] != 0);
   }
   mark(0);
 }

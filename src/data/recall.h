@@ -2,9 +2,12 @@
 // it, its value; a query is a key once more, and what should follow it is the value that it was
 // bound to last. Keys are tokens 1 to V/2 - 1 and values V/2 to V - 1 of a vocabulary of V tokens.
 // Compound keys are two tokens, one of each of the first two thirds of the vocabulary, and values
-// are the last third.
+// are the last third. Where bindings are stacked, a token is a key and a value at once: of s^2
+// tokens a s + b is key a, 1 to s - 1, with value b, 1 to s - 1; a query, a s, has no value, and an
+// answer, b, no key.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -24,6 +27,9 @@ struct RecallRule {
   // Keys are two tokens. The pairs, a square number, have all combinations of some first and as
   // many second tokens, so that neither tells the value.
   bool compound = false;
+  bool stacked = false;  // a binding is one token
+  std::int64_t passes =
+      1;  // how often all bindings are shown, stacked ones alone; each in any order
   // Each key is asked once, behind the bindings: at distances s g from their end, s being the
   // tokens of a binding, where the g are drawn from 0 .. space - 1 without replacement with chances
   // (g + 1)^(gap_power - 1), the first key's first. Else one of the keys is asked, by the last
@@ -33,17 +39,23 @@ struct RecallRule {
   SequenceFiller filler = SequenceFiller::kUnbound;
 
   std::int64_t key_tokens() const { return compound ? 2 : 1; }
-  std::int64_t stride() const { return key_tokens() + 1; }
-  std::int64_t bindings() const { return pairs * hops + updates; }
+  std::int64_t stride() const { return stacked ? 1 : key_tokens() + 1; }
+  std::int64_t bindings() const { return pairs * hops * passes + updates; }
   std::int64_t queries() const { return asks_all ? pairs : 1; }
   // Places for queries, a stride apart.
   std::int64_t space() const { return (tokens - stride() * bindings()) / stride(); }
   // The first value, and of compound keys the first of the second tokens; keys begin at 1.
-  std::int64_t first_value() const { return compound ? 2 * (vocabulary / 3) : vocabulary / 2; }
+  std::int64_t first_value() const {
+    return stacked ? 1 : compound ? 2 * (vocabulary / 3) : vocabulary / 2;
+  }
   std::int64_t first_second() const { return vocabulary / 3; }
-  std::int64_t values() const { return vocabulary - first_value(); }
+  std::int64_t values() const { return (stacked ? side() : vocabulary) - first_value(); }
   // Tokens that may be a key, or the first token of one.
-  std::int64_t keys() const { return (compound ? first_second() : first_value()) - 1; }
+  std::int64_t keys() const {
+    return (stacked ? side() : compound ? first_second() : first_value()) - 1;
+  }
+  // Of stacked bindings s, a whole number where the vocabulary is right.
+  std::int64_t side() const { return std::llround(std::sqrt(static_cast<double>(vocabulary))); }
 };
 
 class RecallWriter : public SequenceWriter {
@@ -65,8 +77,11 @@ class RecallWriter : public SequenceWriter {
   void draw_compound(SequenceDraws& draws);
   void draw_chains(SequenceDraws& draws);
   void draw_updates(SequenceDraws& draws);
+  void draw_passes(SequenceDraws& draws);
   void place_queries(SequenceDraws& draws, std::vector<std::int64_t>& places);
   void fill(SequenceDraws& draws, std::int16_t* x);
+  // The token that asks for a pair, or the last of those that do.
+  std::int16_t query_token(std::size_t pair) const;
 
   RecallRule rule_;
   std::vector<double> chances_, sums_;  // [space] of a query at each place, and up to it

@@ -1,9 +1,9 @@
 // Generated data sets of associative recall: `mqar` (multi-query associative recall, Arora et al.
 // 2023), `mqar_forgetting` (keys are bound again and the last value counts), `mqar_compositional`
 // (keys are two tokens, neither of which tells the value; all three as in Zoology, the code of that
-// paper), `mqar_multihop` (keys lead to their values over other keys: the k-hop recall of Sanford
-// et al. 2024 with pairs for bindings) and `recall` (one query at the end; a needle where few pairs
-// lie deep in filler).
+// paper), `mqar_stacked` (a key and its value share a token), `mqar_multihop` (keys lead to their
+// values over other keys: the k-hop recall of Sanford et al. 2024 with pairs for bindings) and
+// `recall` (one query at the end; a needle where few pairs lie deep in filler).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,6 +29,8 @@ RecallRule recall_rule(const Config& config) {
   rule.compound = data == "mqar_compositional";
   if (rule.asks_all) rule.gap_power = config.real("gap_power");
   if (data == "mqar_forgetting") rule.updates = config.integer("updates");
+  rule.stacked = data == "mqar_stacked";
+  if (rule.stacked) rule.passes = config.integer("passes");
   if (data == "mqar_multihop") rule.hops = config.integer("hops");
   if (data == "recall") rule.depth = config.real("depth");
   return rule;
@@ -51,6 +53,17 @@ void check_compound_keys(const RecallRule& rule) {
                   rule.first_second(), rule.values(), 3 * std::max(side + 1, rule.pairs)));
 }
 
+void check_stacked_keys(const RecallRule& rule) {
+  const std::int64_t side = rule.side();
+  if (side * side == rule.vocabulary && rule.pairs < side) return;
+  const std::int64_t wanted = std::max(side, rule.pairs + 1);
+  throw ConfigError(
+      fmt::format("vocabulary = {} of mqar_stacked must be a square number s^2, s - 1 keys and as "
+                  "many values and whatever they make together, and pairs = {} need as many keys: "
+                  "give a vocabulary of {}",
+                  rule.vocabulary, rule.pairs, wanted * wanted));
+}
+
 void check_simple_keys(const RecallRule& rule) {
   const std::int64_t keys = rule.keys();
   if (rule.pairs * rule.hops <= keys) return;
@@ -68,7 +81,11 @@ void check_simple_keys(const RecallRule& rule) {
 }
 
 void check_recall_rule(const Config& config, const RecallRule& rule) {
-  rule.compound ? check_compound_keys(rule) : check_simple_keys(rule);
+  if (rule.stacked) {
+    check_stacked_keys(rule);
+  } else {
+    rule.compound ? check_compound_keys(rule) : check_simple_keys(rule);
+  }
   if (rule.updates > rule.pairs) {
     throw ConfigError(
         fmt::format("updates = {} is more than pairs = {}, and each key is bound again once at "
@@ -103,6 +120,11 @@ TANDEM_REGISTERED = declare_option(
                     "the last one to the value",
                     1, 64, ""));
 TANDEM_REGISTERED = declare_option(
+    generated_count("passes", "1",
+                    "how often a sequence shows all of its stacked bindings, each time in an order "
+                    "of its own, before it asks for them",
+                    1, 64, ""));
+TANDEM_REGISTERED = declare_option(
     generated_real("gap_power", "0.01",
                    "a query lies g places behind the bindings (of as many tokens as a binding) "
                    "with a chance like (g + 1)^(gap_power - 1): near them where it is small, "
@@ -127,6 +149,11 @@ TANDEM_REGISTERED = register_recall(
     "mqar_compositional",
     "generated: the same where a key is two tokens, of which neither tells the value alone",
     "2312.04927", {"gap_power"});
+TANDEM_REGISTERED = register_recall(
+    "mqar_stacked",
+    "generated: the same where a key and its value share a token, so that no token must be carried "
+    "to the next",
+    "2312.04927", {"gap_power", "passes"});
 TANDEM_REGISTERED = register_recall(
     "mqar_multihop",
     "generated: the same where a key is bound to another key, and so on, up to a value",

@@ -8,11 +8,14 @@
 #include <map>
 #include <sstream>
 
+#include "config/config.h"
 #include "core/files.h"
 #include "core/safetensors.h"
 #include "core/text.h"
+#include "jobs/checkpoint.h"
 #include "store/store.h"
 #include "support/run_program.h"
+#include "unit/analysis_fixture.h"
 
 namespace tandem::test::app_attention_cli {
 namespace {
@@ -201,6 +204,41 @@ TEST_CASE("a map is drawn by gnuplot, or refused with what to say instead", "[cl
   refused({"--sequence", "8", "--out", csv}, "8 sequences of validation");
   refused({"--out", "map.pdf"}, ".svg or .png");
   CHECK_FALSE(std::filesystem::exists(csv));
+}
+
+// Of the same net, as if a GPU had trained it: its products there were rounded, those here are not.
+TEST_CASE("a map of a run that a GPU trained is drawn on the CPU", "[cli]") {
+  const TrainedModel model({});
+  const std::string own = model.folder / "own.csv", other = model.folder / "other.csv";
+  REQUIRE(model.draw({"--out", own}).exit_code == 0);
+  Settings said =
+      Config::from_canonical(StoreReader(model.db).find_run(model.id).canonical).values();
+  said["tf32"] = "true";
+  const RunRecord there = record_of(Config::resolve(said, false));
+  REQUIRE(there.id != model.id);
+  {
+    StoreWriter writer(model.db);
+    writer.add_runs({there});
+    writer.insert({state(there.id, 0, "done", 30)});
+  }
+  const std::string nets = model.folder / "checkpoints/one.sqlite/final/";
+  auto net = load_checkpoint(nets + model.id);
+  REQUIRE(net);
+  for (auto& [name, tensor] : net->tensors) {  // each begins with its run
+    REQUIRE(name.rfind(model.id, 0) == 0);
+    name.replace(0, model.id.size(), there.id);
+  }
+  save_checkpoint(nets + there.id, *net);
+  const ProgramResult drawn =
+      run_program({"attention", there.id, "--db", model.db, "--out", other});
+  INFO(drawn.errors);
+  REQUIRE(drawn.exit_code == 0);
+  const auto weights = [](const std::string& file, const std::string& run) {
+    std::vector<double> all;
+    for (const auto& [place, line] : lines_of(read_file(file), run)) all.push_back(line.weight);
+    return all;
+  };
+  CHECK(weights(other, there.id) == weights(own, model.id));
 }
 
 }  // namespace tandem::test::app_attention_cli

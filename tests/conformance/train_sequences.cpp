@@ -461,7 +461,7 @@ TEST_CASE("every generated data set: alone, in company and resumed", "[conforman
                                                             {"steps", "10"},
                                                             {"curve", "true"},
                                                             {"storage", storage}}),
-                                         {{"vocabulary", "24"}}, {part("data", name)});
+                                         {{"vocabulary", "25"}}, {part("data", name)});
         require_same_in_every_company(seeds_of(said, 3), 4);
       }
     }

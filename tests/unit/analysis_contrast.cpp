@@ -16,6 +16,7 @@
 namespace tandem::test::analysis_contrast_unit {
 namespace {
 
+using Catch::Contains;
 using Strings = std::vector<std::string>;
 
 struct Cell {
@@ -142,6 +143,44 @@ TEST_CASE("a contrast is a paired difference with its power", "[unit]") {
 
 // Seeds 1 to 20 sum to 17363 of 20000, a mean of 86.815%: in the order of the store
 // 0.8681500000000002, in that of the seeds' texts 0.86815.
+// The values of analysis_hypotheses.cpp, in thousandths: the same t and p.
+TEST_CASE("a contrast has the test and the effect that its table names", "[unit]") {
+  const ContrastFixture runs({kRigl, kSsa});
+  const Settings contrast = {{"contrast.a", "accuracy@sparse of weights=ssa vs weights=rigl"}};
+  const auto with = [&](Settings more) {
+    more.insert(contrast.begin(), contrast.end());
+    return runs.table(more);
+  };
+  const Table welch = with({{"test", "welch"}, {"effect", "g"}});
+  REQUIRE(welch.columns == Strings{"of", "reference", "difference", "detectable", "effect g"});
+  const TableRow& row = welch.rows.at(0);
+  CHECK(*row.cells[2].p == Approx(0.007225664453680992).epsilon(1e-6));
+  CHECK(*row.cells[2].half == Approx(0.0044837195309504924).epsilon(1e-6));
+  CHECK(*row.cells[4].mean == Approx(2.0732558679621684).epsilon(1e-6));
+  const std::string text = to_markdown(welch);
+  CHECK_THAT(text, Contains("two-sided p of Welch's t test") && Contains("Welch's 95% interval") &&
+                       Contains("Effect: Hedges's g") && Contains("| +2.07 |"));
+  const Table ranks = with({{"test", "mann_whitney"}, {"effect", "superiority"}});
+  CHECK(*ranks.rows[0].cells[2].p == Approx(0.015873015873015872).epsilon(1e-9));
+  CHECK(*ranks.rows[0].cells[4].mean == Approx(0.96));
+  CHECK_FALSE(ranks.rows[0].cells[3].mean);  // nobody says what it detects
+  CHECK_THAT(to_markdown(ranks), !Contains("Detectable"));
+  // Five pairs can have 2 / 32 at least, and so no p below 5%.
+  const Table signs = with({{"test", "wilcoxon"}});
+  CHECK_FALSE(signs.rows[0].cells[2].p);
+  CHECK(signs.rows[0].cells[2].out_of_reach);
+  CHECK_THAT(to_markdown(signs),
+             Contains("the exact Wilcoxon signed-rank test cannot have one below 5%"));
+  CHECK_THROWS_WITH(with({{"test", "willcoxon"}}), Contains("wilcoxon"));
+  CHECK_THROWS_WITH(with({{"effect", "cohen"}}), Contains("effect size"));
+  CHECK_THROWS_WITH(with({{"centre", "iqm"}}), Contains("leave out centre"));
+  CHECK_THROWS_WITH(
+      runs.table({{"test", "welch"},
+                  {"contrast.b",
+                   "accuracy@sparse of weights=ssa density=0.1 vs weights=rigl vs density=0.02"}}),
+      Contains("which only a paired test takes"));
+}
+
 TEST_CASE("a mean that lies between two roundings is one number in every table", "[unit]") {
   const std::vector<int> correct = {867, 880, 865, 877, 878, 865, 862, 877, 868, 861,
                                     862, 862, 860, 874, 860, 868, 867, 868, 863, 879};

@@ -309,7 +309,7 @@ TEST_CASE("a course has each measure at every step at which it was taken", "[uni
   }
   const StoreReader store(path);
   const auto course = [&](const std::string& measures) {
-    return figure_kind("course").make(store, {"", {}, {}, parse_measures(measures)});
+    return figure_kind("course").make(store, {"", {}, {}, "", parse_measures(measures)});
   };
   const Figure figure = course("accuracy@full as right, loss@full, metric:entropy@attention");
   CHECK_THAT(figure.csv, Contains("panel,method,step,mean,ci95_half,n,runs\n"));
@@ -350,7 +350,7 @@ TEST_CASE("a family is drawn against the number in its names", "[unit]") {
   }
   const StoreReader store(path);
   const auto family = [&](const std::string& measures) {
-    return figure_kind("family").make(store, {"", {}, {}, parse_measures(measures)});
+    return figure_kind("family").make(store, {"", {}, {}, "", parse_measures(measures)});
   };
   const Figure figure = family("metric:recall_full_*@attention as all keys, metric:depth_*");
   CHECK(figure.csv.find("all keys,\"dense, full\",1,6,2.4841377,3,") != std::string::npos);

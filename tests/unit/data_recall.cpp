@@ -264,6 +264,58 @@ TEST_CASE("a compound key tells its value by both of its tokens", "[unit]") {
   require_counts(first_cell, std::vector<double>(kPairs, 1.0 / kPairs), 2000);
 }
 
+TEST_CASE("a stacked binding is a key and its value in one token", "[unit]") {
+  constexpr std::int64_t kSide = 9, kPairs = 5;
+  for (const std::int64_t passes : {1, 3}) {
+    const auto data = load("mqar_stacked", {{"context", "40"},
+                                            {"vocabulary", std::to_string(kSide * kSide)},
+                                            {"pairs", std::to_string(kPairs)},
+                                            {"passes", std::to_string(passes)},
+                                            {"gap_power", "1"},
+                                            {"train_sequences", "400"}});
+    std::set<Tokens> orders;
+    for (const std::int64_t i : data->train) {
+      const Tokens x = row(data->inputs, i), asked = row(data->asked, i),
+                   answers = row(data->answers, i), sources = row(data->sources, i);
+      CAPTURE(passes, x, asked, answers);
+      std::map<std::int64_t, std::int64_t> bound, stands;
+      std::set<std::int64_t> values;
+      for (std::int64_t pass = 0; pass < passes; ++pass) {
+        std::set<std::int64_t> keys;
+        Tokens order;
+        for (std::int64_t t = pass * kPairs; t < (pass + 1) * kPairs; ++t) {
+          const std::int64_t key = x[static_cast<std::size_t>(t)] / kSide,
+                             value = x[static_cast<std::size_t>(t)] % kSide;
+          REQUIRE((key >= 1 && value >= 1));
+          REQUIRE(keys.insert(key).second);  // each key once in a pass, always with its value
+          if (pass > 0) REQUIRE(bound.at(key) == value);
+          bound[key] = value;
+          stands[key] = t;
+          order.push_back(std::distance(bound.begin(), bound.find(key)));
+        }
+        if (pass > 0) orders.insert(order);
+        REQUIRE(static_cast<std::int64_t>(bound.size()) == kPairs);
+      }
+      for (const auto& [key, value] : bound) REQUIRE(values.insert(value).second);
+      std::set<std::int64_t> queried;
+      REQUIRE(static_cast<std::int64_t>(asked.size()) == kPairs);
+      for (std::size_t q = 0; q < asked.size(); ++q) {
+        REQUIRE(asked[q] >= passes * kPairs);
+        const std::int64_t token = x[static_cast<std::size_t>(asked[q])];
+        REQUIRE(token % kSide == 0);
+        REQUIRE(queried.insert(token / kSide).second);
+        REQUIRE(answers[q] == bound.at(token / kSide));
+        REQUIRE(sources[q] == stands.at(token / kSide));
+      }
+      for (auto t = static_cast<std::size_t>(passes * kPairs); t < x.size(); ++t) {
+        REQUIRE((x[t] >= 0 && x[t] < kSide * kSide));
+        if (!in(asked, static_cast<std::int64_t>(t))) REQUIRE(bound.count(x[t] / kSide) == 0);
+      }
+    }
+    if (passes > 1) CHECK(orders.size() == 120);  // of five keys, every one
+  }
+}
+
 TEST_CASE("queries are placed by a power law without replacement", "[unit]") {
   constexpr std::int64_t kSequences = 20000, kPairs = 3, kSpace = 9;
   for (const std::string power : {"0.01", "0.5", "1"}) {
@@ -469,6 +521,12 @@ TEST_CASE("a rule that has no room is refused with what would do", "[unit]") {
   CHECK_NOTHROW(
       load("mqar_compositional",
            {{"pairs", "25"}, {"context", "512"}, {"vocabulary", "75"}, {"train_sequences", "9"}}));
+  refused("mqar_stacked", {{"vocabulary", "60"}}, "give a vocabulary of 64");
+  refused("mqar_stacked", {{"pairs", "8"}}, "give a vocabulary of 81");
+  CHECK_NOTHROW(load("mqar_stacked", {{"pairs", "7"}, {"train_sequences", "9"}}));
+  refused("mqar_stacked", {{"pairs", "5"}, {"passes", "12"}, {"context", "64"}},
+          "no room for the 60 bindings and 5 queries");
+  refused("mqar", {{"passes", "2"}}, "passes");
   refused("mqar_multihop", {{"pairs", "8"}, {"hops", "4"}}, "give fewer, or a vocabulary of 66");
   CHECK_NOTHROW(
       load("mqar_multihop",
