@@ -123,13 +123,49 @@ E
   done
   draw attention/mqar_rates.svg 760 380 <<E
 set logscale x
-set xrange [0.0004:0.02]
+set xrange [0.0001:0.02]
 set yrange [0:105]
-set xtics (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016)
-set xlabel 'learning rate'
+set xtics ('1/8' 0.000125, '1/4' 0.00025, '1/2' 0.0005, '1' 0.001, '2' 0.002, '4' 0.004, '8' 0.008, '16' 0.016)
+set xlabel 'learning rate (thousandths)'
 set ylabel 'queries answered (%), validation'
 set key outside right
 plot $plots
+E
+  # Each point is a length, a block size and a number of blocks; below stands the share that is read.
+  local panel='' names=("sparse-only training" SSA) tokens size color point shift
+  i=0
+  for method in moba ssa; do
+    plots=""
+    for size in 8 16 32; do
+      for tokens in 128 256 512; do
+        pick attention/map.csv context block_size blocks attention "less that of full attention" \
+          "less that of full attention ci95_half" |
+          awk -F'\t' -v OFS='\t' -v m=$method -v t=$tokens -v b=$size \
+            '$4 == m && $1 == t && $2 == b { print 100 * $2 * $3 / $1, $5, $6 }' | sort -g >"$tmp/map.$method.$tokens.$size"
+        [ -s "$tmp/map.$method.$tokens.$size" ] || continue
+        case $tokens in 128) color='#4878a8' shift=-14 ;; 256) color='#3a8a50' shift=-4 ;; *) color='#c8502d' shift=8 ;; esac
+        case $size in 8) point=7 ;; 16) point=5 shift=$((shift + 4)) ;; *) point=9 shift=$((shift + 8)) ;; esac
+        plots+="${plots:+, }'$tmp/map.$method.$tokens.$size' using (\$1*(1+0.01*($shift))):2:3 with yerrorlines lc '$color' pt $point ps 1.1 title '$tokens tokens, blocks of $size'"
+      done
+    done
+    panel+="set title '${names[$i]} less full attention'
+plot $plots
+set key bottom right font ',11'
+"
+    i=$((i + 1))
+  done
+  draw attention/map.svg 1000 420 <<E
+set multiplot layout 1,2
+set logscale x 2
+set xrange [2.4:18]
+set xtics ('1/32' 3.125, '1/16' 6.25, '1/8' 12.5)
+set xlabel 'share of the window that a query reads'
+set ylabel 'difference of the mass on the chosen blocks'
+set xzeroaxis lc 'black'
+unset key
+set yrange [-0.25:0.25]
+$panel
+unset multiplot
 E
 }
 

@@ -22,10 +22,11 @@ namespace tandem {
 namespace {
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
-const Option kTableOut = text_option("out",
-                                     "file to write, .md, .csv or .tex; its lineage goes to "
-                                     "FILE.lineage.json. A name without ending writes .md, .csv "
-                                     "and the lineage");
+const Option kTableOut =
+    text_option("out",
+                "file to write, .md, .csv or .tex; its lineage goes to FILE.lineage.json. A name "
+                "without ending writes .md, .csv and the lineage. Of several tables each goes to "
+                "NAME_TABLE");
 
 Option format_option() {
   Option option = {.name = "format",
@@ -185,6 +186,12 @@ void write_table(const Table& table, const std::string& out, const std::string& 
   if (!special) fmt::print("{} and {}.lineage.json written\n", out, out);
 }
 
+// Of several tables each is in files of its own: NAME_TABLE, with the same ending.
+std::string out_of(const std::string& out, const std::string& table) {
+  const std::filesystem::path path(out);
+  return (path.parent_path() / path.stem()).string() + "_" + table + path.extension().string();
+}
+
 ExitCode run_table(const Arguments& args) {
   const ParsedArguments parsed = parse_arguments(args, all_options_of_table());
   const std::string database = database_of(parsed.settings);
@@ -192,20 +199,26 @@ ExitCode run_table(const Arguments& args) {
   const std::string out = extra_value(parsed, kTableOut);
   const std::string format = format_of(parsed, out);
   const TableStyle style = style_of(parsed, format);
-  if (!out.empty() && plans.size() > 1) {
-    throw ConfigError("--out takes one table and there are " + std::to_string(plans.size()) +
-                      ": choose one with --table NAME");
+  const bool several = plans.size() > 1;
+  if (several && is_special_file(out)) {
+    throw ConfigError(
+        fmt::format("--out {} takes one table and there are {}: choose one with "
+                    "--table NAME",
+                    out, plans.size()));
   }
   const StoreReader store(database);
+  std::vector<Table> tables;  // all of them before any is written
   for (const auto& plan : plans) {
-    const Table table = build_table(store, plan);
-    for (const std::string& warning : table.warnings) log_warn(warning);
+    tables.push_back(build_table(store, plan));
+    for (const std::string& warning : tables.back().warnings) log_warn(warning);
+  }
+  for (const Table& table : tables) {
     if (!out.empty()) {
-      write_table(table, out, format, style);
+      write_table(table, several ? out_of(out, table.name) : out, format, style);
       continue;
     }
     const std::string text = table_writer(format).write(table, style);
-    fmt::print("{}{}", text, &plan == &plans.back() ? "" : "\n");
+    fmt::print("{}{}", text, &table == &tables.back() ? "" : "\n");
   }
   return kExitDone;
 }

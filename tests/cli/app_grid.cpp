@@ -88,6 +88,19 @@ TEST_CASE("a grid runs, makes a table, explains it, and is done", "[cli]") {
   CHECK(contains(why.output, id.substr(0, 12)));
   CHECK(contains(run_program({"why", id.substr(0, 10), "--db", tiny.db}).output, "rigl"));
 
+  // Several tables of one file go to files of their own.
+  const std::string two = tiny.folder / "two.grid", both = tiny.folder / "t/both";
+  atomic_write(two, read_file(tiny.file) + "[table loss]\nrows = weights\ncolumns = loss@full\n");
+  REQUIRE(run_program({"table", two, "--db", tiny.db, "--out", both}).exit_code == 0);
+  CHECK(read_file(both + "_accuracy.md") == read_file(table));
+  CHECK(contains(read_file(both + "_loss.csv"), "loss@full"));
+  CHECK(std::filesystem::exists(both + "_loss.lineage.json"));
+  REQUIRE(run_program({"table", two, "--db", tiny.db, "--out", both + ".tex"}).exit_code == 0);
+  CHECK(contains(read_file(both + "_loss.tex"), "toprule"));
+  const ProgramResult device = run_program({"table", two, "--db", tiny.db, "--out", "/dev/stdout"});
+  CHECK(device.exit_code == kExitConfig);
+  CHECK(contains(device.errors, "--table NAME"));
+
   const ProgramResult query =
       run_program({"query", "SELECT count(*) AS n FROM v_run", "--db", tiny.db, "--format", "csv"});
   CHECK(query.output == "n\n4\n");
