@@ -312,6 +312,8 @@ Lineage lineage_of(const Table& table) {
   Lineage lineage;
   lineage.table = table.name;
   lineage.program = build_info().revision + (build_info().dirty ? " with changes" : "");
+  lineage.spec = TableSpec{table.name, table.said};
+  lineage.grid = table.grid;
   lineage.notes = table.notes;
   lineage.runs = table.runs;
   lineage.tuned = table.tuned;
@@ -346,6 +348,10 @@ std::string write_lineage(const Lineage& lineage) {
   std::string text = "{\n\"format\": " + text_of(kFormat);
   text += ",\n\"table\": " + text_of(lineage.table);
   text += ",\n\"program\": " + text_of(lineage.program);
+  if (lineage.spec) {
+    text +=
+        ",\n\"plan\": " + text_of({{"grid", lineage.grid}, {"settings", lineage.spec->settings}});
+  }
   text += ",\n\"notes\": " + lines_of(lineage.notes);
   text += ",\n\"shared\": " + text_of(j["shared"]);
   text += ",\n\"settings\": " + lines_of(j["settings"]);
@@ -372,6 +378,10 @@ Lineage read_lineage(const std::string& json) {
                                   j.at("format").dump(), kFormat));
     }
     lineage.table = j.at("table");
+    if (j.contains("plan")) {
+      lineage.grid = j.at("plan").at("grid");
+      lineage.spec = TableSpec{lineage.table, j.at("plan").at("settings").get<Settings>()};
+    }
     lineage.program = j.at("program");
     lineage.notes = j.at("notes");
     return lineage;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analysis/table.h"
+#include "config/grid.h"
 
 namespace tandem {
 
@@ -32,6 +33,10 @@ struct LineageCell {
 struct Lineage {
   std::string table;
   std::string program;  // revision that made the table
+  // What the table was asked for, so that it can be made again (verify.h); nothing in files that
+  // were written before this was kept.
+  std::optional<TableSpec> spec = {};
+  std::string grid = {};
   std::vector<std::string> notes;
   std::vector<LineageCell> cells;
   std::map<std::string, TableRun> runs;

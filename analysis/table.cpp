@@ -79,6 +79,8 @@ class Builder {
         places_(distinct(set_.runs, dimensions_)) {
     table_.name = plan.name;
     table_.title = plan.title;
+    table_.grid = plan.grid;
+    table_.said = plan.said;
     table_.key_names = plan.rows;
     table_.spread = plan.spread;
   }

@@ -64,6 +64,8 @@ struct ColumnHead {
 
 struct Table {
   std::string name, title;
+  std::string grid;                           // whose runs these are; "": all of the database
+  Settings said = {};                         // the plan, as it was said
   std::vector<std::string> key_names;         // head of the first columns
   std::vector<std::string> columns;           // heads of the measures, with the values of `across`
   std::vector<ColumnHead> heads;              // one per column

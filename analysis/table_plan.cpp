@@ -436,6 +436,7 @@ const std::vector<TableSetting>& table_settings() {
 TablePlan plan_table(const TableSpec& spec) {
   TablePlan plan;
   plan.name = spec.name;
+  plan.said = spec.settings;
   for (const auto& [key, value] : spec.settings) {
     if (key.rfind("contrast.", 0) == 0) {
       plan.contrasts.push_back(parse_contrast(key.substr(9), value));

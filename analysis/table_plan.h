@@ -150,6 +150,7 @@ struct TablePlan {
   std::vector<std::string> strata = {};
   std::string test = "paired_t";  // hypothesis_tests.h
   std::string effect = {};        // of contrasts; "": none
+  Settings said = {};             // all of these as they were said
   bool series = false;            // a figure's: the measures at all steps, not at the last alone
   // The runs of a file that was named. They decide; without them `grid` is a name in the store.
   std::optional<WantedRuns> wanted = {};

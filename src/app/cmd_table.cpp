@@ -22,11 +22,11 @@ namespace tandem {
 namespace {
 
 const Option kTable = text_option("table", "the [table NAME] sections of the grid file to print");
-const Option kTableOut =
-    text_option("out",
-                "file to write, .md, .csv or .tex; its lineage goes to FILE.lineage.json. A name "
-                "without ending writes .md, .csv and the lineage. Of several tables each goes to "
-                "NAME_TABLE");
+const Option kTableOut = text_option(
+    "out",
+    "file to write, in the format of its ending; its lineage goes to FILE.lineage.json. A name "
+    "without ending writes .md, .csv and the lineage. Of several tables each goes to "
+    "NAME_TABLE");
 
 Option format_option() {
   Option option = {.name = "format",
@@ -225,7 +225,7 @@ ExitCode run_table(const Arguments& args) {
 
 TANDEM_REGISTERED = declare_command(
     {.name = "table",
-     .summary = "print a table of means over seeds, as Markdown, CSV or LaTeX",
+     .summary = "print a table of means over seeds, in any format of a paper or a page",
      .usage = "table FILE [--table NAME] [--out FILE] [--db PATH]\ntable --rows KEYS --columns "
               "MEASURES [--where CONDITIONS] [--grid NAME] [--db PATH]",
      .text =

@@ -97,6 +97,20 @@ TEST_CASE("a grid runs, makes a table, explains it, and is done", "[cli]") {
   CHECK(std::filesystem::exists(both + "_loss.lineage.json"));
   REQUIRE(run_program({"table", two, "--db", tiny.db, "--out", both + ".tex"}).exit_code == 0);
   CHECK(contains(read_file(both + "_loss.tex"), "toprule"));
+  // And are what their runs make, from the database or from the runs that are shared beside them.
+  const std::string written = tiny.folder / "t";
+  CHECK(run_program({"verify", written, "--db", tiny.db}).exit_code == 0);
+  CHECK(run_program({"verify", written}).exit_code == kExitDiffers);
+  REQUIRE(run_program(
+              {"db", "share", "--grid", "tiny", "--out", written + "/runs.sql.xz", "--db", tiny.db})
+              .exit_code == 0);
+  const ProgramResult verified = run_program({"verify", written});
+  INFO(verified.output);
+  CHECK(verified.exit_code == 0);
+  CHECK(contains(verified.output, "5 of 5 tables are what their runs make"));
+  atomic_write(both + "_loss.csv", "weights\n");
+  CHECK(run_program({"verify", written}).exit_code == kExitDiffers);
+  CHECK(run_program({"verify", tiny.folder / "nowhere"}).exit_code == kExitConfig);
   const ProgramResult device = run_program({"table", two, "--db", tiny.db, "--out", "/dev/stdout"});
   CHECK(device.exit_code == kExitConfig);
   CHECK(contains(device.errors, "--table NAME"));
