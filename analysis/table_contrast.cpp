@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "analysis/bayes.h"
 #include "analysis/statistics.h"
 #include "analysis/table_paired.h"
 #include "core/error.h"
@@ -21,7 +22,7 @@ using Group = std::vector<const RunData*>;
 using Conditions = std::vector<Condition>;
 
 constexpr double kPower = 0.8;
-constexpr int kEffectDecimals = 2;
+constexpr int kEffectDecimals = 2, kChanceDecimals = 3;
 
 // The conditions but for what `changes` says; one without a value drops its key.
 Conditions changed(Conditions conditions, const Conditions& changes) {
@@ -243,6 +244,18 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
   detectable.form = form;
   made.row.cells = {side_cell(pairs.first, pairs.first_runs, form),
                     side_cell(pairs.second, pairs.second_runs, form), difference, detectable};
+  if (plan.rope) {
+    std::vector<double> differences;
+    for (std::size_t i = 0; i < pairs.first.size(); ++i)
+      differences.push_back((pairs.first[i] - pairs.second[i]) * (form.share ? 100 : 1));
+    const RegionChances chances = signed_rank_chances(differences, *plan.rope);
+    for (const double chance : {chances.below, chances.within, chances.above}) {
+      TableCell cell = detectable;
+      cell.mean = differences.size() < 3 ? std::nullopt : std::optional(chance);
+      cell.form = {.decimals = kChanceDecimals};
+      made.row.cells.push_back(cell);
+    }
+  }
   if (!plan.effect.empty()) {
     TableCell effect = detectable;
     effect.mean = effect_size(plan.effect).of(pairs.first, pairs.second);
@@ -257,6 +270,7 @@ std::vector<std::string> contrast_keys() { return {"contrast", "what"}; }
 std::vector<Measure> contrast_columns(const TablePlan& plan) {
   std::vector<Measure> columns;
   std::vector<std::string> names = {"of", "reference", "difference", "detectable"};
+  if (plan.rope) names.insert(names.end(), {"P below", "P within", "P above"});
   if (!plan.effect.empty()) names.push_back("effect " + plan.effect);
   for (const std::string& name : names) {
     Measure column;
@@ -290,6 +304,13 @@ void mark_contrasts(Table& table, const TablePlan& plan) {
         " Detectable: the true difference that a single test at {:g}%, uncorrected, finds with "
         "probability {:g}, given the spread and n here; surviving the correction may take more.",
         100 * kSignificance, kPower);
+  }
+  if (plan.rope) {
+    note += fmt::format(
+        " P: how probable it is by the Bayesian signed-rank test that the difference is below "
+        "-{0:g}, "
+        "within ±{0:g} or above {0:g}.",
+        *plan.rope);
   }
   if (!plan.effect.empty()) note += fmt::format(" Effect: {}.", effect_size(plan.effect).text);
   table.notes.push_back(note);

@@ -333,6 +333,7 @@ void expect_statistics(const TablePlan& plan) {
   if (plan.contrasts.empty()) {
     if (!plan.effect.empty())
       refuse_setting("effect = " + plan.effect + " is of contrasts, and it has none");
+    if (plan.rope) refuse_setting("rope is of contrasts, and it has none");
     return;
   }
   if (plan.centre != Centre::kMean || plan.spread != CellSpread::kInterval) {
@@ -428,6 +429,15 @@ const std::vector<TableSetting>& table_settings() {
        }},
       {"test", "of differences: " + join(hypothesis_test_names(), ", "),
        [](Plan& p, const Text& value) { p.test = hypothesis_test(value).name; }},
+      {"rope",
+       "of contrasts: with this region of practical equivalence, in the printed unit, how probable "
+       "it is that a difference is below, within or above it",
+       [](Plan& p, const Text& value) {
+         const auto rope = parse_real(value);
+         if (!rope || !(*rope >= 0))
+           throw ConfigError(fmt::format("rope = {}: expected a number of 0 or more", value));
+         p.rope = rope;
+       }},
       {"effect", "of contrasts: how large they are, as dz, g or superiority",
        [](Plan& p, const Text& value) { p.effect = effect_size(value).name; }}};
   return settings;

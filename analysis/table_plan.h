@@ -16,6 +16,9 @@
 //   strata  = data                 optional: the bootstrap draws from the runs of each value of
 //   these spread  = ci95                 what follows ±: half of Student's interval; or sd, of the
 //   sample test    = paired_t             of differences: paired_t, welch, wilcoxon, mann_whitney
+//   rope    = 0.5                  of contrasts, optional, in the unit that is printed: how
+//   probable it is
+//                                  that the difference is below, within or above this (bayes.h)
 //   effect  = dz                   of contrasts, optional: how large they are: dz, g, superiority
 //   title   = ...                  optional
 //
@@ -148,10 +151,11 @@ struct TablePlan {
   Centre centre = Centre::kMean;
   CellSpread spread = CellSpread::kInterval;
   std::vector<std::string> strata = {};
-  std::string test = "paired_t";  // hypothesis_tests.h
-  std::string effect = {};        // of contrasts; "": none
-  Settings said = {};             // all of these as they were said
-  bool series = false;            // a figure's: the measures at all steps, not at the last alone
+  std::string test = "paired_t";    // hypothesis_tests.h
+  std::string effect = {};          // of contrasts; "": none
+  std::optional<double> rope = {};  // of contrasts
+  Settings said = {};               // all of these as they were said
+  bool series = false;              // a figure's: the measures at all steps, not at the last alone
   // The runs of a file that was named. They decide; without them `grid` is a name in the store.
   std::optional<WantedRuns> wanted = {};
 };

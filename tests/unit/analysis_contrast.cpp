@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
+#include "analysis/bayes.h"
 #include "analysis/lineage.h"
 #include "analysis/statistics.h"
 #include "analysis/table.h"
@@ -171,6 +172,15 @@ TEST_CASE("a contrast has the test and the effect that its table names", "[unit]
   CHECK(signs.rows[0].cells[2].out_of_reach);
   CHECK_THAT(to_markdown(signs),
              Contains("the exact Wilcoxon signed-rank test cannot have one below 5%"));
+  // In points of percent, the unit that is printed: 1.1, -0.1, 1.1, 0.8, 0.6.
+  const Table regions = with({{"rope", "0.2"}, {"effect", "dz"}});
+  REQUIRE(regions.columns == Strings{"of", "reference", "difference", "detectable", "P below",
+                                     "P within", "P above", "effect dz"});
+  const RegionChances chances = signed_rank_chances({1.1, -0.1, 1.1, 0.8, 0.6}, 0.2);
+  CHECK(*regions.rows[0].cells[4].mean == Approx(chances.below).margin(1e-12));
+  CHECK(*regions.rows[0].cells[6].mean == Approx(chances.above).margin(1e-12));
+  CHECK_THAT(to_markdown(regions), Contains("within ±0.2"));
+  CHECK_THROWS_WITH(with({{"rope", "-1"}}), Contains("0 or more"));
   CHECK_THROWS_WITH(with({{"test", "willcoxon"}}), Contains("wilcoxon"));
   CHECK_THROWS_WITH(with({{"effect", "cohen"}}), Contains("effect size"));
   CHECK_THROWS_WITH(with({{"centre", "iqm"}}), Contains("leave out centre"));
