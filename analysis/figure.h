@@ -26,6 +26,7 @@ struct FigureRuns {
   std::vector<Condition> where = {};   // conditions that runs meet, as a table's
   std::string axis = {};               // what the axis below says; "": as the kind has it
   std::vector<Measure> measures = {};  // a panel for each; none: the kind's own
+  std::vector<std::string> ranked = {}, over = {};  // columns of v_run, of ranks
 };
 
 // A kind of figure registers itself in its own file. What it makes has an empty script where there
@@ -37,6 +38,7 @@ struct FigureKind {
   Figure (*make)(const StoreReader&, const FigureRuns&) = nullptr;
   bool of_trials = false;    // of a grid's trials, not of its runs
   bool of_measures = false;  // of what --measures says
+  bool of_ranks = false;     // of what --ranked and --over say
 };
 bool declare_figure(FigureKind kind);
 const std::vector<FigureKind>& figure_kinds();  // by name

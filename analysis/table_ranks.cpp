@@ -25,22 +25,6 @@ Keys keys_of_run(const RunData& run, const Keys& names) {
   return keys;
 }
 
-bool is_higher_better(const TablePlan& plan, const Measure& measure) {
-  const auto has_label = [&](const Keys& labels) {
-    return std::find(labels.begin(), labels.end(), measure.label) != labels.end();
-  };
-  Direction direction = direction_of(measure);
-  if (has_label(plan.higher)) direction = Direction::kHigher;
-  if (has_label(plan.lower)) direction = Direction::kLower;
-  if (direction == Direction::kNone) {
-    throw ConfigError(
-        fmt::format("table {}: nothing says whether more or less of {} is better, and "
-                    "ranks need it: name it in higher or lower",
-                    plan.name, measure.label));
-  }
-  return direction == Direction::kHigher;
-}
-
 std::string method_name(const Keys& method) { return join(method, ", "); }
 
 // "Friedman's chi^2 = 8.35, ... over 6 blocks".
@@ -67,6 +51,22 @@ std::string groups_text(const RankStudy& study, const std::vector<Keys>& methods
 }
 
 }  // namespace
+
+bool is_higher_better(const TablePlan& plan, const Measure& measure) {
+  const auto has_label = [&](const Keys& labels) {
+    return std::find(labels.begin(), labels.end(), measure.label) != labels.end();
+  };
+  Direction direction = direction_of(measure);
+  if (has_label(plan.higher)) direction = Direction::kHigher;
+  if (has_label(plan.lower)) direction = Direction::kLower;
+  if (direction == Direction::kNone) {
+    throw ConfigError(
+        fmt::format("table {}: nothing says whether more or less of {} is better, and "
+                    "ranks need it: name it in higher or lower",
+                    plan.name, measure.label));
+  }
+  return direction == Direction::kHigher;
+}
 
 RankedRuns ranked_runs(const RunSet& set, const TablePlan& plan, const Measure& measure,
                        const std::string& split) {

@@ -23,6 +23,9 @@ struct RankedRuns {
 RankedRuns ranked_runs(const RunSet& set, const TablePlan& plan, const Measure& measure,
                        const std::string& split);
 
+// ConfigError where nothing says it.
+bool is_higher_better(const TablePlan& plan, const Measure& measure);
+
 // Adds heads, rows and notes: the mean rank of each method, and the p of each pair after Holm.
 void add_ranks(Table& table, const RunSet& set, const TablePlan& plan, const std::string& split);
 

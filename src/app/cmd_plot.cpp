@@ -27,11 +27,16 @@ const Option kPlotOut =
 const Option kWhere =
     text_option("where", "only runs that meet these conditions: \"weights=rigl|ssa density=0.1\"");
 
-const Option kMeasures = text_option(
-    "measures",
-    "of course and family: what is drawn, as in a table's columns, parted by commas, a panel for "
-    "each: \"metric:kept_mass@attention as kept mass, bits_per_byte@own\"");
+const Option kMeasures =
+    text_option("measures",
+                "of course, family and ranks: what is drawn, as in a table's columns, parted by "
+                "commas, a panel for "
+                "each: \"metric:kept_mass@attention as kept mass, bits_per_byte@own\"");
 
+const Option kRanked =
+    text_option("ranked", "of ranks: the methods, by columns of v_run, joined by ','");
+const Option kOver =
+    text_option("over", "of ranks: the data sets or settings, by columns of v_run, joined by ','");
 const Option kAxis = text_option("axis", "of course and family: what the axis below says");
 
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
@@ -53,6 +58,13 @@ FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::s
   return runs;
 }
 
+std::vector<std::string> keys_of(const std::string& list) {
+  std::vector<std::string> keys;
+  for (const std::string& key : split(list, ','))
+    if (!trim(key).empty()) keys.push_back(trim(key));
+  return keys;
+}
+
 std::vector<std::string> kind_names() {
   std::vector<std::string> names;
   for (const FigureKind& kind : figure_kinds()) names.push_back(kind.name);
@@ -60,7 +72,8 @@ std::vector<std::string> kind_names() {
 }
 
 ExitCode plot(const Arguments& args) {
-  const ParsedArguments parsed = parse_arguments(args, {kPlotOut, kWhere, kMeasures, kAxis});
+  const ParsedArguments parsed =
+      parse_arguments(args, {kPlotOut, kWhere, kMeasures, kAxis, kRanked, kOver});
   const auto& words = parsed.positionals;
   if (words.size() != 2) {
     throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " +
@@ -68,16 +81,22 @@ ExitCode plot(const Arguments& args) {
   }
   const FigureKind& kind = figure_kind(words[1]);
   const std::string measures = extra_value(parsed, kMeasures), axis = extra_value(parsed, kAxis);
-  if (!kind.of_measures && !(measures + axis).empty()) {
+  const std::string ranked = extra_value(parsed, kRanked), over = extra_value(parsed, kOver);
+  const auto refuse = [&](const std::string& option, const std::string& takers) {
     throw ConfigError(
-        fmt::format("--{}: {} draws what it draws; course and family take measures "
-                    "and a text for their axis. Leave it out, or plot one of these",
-                    measures.empty() ? "axis " + axis : "measures " + measures, kind.name));
-  }
+        fmt::format("--{}: {} draws what it draws; {} take that. Leave it out, or plot "
+                    "one of these",
+                    option, kind.name, takers));
+  };
+  if (!kind.of_measures && !measures.empty()) refuse("measures", "course, family and ranks");
+  if ((!kind.of_measures || kind.of_ranks) && !axis.empty()) refuse("axis", "course and family");
+  if (!kind.of_ranks && !(ranked + over).empty()) refuse("ranked and --over", "ranks alone");
   const std::string database = database_of(parsed.settings);
   FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
   runs.measures = parse_measures(measures);
   runs.axis = axis;
+  runs.ranked = keys_of(ranked);
+  runs.over = keys_of(over);
   std::string out = extra_value(parsed, kPlotOut);
   if (out.empty()) out = runs.grid + "_" + kind.name + ".svg";
   const std::string csv = fs::path(out).replace_extension(".csv").string();
@@ -114,7 +133,7 @@ TANDEM_REGISTERED = declare_command(
      .text = "GRID is a grid file, or a grid's name in the database. gnuplot draws (Debian: "
              "gnuplot-nox). KIND is one of these:",
      .late_text = kinds_text,
-     .options = {kPlotOut, kWhere, kMeasures, kAxis},
+     .options = {kPlotOut, kWhere, kMeasures, kAxis, kRanked, kOver},
      .run = plot});
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Ranks over data sets: a reference implementation's Friedman test, pairs by Wilcoxon's, tables.
+#include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "analysis/figure.h"
 #include "analysis/hypothesis_tests.h"
 #include "analysis/ranks.h"
 #include "analysis/statistics.h"
@@ -21,6 +23,30 @@ const Scores kTied = {{.9, .8, .8, .7},   {.85, .86, .7, .6}, {.7, .7, .7, .9},
 Table table_of(const std::string& path, const Settings& said) {
   return build_table(StoreReader(path), plan_table({"suites", said}));
 }
+
+// Seven densities, the last without `set`; ssa wins in all.
+struct Suites {
+  Suites() {
+    StoreWriter writer(path);
+    for (int block = 0; block < 7; ++block) {
+      for (const std::string method : {"ssa", "rigl", "set"}) {
+        for (int seed = 1; seed <= 2; ++seed) {
+          if (block == 6 && method == "set") continue;  // one block lacks a method
+          const RunRecord run = test::make_run({{"weights", method},
+                                                {"density", std::to_string(0.1 * (block + 1))},
+                                                {"seed", std::to_string(seed)}});
+          writer.add_runs({run});
+          // Seeds differ by 40, so that single runs would be ranked otherwise; ssa wins in all.
+          const int base = method == "ssa" ? 850 + block : method == "rigl" ? 840 : 838 + block % 4;
+          writer.insert({test::readout(run.id, 0, base + (seed == 1 ? 20 : -20), "full", {}),
+                         test::state(run.id, 1, "done")});
+        }
+      }
+    }
+  }
+  TemporaryFolder folder;
+  std::string path = folder / "r.sqlite";
+};
 
 }  // namespace
 
@@ -72,26 +98,8 @@ TEST_CASE("pairs are those of Wilcoxon's test, adjusted over all of them", "[uni
 }
 
 TEST_CASE("a table of ranks takes each method's mean over runs in each data set", "[unit]") {
-  const TemporaryFolder folder;
-  const std::string path = folder / "r.sqlite";
-  {
-    StoreWriter writer(path);
-    for (int block = 0; block < 7; ++block) {
-      for (const std::string method : {"ssa", "rigl", "set"}) {
-        for (int seed = 1; seed <= 2; ++seed) {
-          if (block == 6 && method == "set") continue;  // one block lacks a method
-          const RunRecord run = test::make_run({{"weights", method},
-                                                {"density", std::to_string(0.1 * (block + 1))},
-                                                {"seed", std::to_string(seed)}});
-          writer.add_runs({run});
-          // Seeds differ by 40, so that single runs would be ranked otherwise; ssa wins in all.
-          const int base = method == "ssa" ? 850 + block : method == "rigl" ? 840 : 838 + block % 4;
-          writer.insert({test::readout(run.id, 0, base + (seed == 1 ? 20 : -20), "full", {}),
-                         test::state(run.id, 1, "done")});
-        }
-      }
-    }
-  }
+  const Suites suites;
+  const std::string& path = suites.path;
   const Settings said = {{"ranks", "weights"}, {"over", "density"}, {"columns", "accuracy@full"}};
   const Table table = table_of(path, said);
   REQUIRE(table.rows.size() == 3);
@@ -122,6 +130,26 @@ TEST_CASE("a table of ranks takes each method's mean over runs in each data set"
   refused({{"columns", "seconds"}}, "name it in higher or lower");
   refused({{"over", "lr"}}, "two or more");
   refused({{"over", "densitty"}}, "density");
+}
+
+TEST_CASE("a figure of ranks has the table's numbers", "[unit]") {
+  const Suites suites;
+  const StoreReader store(suites.path);
+  FigureRuns runs;
+  runs.measures = parse_measures("accuracy@full as right");
+  runs.ranked = {"weights"};
+  runs.over = {"density"};
+  const Figure figure = figure_kind("ranks").make(store, runs);
+  CHECK_THAT(figure.csv, Contains("measure,method,mean_rank,blocks,against,p_holm\n") &&
+                             Contains("\nright,ssa,1,6,rigl,0.09375\n") &&
+                             Contains("\nright,set,2.75,6,rigl,0.25\n"));
+  CHECK_THAT(figure.script, Contains("'1.00  ssa'") && Contains("'set  2.75'") &&
+                                Contains("mean rank over 6 values of density, validation split"));
+  // Nothing is told apart: one thick bar from the best to the worst.
+  CHECK(std::count(figure.script.begin(), figure.script.end(), '\n') > 10);
+  CHECK(figure.script.find("lw 5") == figure.script.rfind("lw 5"));
+  runs.over = {};
+  CHECK_THROWS_WITH(figure_kind("ranks").make(store, runs), Contains("--over"));
 }
 
 }  // namespace tandem::test::analysis_ranks_unit
