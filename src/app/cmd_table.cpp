@@ -28,16 +28,6 @@ const Option kTableOut = text_option(
     "without ending writes .md, .csv and the lineage. Of several tables each goes to "
     "NAME_TABLE");
 
-Option format_option() {
-  Option option = {.name = "format",
-                   .type = OptionType::kChoice,
-                   .default_value = "markdown",
-                   .neutral = "markdown",
-                   .help = "how the table is printed; a file's ending says it"};
-  for (const TableWriter& writer : table_writers()) option.choices.push_back(writer.name);
-  return option;
-}
-
 Option flag_option(const std::string& name, const std::string& help) {
   return {.name = name,
           .type = OptionType::kFlag,
@@ -57,7 +47,7 @@ std::vector<Option> plan_options() {
 }
 
 std::vector<Option> all_options_of_table() {
-  std::vector<Option> options = {kTable, kTableOut, format_option(), kPlain, kLongTable};
+  std::vector<Option> options = {kTable, kTableOut, table_format_option(), kPlain, kLongTable};
   const std::vector<Option> plan = plan_options();
   options.insert(options.end(), plan.begin(), plan.end());
   return options;
@@ -135,7 +125,7 @@ std::vector<TablePlan> plans_of(const ParsedArguments& parsed, const std::string
 // The format of what is written to `out` ("": standard output, or a device): what its ending says,
 // and no other than --format does where that is said.
 std::string format_of(const ParsedArguments& parsed, const std::string& out) {
-  const std::string said = extra_value(parsed, format_option());
+  const std::string said = extra_value(parsed, table_format_option());
   const std::string ending = std::filesystem::path(out).extension().string();
   if (out.empty() || is_special_file(out)) return said;
   const bool free = parsed.extra.count("format") == 0;

@@ -10,6 +10,7 @@
 #include <map>
 #include <stdexcept>
 
+#include "analysis/table_writers.h"
 #include "config/command_line.h"
 #include "core/embedded.h"
 #include "core/text.h"
@@ -48,6 +49,16 @@ const Command& find_command(const std::string& name) {
     if (!each->hidden) names.push_back(each->name);
   }
   throw ConfigError(did_you_mean("command", name, names));
+}
+
+Option table_format_option() {
+  Option option = {.name = "format",
+                   .type = OptionType::kChoice,
+                   .default_value = "markdown",
+                   .neutral = "markdown",
+                   .help = "how the table is printed; a file's ending says it"};
+  for (const TableWriter& writer : table_writers()) option.choices.push_back(writer.name);
+  return option;
 }
 
 Option format_option() {

@@ -36,6 +36,9 @@ constexpr ExitCode kExitDiffers = kExitStore;
 // --format of a command that prints rows, for parse_query_format().
 Option format_option();
 
+// --format of a command that prints tables: the names of table_writers().
+Option table_format_option();
+
 // An option of a command that takes any text and is empty unless it is said.
 Option text_option(const char* name, const char* help);
 

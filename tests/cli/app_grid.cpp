@@ -108,6 +108,12 @@ TEST_CASE("a grid runs, makes a table, explains it, and is done", "[cli]") {
   INFO(verified.output);
   CHECK(verified.exit_code == 0);
   CHECK(contains(verified.output, "5 of 5 tables are what their runs make"));
+  const ProgramResult diff =
+      run_program({"diff", "tiny", written + "/runs.sql.xz:tiny", "--db", tiny.db});
+  INFO(diff.errors);
+  REQUIRE(diff.exit_code == 0);
+  CHECK(contains(diff.output, "2 settings are in both: of accuracy@own 0 differ, 2 are equal"));
+  CHECK(run_program({"diff", "tiny", "tinny", "--db", tiny.db}).exit_code == kExitConfig);
   atomic_write(both + "_loss.csv", "weights\n");
   CHECK(run_program({"verify", written}).exit_code == kExitDiffers);
   CHECK(run_program({"verify", tiny.folder / "nowhere"}).exit_code == kExitConfig);
