@@ -28,11 +28,11 @@ struct Curve {
   Line line;
 };
 
-Measure measure_at(const std::string& name, double factor) {
+Measure measure_at(const std::string& name, const std::string& attention, double factor) {
   const std::string readout = factor == 1 ? "sparse"
                                           : "sparse" + (factor < 1 ? "/" + real_to_text(1 / factor)
                                                                    : "*" + real_to_text(factor));
-  return parse_measure(name + "@attention=own,weights=" + readout);
+  return parse_measure(name + "@attention=" + attention + ",weights=" + readout);
 }
 
 using Groups = std::map<std::pair<double, std::string>, std::vector<const RunData*>>;
@@ -65,14 +65,22 @@ std::vector<Curve> curves_of(const RunSet& set, const std::string& name, const s
   const Groups groups = groups_of(set, label_keys(set, {"weights"}, {"density"}));
   std::vector<Curve> curves;
   for (const auto& [key, runs] : groups) {
-    Curve curve{-key.first, {key.second, {}}};
-    const auto add = [&](const Measure& measure, double budget) {
-      LinePoint point = point_of(runs, measure, split, budget, scale);
-      if (point.summary.n > 0) curve.line.points.push_back(std::move(point));
-    };
-    for (const double factor : kFactors) add(measure_at(name, factor), curve.density * factor);
-    add(parse_measure(name + "@attention=own,weights=full"), 1);
-    if (!curve.line.points.empty()) curves.push_back(std::move(curve));
+    const double density = -key.first;
+    // Of nets with attention the densities of a curve may be read through one of its read-outs
+    // alone; a line keeps to one of them, to that which has most points.
+    std::vector<LinePoint> points;
+    for (const char* attention : {"full", "sparse"}) {
+      std::vector<LinePoint> own;
+      const auto add = [&](const Measure& measure, double budget) {
+        LinePoint point = point_of(runs, measure, split, budget, scale);
+        if (point.summary.n > 0) own.push_back(std::move(point));
+      };
+      for (const double factor : kFactors)
+        add(measure_at(name, attention, factor), density * factor);
+      add(parse_measure(fmt::format("{}@attention={},weights=full", name, attention)), 1);
+      if (own.size() > points.size()) points = std::move(own);
+    }
+    if (!points.empty()) curves.push_back({density, {key.second, std::move(points)}});
   }
   return curves;
 }

@@ -214,6 +214,28 @@ TEST_CASE("a budget that a line lacks breaks it", "[unit]") {
   CHECK_THAT(one.script, Contains(first + "\n" + last));
 }
 
+// At the trained density both read-outs of attention were measured, at the others the sparse alone.
+TEST_CASE("a line of budgets keeps to one read-out of attention", "[unit]") {
+  const TemporaryFolder folder;
+  {
+    StoreWriter writer(folder / "r.sqlite");
+    const RunRecord run = test::make_run({{"attention", "ssa"}, {"blocks", "2"}});
+    writer.add_runs({run});
+    const auto read = [&](std::int64_t at, int correct, bool sparse, double density) {
+      Row row = test::readout(run.id, at, correct, "sparse", density);
+      auto& readout = std::get<EvalRow>(row.body).readout;
+      readout.attention.stream = sparse ? "sparse" : "full";
+      if (sparse) readout.attention.budget = 2;
+      return row;
+    };
+    writer.insert({read(0, 990, false, 0.1), read(1, 700, true, 0.1), read(2, 600, true, 0.05),
+                   read(3, 800, true, 0.2), test::state(run.id, 9, "done")});
+  }
+  const Figure figure = figure_kind("curve").make(StoreReader(folder / "r.sqlite"), {"", {}});
+  CHECK_THAT(figure.script, Contains("0.05 60 60 60\n0.1 70 70 70\n0.2 80 80 80\n"));
+  CHECK_THAT(figure.csv, !Contains(",99,"));
+}
+
 TEST_CASE("forty names have styles of their own", "[unit]") {
   std::set<std::string> points, lines, symbols;
   for (std::size_t i = 0; i < 40; ++i) {
