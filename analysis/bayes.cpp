@@ -9,13 +9,15 @@
 namespace tandem {
 namespace {
 
+constexpr double kRounding = 1e-12;  // a difference that is the rope itself is within it
+
 // The region of each pair's mean, for i <= j: 0 below, 1 within, 2 above.
 std::vector<std::size_t> regions_of(const std::vector<double>& z, double rope) {
   std::vector<std::size_t> regions;
   for (std::size_t i = 0; i < z.size(); ++i) {
     for (std::size_t j = i; j < z.size(); ++j) {
-      const double mean = (z[i] + z[j]) / 2;
-      regions.push_back(mean < -rope ? 0 : mean > rope ? 2 : 1);
+      const double mean = (z[i] + z[j]) / 2, edge = rope * (1 + kRounding);
+      regions.push_back(mean < -edge ? 0 : mean > edge ? 2 : 1);
     }
   }
   return regions;

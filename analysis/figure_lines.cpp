@@ -44,6 +44,30 @@ Rows rows_of(const Line& line, const std::set<double>& places, const LineAxis& a
   return rows;
 }
 
+// The rows where the band has a width that is known, parted where it has not; nothing where it has
+// everywhere, or nowhere.
+Rows band_rows(const Line& line, const Rows& rows) {
+  Rows band;
+  bool all = true, any = false;
+  for (const auto& row : rows) {
+    if (row.empty()) {
+      if (!band.empty() && !band.back().empty()) band.emplace_back();
+      continue;
+    }
+    const auto point = std::find_if(line.points.begin(), line.points.end(),
+                                    [&row](const LinePoint& p) { return p.x == row[0]; });
+    const bool known = point->summary.half.has_value();
+    all = all && known;
+    any = any || known;
+    if (known) {
+      band.push_back(row);
+    } else if (!band.empty() && !band.back().empty()) {
+      band.emplace_back();
+    }
+  }
+  return all || !any ? Rows{} : band;
+}
+
 // Points that no line reaches, whose bands have no width.
 Rows alone(const Rows& rows) {
   Rows found;
@@ -78,9 +102,11 @@ std::string panel_script(const LinePanel& panel, int number, const LineAxis& axi
     data += data_block(name, rows);
     const auto style = static_cast<std::size_t>(
         std::find(labels.begin(), labels.end(), line.label) - labels.begin());
+    const std::string band = band_rows(line, rows).empty() ? name : name + "band";
+    if (band != name) data += data_block(band, band_rows(line, rows));
     bands.push_back(fmt::format(
         "${} using 1:3:4 with filledcurves fs transparent solid 0.15 noborder lc rgb '{}' notitle",
-        name, colour(style)));
+        band, colour(style)));
     lines.push_back(fmt::format("${} using 1:2 with linespoints {} lw 1.5 ps 0.8 notitle", name,
                                 line_style(style)));
     if (single.empty()) continue;

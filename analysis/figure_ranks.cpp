@@ -21,7 +21,7 @@ namespace {
 
 // Pixels.
 constexpr int kRankWidth = 760, kRankTop = 70, kRankLine = 24, kRankBottom = 24, kRankBar = 9;
-constexpr int kLeastMargin = 90, kLetter = 8;
+constexpr int kLeastMargin = 90, kLetter = 8, kLeastScale = 300;
 
 struct RankScale {
   std::string title, subtitle;
@@ -124,6 +124,7 @@ RankScale scale_of(const RunSet& set, const TablePlan& plan, const Measure& meas
   scale.subtitle = fmt::format("mean rank over {} values of {}, {} split", scale.study.blocks,
                                join(plan.over, ", "), split);
   if (scale.study.p) scale.subtitle += ", Friedman " + p_text(*scale.study.p);
+  if (ranked.left_out > 0) scale.subtitle += fmt::format("; {} left out", ranked.left_out);
   if (scale.study.out_of_reach) scale.subtitle += "; too few to tell any pair apart";
   return scale;
 }
@@ -134,9 +135,10 @@ std::string ranks_csv(const std::vector<RankScale>& scales) {
     for (const std::size_t i : scale.order) {
       for (const std::size_t j : scale.order) {
         if (i == j) continue;
-        text += csv_line({scale.title, scale.names[i], real_to_text(scale.study.mean_ranks[i]),
-                          std::to_string(scale.study.blocks), scale.names[j],
-                          real_to_text(scale.study.pairwise[i][j])});
+        text +=
+            csv_line({scale.title, scale.names[i], real_to_text(scale.study.mean_ranks[i]),
+                      std::to_string(scale.study.blocks), scale.names[j],
+                      scale.study.out_of_reach ? "" : real_to_text(scale.study.pairwise[i][j])});
       }
     }
   }
@@ -163,7 +165,7 @@ Figure ranks_figure(const StoreReader& store, const FigureRuns& runs) {
   for (const Measure& measure : runs.measures)
     scales.push_back(scale_of(set, plan, measure, split));
   Figure figure;
-  figure.width = kRankWidth;
+  figure.width = std::max(kRankWidth, 2 * margin_of(scales) + kLeastScale);
   for (const RankScale& scale : scales) figure.height += scale.height();
   RankScript script(figure.width, figure.height, margin_of(scales));
   int top = 0;

@@ -100,15 +100,10 @@ Values differences_of(const Values& first, const Values& second) {
   return differences;
 }
 
-// Rounded, so that differences of equal decimals tie.
-double size_of(double difference) {
-  return parse_real(fmt::format("{:.12g}", difference)).value_or(difference);
-}
-
 std::optional<TestResult> run_wilcoxon(const Values& first, const Values& second) {
   const Values differences = differences_of(first, second);
   Values sizes;
-  for (const double d : differences) sizes.push_back(size_of(std::abs(d)));
+  for (const double d : differences) sizes.push_back(without_rounding(std::abs(d)));
   const Values ranks = mid_ranks(sizes);
   Values signed_ranks;  // of those that are not zero
   double positive = 0, all = 0;
@@ -273,7 +268,7 @@ std::vector<double> mid_ranks(const std::vector<double>& values) {
                    [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
   std::vector<double> ranks(values.size());
   for (std::size_t i = 0; i < order.size();) {
-    std::size_t end = i;
+    std::size_t end = i + 1;
     while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
     const double rank = 1 + (static_cast<double>(i) + static_cast<double>(end) - 1) / 2;
     for (; i < end; ++i) ranks[order[i]] = rank;

@@ -8,8 +8,8 @@
 //                 (Pratt), equal ones share the mean of theirs
 //   mann_whitney  rank sums of two sides, not paired; equal values share the mean of their ranks
 //
-// Rank tests are exact: p is the share of all signs, or of all ways to part the values, that is as
-// far out, given the ties (above kMostExact values by the normal distribution, corrected for ties).
+// Rank tests are exact: p is twice the lesser tail over all signs, or over all ways to part the
+// values, given the ties (above kMostExact values by the normal distribution, corrected for ties).
 #pragma once
 
 #include <cstddef>

@@ -22,7 +22,8 @@ double ties_of(const std::vector<double>& ranks) {
   return sum;
 }
 
-void test_ranks(RankStudy& study, double ties) {
+// `orders`: in how many ways the values of one block, with its ties, can be given to the methods.
+void test_ranks(RankStudy& study, double ties, double orders) {
   const auto n = static_cast<double>(study.blocks),
              k = static_cast<double>(study.mean_ranks.size());
   if (n < 2 || k < 2) return;
@@ -34,8 +35,9 @@ void test_ranks(RankStudy& study, double ties) {
   study.chi_squared = chi;
   const double rest = n * (k - 1) - chi;
   if (rest <= 1e-12 * n * k) {  // every block has the same order
+    // F says nothing here; by chance all blocks have the first one's order with this probability.
     study.f = std::numeric_limits<double>::infinity();
-    study.p = 0;
+    study.p = std::pow(orders, -(n - 1));
     return;
   }
   study.f = (n - 1) * chi / rest;
@@ -43,10 +45,20 @@ void test_ranks(RankStudy& study, double ties) {
   study.p = boost::math::cdf(boost::math::complement(distribution, std::max(0.0, *study.f)));
 }
 
+// k! over the product of t! of the equal values.
+double orders_of(const std::vector<double>& ranks) {
+  std::map<double, double> counts;
+  double orders = 1;
+  for (std::size_t i = 0; i < ranks.size(); ++i)
+    orders *= static_cast<double>(i + 1) / ++counts[ranks[i]];
+  return orders;
+}
+
 void test_pairs(RankStudy& study, const std::vector<std::vector<double>>& scores) {
   const std::size_t k = study.mean_ranks.size();
   const HypothesisTest& test = hypothesis_test("wilcoxon");
   std::vector<double> ps;
+  const double pairs = static_cast<double>(k * (k - 1)) / 2;  // which Holm corrects for
   bool reach = false;
   for (std::size_t i = 0; i < k; ++i) {
     for (std::size_t j = i + 1; j < k; ++j) {
@@ -57,7 +69,7 @@ void test_pairs(RankStudy& study, const std::vector<std::vector<double>>& scores
       }
       const auto result = test.run(first, second);
       ps.push_back(result ? result->p : 1);
-      reach = reach || (result && result->least_p <= kSignificance);
+      reach = reach || (result && result->least_p * pairs <= kSignificance);
     }
   }
   study.out_of_reach = !reach;
@@ -102,16 +114,17 @@ RankStudy rank_study(const std::vector<std::vector<double>>& scores, bool higher
   study.blocks = scores.size();
   if (scores.empty()) return study;
   study.mean_ranks.assign(scores.front().size(), 0);
-  double ties = 0;
+  double ties = 0, orders = 1;
   for (const auto& block : scores) {
     std::vector<double> sorted = block;
-    for (double& each : sorted) each = higher_is_better ? -each : each;
+    for (double& each : sorted) each = without_rounding(higher_is_better ? -each : each);
     const std::vector<double> ranks = mid_ranks(sorted);
     ties += ties_of(ranks);
+    if (&block == &scores.front()) orders = orders_of(ranks);
     for (std::size_t j = 0; j < ranks.size(); ++j) study.mean_ranks[j] += ranks[j];
   }
   for (double& sum : study.mean_ranks) sum /= static_cast<double>(scores.size());
-  test_ranks(study, ties);
+  test_ranks(study, ties, orders);
   test_pairs(study, scores);
   group(study);
   return study;

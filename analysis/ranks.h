@@ -16,12 +16,14 @@ struct RankStudy {
   // Friedman's chi^2 = 12 N / (k (k + 1)) (sum of R_j^2 - k (k + 1)^2 / 4) over
   // 1 - sum of (t^3 - t) / (N k (k^2 - 1)), t values being equal in a block; and
   // F = (N - 1) chi^2 / (N (k - 1) - chi^2) with k - 1 and (k - 1)(N - 1) degrees of freedom.
-  // Nothing with one block or one method, or where all values of every block are equal.
+  // Where every block has the same order, F is infinite and p the chance of that, 1 / (k!)^(N - 1)
+  // (fewer orders with ties). Nothing with one block or one method, or where all values of every
+  // block are equal.
   std::optional<double> chi_squared, f, p;
   // Of each pair, adjusted by Holm over all of them; 1 on the diagonal and where a test says
   // nothing.
   std::vector<std::vector<double>> pairwise;
-  bool out_of_reach = false;  // no pair can be told apart with so few blocks
+  bool out_of_reach = false;  // with so few blocks no pair can be told apart after the correction
   // The longest runs of methods, by rising mean rank, of which no pair is told apart; of two or
   // more.
   std::vector<std::vector<std::size_t>> groups;

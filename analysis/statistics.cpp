@@ -11,6 +11,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tandem {
 namespace {
@@ -47,6 +48,10 @@ double products(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 }  // namespace
+
+double without_rounding(double value) {
+  return parse_real(fmt::format("{:.12g}", value)).value_or(value);
+}
 
 double student_t(double probability, double degrees_of_freedom) {
   return boost::math::quantile(boost::math::students_t(degrees_of_freedom), probability);

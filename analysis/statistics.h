@@ -9,6 +9,9 @@
 
 namespace tandem {
 
+// The value to 12 significant digits: sums of the same numbers in another order become equal.
+double without_rounding(double value);
+
 struct Summary {
   std::size_t n = 0;
   double mean = 0;             // meaningless where n = 0

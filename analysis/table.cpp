@@ -115,6 +115,11 @@ class Builder {
   Table build_ranks() {
     add_ranks(table_, set_, plan_, split_);
     for (const RunData& run : set_.runs) remember(run);
+    const Keys names = together(plan_.ranks, plan_.over);
+    std::map<Keys, Group> groups;
+    for (const RunData& run : set_.runs) groups[keys_of(run, names)].push_back(&run);
+    for (const auto& [keys, group] : groups) find_mixing(group);
+    note_mixing();
     const std::string missing = missing_note(set_, plan_);
     if (!missing.empty()) table_.notes.push_back(missing);
     if (!missing.empty() && plan_.wanted) table_.warnings.push_back(missing);

@@ -144,6 +144,15 @@ std::optional<double> value_at(const Matched& at, const Measure& measure, const 
   return std::nullopt;
 }
 
+// Without the last digits, which are rounding of values as large as `scale`: equal differences of
+// decimals become equal.
+void drop_last_digits(std::vector<double>& differences, double scale) {
+  constexpr int kDigits = 13;
+  if (!(scale > 0)) return;
+  const double step = std::pow(10.0, std::floor(std::log10(scale)) - kDigits);
+  for (double& each : differences) each = std::round(each / step) * step;
+}
+
 Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const std::string& split,
              const std::vector<std::string>& seed_names) {
   std::vector<Side> by;
@@ -187,6 +196,10 @@ Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const s
     if (!twice) continue;
     add(pairs.runs, of_seed[3]);
     add(pairs.reference, of_seed[2]);
+  }
+  if (groups.size() == 4) {
+    drop_last_digits(pairs.first, pairs.scale);
+    drop_last_digits(pairs.second, pairs.scale);
   }
   return pairs;
 }

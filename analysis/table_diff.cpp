@@ -104,7 +104,8 @@ TableCell mean_cell(const std::vector<double>& values, const Names& runs, const 
   return cell;
 }
 
-void add_cells(TableRow& row, const SidePairs& pairs, const Measure& measure,
+// Returns whether the sides are equal in every pair.
+bool add_cells(TableRow& row, const SidePairs& pairs, const Measure& measure,
                const HypothesisTest& test) {
   const NumberForm form{is_share(measure), decimals(measure), false};
   row.cells.push_back(mean_cell(pairs.first, pairs.first_runs, form));
@@ -126,6 +127,7 @@ void add_cells(TableRow& row, const SidePairs& pairs, const Measure& measure,
   }
   if (pairs.lost > 0) difference.marks.push_back(fmt::format("({} diverged)", pairs.lost));
   row.cells.push_back(difference);
+  return !pairs.first.empty() && pairs.first == pairs.second;
 }
 
 // Marks what has fewer pairs than most; a sentence that says how many these are.
@@ -192,15 +194,16 @@ Table diff_table(const DiffSide& first, const DiffSide& second,
     }
     table.measures.back().versus = {{"side", {"B"}}};
   }
+  std::vector<std::size_t> equal(measures.size(), 0);  // rows, of each measure
   for (const Names& setting : here.order) {
     const auto found = there.groups.find(setting);
     if (found == there.groups.end()) continue;
     TableRow row;
     row.keys = {label_of(*here.groups.at(setting).front(), keys)};
-    for (const Measure& measure : measures) {
-      add_cells(row,
-                pairs_of(here.groups.at(setting), found->second, measure, first, second, seeds),
-                measure, test);
+    for (std::size_t m = 0; m < measures.size(); ++m) {
+      const SidePairs pairs =
+          pairs_of(here.groups.at(setting), found->second, measures[m], first, second, seeds);
+      equal[m] += add_cells(row, pairs, measures[m], test);
     }
     table.rows.push_back(std::move(row));
   }
@@ -221,10 +224,9 @@ Table diff_table(const DiffSide& first, const DiffSide& second,
   Names counts;
   for (std::size_t j = 2; j < table.columns.size(); j += 3) {
     std::vector<double> ps;
-    std::size_t equal = 0, survive = 0;
+    std::size_t survive = 0;
     for (const TableRow& row : table.rows) {
       if (row.cells[j].p) ps.push_back(*row.cells[j].p);
-      equal += row.cells[j].mean && *row.cells[j].mean == 0 && row.cells[j].half.value_or(0) == 0;
     }
     const std::vector<bool> survives = holm_rejects(ps, kSignificance);
     std::size_t i = 0;
@@ -233,8 +235,12 @@ Table diff_table(const DiffSide& first, const DiffSide& second,
       survive += survives[i];
       mark_survivor(row.cells[j], survives[i++]);
     }
+    const std::size_t same = equal[j / 3], untested = table.rows.size() - ps.size() - same;
     counts.push_back(fmt::format("of {} {} differ, {} are equal in every seed", table.heads[j].span,
-                                 survive, equal));
+                                 survive, same));
+    if (untested > 0)
+      counts.back() +=
+          fmt::format(", {} have too few pairs, or too little spread, for a test", untested);
   }
   table.notes.push_back(fmt::format("{} {} in both: {}.", table.rows.size(),
                                     table.rows.size() == 1 ? "setting is" : "settings are",

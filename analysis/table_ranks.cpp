@@ -34,7 +34,7 @@ std::string friedman_text(const RankStudy& study, const std::string& label, cons
   text += fmt::format("; Friedman's chi^2 = {:.3g}, Iman and Davenport's F = {:.3g}, {}.",
                       *study.chi_squared, *study.f, p_text(*study.p));
   if (study.out_of_reach) {
-    text += fmt::format(" With so few, Wilcoxon's test can tell no pair apart at {:g}%.",
+    text += fmt::format(" With so few, no pair can be told apart at {:g}% after the correction.",
                         100 * kSignificance);
   }
   return text;
@@ -74,13 +74,16 @@ RankedRuns ranked_runs(const RunSet& set, const TablePlan& plan, const Measure& 
   struct Values {
     double sum = 0;
     int n = 0;
+    Keys runs;
   };
   std::map<Keys, std::map<Keys, Values>> by_block;
-  std::map<Keys, Keys> runs;
   std::set<Keys> seen_methods, seen_blocks;
   std::vector<Keys> blocks;
   for (const RunData& run : set.runs) {
-    if (run.diverged()) continue;
+    if (run.diverged()) {
+      ++ranked.diverged;
+      continue;
+    }
     const auto value = value_of(run, measure, split);
     if (!value) continue;
     const Keys method = keys_of_run(run, plan.ranks), block = keys_of_run(run, plan.over);
@@ -89,7 +92,7 @@ RankedRuns ranked_runs(const RunSet& set, const TablePlan& plan, const Measure& 
     Values& values = by_block[block][method];
     values.sum += *value;
     ++values.n;
-    runs[method].push_back(run.id);
+    values.runs.push_back(run.id);
   }
   for (const Keys& block : blocks) {
     const auto& own = by_block[block];
@@ -99,12 +102,13 @@ RankedRuns ranked_runs(const RunSet& set, const TablePlan& plan, const Measure& 
     }
     ranked.blocks.push_back(block);
     ranked.scores.emplace_back();
-    for (const Keys& method : ranked.methods) {
-      const Values& values = own.at(method);
+    ranked.runs.resize(ranked.methods.size());
+    for (std::size_t i = 0; i < ranked.methods.size(); ++i) {
+      const Values& values = own.at(ranked.methods[i]);
+      ranked.runs[i].insert(ranked.runs[i].end(), values.runs.begin(), values.runs.end());
       ranked.scores.back().push_back(values.sum / values.n);
     }
   }
-  for (const Keys& method : ranked.methods) ranked.runs.push_back(runs[method]);
   if (ranked.methods.size() < 2 || ranked.blocks.size() < 2) {
     throw ConfigError(fmt::format(
         "table {}: ranks compare two or more methods ({}) over two or more values of {}, and {} "
@@ -148,6 +152,8 @@ void add_ranks(Table& table, const RunSet& set, const TablePlan& plan, const std
     if (ranked.left_out > 0)
       notes.back() += fmt::format(" {} are left out, since not all methods have a value there.",
                                   ranked.left_out);
+    if (ranked.diverged > 0)
+      notes.back() += fmt::format(" {} runs diverged; means are over the others.", ranked.diverged);
     made.push_back({&measure, std::move(ranked), std::move(study)});
   }
   for (const Made& each : made) {

@@ -15,7 +15,8 @@ namespace tandem {
 struct RankedRuns {
   std::vector<std::vector<std::string>> methods, blocks;  // values of the plan's ranks, and of over
   std::vector<std::vector<double>> scores;                // [block][method]
-  std::vector<std::vector<std::string>> runs;             // of each method, ids
+  std::vector<std::vector<std::string>> runs;             // of each method, in these blocks
+  std::size_t diverged = 0;                               // runs
   std::size_t left_out = 0;                               // blocks that lack a method
 };
 

@@ -58,7 +58,8 @@ std::vector<bool> tied_with_best(const Table& table, std::size_t column, const R
   for (std::size_t k = 1; k < rows.size(); ++k) {
     const PairedRuns pairs = pair_runs(runs.runs_of(rows[k], column), best, table.measures[column],
                                        runs.split, runs.seed_names, test);
-    tested.push_back(pairs.test.p.has_value());
+    // A test that can't have a p so low tells nothing from the best.
+    tested.push_back(pairs.test.p.has_value() || pairs.test.out_of_reach);
     ps.push_back(pairs.test.p.value_or(1));
   }
   std::vector<bool> tied = holm_rejects(ps, kSignificance);

@@ -55,7 +55,14 @@ std::string compare_file(const Table& table, const std::string& file) {
   const std::vector<std::string> texts = texts_of(table, file);
   if (texts.empty()) return file + ": no table is written in a format of this ending";
   if (std::find(texts.begin(), texts.end(), text) != texts.end()) return "";
-  return first_difference(file, text, texts.front());
+  // Of several styles that which goes on alike for longest.
+  const auto alike = [&text](const std::string& other) {
+    return std::mismatch(text.begin(), text.end(), other.begin(), other.end()).first - text.begin();
+  };
+  return first_difference(
+      file, text, *std::max_element(texts.begin(), texts.end(), [&](const auto& a, const auto& b) {
+        return alike(a) < alike(b);
+      }));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // `tandem diff`: which settings of two grids, or of two databases, have other results.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -54,14 +55,12 @@ std::string database_file(const std::string& file, const std::string& folder) {
   return path;
 }
 
-std::vector<Measure> measures_of(const std::string& said, const std::string& data) {
-  if (!said.empty()) return parse_measures(said);
-  return parse_measures(told_in_bits(data) ? "bits_per_byte@own" : "accuracy@own, loss@own");
-}
-
-std::string data_of(const StoreReader& store) {
-  const auto rows = store.query("SELECT data FROM v_run LIMIT 1").rows;
-  return rows.empty() ? "" : rows[0][0];
+// What the side's runs have, where nobody says what to compare.
+std::vector<Measure> own_measures(const RunSet& set) {
+  const bool bits = std::all_of(set.runs.begin(), set.runs.end(), [](const RunData& run) {
+    return told_in_bits(run.column("data"));
+  });
+  return parse_measures(bits ? "bits_per_byte@own" : "accuracy@own, loss@own");
 }
 
 ExitCode diff(const Arguments& args) {
@@ -75,21 +74,21 @@ ExitCode diff(const Arguments& args) {
         "A B");
   const TemporaryFolder folder;
   std::vector<DiffSide> sides;
-  std::vector<Measure> measures;
+  std::vector<Measure> measures = parse_measures(extra_value(parsed, kColumns));
   for (const std::string& word : words) {
     const auto [file, grid] = parts_of_side(word);
     const StoreReader store(file.empty() ? database_of(parsed.settings)
                                          : database_file(file, folder.path()));
-    if (measures.empty()) measures = measures_of(extra_value(parsed, kColumns), data_of(store));
     TablePlan plan;
     plan.name = "diff";
     plan.grid = grid;
     plan.where = parse_conditions(extra_value(parsed, kWhere));
-    plan.measures = measures;
+    plan.measures = measures.empty() ? parse_measures("accuracy@own") : measures;
     DiffSide side{word, select_runs(store, plan), ""};
     side.split = split_shown(side.set, plan);
     if (side.set.runs.empty())
       throw ConfigError(word + ": no run that is done or diverged meets the conditions");
+    if (measures.empty()) measures = own_measures(side.set);
     sides.push_back(std::move(side));
   }
   const Table table =

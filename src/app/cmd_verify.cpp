@@ -92,7 +92,7 @@ ExitCode verify(const Arguments& args) {
     std::vector<Verified> all;
     try {
       all = verify_folder(folder, database);
-    } catch (const ConfigError& e) {
+    } catch (const Error& e) {
       for (const std::string& file : lineage_files(folder))
         all.push_back({file, Verified::Outcome::kNotMade, e.what()});
     }

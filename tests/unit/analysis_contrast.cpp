@@ -191,6 +191,24 @@ TEST_CASE("a contrast has the test and the effect that its table names", "[unit]
       Contains("which only a paired test takes"));
 }
 
+// What changes is the same in each seed, .002, so that nothing varies but the last bits.
+TEST_CASE("a change that is the same in each seed has no spread", "[unit]") {
+  const ContrastFixture runs({{"rigl", "0.1", {901, 909, 904}},
+                              {"ssa", "0.1", {912, 920, 915}},
+                              {"rigl", "0.02", {871, 879, 874}},
+                              {"ssa", "0.02", {880, 888, 883}}});
+  for (const char* test : {"paired_t", "wilcoxon"}) {
+    const Table table = runs.table(
+        {{"test", test},
+         {"effect", "dz"},
+         {"contrast.c",
+          "accuracy@sparse of weights=ssa density=0.1 vs weights=rigl vs density=0.02"}});
+    CHECK(*table.rows[0].cells[2].mean == Approx(0.002));
+    CHECK_FALSE(table.rows[0].cells[3].mean);  // detectable
+    CHECK_FALSE(table.rows[0].cells[4].mean);  // effect
+  }
+}
+
 TEST_CASE("a mean that lies between two roundings is one number in every table", "[unit]") {
   const std::vector<int> correct = {867, 880, 865, 877, 878, 865, 862, 877, 868, 861,
                                     862, 862, 860, 874, 860, 868, 867, 868, 863, 879};

@@ -68,8 +68,8 @@ TEST_CASE("a diff pairs the seeds of each setting that both sides have", "[unit]
   CHECK_FALSE(set.cells[2].p);
   CHECK(set.cells[2].n_values == 3);
   const std::string text = to_markdown(table);
-  CHECK_THAT(text, Contains("| ssa, full, lr 0.1 | ") && Contains("+0.70 ± ") && Contains("(p=.034) *") &&
-                       Contains("0.00 ± 0.00 (1 diverged) (n=3)") &&
+  CHECK_THAT(text, Contains("| ssa, full, lr 0.1 | ") && Contains("+0.70 ± ") &&
+                       Contains("(p=.034) *") && Contains("0.00 ± 0.00 (1 diverged) (n=3)") &&
                        Contains("n = 5 pairs where nothing else is said"));
   CHECK_THAT(text,
              Contains("2 settings are in both: of right 1 differ, 1 are equal in every seed") &&
@@ -79,6 +79,23 @@ TEST_CASE("a diff pairs the seeds of each setting that both sides have", "[unit]
   CHECK_THAT(to_csv(table), Contains("right A - B p,right A - B holm"));
   const Table ranks = diff_table(a, b, measures, hypothesis_test("wilcoxon"));
   CHECK_THAT(to_markdown(ranks), Contains("cannot have one below 5%"));
+}
+
+// Differences of +.01 and -.01 cancel and are no equality; Welch's interval is that of the seeds.
+TEST_CASE("sides are equal where every pair is", "[unit]") {
+  const TemporaryFolder folder;
+  const DiffSide a = side_of(folder / "a.sqlite", "64",
+                             {{"ssa", "0.1", {910, 900}}, {"set", "0.1", {800, 810, 830}}}),
+                 b = side_of(folder / "b.sqlite", "128",
+                             {{"ssa", "0.1", {900, 910}}, {"set", "0.1", {800, 810, 830}}});
+  for (const char* test : {"paired_t", "welch"}) {
+    const Table table =
+        diff_table(a, b, parse_measures("accuracy@full as right"), hypothesis_test(test));
+    CHECK_THAT(to_markdown(table), Contains("of right 0 differ, 1 are equal in every seed"));
+  }
+  CHECK_THAT(
+      to_markdown(diff_table(a, b, parse_measures("accuracy@full"), hypothesis_test("paired_t"))),
+      Contains("1 have too few pairs"));
 }
 
 TEST_CASE("sides without a setting in common are refused", "[unit]") {

@@ -73,6 +73,11 @@ TEST_CASE("the best of a column, what is tied with it, and the next", "[unit]") 
         std::map<std::string, Standing>{{"ssa", Standing::kBest}, {"static", Standing::kSecond}});
   // Accuracy 1 - loss of the fixture: the least loss is the best.
   CHECK(standings(alone, 1) == standings(alone, 0));
+  // Five pairs can't have a p below 5% by their ranks, so that no row is told from the best.
+  Settings ranks = columns;
+  ranks["test"] = "wilcoxon";
+  CHECK(standings(two.table(ranks)) ==
+        std::map<std::string, Standing>{{"ssa", Standing::kBest}, {"static", Standing::kTied}});
   // Two comparisons: .034 is above .05 / 2, so that nothing is told from the best.
   const Marked three({{"static", kSecond}, {"ssa", kFirst}, {"rigl", kNear}});
   CHECK(standings(three.table(columns)) ==

@@ -24,14 +24,14 @@ Table table_of(const std::string& path, const Settings& said) {
   return build_table(StoreReader(path), plan_table({"suites", said}));
 }
 
-// Seven densities, the last without `set`; ssa wins in all.
+// Eight densities, the last without `set`; ssa wins in all.
 struct Suites {
   Suites() {
     StoreWriter writer(path);
-    for (int block = 0; block < 7; ++block) {
+    for (int block = 0; block < 8; ++block) {
       for (const std::string method : {"ssa", "rigl", "set"}) {
         for (int seed = 1; seed <= 2; ++seed) {
-          if (block == 6 && method == "set") continue;  // one block lacks a method
+          if (block == 7 && method == "set") continue;  // one block lacks a method
           const RunRecord run = test::make_run({{"weights", method},
                                                 {"density", std::to_string(0.1 * (block + 1))},
                                                 {"seed", std::to_string(seed)}});
@@ -63,7 +63,14 @@ TEST_CASE("Friedman's test with ties is that of a reference implementation", "[u
   CHECK(rank_study(errors, false).mean_ranks == study.mean_ranks);
   CHECK_FALSE(rank_study({{1, 2}}, true).p);
   CHECK_FALSE(rank_study({{1, 1}, {2, 2}}, true).p);
-  CHECK(*rank_study({{1, 2}, {3, 4}, {5, 6}}, true).p == 0);  // one order in all
+  // One order in all: of two methods three blocks have the first one's with chance 1/4, of three
+  // with two equal values, which can be given in three ways, two blocks with 1/3.
+  CHECK(*rank_study({{1, 2}, {3, 4}, {5, 6}}, true).p == Approx(0.25));
+  CHECK(*rank_study({{1, 1, 2}, {3, 3, 9}}, true).p == Approx(1.0 / 3));
+  CHECK(*rank_study({{1, 2, 3}, {3, 4, 5}, {5, 6, 7}}, true).p == Approx(1.0 / 36));
+  // Means of the same decimals by other sums tie.
+  CHECK(rank_study({{(.789 + .813) / 2, .801}, {.5, .5}}, true).mean_ranks ==
+        std::vector<double>{1.5, 1.5});
 }
 
 TEST_CASE("pairs are those of Wilcoxon's test, adjusted over all of them", "[unit]") {
@@ -106,17 +113,18 @@ TEST_CASE("a table of ranks takes each method's mean over runs in each data set"
   CHECK(table.key_names == std::vector<std::string>{"measure", "weights"});
   CHECK(table.rows[0].keys == std::vector<std::string>{"accuracy@full", "ssa"});
   CHECK(*table.rows[0].cells[0].mean == 1);
-  // Against rigl's 840: 838, 839, 840, 841, 838, 839, so that set is third but for a tie and a win.
-  CHECK(*table.rows[1].cells[0].mean == Approx((2 * 4 + 2.5 + 3) / 6));
-  CHECK(*table.rows[2].cells[0].mean == Approx((3 * 4 + 2.5 + 2) / 6));
+  // Against rigl's 840: 838, 839, 840, 841, 838, 839, 840, so that set is third but for two ties
+  // and a win.
+  CHECK(*table.rows[1].cells[0].mean == Approx((2 * 4 + 5 + 3) / 7.0));
+  CHECK(*table.rows[2].cells[0].mean == Approx((3 * 4 + 5 + 2) / 7.0));
   CHECK_FALSE(table.rows[0].cells[1].mean);
-  CHECK(*table.rows[0].cells[2].mean == Approx(3 * 2.0 / 64));  // six of six, of three pairs
-  CHECK(table.rows[0].cells[0].n == 6);
+  CHECK(*table.rows[0].cells[2].mean == Approx(3 * 2.0 / 128));  // seven of seven, of three pairs
+  CHECK(table.rows[0].cells[0].n == 7);
+  CHECK(table.rows[0].cells[0].runs.size() == 14);  // none of the density that is left out
   const std::string markdown = to_markdown(table);
-  CHECK_THAT(markdown, Contains("6 values of density; Friedman's chi^2 = ") &&
-                           Contains("1 are left out") &&
-                           Contains("Not told apart: {ssa; rigl; set}"));
-  CHECK_THAT(to_csv(table), Contains("\naccuracy@full,ssa,1,,6,0,"));
+  CHECK_THAT(markdown, Contains("7 values of density; Friedman's chi^2 = ") &&
+                           Contains("1 are left out") && Contains("Not told apart: {rigl; set}"));
+  CHECK_THAT(to_csv(table), Contains("\naccuracy@full,ssa,1,,7,0,"));
   const auto refused = [&](Settings more, const std::string& why) {
     for (const auto& [key, value] : said) more.emplace(key, value);
     std::erase_if(more, [](const auto& each) { return each.second == "-"; });
@@ -141,11 +149,11 @@ TEST_CASE("a figure of ranks has the table's numbers", "[unit]") {
   runs.over = {"density"};
   const Figure figure = figure_kind("ranks").make(store, runs);
   CHECK_THAT(figure.csv, Contains("measure,method,mean_rank,blocks,against,p_holm\n") &&
-                             Contains("\nright,ssa,1,6,rigl,0.09375\n") &&
-                             Contains("\nright,set,2.75,6,rigl,0.25\n"));
-  CHECK_THAT(figure.script, Contains("'1.00  ssa'") && Contains("'set  2.75'") &&
-                                Contains("mean rank over 6 values of density, validation split"));
-  // Nothing is told apart: one thick bar from the best to the worst.
+                             Contains("\nright,ssa,1,7,rigl,0.046875\n") &&
+                             Contains(",7,rigl,0.25\n"));
+  CHECK_THAT(figure.script, Contains("'1.00  ssa'") && Contains("'set  2.71'") &&
+                                Contains("mean rank over 7 values of density, validation split"));
+  // One thick bar, from the second to the worst.
   CHECK(std::count(figure.script.begin(), figure.script.end(), '\n') > 10);
   CHECK(figure.script.find("lw 5") == figure.script.rfind("lw 5"));
   runs.over = {};
