@@ -128,10 +128,10 @@ TEST_CASE("a file is what its ending says, or is refused with the endings there 
   REQUIRE(table("p.tex", {"--plain", "--longtable", "--bold", "best"}).exit_code == 0);
   CHECK(contains(read_file(made.folder / "p.tex"), "\\begin{longtable}{l r"));
   const std::size_t before = made.entries();
-  for (const char* name : {"a.html", "a.json", "new/a.txt"}) {
+  for (const char* name : {"a.rst", "a.htm", "new/a.txt"}) {
     const ProgramResult refused = table(name);
     CHECK(refused.exit_code == kExitConfig);
-    CHECK(contains(refused.errors, "ends in .csv, .tex, .md"));
+    CHECK(contains(refused.errors, "ends in .csv, .html, .json, .tex, .md, .typ"));
   }
   CHECK(contains(table("b.md", {"--plain"}).errors, "--plain is of LaTeX"));
   CHECK(contains(table("b.tex", {"--bold", "first"}).errors, "best"));
