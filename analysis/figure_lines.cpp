@@ -102,8 +102,9 @@ std::string panel_script(const LinePanel& panel, int number, const LineAxis& axi
     data += data_block(name, rows);
     const auto style = static_cast<std::size_t>(
         std::find(labels.begin(), labels.end(), line.label) - labels.begin());
-    const std::string band = band_rows(line, rows).empty() ? name : name + "band";
-    if (band != name) data += data_block(band, band_rows(line, rows));
+    const Rows parted = band_rows(line, rows);
+    const std::string band = parted.empty() ? name : name + "band";
+    if (!parted.empty()) data += data_block(band, parted);
     bands.push_back(fmt::format(
         "${} using 1:3:4 with filledcurves fs transparent solid 0.15 noborder lc rgb '{}' notitle",
         band, colour(style)));

@@ -154,17 +154,9 @@ class Builder {
         for (std::size_t i = 0; i < across.size(); ++i)
           head += fmt::format("{}={} ", plan_.across[i], across[i]);
         table_.columns.push_back(head + m.label);
-        table_.heads.push_back({trim(head), m.label, direction_said(m)});
+        table_.heads.push_back({trim(head), m.label, direction_said(plan_, m)});
         table_.measures.push_back(m);
       }
-  }
-
-  Direction direction_said(const Measure& m) const {
-    const auto has = [&m](const std::vector<std::string>& labels) {
-      return std::find(labels.begin(), labels.end(), m.label) != labels.end();
-    };
-    if (has(plan_.higher)) return Direction::kHigher;
-    return has(plan_.lower) ? Direction::kLower : direction_of(m);
   }
 
   NumberForm form_of(const Measure& m) const {

@@ -204,19 +204,6 @@ Pairs paired(const Contrast& contrast, const std::vector<Group>& groups, const s
   return pairs;
 }
 
-TableCell side_cell(const std::vector<double>& values, const std::vector<std::string>& runs,
-                    const NumberForm& form) {
-  const Summary s = summarize(values);
-  TableCell cell;
-  cell.runs = runs;
-  cell.n = cell.n_values = s.n;
-  if (s.n == 0) return cell;
-  cell.mean = s.mean;
-  cell.half = s.half;
-  cell.form = form;
-  return cell;
-}
-
 }  // namespace
 
 ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std::string& split,
@@ -255,8 +242,8 @@ ContrastRow contrast_row(const Contrast& contrast, const RunSet& set, const std:
     detectable.mean = hypothesis.detectable(pairs.first, pairs.second, kSignificance, kPower);
   }
   detectable.form = form;
-  made.row.cells = {side_cell(pairs.first, pairs.first_runs, form),
-                    side_cell(pairs.second, pairs.second_runs, form), difference, detectable};
+  made.row.cells = {mean_cell(pairs.first, pairs.first_runs, form),
+                    mean_cell(pairs.second, pairs.second_runs, form), difference, detectable};
   if (plan.rope) {
     std::vector<double> differences;
     for (std::size_t i = 0; i < pairs.first.size(); ++i)

@@ -92,18 +92,6 @@ SidePairs pairs_of(const Group& first, const Group& second, const Measure& measu
   return pairs;
 }
 
-TableCell mean_cell(const std::vector<double>& values, const Names& runs, const NumberForm& form) {
-  TableCell cell;
-  const Summary s = summarize(values);
-  cell.n = cell.n_values = s.n;
-  cell.runs = runs;
-  if (s.n == 0) return cell;
-  cell.mean = s.mean;
-  cell.half = s.half;
-  cell.form = form;
-  return cell;
-}
-
 // Returns whether the sides are equal in every pair.
 bool add_cells(TableRow& row, const SidePairs& pairs, const Measure& measure,
                const HypothesisTest& test) {

@@ -127,6 +127,19 @@ std::map<Keys, const RunData*> by_seed(const Group& group, const Keys& seed_name
   return found;
 }
 
+TableCell mean_cell(const std::vector<double>& values, const std::vector<std::string>& runs,
+                    const NumberForm& form) {
+  const Summary s = summarize(values);
+  TableCell cell;
+  cell.runs = runs;
+  cell.n = cell.n_values = s.n;
+  if (s.n == 0) return cell;
+  cell.mean = s.mean;
+  cell.half = s.half;
+  cell.form = form;
+  return cell;
+}
+
 void mark_survivor(TableCell& cell, bool survives) {
   cell.holm = survives;
   if (survives) cell.marks.insert(cell.marks.begin(), "*");

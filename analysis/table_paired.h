@@ -46,6 +46,10 @@ std::map<std::vector<std::string>, const RunData*> by_seed(
     const std::vector<const RunData*>& group, const std::vector<std::string>& seed_names,
     const std::string& what, const std::string& advice);
 
+// A side's mean over these runs, with Student's interval.
+TableCell mean_cell(const std::vector<double>& values, const std::vector<std::string>& runs,
+                    const NumberForm& form);
+
 // Marks a cell as one that survives Holm's correction.
 void mark_survivor(TableCell& cell, bool survives);
 

@@ -113,13 +113,6 @@ std::vector<std::string> split_measures(const std::string& text) {
   return measures;
 }
 
-std::vector<std::string> split_keys(const std::string& text) {
-  std::vector<std::string> keys;
-  for (const std::string& raw : split(text, ','))
-    if (!trim(raw).empty()) keys.push_back(trim(raw));
-  return keys;
-}
-
 std::vector<Condition> parse_versus(const std::string& text, const std::string& measure) {
   std::vector<Condition> versus;
   try {
@@ -189,6 +182,13 @@ Measure parse_measure(const std::string& said) {
                              near.empty() ? "" : "; did you mean " + join(near, " or ") + "?"));
   }
   return m;
+}
+
+std::vector<std::string> split_keys(const std::string& text) {
+  std::vector<std::string> keys;
+  for (const std::string& raw : split(text, ','))
+    if (!trim(raw).empty()) keys.push_back(trim(raw));
+  return keys;
 }
 
 std::vector<Measure> parse_measures(const std::string& list) {
@@ -509,6 +509,11 @@ Direction direction_of(const Measure& m) {
   const SequenceMeasure* named = find_sequence_measure(m.name);
   if (named == nullptr) return Direction::kHigher;  // r_STAGE_TASK
   return named->lower_is_better ? Direction::kLower : Direction::kHigher;
+}
+
+Direction direction_said(const TablePlan& plan, const Measure& m) {
+  if (has(plan.higher, m.label)) return Direction::kHigher;
+  return has(plan.lower, m.label) ? Direction::kLower : direction_of(m);
 }
 
 int decimals(const Measure& m) {

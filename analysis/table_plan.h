@@ -166,8 +166,11 @@ std::vector<std::string> readout_measures();
 // All of these throw ConfigError that names the part, what was expected and the nearest names.
 Measure parse_measure(const std::string& text);
 std::vector<Measure> parse_measures(const std::string& list);  // parted by commas
+std::vector<std::string> split_keys(const std::string& list);  // columns of v_run, likewise
 Contrast parse_contrast(const std::string& name, const std::string& text);
 std::vector<Condition> parse_conditions(const std::string& text);
+// What the plan's higher and lower say goes before what is known.
+Direction direction_said(const TablePlan& plan, const Measure& measure);
 TablePlan plan_table(const TableSpec& spec);
 
 // What a [table] section may say besides contrasts, and the command line as well.

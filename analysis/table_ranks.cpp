@@ -53,12 +53,7 @@ std::string groups_text(const RankStudy& study, const std::vector<Keys>& methods
 }  // namespace
 
 bool is_higher_better(const TablePlan& plan, const Measure& measure) {
-  const auto has_label = [&](const Keys& labels) {
-    return std::find(labels.begin(), labels.end(), measure.label) != labels.end();
-  };
-  Direction direction = direction_of(measure);
-  if (has_label(plan.higher)) direction = Direction::kHigher;
-  if (has_label(plan.lower)) direction = Direction::kLower;
+  const Direction direction = direction_said(plan, measure);
   if (direction == Direction::kNone) {
     throw ConfigError(
         fmt::format("table {}: nothing says whether more or less of {} is better, and "

@@ -29,7 +29,7 @@ const Option kWhere =
 
 const Option kMeasures =
     text_option("measures",
-                "of course, family and ranks: what is drawn, as in a table's columns, parted by "
+                "of kinds that take it: what is drawn, as in a table's columns, parted by "
                 "commas, a panel for "
                 "each: \"metric:kept_mass@attention as kept mass, bits_per_byte@own\"");
 
@@ -37,7 +37,7 @@ const Option kRanked =
     text_option("ranked", "of ranks: the methods, by columns of v_run, joined by ','");
 const Option kOver =
     text_option("over", "of ranks: the data sets or settings, by columns of v_run, joined by ','");
-const Option kAxis = text_option("axis", "of course and family: what the axis below says");
+const Option kAxis = text_option("axis", "of kinds that take it: what the axis below says");
 
 // A grid is named by its file, which decides then which runs are drawn, or as the database names
 // it.
@@ -58,17 +58,26 @@ FigureRuns runs_of(const std::string& said, const FigureKind& kind, const std::s
   return runs;
 }
 
-std::vector<std::string> keys_of(const std::string& list) {
-  std::vector<std::string> keys;
-  for (const std::string& key : split(list, ','))
-    if (!trim(key).empty()) keys.push_back(trim(key));
-  return keys;
+bool any_kind(const FigureKind&) { return true; }
+bool takes_measures(const FigureKind& kind) { return kind.of_measures; }
+bool takes_axis(const FigureKind& kind) { return kind.of_measures && !kind.of_ranks; }
+bool takes_ranks(const FigureKind& kind) { return kind.of_ranks; }
+
+std::vector<std::string> kind_names(bool (*takes)(const FigureKind&)) {
+  std::vector<std::string> names;
+  for (const FigureKind& kind : figure_kinds())
+    if (takes(kind)) names.push_back(kind.name);
+  return names;
 }
 
-std::vector<std::string> kind_names() {
-  std::vector<std::string> names;
-  for (const FigureKind& kind : figure_kinds()) names.push_back(kind.name);
-  return names;
+// An option of some kinds of figures is refused for the others.
+void expect_kind(const FigureKind& kind, const std::string& option, const std::string& said,
+                 bool (*takes)(const FigureKind&)) {
+  if (said.empty() || takes(kind)) return;
+  throw ConfigError(
+      fmt::format("--{} {}: {} has nothing of that; it is of {}. Leave it out, or plot "
+                  "one of these",
+                  option, said, kind.name, join(kind_names(takes), ", ")));
 }
 
 ExitCode plot(const Arguments& args) {
@@ -77,26 +86,21 @@ ExitCode plot(const Arguments& args) {
   const auto& words = parsed.positionals;
   if (words.size() != 2) {
     throw ConfigError("tandem plot needs a grid and a kind: tandem plot GRID " +
-                      join(kind_names(), "|"));
+                      join(kind_names(any_kind), "|"));
   }
   const FigureKind& kind = figure_kind(words[1]);
   const std::string measures = extra_value(parsed, kMeasures), axis = extra_value(parsed, kAxis);
   const std::string ranked = extra_value(parsed, kRanked), over = extra_value(parsed, kOver);
-  const auto refuse = [&](const std::string& option, const std::string& takers) {
-    throw ConfigError(
-        fmt::format("--{}: {} draws what it draws; {} take that. Leave it out, or plot "
-                    "one of these",
-                    option, kind.name, takers));
-  };
-  if (!kind.of_measures && !measures.empty()) refuse("measures", "course, family and ranks");
-  if ((!kind.of_measures || kind.of_ranks) && !axis.empty()) refuse("axis", "course and family");
-  if (!kind.of_ranks && !(ranked + over).empty()) refuse("ranked and --over", "ranks alone");
+  expect_kind(kind, "measures", measures, takes_measures);
+  expect_kind(kind, "axis", axis, takes_axis);
+  expect_kind(kind, "ranked", ranked, takes_ranks);
+  expect_kind(kind, "over", over, takes_ranks);
   const std::string database = database_of(parsed.settings);
   FigureRuns runs = runs_of(words[0], kind, database, extra_value(parsed, kWhere));
   runs.measures = parse_measures(measures);
   runs.axis = axis;
-  runs.ranked = keys_of(ranked);
-  runs.over = keys_of(over);
+  runs.ranked = split_keys(ranked);
+  runs.over = split_keys(over);
   std::string out = extra_value(parsed, kPlotOut);
   if (out.empty()) out = runs.grid + "_" + kind.name + ".svg";
   const std::string csv = fs::path(out).replace_extension(".csv").string();
@@ -121,8 +125,12 @@ ExitCode plot(const Arguments& args) {
 
 std::string kinds_text() {
   std::string text;
-  for (const FigureKind& kind : figure_kinds())
-    text += fmt::format("{}{}: {}.", text.empty() ? "" : "\n", kind.name, kind.text);
+  for (const FigureKind& kind : figure_kinds()) {
+    const std::string options = kind.of_ranks      ? " (--measures, --ranked, --over)"
+                                : kind.of_measures ? " (--measures, --axis)"
+                                                   : "";
+    text += fmt::format("{}{}{}: {}.", text.empty() ? "" : "\n", kind.name, options, kind.text);
+  }
   return text;
 }
 

@@ -353,6 +353,29 @@ TEST_CASE("a course has each measure at every step at which it was taken", "[uni
   CHECK_THROWS_WITH(course("seconds"), Contains("seconds has no course"));
 }
 
+// The third seed ends before step 300, where two values have no interval.
+TEST_CASE("a band ends where its width is not known, and its line goes on", "[unit]") {
+  const TemporaryFolder folder;
+  {
+    StoreWriter writer(folder / "r.sqlite");
+    for (int i = 0; i < 3; ++i) {
+      const RunRecord run = test::make_run({{"seed", std::to_string(i + 1)}});
+      writer.add_runs({run});
+      writer.insert({test::metric(run.id, 0, 100, "", "entropy", 2),
+                     test::metric(run.id, 1, 200, "", "entropy", 3)});
+      if (i < 2) writer.insert({test::metric(run.id, 2, 300, "", "entropy", 4)});
+      writer.insert({test::state(run.id, 9, "done")});
+    }
+  }
+  const Figure figure = figure_kind("course").make(
+      StoreReader(folder / "r.sqlite"), {"", {}, {}, "", parse_measures("metric:entropy")});
+  const std::string known = "100 2 2 2\n200 3 3 3\n";
+  CHECK_THAT(figure.script, Contains("$panel0line0 << EOD\n" + known + "300 4 4 4\nEOD\n") &&
+                                Contains("$panel0line0band << EOD\n" + known) &&
+                                Contains("$panel0line0band using 1:3:4 with filledcurves"));
+  CHECK(count(figure.script, "300 4 4 4") == 1);
+}
+
 // Three seeds with values v, v + 1, v + 2 at 1, 4 and 16: the interval is 4.3026527 / sqrt(3).
 TEST_CASE("a family is drawn against the number in its names", "[unit]") {
   const TemporaryFolder folder;
